@@ -1,0 +1,302 @@
+"""LeakSanitizer, alone or inside AddressSanitizer: how to make it prove its check, and its report.
+
+Grammar and messages: compiler-rt's lsan_common.cpp and sanitizer_stacktrace_printer.cpp. A clean
+run leaves no report at all, so the plan asks for ``log_threads=1``: the line "Processing thread"
+is then written by every check, and is the only proof that one was made.
+"""
+
+from __future__ import annotations
+
+import re
+import signal
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pytest_leakguard.backends.base import incomplete, root_is_missing
+from pytest_leakguard.errors import MalformedReport
+from pytest_leakguard.model import Frame, Launch, Leak, LeakKind, Process, Report, RunStatus, Target
+
+LONGEST_LINE_BYTES = 1 << 16
+FRAME_FORMAT = "FRAME\t%n\t%p\t%m\t%o\t%f\t%s\t%l\t%c"
+"""Fields by tabs: module and function stay apart, which the default format does not promise."""
+LINK_MAP = "ld"
+"""Prefix of the loader's own log, which tells where libraries were that are closed by now."""
+
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_REPORT = re.compile(r"==(\d+)==ERROR: LeakSanitizer: detected memory leaks")
+_HEAD = re.compile(r"^(Direct|Indirect) leak of (\d+) byte\(s\) in (\d+) object\(s\) allocated from:")
+_SUMMARY = re.compile(r"^SUMMARY: (\w+Sanitizer): (\d+) byte\(s\) leaked in (\d+) allocation\(s\)\.?")
+_STACK_LINE = re.compile(r"^ +#(\d+) 0x([0-9a-fA-F]{1,16}) ?(.*)$")
+_CHECKED = re.compile(r"==(\d+)==Processing thread (\d+)\.")
+_PID = re.compile(r"==(\d+)==")
+_KINDS = {"Direct": LeakKind.DEFINITELY_LOST, "Indirect": LeakKind.INDIRECTLY_LOST}
+_FAILURES = {
+    "LeakSanitizer has encountered a fatal error": "the leak check could not stop the program's threads: ptrace is "
+    "denied (containers need --cap-add SYS_PTRACE), or the program runs under a debugger or strace",
+    "False leaks are possible": "a thread could not be stopped, so leaks may be false",
+    "CHECK failed": "the sanitizer's own check failed",
+    "LeakSanitizer: bad pointer": "the sanitizer met a damaged heap",
+    "failed to read suppressions file": "the suppressions file cannot be read",
+    "failed to parse suppressions": "the suppressions file is wrong",
+    "Can't open file": "the sanitizer could not write its log (the program gave up its rights to the directory)",
+    "runtime does not come first in initial library list": "the sanitizer runtime must be loaded first (LD_PRELOAD)",
+    "Shadow memory range interleaves": "the address layout is not usable; run under `setarch -R`",
+    "DEADLYSIGNAL": "the program crashed; with old runtimes and vm.mmap_rnd_bits above 28 it does so at start "
+    "(`setarch -R`, or sysctl vm.mmap_rnd_bits=28)",
+    "SEGV on unknown address": "the program crashed before its leak check",
+    "ERROR: AddressSanitizer: ": "AddressSanitizer stopped the program at another error",
+    "LeakSanitizer can not provide additional info": "the program crashed before its leak check",
+}
+
+
+class Sanitizer:
+    """Programs built with ``-fsanitize=address`` or ``=leak``; twice as slow; sees lost memory only."""
+
+    name = "sanitizer"
+    executable = ""
+    artifacts = "san.*"
+
+    def plan(self, target: Target, workdir: Path) -> Launch:
+        """The program as it is; everything is asked of the runtime through its options."""
+        given = dict(target.env)
+        common = (
+            f'log_path="{workdir / "san"}":fast_unwind_on_malloc=0:malloc_context_size=40:color=never'
+            f':symbolize=1:stack_trace_format="{FRAME_FORMAT}"'
+        )
+        # The leak check must not replace the program's own exit status; the log is the judge.
+        given["LSAN_OPTIONS"] = _joined(given.get("LSAN_OPTIONS"), f"{common}:log_threads=1:exitcode=0")
+        given["ASAN_OPTIONS"] = _joined(given.get("ASAN_OPTIONS"), f"{common}:detect_leaks=1:leak_check_at_exit=1")
+        given["LD_DEBUG"], given["LD_DEBUG_OUTPUT"] = "files", str(workdir / LINK_MAP)
+        return Launch(
+            argv=target.argv,
+            env=tuple(given.items()),
+            cwd=target.cwd,
+            timeout_s=target.timeout_s,
+            stop_signals=((signal.SIGTERM, 5.0),),
+            memory_limit_bytes=target.memory_limit_bytes,
+            stdin=target.stdin,
+        )
+
+    def recognises(self, head: bytes) -> bool:
+        """By the runtime's name in its own lines."""
+        return re.search(rb"(Leak|Address)Sanitizer|^==\d+==Processing thread ", head, re.MULTILINE) is not None
+
+    def parse(self, artifact: Path) -> Report:
+        """One log; raises ``MalformedReport`` unless it shows a leak check from start to end."""
+        logs: dict[int, _Log] = {}
+        current = _Log(_pid_of(artifact))
+        with artifact.open("rb") as stream:
+            while raw := stream.readline(LONGEST_LINE_BYTES):
+                line = _COLOUR.sub("", raw.decode("utf-8", "backslashreplace")).rstrip("\r\n")
+                current = _take(line, current, logs)
+        _close_record(current)
+        logs.setdefault(current.pid, current)
+        return _report(artifact, [log for log in logs.values() if log.has_content] or [current])
+
+    def demand(self, report: Report, status: RunStatus) -> tuple[str, ...]:
+        """The started process must have left the proof of a check, and no process a broken one."""
+        reasons = root_is_missing(report, status, _absent(status)) + incomplete(report.processes)
+        text = (status.stderr + status.stdout).decode("utf-8", "backslashreplace")
+        return reasons + tuple(dict.fromkeys(why for mark, why in _FAILURES.items() if mark in text and why))
+
+
+def _absent(status: RunStatus) -> str:
+    if status.signal is not None or status.timed_out:
+        return "proof of a leak check (LeakSanitizer makes none in a program that is killed)"
+    return (
+        "proof of a leak check (LeakSanitizer makes none after _exit, quick_exit or abort, nor in a program "
+        "that was not built with -fsanitize=address or =leak, or is static)"
+    )
+
+
+def _joined(given: str | None, ours: str) -> str:
+    return f"{given}:{ours}" if given else ours
+
+
+@dataclass(slots=True)
+class _Log:
+    """What one process has written so far; only its last report counts, since each repeats the former."""
+
+    pid: int
+    leaks: list[Leak] = field(default_factory=list)
+    frames: list[Frame] = field(default_factory=list)
+    head: tuple[LeakKind, int, int] | None = None
+    is_in_report: bool = False
+    was_checked: bool = False
+    is_summed: bool = False
+    omitted: bool = False
+    has_content: bool = False
+    is_whole: bool = True
+    failures: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+def _pid_of(artifact: Path) -> int:
+    suffix = artifact.name.rpartition(".")[2]
+    return int(suffix) if suffix.isdecimal() and len(suffix) < 11 else 0
+
+
+def _take(line: str, log: _Log, logs: dict[int, _Log]) -> _Log:
+    if frame := _frame(line):
+        if log.head:
+            log.frames.append(frame)
+        return log
+    _close_record(log)
+    if start := _REPORT.search(line):
+        log = _switch(int(start.group(1)), log, logs)
+        log.leaks.clear()
+        log.problems.clear()
+        log.is_in_report, log.is_summed, log.omitted, log.has_content = True, False, False, True
+    elif checked := _CHECKED.search(line):
+        log = _switch(int(checked.group(2)) if log.pid == 0 else log.pid, log, logs)
+        log.was_checked = log.has_content = True
+    elif head := _HEAD.match(line):
+        log.head = (_KINDS[head.group(1)], int(head.group(2)), int(head.group(3)))
+    elif total := _SUMMARY.match(line):
+        _sum(log, int(total.group(2)), int(total.group(3)))
+    elif line.startswith("Omitting "):
+        log.omitted = True
+    else:
+        log = _take_failure(line, log, logs)
+    return log
+
+
+def _switch(pid: int, log: _Log, logs: dict[int, _Log]) -> _Log:
+    """The record of process ``pid``; standard error may hold those of several."""
+    if log.pid == 0 and not log.has_content:
+        log.pid = pid
+    if log.pid != pid:
+        logs.setdefault(log.pid, log)
+        log = logs.get(pid) or _Log(pid)
+    return logs.setdefault(pid, log)
+
+
+def _take_failure(line: str, log: _Log, logs: dict[int, _Log]) -> _Log:
+    for mark, why in _FAILURES.items():
+        if mark in line:
+            if pid := _PID.search(line):
+                log = _switch(int(pid.group(1)), log, logs)
+            log.has_content = True
+            log.failures.append(why if mark[0] != "E" else f"{why}: {line.partition('Sanitizer: ')[2][:120]}")
+            break
+    return log
+
+
+def _close_record(log: _Log) -> None:
+    if log.head:
+        kind, size_bytes, objects = log.head
+        log.leaks.append(Leak(kind, size_bytes, objects, _mark_inlined(log.frames), log.pid))
+    log.head, log.frames = None, []
+
+
+def _sum(log: _Log, size_bytes: int, objects: int) -> None:
+    log.is_summed, log.has_content = True, True
+    seen = sum(leak.size_bytes for leak in log.leaks), sum(leak.blocks for leak in log.leaks)
+    if seen != (size_bytes, objects) and not log.omitted:
+        log.problems.append(
+            f"leak records are missing: the summary says {size_bytes} bytes in {objects} blocks, "
+            f"the records {seen[0]} in {seen[1]}"
+        )
+    missing = size_bytes - seen[0]
+    if log.omitted and missing > 0:
+        log.leaks.append(Leak(LeakKind.DEFINITELY_LOST, missing, max(1, objects - seen[1]), (), log.pid))
+
+
+def _mark_inlined(frames: list[Frame]) -> tuple[Frame, ...]:
+    """Inlined calls repeat the address of the call they were inlined into."""
+    return tuple(
+        Frame(f.function, f.file, f.line, f.module, f.address, f.offset, is_inlined=True)
+        if index + 1 < len(frames) and frames[index + 1].address == f.address
+        else f
+        for index, f in enumerate(frames)
+    )
+
+
+def _frame(line: str) -> Frame | None:
+    if line.startswith("FRAME"):
+        return _tabbed(line.split("\t"))
+    match = _STACK_LINE.match(line)
+    return _described(int(match.group(2), 16), match.group(3)) if match else None
+
+
+def _tabbed(fields: list[str]) -> Frame | None:
+    if len(fields) != 9:
+        return None  # cut off in the middle
+    _, _, address, module, offset, function, file, line, _ = fields
+    try:
+        pc, place = int(address, 16), int(offset, 16)
+    except ValueError:
+        return None
+    known = module not in ("", "<null>", "<unknown module>")
+    return Frame(
+        function=function if function not in ("", "<null>") else None,
+        file=file if file not in ("", "<null>") else None,
+        line=int(line) if line.isdecimal() and line != "0" else None,
+        module=module if known else None,
+        address=pc,
+        offset=place if known else None,
+    )
+
+
+def _described(address: int, text: str) -> Frame:
+    """``in FN FILE:LINE[:COL]``, ``in FN (MODULE+0xOFF)``, `` (MODULE+0xOFF)``; a build id may follow."""
+    text, _, _ = text.partition(" (BuildId: ")
+    text = text.strip()
+    module, offset = None, None
+    if text.endswith(")") and "+0x" in text:
+        text, _, place = text.rpartition("(") if " (" not in text else _before_place(text)
+        module, _, digits = place[:-1].rpartition("+0x")
+        offset = _hexadecimal(digits)
+        text = text.strip()
+    if not text.startswith("in "):
+        return Frame(module=module, address=address, offset=offset)
+    function, file, line = (text[3:], None, None) if module else _source(text[3:])
+    return Frame(function, file, line, module, address, offset)
+
+
+def _before_place(text: str) -> tuple[str, str, str]:
+    before, _, place = text.rpartition(" (")
+    return before, "(", place
+
+
+def _hexadecimal(digits: str) -> int | None:
+    try:
+        return int(digits, 16)
+    except ValueError:
+        return None
+
+
+def _source(text: str) -> tuple[str, str | None, int | None]:
+    """Function, file and line. A function may hold spaces; so may a path, but one that begins with / or ."""
+    starts = [at for at in (text.find(" /"), text.find(" ../"), text.find(" ./")) if at > 0]
+    function, _, place = (text[: min(starts)], "", text[min(starts) + 1 :]) if starts else text.rpartition(" ")
+    if not function:
+        return text, None, None
+    parts = place.split(":")
+    numbers = [part for part in parts[1:] if part.isdecimal()]
+    return function, parts[0], int(numbers[0]) if numbers else None
+
+
+def _report(artifact: Path, logs: list[_Log]) -> Report:
+    report = Report(
+        tool="sanitizer",
+        leaks=tuple(leak for log in logs for leak in log.leaks),
+        processes=tuple(
+            Process(log.pid, is_complete=not (why := _reason(log)), reason=why) for log in logs
+        ),
+        problems=tuple(problem for log in logs for problem in log.problems),
+    )
+    reasons = [f"process {p.pid}: {p.reason}" for p in report.processes if p.reason] + list(report.problems)
+    if reasons:
+        raise MalformedReport(f"{artifact}: {'; '.join(dict.fromkeys(reasons))}", report)
+    return report
+
+
+def _reason(log: _Log) -> str:
+    if log.failures:
+        return "; ".join(dict.fromkeys(log.failures))
+    if log.is_in_report and not log.is_summed:
+        return "the report ends before its SUMMARY line (cut off, or the program was killed)"
+    if not log.was_checked and not log.is_summed:
+        return "nothing in it shows that a leak check was made (run with LSAN_OPTIONS=log_threads=1 for the proof)"
+    return ""

@@ -1,0 +1,190 @@
+"""Reads valgrind's text log, line by line, several processes in one file.
+
+The lines are those of memcheck's manual, "Memory leak detection": ``==PID==`` before each, a record
+per loss, a LEAK SUMMARY at the end of each leak check.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from pytest_leakguard.errors import MalformedReport
+from pytest_leakguard.model import Frame, Leak, LeakKind, Process, Report
+
+LONGEST_LINE_BYTES = 1 << 16
+
+_PREFIX = re.compile(r"^==(\d{1,10})== ?(.*)$")
+_DELTA = r"(?: \([+-][\d,]+\))?"
+_HEAD = re.compile(
+    rf"^([\d,]+){_DELTA} (?:\(([\d,]+){_DELTA} direct, ([\d,]+){_DELTA} indirect\) )?bytes in ([\d,]+){_DELTA} blocks are "
+    r"(definitely lost|indirectly lost|possibly lost|still reachable) in (?:new )?loss record"
+)
+_FRAME = re.compile(r"^ {2,}(?:at|by) 0x([0-9A-Fa-f]{1,16}): (.*)$")
+_TOTAL = re.compile(rf"^ +(definitely lost|indirectly lost|possibly lost|still reachable): ([\d,]+){_DELTA} bytes in ([\d,]+)")
+_KINDS = {kind.value.replace("_", " "): kind for kind in list(LeakKind)[:4]}
+
+
+@dataclass(slots=True)
+class _Log:
+    """What one process has written so far."""
+
+    pid: int
+    ppid: int = 0
+    command: str = ""
+    version: str = ""
+    leaks: list[Leak] = field(default_factory=list)
+    hanging_bytes: list[int] = field(default_factory=list)
+    """Per leak: bytes lost through it, which have records of their own only when those are shown."""
+    frames: list[Frame] = field(default_factory=list)
+    head: tuple[LeakKind, int, int, int] | None = None
+    totals: dict[LeakKind, tuple[int, int]] = field(default_factory=dict)
+    saw_summary: bool = False
+    signal: int | None = None
+
+
+def parse(artifact: Path) -> Report:
+    """The leaks of the last leak check of every process; raises ``MalformedReport`` without a LEAK SUMMARY."""
+    logs: dict[int, _Log] = {}
+    with artifact.open("rb") as stream:
+        while raw := stream.readline(LONGEST_LINE_BYTES):
+            match = _PREFIX.match(raw.decode("utf-8", "backslashreplace").rstrip("\r\n"))
+            if match:
+                pid = int(match.group(1))
+                _take(match.group(2), logs.setdefault(pid, _Log(pid)))
+    for log in logs.values():
+        _close_record(log)
+    report = _report(logs)
+    reasons = [f"process {process.pid}: {process.reason}" for process in report.processes if process.reason]
+    if not logs or reasons or report.problems:
+        why = "; ".join([*reasons, *report.problems]) or "no line of valgrind's in it"
+        raise MalformedReport(f"{artifact}: {why}", report)
+    return report
+
+
+def _take(line: str, log: _Log) -> None:
+    if frame := _FRAME.match(line):
+        if log.head:
+            log.frames.append(_frame(int(frame.group(1), 16), frame.group(2)))
+        return
+    _close_record(log)
+    if head := _HEAD.match(line):
+        _begin(log)
+        direct = head.group(2) or head.group(1)
+        log.head = (_KINDS[head.group(5)], _number(direct), _number(head.group(3) or "0"), _number(head.group(4)))
+    elif total := _TOTAL.match(line):
+        log.totals[_KINDS[total.group(1)]] = (_number(total.group(2)), _number(total.group(3)))
+    elif line.startswith(("LEAK SUMMARY:", "All heap blocks were freed")):
+        _begin(log)
+        log.saw_summary = True
+    elif line.startswith("HEAP SUMMARY:"):  # the check at exit begins; earlier ones showed the same blocks
+        _forget(log)
+        log.saw_summary = False
+    else:
+        _take_header(line, log)
+
+
+def _begin(log: _Log) -> None:
+    """A record after a summary belongs to a new leak check."""
+    if log.saw_summary:
+        _forget(log)
+        log.totals.clear()
+        log.saw_summary = False
+
+
+def _forget(log: _Log) -> None:
+    log.leaks.clear()
+    log.hanging_bytes.clear()
+
+
+def _take_header(line: str, log: _Log) -> None:
+    if line.startswith("Command: "):
+        log.command = line[9:]
+    elif line.startswith("Parent PID: ") and line[12:].isdecimal():
+        log.ppid = int(line[12:])
+    elif line.startswith("Using Valgrind-"):
+        log.version = line[15:].split(" ", 1)[0]
+    elif signal := re.match(r"^Process terminating with default action of signal (\d+)", line):
+        log.signal = int(signal.group(1))
+
+
+def _close_record(log: _Log) -> None:
+    if log.head:
+        kind, direct, indirect, blocks = log.head
+        log.leaks.append(Leak(kind, direct, blocks, _mark_inlined(log.frames), log.pid))
+        log.hanging_bytes.append(indirect)
+    log.head, log.frames = None, []
+
+
+def _mark_inlined(frames: list[Frame]) -> tuple[Frame, ...]:
+    """Inlined calls repeat the address of the call they were inlined into."""
+    return tuple(
+        Frame(frame.function, frame.file, frame.line, frame.module, frame.address, None, True)
+        if index + 1 < len(frames) and frames[index + 1].address == frame.address
+        else frame
+        for index, frame in enumerate(frames)
+    )
+
+
+def _frame(address: int, text: str) -> Frame:
+    """``NAME (FILE:LINE)``, ``NAME (in OBJECT)`` or ``???``; a name may itself hold parentheses."""
+    name, _, place = text.rpartition(" (")
+    if not place.endswith(")") or not name:
+        return Frame(None if text.startswith("???") else text, address=address)
+    function, place = (None if name == "???" else name), place[:-1]
+    if place.startswith("in "):
+        return Frame(function, module=place[3:], address=address)
+    file, _, line = place.rpartition(":")
+    return Frame(function, file or place, int(line) if line.isdecimal() else None, address=address)
+
+
+def _number(text: str) -> int:
+    return int(text.replace(",", ""))
+
+
+def _report(logs: dict[int, _Log]) -> Report:
+    first = next(iter(logs), 0)
+    return Report(
+        tool="valgrind",
+        leaks=tuple(leak for log in logs.values() for leak in _leaks(log)),
+        processes=tuple(
+            Process(
+                pid=log.pid,
+                ppid=log.ppid or (first if log.pid != first and not log.command else 0),
+                command=log.command,
+                is_fork=log.pid != first and not log.command,
+                is_complete=log.saw_summary,
+                reason="" if log.saw_summary else "no LEAK SUMMARY: the log ends before the leak check at exit",
+                signal=log.signal,
+            )
+            for log in logs.values()
+        ),
+        tool_version=next((log.version for log in logs.values() if log.version), ""),
+        problems=tuple(problem for log in logs.values() for problem in _problems(log)),
+    )
+
+
+def _leaks(log: _Log) -> list[Leak]:
+    """The records, and what the summary counts beyond them as leaks without a stack."""
+    shown = {leak.kind for leak in log.leaks}
+    leaks = list(log.leaks)
+    if LeakKind.INDIRECTLY_LOST not in shown:
+        leaks = [
+            replace(leak, size_bytes=leak.size_bytes + hanging)
+            for leak, hanging in zip(leaks, log.hanging_bytes, strict=True)
+        ]
+    for kind, (size_bytes, blocks) in log.totals.items():
+        is_inside_definite = kind is LeakKind.INDIRECTLY_LOST and any(log.hanging_bytes)
+        if size_bytes and kind not in shown and not is_inside_definite:
+            leaks.append(Leak(kind, size_bytes, blocks, (), log.pid))
+    return leaks
+
+
+def _problems(log: _Log) -> list[str]:
+    shown = {kind: sum(leak.size_bytes for leak in log.leaks if leak.kind is kind) for kind in log.totals}
+    return [
+        f"leak records are missing: the summary says {size_bytes} bytes {kind.value}, the records {shown[kind]}"
+        for kind, (size_bytes, _) in log.totals.items()
+        if 0 < shown[kind] < size_bytes
+    ]

@@ -1,0 +1,311 @@
+"""``pytest-leakguard``: argv in, exit status out. 0 clean, 1 leaks, 2 usage, 3 no answer."""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from pytest_leakguard import __version__, doctor, known, options, pipeline, store
+from pytest_leakguard.baseline import Baseline, compare
+from pytest_leakguard.errors import LeakguardError, UsageProblem
+from pytest_leakguard.model import Check, Target
+from pytest_leakguard.options import Settings
+from pytest_leakguard.reporters import junit, report_json, terminal
+from pytest_leakguard.reporters.words import amount, kind, one_line, place, printable
+from pytest_leakguard.table import BASELINE_NAME, OPTIONS, TOOLS
+from pytest_leakguard.verdict import CLEAN, NO_ANSWER, USAGE, Policy, Verdict, judge
+
+_COLOURS = {"red": "\x1b[31m", "yellow": "\x1b[33m", "green": "\x1b[32m", "": ""}
+_RUN_OPTIONS = ("baseline", "accept", "prune", "report", "missing-tool", "strict", "kinds", "timeout")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command; its return value is the exit status."""
+    arguments = _parser().parse_args(argv)
+    try:
+        status: int = arguments.action(arguments)
+        sys.stdout.flush()
+        return status
+    except UsageProblem as problem:
+        print(f"pytest-leakguard: {one_line(str(problem))}", file=sys.stderr)
+        return USAGE
+    except LeakguardError as error:
+        print(f"pytest-leakguard: {one_line(str(error))}", file=sys.stderr)
+        return NO_ANSWER
+    except KeyboardInterrupt:
+        print("pytest-leakguard: interrupted, so there is no answer", file=sys.stderr)
+        return NO_ANSWER
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return NO_ANSWER
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="pytest-leakguard", description="Fails when a change leaks.")
+    parser.add_argument("--version", action="version", version=f"pytest-leakguard {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_run(commands.add_parser("run", help="check one program: run [options] -- PROGRAM [ARGUMENT ...]"))
+    _add_check(commands.add_parser("check", help="judge reports that another runner left"))
+    _add_doctor(commands.add_parser("doctor", help="which tool can really see a leak on this machine"))
+    _add_explain(commands.add_parser("explain", help="what is known of one fingerprint"))
+    _add_baseline(commands.add_parser("baseline", help="accept, prune, check or merge the accepted leaks"))
+    return parser
+
+
+def _add_shared(parser: argparse.ArgumentParser) -> None:
+    for option in OPTIONS:
+        if option.name not in _RUN_OPTIONS:
+            continue
+        if option.is_flag:
+            parser.add_argument(f"--{option.name}", action="store_const", const=True, help=option.help)
+        else:
+            choices = f" [{'|'.join(option.choices)}]" if option.choices else ""
+            parser.add_argument(f"--{option.name}", metavar=option.metavar or "X", help=option.help + choices)
+    parser.add_argument("--owner", default="", help="who answers for what --accept accepts")
+    parser.add_argument("--json", metavar="PATH", help="write the report as JSON; - for standard output")
+    parser.add_argument("--junit", metavar="PATH", help="write JUnit XML")
+    parser.add_argument("-v", "--verbose", action="count", default=0)
+    parser.add_argument("-q", "--quiet", action="store_true", help="only what fails and the last line")
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--tool", default="auto", choices=[tool for tool in TOOLS if tool != "tracemalloc"])
+    parser.add_argument("--name", help="name of the check in reports and baseline (default: the program's file name)")
+    parser.add_argument("--expected-exit", default="0", help='exit status of the program, minus a signal, or "any"')
+    parser.add_argument("--memory-limit", help="resident size, whole process tree, such as 512MiB")
+    parser.add_argument("--no-follow-children", action="store_true", help="check only the program itself")
+    parser.add_argument("--suppressions", action="append", default=[], metavar="FILE")
+    parser.add_argument("--tool-arg", action="append", default=[], metavar="ARG")
+    _add_shared(parser)
+    parser.add_argument("command", nargs=argparse.REMAINDER, metavar="-- PROGRAM [ARGUMENT ...]")
+    parser.set_defaults(action=_run)
+
+
+def _add_check(parser: argparse.ArgumentParser) -> None:
+    _add_shared(parser)
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    parser.set_defaults(action=_check)
+
+
+def _add_doctor(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", metavar="PATH", help="write the answers as JSON; - for standard output")
+    parser.set_defaults(action=_doctor)
+
+
+def _add_explain(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("fingerprint")
+    parser.add_argument("--baseline", default=BASELINE_NAME, type=Path)
+    parser.add_argument("--report", default="leakguard-report", type=Path, help="directory or file of a report.json")
+    parser.set_defaults(action=_explain)
+
+
+def _add_baseline(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(required=True, metavar="ACTION")
+    accept = actions.add_parser("accept", help="accept the leaks of a report.json, or some of them")
+    accept.add_argument("fingerprints", nargs="*", metavar="FINGERPRINT")
+    accept.add_argument("--report", default="leakguard-report", type=Path, help="directory or file of a report.json")
+    accept.add_argument("--reason", required=True)
+    accept.add_argument("--owner", default="")
+    accept.add_argument("--expires", help="date such as 2027-03-31")
+    accept.set_defaults(action=_baseline_accept)
+    prune = actions.add_parser("prune", help="remove entries that a report.json says are fixed")
+    prune.add_argument("--report", default="leakguard-report", type=Path)
+    prune.set_defaults(action=_baseline_prune)
+    check = actions.add_parser("check", help="whether the file is valid, sorted and not expired")
+    check.set_defaults(action=_baseline_check)
+    for action in (accept, prune, check):
+        action.add_argument("--baseline", default=BASELINE_NAME, type=Path)
+    merge = actions.add_parser("merge", help="git merge driver: writes the merged file over OURS")
+    for name in ("base", "ours", "theirs"):
+        merge.add_argument(name, type=Path)
+    merge.set_defaults(action=_baseline_merge)
+
+
+def _settings(arguments: argparse.Namespace) -> Settings:
+    given = {name: getattr(arguments, name.replace("-", "_")) for name in _RUN_OPTIONS}
+    return options.resolve(given, Path.cwd(), os.environ)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    command = arguments.command[1:] if arguments.command[:1] == ["--"] else arguments.command
+    if not command:
+        raise UsageProblem("name the program after --: pytest-leakguard run -- ./build/convert in.png")
+    settings = _settings(arguments)
+    limit = arguments.memory_limit
+    target = Target(
+        argv=tuple(command),
+        timeout_s=settings.timeout_s,
+        memory_limit_bytes=int(options.size(limit)) if limit else None,
+        follows_children=not arguments.no_follow_children,
+        suppressions=tuple(Path(file).absolute() for file in arguments.suppressions),
+        tool_args=tuple(arguments.tool_arg),
+    )
+    baseline = store.read_baseline(settings.baseline)
+    name = arguments.name or Path(command[0]).name
+    check = pipeline.check_program(target, settings, name, arguments.tool, _expected(arguments.expected_exit))
+    return _conclude((check,), baseline, settings, arguments)
+
+
+def _expected(text: str) -> int | None:
+    if text == "any":
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        raise UsageProblem(f"--expected-exit: {text!r} is neither a number nor any") from None
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    settings = _settings(arguments)
+    baseline = store.read_baseline(settings.baseline)
+    return _conclude(pipeline.check_files(arguments.files, settings), baseline, settings, arguments)
+
+
+def _conclude(
+    checks: tuple[Check, ...], baseline: Baseline, settings: Settings, arguments: argparse.Namespace
+) -> int:
+    """Judges, writes what was asked for, tells, and only then returns the exit status."""
+    policy = Policy(settings.is_strict, settings.accept is not None)
+    verdict = judge(compare(checks, baseline, dt.date.today()), policy)
+    told: list[str] = []
+    if settings.report:
+        store.write_text(settings.report / "report.json", report_json.render(verdict, pipeline.environment()))
+        store.write_text(settings.report / "junit.xml", junit.render(verdict, policy, Path.cwd()))
+    if arguments.json and arguments.json != "-":
+        store.write_text(Path(arguments.json), report_json.render(verdict, pipeline.environment()))
+    if arguments.junit:
+        store.write_text(Path(arguments.junit), junit.render(verdict, policy, Path.cwd()))
+    if settings.accept is not None:
+        new = store.accept_findings(settings.baseline, verdict, settings.accept, arguments.owner)
+        told.append(f"accepted {len(new)} leak(s) into {settings.baseline.name}; review and commit it")
+    if settings.prune:
+        store.prune_entries(settings.baseline, verdict.fixed)
+        told.append(f"pruned {len(verdict.fixed)} fixed leak(s) from {settings.baseline.name}")
+    if arguments.json == "-":
+        sys.stdout.write(report_json.render(verdict, pipeline.environment()))
+    else:
+        _tell(verdict, policy, -1 if arguments.quiet else arguments.verbose, told)
+    return verdict.exit_status
+
+
+def _tell(verdict: Verdict, policy: Policy, verbosity: int, told: list[str]) -> None:
+    in_colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+    lines = [*terminal.render(verdict, policy, Path.cwd(), verbosity), *(terminal.Line(text) for text in told)]
+    for line in lines:
+        colour = _COLOURS[line.colour] if in_colour else ""
+        print(f"{colour}{line.text}\x1b[0m" if colour else line.text)
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    answers = doctor.examine()
+    if arguments.json == "-":
+        sys.stdout.write(doctor.as_json(answers))
+    else:
+        if arguments.json:
+            store.write_text(Path(arguments.json), doctor.as_json(answers))
+        for line in doctor.render(answers):
+            print(printable(line))
+    is_blind = any(answer.path and not answer.sees_leaks for answer in answers)
+    return NO_ANSWER if is_blind or not any(answer.sees_leaks for answer in answers) else CLEAN
+
+
+def _explain(arguments: argparse.Namespace) -> int:
+    baseline = store.read_baseline(arguments.baseline)
+    entry = baseline.leaks.get(arguments.fingerprint)
+    path = _report_path(arguments.report)
+    findings = report_json.read_findings(path) if path.is_file() else []
+    finding = next((one for one in findings if one.fingerprint == arguments.fingerprint), None)
+    if entry is None and finding is None:
+        raise UsageProblem(f"{arguments.fingerprint} is neither in {arguments.baseline} nor in {path}")
+    if finding:
+        print(f"{kind(finding.kind)}: {amount(finding.size_bytes, finding.blocks)} [{finding.status}]")
+        print("\n".join(f"    {place(frame, Path.cwd())}" for frame in finding.stack))
+        for holder in finding.holders:
+            print(one_line(f"    held by {holder}"))
+        print(one_line(f"seen in: {', '.join(finding.checks)}"))
+    if entry:
+        owner = f" by {entry.owner}" if entry.owner else ""
+        until = f" until {entry.expires}" if entry.expires else ""
+        print(one_line(f"accepted{owner}{until}: {entry.reason}"))
+        print(one_line(f"at most {amount(entry.max_bytes, entry.max_blocks)} in any one of: {', '.join(entry.targets)}"))
+        print("\n".join(one_line(f"    {call}") for call in entry.stack))
+    return CLEAN
+
+
+def _report_path(given: Path) -> Path:
+    return given / "report.json" if given.is_dir() else given
+
+
+def _refuse_in_ci(action: str) -> None:
+    if os.environ.get("CI") or os.environ.get("BUILD_NUMBER"):
+        raise UsageProblem(f"baseline {action} writes the baseline, which CI must not do; run it on your machine")
+
+
+def _baseline_accept(arguments: argparse.Namespace) -> int:
+    _refuse_in_ci("accept")
+    if not arguments.reason.strip():
+        raise UsageProblem("--reason: why may these leaks stay?")
+    findings = report_json.read_findings(_report_path(arguments.report))
+    wanted = set(arguments.fingerprints) or {f.fingerprint for f in findings if f.is_gating}
+    unknown = wanted - {finding.fingerprint for finding in findings}
+    if unknown:
+        raise UsageProblem(f"not in the report: {', '.join(sorted(unknown))}")
+    expires = _date(arguments.expires) if arguments.expires else None
+    entries = [
+        replace(entry, expires=expires)
+        for entry in store.entries_for(
+            [finding for finding in findings if finding.fingerprint in wanted],
+            store.read_baseline(arguments.baseline),
+            arguments.reason,
+            arguments.owner,
+        )
+    ]
+    store.write_text(arguments.baseline, known.accept(store.read_text(arguments.baseline), entries))
+    print(f"accepted {len(entries)} leak(s) into {arguments.baseline}; review and commit it")
+    return CLEAN
+
+
+def _date(text: str) -> dt.date:
+    try:
+        return dt.date.fromisoformat(text)
+    except ValueError:
+        raise UsageProblem(f"--expires: {text!r} is no date such as 2027-03-31") from None
+
+
+def _baseline_prune(arguments: argparse.Namespace) -> int:
+    _refuse_in_ci("prune")
+    fixed = tuple(report_json.read(_report_path(arguments.report))["baseline"]["fixed"])
+    store.prune_entries(arguments.baseline, fixed)
+    print(f"pruned {len(fixed)} fixed leak(s) from {arguments.baseline}")
+    return CLEAN
+
+
+def _baseline_check(arguments: argparse.Namespace) -> int:
+    if not arguments.baseline.is_file():
+        raise UsageProblem(f"{arguments.baseline}: no such file")
+    text = store.read_text(arguments.baseline)
+    baseline = store.read_baseline(arguments.baseline)
+    entries = [*baseline.leaks.values(), *baseline.growth.values()]
+    expired = [entry for entry in entries if entry.expires and entry.expires < dt.date.today()]
+    if known.join(known.split(text)) != text:
+        raise UsageProblem(f"{arguments.baseline}: entries are not in order; `pytest-leakguard baseline merge` writes them so")
+    for entry in expired:
+        key = entry.id if hasattr(entry, "id") else entry.fingerprint
+        print(one_line(f"expired on {entry.expires}: {key} (owner {entry.owner or 'nobody'}): {entry.reason}"))
+    print(f"{arguments.baseline}: {len(entries)} entries, {len(expired)} expired")
+    return USAGE if expired else CLEAN
+
+
+def _baseline_merge(arguments: argparse.Namespace) -> int:
+    texts = [store.read_text(path) for path in (arguments.base, arguments.ours, arguments.theirs)]
+    store.write_text(arguments.ours, known.merge(*texts))
+    return CLEAN
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,89 @@
+"""What a test gets as ``leakguard``: checks programs, records each check with the test, fails it with the reason."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pytest_leakguard import options
+from pytest_leakguard.errors import UsageProblem
+from pytest_leakguard.model import Check, LeakKind, Outcome, Target
+from pytest_leakguard.options import Settings
+from pytest_leakguard.pipeline import check_program
+from pytest_leakguard.reporters.terminal import failure_text
+from pytest_leakguard.verdict import Judged, Policy
+
+
+class Leakguard:
+    """The fixture. Every call measures once; its answer is in the report whether or not the test fails."""
+
+    def __init__(
+        self,
+        check_id: str,
+        settings: Settings,
+        record: Callable[[Check], Judged],
+        policy: Policy,
+        location: tuple[str, int] | None = None,
+    ) -> None:
+        self._id, self._settings, self._record, self._policy = check_id, settings, record, policy
+        self._location = location
+        self._calls = 0
+
+    def run(
+        self,
+        argv: Sequence[str | os.PathLike[str]],
+        tool: str | None = None,
+        *,
+        cwd: str | os.PathLike[str] | None = None,
+        env: Mapping[str, str] | None = None,
+        expected_exit: int | None = 0,
+        timeout: float | None = None,
+        kinds: str | Sequence[str] | None = None,
+        memory_limit: int | str | None = None,
+        suppressions: Sequence[str | os.PathLike[str]] = (),
+        tool_args: Sequence[str] = (),
+        follow_children: bool = True,
+        stdin: str | os.PathLike[str] | None = None,
+    ) -> Judged:
+        """Runs a program once under ``tool`` and fails the test on a new leak, or when there is no whole answer.
+
+        ``argv`` is the program and its arguments; there is no shell. ``tool`` is ``valgrind``, ``sanitizer``,
+        ``memray`` or ``auto``. ``expected_exit`` is the status the program must end with, minus the number for
+        a signal, ``None`` for any. ``timeout`` is in seconds; ``memory_limit`` in bytes or like ``"512 MiB"``,
+        resident, whole process tree. Returns the check and its outcome.
+        """
+        if isinstance(argv, str | bytes):
+            raise UsageProblem(f"argv must be a list such as [{argv!r}]; there is no shell to split a string")
+        target = Target(
+            argv=tuple(os.fspath(part) for part in argv),
+            cwd=Path(cwd) if cwd else None,
+            env=tuple((env or {}).items()),
+            timeout_s=timeout or self._settings.timeout_s,
+            memory_limit_bytes=int(options.size(str(memory_limit))) if memory_limit is not None else None,
+            follows_children=follow_children,
+            tool_args=tuple(tool_args),
+            suppressions=tuple(Path(path).absolute() for path in suppressions),
+            stdin=Path(stdin).absolute() if stdin else None,
+        )
+        settings = replace(self._settings, kinds=_kinds(kinds)) if kinds is not None else self._settings
+        return self._finish(check_program(target, settings, self._next_id(), tool, expected_exit))
+
+    def _next_id(self) -> str:
+        self._calls += 1
+        return self._id if self._calls == 1 else f"{self._id}#{self._calls}"
+
+    def _finish(self, check: Check) -> Judged:
+        judged = self._record(replace(check, location=self._location))
+        if judged.has_failed:
+            pytest.fail(failure_text(judged, self._policy, self._settings.root), pytrace=False)
+        if judged.outcome is Outcome.SKIPPED:
+            pytest.skip("; ".join(judged.reasons))
+        return judged
+
+
+def _kinds(value: str | Sequence[str]) -> tuple[LeakKind, ...]:
+    return options.kinds(value if isinstance(value, str) else ",".join(value))

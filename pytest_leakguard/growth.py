@@ -1,0 +1,501 @@
+"""Whether memory or a counter grows per request, and how: one type per answer, no I/O.
+
+``judge_series`` answers for one series, ``judge`` for all series of a run, ``may_stop`` says
+between looks whether more requests are needed, ``forecast`` how long the memory lasts. Method
+and measurements are the growth study's (v3.1); its arithmetic is in ``growth_evidence``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from itertools import takewhile
+from typing import Any, ClassVar, TypeAlias, TypeVar
+
+from pytest_leakguard.growth_evidence import (
+    KIB,
+    MIB,
+    MIN_SAMPLES,
+    MIN_WINDOWS,
+    RUN_WINDOWS,
+    WARM_UP,
+    Metric,
+    Run,
+    Slope,
+    Source,
+    Tail,
+    burst_in,
+    envelope,
+    has_stopped,
+    is_slowing,
+    look_at_tail,
+    usable,
+)
+
+RESIDENT = Metric(
+    "anon",
+    Source.RESIDENT,
+    quantum=4 * KIB,
+    floor=32 * KIB,
+    slack=256 * KIB,
+    settled=128 * KIB,
+    step=MIB,
+)
+"""Anonymous (+ Swap) of ``smaps_rollup`` over the process tree: the best of its kind."""
+HEAP = Metric(
+    "heap",
+    Source.HEAP,
+    quantum=256,
+    floor=16 * KIB,
+    settled=64 * KIB,
+    step=512 * KIB,
+    allows_mann_kendall=True,
+)
+"""Live heap of a service, as an agent, a preloaded counter or the runtime tells it."""
+IN_PROCESS_HEAP = replace(HEAP, quantum=64, floor=6 * KIB, settled=24 * KIB, step=192 * KIB)
+"""Heap in use plus mapped blocks of this process (``mallinfo2`` or psutil's ``heap_info``)."""
+BLOCKS = Metric("blocks", Source.HEAP, "blocks", floor=8, settled=32, step=256)
+"""``sys.getallocatedblocks()``."""
+DESCRIPTORS = Metric("fds", Source.COUNTER, "descriptors")
+THREADS = Metric("threads", Source.COUNTER, "threads")
+PROCESSES = Metric("procs", Source.COUNTER, "processes")
+
+METRICS: tuple[Metric, ...] = (
+    HEAP,
+    BLOCKS,
+    RESIDENT,
+    *(replace(RESIDENT, name=name) for name in ("private_bytes", "private_dirty", "uss", "rss")),
+    replace(RESIDENT, name="memused", floor=8 * MIB, step=64 * MIB),  # a whole machine breathes
+    replace(RESIDENT, name="pss", caveat="PSS moves when other processes map the same files"),
+    DESCRIPTORS,
+    THREADS,
+    PROCESSES,
+)
+"""What ``judge`` knows by name; of several readings of one source the first decides."""
+IN_PROCESS_METRICS = (BLOCKS, IN_PROCESS_HEAP, *METRICS[2:])
+
+RUNTIMES: Mapping[str, Mapping[str, Any]] = {
+    "": {},
+    "v8": {"floor": 8 * MIB},
+    "jvm": {"caveat": "a JVM's resident memory rises to the limit of its heap by design"},
+}
+"""What a garbage-collected runtime changes about resident memory where no live heap is read."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """What every answer carries, in the metric's unit (bytes, blocks, descriptors ...)."""
+
+    shape: ClassVar[str]
+    """The answer in the report's words."""
+    metric: Metric
+    per_iteration: float = 0.0
+    """Growth per request; Theil-Sen, over the tail that decided."""
+    low: float = 0.0
+    high: float = 0.0
+    """95 % interval of ``per_iteration``."""
+    rise: float = 0.0
+    """Growth of what was retained, from after the first twentieth of the run to its end."""
+    late_rise: float = 0.0
+    """The part of it in the last three quarters of the run, warm-up left behind."""
+    iterations: int = 0
+    detectable_per_iteration: float | None = None
+    """The smallest leak that would have been seen; ``None`` where none would have been."""
+    evidence: tuple[str, ...] = ()
+    """Which rule said what, for the reader."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stable(Estimate):
+    """Flat, or too small a rise to have a name."""
+
+    shape: ClassVar[str] = "stable"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cache(Estimate):
+    """It rose and levels off: a cache, a pool or warm-up."""
+
+    shape: ClassVar[str] = "cache"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Burst(Estimate):
+    """A step, then flat; or a rise that was given back."""
+
+    shape: ClassVar[str] = "burst"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fragmentation(Estimate):
+    """Resident memory grows, the live heap does not."""
+
+    shape: ClassVar[str] = "fragmentation"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leaking(Estimate):
+    """It grows with every part of the run, and nothing says that it will end."""
+
+    shape: ClassVar[str] = "leak"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Undecided(Estimate):
+    """No answer, why not, and what it would take. Never to be read as a pass."""
+
+    shape: ClassVar[str] = "undecided"
+    reason: str
+    remedy: str
+    counted_in: str
+    """What ``have`` and ``need`` count: ``samples`` or ``requests``."""
+    have: int
+    need: int
+
+
+Trend: TypeAlias = Stable | Cache | Burst | Fragmentation | Leaking | Undecided
+T = TypeVar("T", bound=Estimate)
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """The answer for a run: one trend per series, and the one that decides."""
+
+    overall: Trend
+    trends: tuple[Trend, ...] = ()
+    ignored: tuple[str, ...] = ()
+    """Series that nothing is known about."""
+
+    @property
+    def shape(self) -> str:
+        return self.overall.shape
+
+
+def judge_series(
+    requests: Sequence[float],
+    values: Sequence[float | None],
+    metric: Metric = RESIDENT,
+    processes: int = 1,
+) -> Trend:
+    """Return whether one series grows with the requests; unusable samples are left out.
+
+    ``processes`` is how many there were: each has free heap of its own that a leak fills first.
+    """
+    run = usable(requests, values)
+    if len(run.xs) < MIN_SAMPLES:
+        return _too_few(Estimate(metric=metric, iterations=int(run.span)), len(run.xs))
+    tails = tuple(look_at_tail(run, share, metric) for share in (0.75, 0.5, 0.25))
+    vetoes = tuple(said for said in (is_slowing(run), has_stopped(run, metric)) if said)
+    growing = next((tail for tail in tails[:2] if tail.is_growing and not vetoes), None)
+    facts = _measured(run, metric, processes, tails, growing or tails[1], vetoes)
+    if tails[0].windows < MIN_WINDOWS:
+        return _too_few(replace(facts, detectable_per_iteration=None), len(run.xs))
+    if growing and metric.caveat:
+        return _no_proof(facts)
+    if growing:
+        return _answer(Leaking, facts)
+    if tails[2].is_growing and not vetoes:
+        return _began_late(facts, run)
+    if step := burst_in(Run(run.xs[1:], run.ys[1:]), metric):
+        return _answer(Burst, facts, step)
+    if facts.rise >= metric.settled:
+        return _answer(Cache, facts, f"rose by {facts.rise:.0f} {metric.unit} and levels off")
+    return _answer(Stable, facts, f"rose by {facts.rise:.0f} {metric.unit} in all")
+
+
+def _measured(
+    run: Run,
+    metric: Metric,
+    processes: int,
+    tails: Sequence[Tail],
+    decisive: Tail,
+    vetoes: tuple[str, ...],
+) -> Estimate:
+    points = envelope(run.part(WARM_UP), RUN_WINDOWS)
+    # A leak first fills free heap, then must rise by the floor; nor is one seen below the noise.
+    detectable = (metric.slack * processes + metric.floor) / run.span
+    dropped = (f"{run.dropped} samples were unusable",) if run.dropped else ()
+    return Estimate(
+        metric=metric,
+        per_iteration=decisive.slope.per_iteration,
+        low=decisive.slope.low,
+        high=decisive.slope.high,
+        rise=points[-1][1] - points[0][1],
+        late_rise=tails[0].rise,
+        iterations=int(run.span),
+        detectable_per_iteration=max(detectable, 0.0 if decisive.is_growing else decisive.slope.high),
+        evidence=(*(tail.told for tail in tails), *vetoes, *dropped),
+    )
+
+
+def _answer(kind: type[T], facts: Estimate, *evidence: str, **more: Any) -> T:
+    shared = {field.name: getattr(facts, field.name) for field in fields(Estimate)}
+    shared["evidence"] = (*facts.evidence, *evidence)
+    return kind(**shared, **more)
+
+
+def _too_few(facts: Estimate, have: int) -> Undecided:
+    # Unevenly spread samples may be many and still leave the last part of the run too thin.
+    return _answer(
+        Undecided,
+        facts,
+        reason=f"{have} samples are too few, or too few of them in the last part of the run",
+        remedy=f"take at least {max(MIN_SAMPLES, have + 1)} evenly spread samples",
+        counted_in="samples",
+        have=have,
+        need=max(MIN_SAMPLES, have + 1),
+    )
+
+
+def _began_late(facts: Estimate, run: Run) -> Undecided:
+    # Decided once the run's last half lies behind the onset, which is after its first half here.
+    need = math.ceil(1.5 * run.span)
+    return _answer(
+        Undecided,
+        facts,
+        reason="growth began late: only the last quarter of the run shows it",
+        remedy=f"extend the run to {need} requests",
+        counted_in="requests",
+        have=facts.iterations,
+        need=need,
+    )
+
+
+def _no_proof(facts: Estimate) -> Undecided:
+    return _answer(
+        Undecided,
+        facts,
+        reason=f"it grows, but {facts.metric.caveat}",
+        remedy="record the live heap, or anonymous memory where the runtime gives it back",
+        counted_in="requests",
+        have=facts.iterations,
+        need=facts.iterations,
+    )
+
+
+def judge(
+    requests: Sequence[float],
+    series: Mapping[str, Sequence[float | None]],
+    *,
+    processes: int = 1,
+    runtime: str = "",
+    metrics: Sequence[Metric] = METRICS,
+) -> Judgement:
+    """Return the answer for all series of one run; names are those of ``metrics``.
+
+    ``runtime`` is a key of ``RUNTIMES``; it matters only where no live heap was read.
+    """
+
+    def trends_of(source: Source, changes: Mapping[str, Any]) -> list[Trend]:
+        return [
+            judge_series(requests, series[metric.name], replace(metric, **changes), processes)
+            for metric in metrics
+            if metric.source is source and metric.name in series
+        ]
+
+    heaps, counters = trends_of(Source.HEAP, {}), trends_of(Source.COUNTER, {})
+    is_heap_known = any(not isinstance(trend, Undecided) for trend in heaps)
+    pages = trends_of(Source.RESIDENT, {} if is_heap_known else RUNTIMES.get(runtime, {}))
+    names = {metric.name for metric in metrics}
+    ignored = tuple(name for name in series if name not in names)
+    return _combine(heaps, pages, counters, _base_of(series, metrics), ignored)
+
+
+def _base_of(series: Mapping[str, Sequence[float | None]], metrics: Sequence[Metric]) -> float:
+    """Return what was resident before the first request."""
+    for metric in metrics:
+        if metric.source is Source.RESIDENT and metric.name in series:
+            run = usable(range(len(series[metric.name])), series[metric.name])
+            return run.ys[0] if run.ys else 0.0
+    return 0.0
+
+
+def _combine(
+    heaps: Sequence[Trend],
+    pages: Sequence[Trend],
+    counters: Sequence[Trend],
+    base: float,
+    ignored: tuple[str, ...],
+) -> Judgement:
+    """Let the live heap outvote resident memory, and name the counter that leaks.
+
+    A leak decides, then growth that began late: a quiet reading elsewhere does not excuse it.
+    """
+    decided = [trend for trend in heaps if not isinstance(trend, Undecided)]
+    live = next((trend for trend in decided if trend.metric.unit == "bytes"), None)
+    if live and not _first(heaps, Leaking):
+        pages = [_beside_heap(trend, live, base) for trend in pages]
+    pages = [*pages[:1], *(_beside_better(trend, pages[0]) for trend in pages[1:])]
+    # Counters last: a leaked descriptor or thread mostly leaks memory too, in more useful units.
+    deciding = [*heaps, *pages[:1], *counters]
+    late = (t for t in deciding if isinstance(t, Undecided) and t.counted_in == "requests")
+    memory = [*(t for t in pages[:1] if not isinstance(t, Undecided)), *decided, *pages, *deciding]
+    overall = _first(deciding, Leaking) or next(late, None) or next(iter(memory), None)
+    return Judgement(overall or _nothing_known(), (*heaps, *pages, *counters), ignored)
+
+
+def _first(trends: Sequence[Trend], *kinds: type[Estimate]) -> Trend | None:
+    return next((trend for trend in trends if isinstance(trend, kinds)), None)
+
+
+def _beside_better(trend: Trend, better: Trend) -> Trend:
+    """Return the trend as the better reading of the same pages has it; this one counts others."""
+    if not isinstance(trend, Leaking) or isinstance(better, Leaking | Undecided):
+        return trend
+    told = f"outvoted by {better.metric.name}: what grows are pages of files or shared memory"
+    return _answer(type(better), trend, told)
+
+
+def _beside_heap(resident: Trend, heap: Trend, base: float) -> Trend:
+    """Return what resident memory's growth means beside a live heap that does not leak."""
+    if isinstance(resident, Undecided) and resident.counted_in == "samples":
+        return resident
+    # A step is judged whole; filling only after warm-up, when a runtime has claimed its arenas.
+    whole = isinstance(resident, Burst)
+    rise = resident.rise if whole else resident.late_rise
+    shared = heap.rise if whole else heap.late_rise
+    told = f"resident memory rose by {rise:.0f} bytes, the live heap by {shared:.0f}"
+    if rise >= max(resident.metric.step, 0.2 * base) and shared < 0.25 * rise:
+        return _answer(Fragmentation, resident, told)
+    grows = isinstance(resident, Leaking | Undecided)
+    if grows and heap.per_iteration < 0.5 * resident.per_iteration:
+        return _answer(type(heap), resident, told)
+    return resident
+
+
+def _nothing_known() -> Undecided:
+    return Undecided(
+        metric=RESIDENT,
+        reason="no series that can be judged",
+        remedy="record one of " + ", ".join(metric.name for metric in METRICS),
+        counted_in="samples",
+        have=0,
+        need=MIN_SAMPLES,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """When a run of looks may end before its budget; from 63 runs on seven services."""
+
+    name: str
+    allowance_bytes: float
+    """Growth below this does not end a run as a leak: rings and collectors ramp up so far."""
+    min_leak_bytes: float
+    """A quiet run goes on until a leak of this many bytes per request would have shown."""
+    max_requests: int
+    min_requests: int = 50
+    min_leak_blocks: float = 0.02
+    stops_early: bool = True
+
+    def min_leak(self, metric: Metric) -> float:
+        """Return the smallest leak worth waiting for, in the metric's unit per request."""
+        return {"bytes": self.min_leak_bytes, "blocks": self.min_leak_blocks}.get(metric.unit, math.inf)
+
+
+DEFAULT = Preset("default", MIB, 256, 5000)
+"""For a fixed set of at most 20 distinct requests, where key-driven caches settle at once."""
+CAREFUL = Preset("careful", 8 * MIB, 64, 5000)
+"""For requests with unique keys."""
+FULL = Preset("full", 0, 0, 5000, stops_early=False)
+IN_PROCESS = Preset("in-process", 0, 16, 2000, min_requests=100)
+"""For calls with the same arguments, garbage collected before each sample."""
+
+
+def next_sample(requests: int) -> int:
+    """Return when to sample next: every 2 % keeps ten rises within reach at any length of run."""
+    return requests + max(2, requests // 50)
+
+
+def next_look(requests: int, preset: Preset = DEFAULT) -> int:
+    """Return the request count of the next look; geometric, so that there are few of them."""
+    return max(preset.min_requests, math.ceil(1.25 * requests))
+
+
+def may_stop(looks: Sequence[Judgement], preset: Preset = DEFAULT) -> str:
+    """Say why the run may end at the last look; empty when it has to go on."""
+    if not looks:
+        return ""
+    requests = looks[-1].overall.iterations
+    if requests >= preset.max_requests:
+        return f"the budget of {preset.max_requests} requests is used"
+    if not preset.stops_early or requests < preset.min_requests:
+        return ""
+    return _surely_leaks(looks, preset) or _surely_quiet(looks, preset)
+
+
+def _surely_leaks(looks: Sequence[Judgement], preset: Preset) -> str:
+    """A leak look needs a confirming one, half as many requests later, and none against it."""
+    unbroken = list(takewhile(lambda look: look.shape == Leaking.shape, reversed(looks)))
+    if not unbroken:
+        return ""
+    last, first = unbroken[0].overall, unbroken[-1].overall
+    is_enough = last.metric.unit != "bytes" or last.rise >= preset.allowance_bytes
+    if is_enough and last.iterations >= 1.5 * first.iterations:
+        return f"a leak from request {first.iterations} on"
+    return ""
+
+
+def _surely_quiet(looks: Sequence[Judgement], preset: Preset) -> str:
+    quiet = {Stable.shape, Cache.shape, Burst.shape}
+    if len(looks) < 2 or not {look.shape for look in looks[-2:]} <= quiet:
+        return ""
+    if _is_sensitive(looks[-1], preset, 1) and _is_sensitive(looks[-2], preset, 2):
+        return f"quiet; no leak in the first {looks[-1].overall.iterations} requests"
+    return ""
+
+
+def _is_sensitive(look: Judgement, preset: Preset, times: float) -> bool:
+    heaps = [trend for trend in look.trends if trend.metric.source is Source.HEAP]
+    seen = [
+        trend.detectable_per_iteration is not None
+        and trend.detectable_per_iteration <= times * preset.min_leak(trend.metric)
+        for trend in heaps or [look.overall]
+    ]
+    return all(seen)
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """When a share of the memory limit is reached if the same traffic continues."""
+
+    share: float
+    requests: float | None
+    """``None``: never, at the growth measured."""
+    seconds: float | None
+    soonest_s: float | None
+    """By the upper end of the growth's interval; ``None``: never."""
+    latest_s: float | None
+    """By the lower end; ``None``: no upper bound."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """An extrapolation, as good as the traffic stays the same."""
+
+    alert: Reach
+    """85 % of the limit."""
+    severe: Reach
+    """95 % of the limit."""
+
+
+def forecast(growth: Slope | Estimate, rate_per_s: float, limit_bytes: float, current_bytes: float) -> Forecast:
+    """Return when 85 % and 95 % of the limit are reached; limits act on resident growth."""
+    return Forecast(*(_reach(share, growth, rate_per_s, limit_bytes, current_bytes) for share in (0.85, 0.95)))
+
+
+def _reach(share: float, growth: Slope | Estimate, rate_per_s: float, limit: float, current: float) -> Reach:
+    room = max(0.0, share * limit - current)
+    requests = _quotient(room, growth.per_iteration)
+    soonest, likely, latest = (
+        _quotient(room, per_request * rate_per_s) for per_request in (growth.high, growth.per_iteration, growth.low)
+    )
+    return Reach(share, requests, likely, soonest, latest)
+
+
+def _quotient(room: float, pace: float) -> float | None:
+    if room == 0:
+        return 0.0  # already there, whatever the pace
+    reached = room / pace if pace > 0 else math.inf
+    return reached if math.isfinite(reached) else None

@@ -1,0 +1,151 @@
+"""Edits the text of a baseline: accept, prune, merge. Keeps comments, keeps the order, changes nothing else.
+
+The file is cut into blocks, one per table, with the comments above it; tomlkit writes the new ones. Blocks are
+sorted by key, which made wrong merges impossible and conflicts rare in every layout that was tried.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Iterable, Mapping
+
+import tomlkit
+
+from pytest_leakguard.baseline import VERSION, AcceptedGrowth, AcceptedLeak, loads
+from pytest_leakguard.errors import BaselineError
+
+HEADER = (
+    "# pytest-leakguard baseline v1. Commit this file; CI never writes it.\n"
+    "# Remove what is fixed with `pytest --leakguard --leakguard-prune`; after a merge conflict run\n"
+    "# `pytest-leakguard baseline merge BASE OURS THEIRS` (once: `pytest-leakguard baseline install`).\n"
+    f"version = {VERSION}\n"
+)
+_TABLE = re.compile(r'^\[(leak|growth)\.\s*(?:"((?:[^"\\]|\\.)*)"|\'([^\']*)\'|([\w-]+))\s*\]')
+
+Block = tuple[str, str]
+"""Section and key of a table; ``("", "")`` for what stands before the first."""
+
+
+def accept(text: str, leaks: Iterable[AcceptedLeak], growth: Iterable[AcceptedGrowth] = ()) -> str:
+    """``text`` with these entries added, or put in the place of the same key."""
+    blocks = split(text or HEADER)
+    for leak in leaks:
+        _put(blocks, ("leak", leak.fingerprint), _leak_table(leak))
+    for entry in growth:
+        _put(blocks, ("growth", entry.id), _growth_table(entry))
+    return join(blocks)
+
+
+def prune(text: str, keys: Iterable[str]) -> str:
+    """``text`` without these entries; comments that stand above an entry go with it."""
+    gone = set(keys)
+    return join({block: body for block, body in split(text).items() if block[1] not in gone or block == ("", "")})
+
+
+def merge(base: str, ours: str, theirs: str) -> str:
+    """Three-way merge by key; where both sides changed an entry the wider acceptance and our words stay."""
+    for text, name in ((base, "base"), (ours, "ours"), (theirs, "theirs")):
+        if text.strip():
+            loads(text, name)
+    old, left, right = split(base), split(ours or HEADER), split(theirs)
+    merged = {("", ""): left.get(("", ""), HEADER)}
+    for block in left.keys() | right.keys():
+        if block == ("", ""):
+            continue
+        body = _merged_block(block, old.get(block), left.get(block), right.get(block))
+        if body is not None:
+            merged[block] = body
+    return join(merged)
+
+
+def _merged_block(block: Block, old: str | None, left: str | None, right: str | None) -> str | None:
+    if left == right or right == old:
+        return left
+    if left == old:
+        return right
+    if left is None or right is None:
+        return left or right  # removed here, changed there: what was changed is still in use
+    return _wider(block, left, right)
+
+
+def _wider(block: Block, left: str, right: str) -> str:
+    ours, theirs = tomlkit.parse(left), tomlkit.parse(right)
+    mine, other = ours[block[0]][block[1]], theirs[block[0]][block[1]]  # type: ignore[index]  # tomlkit's Item is not typed
+    for ceiling in ("max_bytes", "max_blocks", "allowed"):
+        if ceiling in other:
+            mine[ceiling] = max(mine.get(ceiling, 0), other[ceiling])  # type: ignore[index,union-attr]
+    if "targets" in other:  # type: ignore[operator]
+        mine["targets"] = sorted({*mine.get("targets", []), *other["targets"]})  # type: ignore[index,union-attr]
+    return tomlkit.dumps(ours)
+
+
+def split(text: str) -> dict[Block, str]:
+    """The blocks of a baseline in file order; raises ``BaselineError`` when one cannot stand alone."""
+    blocks: dict[Block, str] = {("", ""): ""}
+    current: Block = ("", "")
+    waiting = ""  # comments and blank lines, until it is known whose they are
+    for line in text.splitlines(keepends=True):
+        table = _TABLE.match(line)
+        if table:
+            current = (table.group(1), _key(table.group(0)))
+            if current in blocks:
+                raise BaselineError(f"[{current[0]}.{current[1]!r}] stands twice; run `pytest-leakguard baseline merge`")
+            blocks[current], waiting = waiting.lstrip("\n") + line, ""
+        elif line.strip() == "" or line.startswith("#"):
+            waiting += line
+        else:
+            blocks[current] += waiting + line
+            waiting = ""
+    blocks[current] += waiting
+    return blocks
+
+
+def _key(header: str) -> str:
+    inner = tomlkit.parse(header).unwrap()
+    (section,) = inner.values()
+    (key,) = section
+    return str(key)
+
+
+def join(blocks: Mapping[Block, str]) -> str:
+    """The text of these blocks in the order of the file: growth before leaks, by key; one blank line between."""
+    head = blocks.get(("", ""), HEADER).rstrip("\n") + "\n"
+    bodies = [blocks[block].strip("\n") + "\n" for block in sorted(blocks) if block != ("", "")]
+    return "\n".join([head, *bodies])
+
+
+def _put(blocks: dict[Block, str], block: Block, table: tomlkit.items.Table) -> None:
+    comments = "".join(line for line in blocks.get(block, "").splitlines(keepends=True) if line.startswith("#"))
+    document = tomlkit.document()
+    section = tomlkit.table(is_super_table=True)
+    section.add(tomlkit.items.SingleKey(block[1], t=tomlkit.items.KeyType.Basic), table)
+    document.add(block[0], section)
+    blocks[block] = comments + tomlkit.dumps(document)
+
+
+def _leak_table(leak: AcceptedLeak) -> tomlkit.items.Table:
+    table = tomlkit.table()
+    table["kind"] = str(leak.kind)
+    table["targets"] = sorted(leak.targets)
+    table["max_bytes"] = leak.max_bytes
+    table["max_blocks"] = leak.max_blocks
+    table["stack"] = list(leak.stack)
+    _add_words(table, leak.owner, leak.reason, leak.expires)
+    return table
+
+
+def _growth_table(entry: AcceptedGrowth) -> tomlkit.items.Table:
+    table = tomlkit.table()
+    table["unit"] = entry.unit
+    table["allowed"] = entry.allowed
+    _add_words(table, entry.owner, entry.reason, entry.expires)
+    return table
+
+
+def _add_words(table: tomlkit.items.Table, owner: str, reason: str, expires: dt.date | None) -> None:
+    if owner:
+        table["owner"] = owner
+    table["reason"] = reason
+    if expires:
+        table["expires"] = expires

@@ -1,0 +1,55 @@
+"""The door to pytest: declares options, marker and fixture. Nothing else is imported until --leakguard is given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_leakguard.table import OPTIONS
+
+if TYPE_CHECKING:
+    from pytest_leakguard.fixture import Leakguard
+
+MARKER = (
+    "leakguard(budget=..., iterations=..., tool=..., kinds=..., timeout=..., skip=REASON): "
+    "tune or skip the leak check of one test"
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Every option of the table, on the command line and as an ini value; defaults stay with the table."""
+    group = parser.getgroup("leakguard", "leak checks")
+    for option in OPTIONS:
+        text = f"{option.help} [{'|'.join(option.choices)}]" if option.choices else option.help
+        if option.is_flag:
+            group.addoption(option.flag, action="store_const", const=True, default=None, help=text, dest=option.ini)
+        else:
+            group.addoption(option.flag, default=None, metavar=option.metavar or None, help=text, dest=option.ini)
+        parser.addini(option.ini, text, default=None)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Registers the marker, and the rest of the plugin only when it is switched on."""
+    config.addinivalue_line("markers", MARKER)
+    if not _is_on(config):
+        return
+    from pytest_leakguard.session import Session
+
+    config.pluginmanager.register(Session.of(config), "leakguard-session")
+
+
+def _is_on(config: pytest.Config) -> bool:
+    given = config.getoption("leakguard", None)
+    ini = config.getini("leakguard")
+    return bool(given) if given is not None else str(ini or "").strip().lower() in ("1", "true", "yes", "on")
+
+
+@pytest.fixture
+def leakguard(request: pytest.FixtureRequest) -> Iterator[Leakguard]:
+    """Checks programs from a test: ``leakguard.run([...], tool=...)`` fails the test on a new leak."""
+    session = request.config.pluginmanager.get_plugin("leakguard-session")
+    if session is None:
+        pytest.skip("leak checks are off; switch them on with --leakguard")
+    yield session.fixture_for(request.node)

@@ -1,0 +1,69 @@
+"""JUnit XML of a verdict for runs without pytest; a pytest run has its own, with the same properties."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from junitparser import Error, Failure, JUnitXml, Properties, Property, Skipped, TestCase, TestSuite
+
+from pytest_leakguard.model import Outcome
+from pytest_leakguard.reporters.terminal import failure_text
+from pytest_leakguard.reporters.words import printable
+from pytest_leakguard.verdict import Judged, Policy, Verdict
+
+_NOT_XML = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def render(verdict: Verdict, policy: Policy, root: Path | None = None) -> str:
+    """The XML text: a leak is a failure, no answer is an error."""
+    suite = TestSuite("leakguard")
+    for judged in verdict.checks:
+        suite.add_testcase(_case(judged, policy, root))
+    document = JUnitXml()
+    document.add_testsuite(suite)
+    document.update_statistics()
+    text: bytes = document.tostring()
+    return text.decode("utf-8")
+
+
+def properties(judged: Judged) -> Iterator[tuple[str, str]]:
+    """Name and value of each property that tells a check's leaks; the same in every JUnit file."""
+    check = judged.check
+    yield "leakguard_outcome", judged.outcome.value
+    yield "leakguard_tool", check.tool
+    yield "leakguard_findings", ",".join(f"{f.fingerprint}:{f.status}" for f in check.findings)
+    for kind, total in check.totals:
+        yield f"leakguard_{kind}_bytes", str(total.size_bytes)
+        yield f"leakguard_{kind}_blocks", str(total.blocks)
+    if judged.reasons:
+        yield "leakguard_reasons", _clean("; ".join(judged.reasons))
+    if check.exit.signal is not None or check.exit.code:
+        yield "leakguard_exit", f"signal {check.exit.signal}" if check.exit.signal else str(check.exit.code)
+
+
+def _case(judged: Judged, policy: Policy, root: Path | None) -> TestCase:
+    case = TestCase(_clean(judged.check.id), classname="leakguard", time=judged.check.duration_s)
+    text = _clean(failure_text(judged, policy, root))
+    if judged.outcome is Outcome.LEAK:
+        case.result = [_result(Failure, "leak", text)]
+    elif judged.outcome is Outcome.NO_ANSWER:
+        case.result = [_result(Error, "no answer", text)]
+    elif judged.outcome in (Outcome.SKIPPED, Outcome.NOT_REPEATABLE):
+        case.result = [Skipped(_clean("; ".join(judged.reasons)))]
+    told = Properties()
+    for name, value in properties(judged):
+        told.add_property(Property(name, value))
+    case.append(told)
+    return case
+
+
+def _result(kind: type[Failure] | type[Error], title: str, text: str) -> Failure | Error:
+    result = kind(text.partition("\n")[0] or title, title)
+    result.text = text
+    return result
+
+
+def _clean(text: str) -> str:
+    return _NOT_XML.sub("?", printable(text))

@@ -1,0 +1,176 @@
+"""The verdict as lines for a terminal: root causes first, then what could not be answered, then what to type."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pytest_leakguard.fingerprint import callers, names
+from pytest_leakguard.model import Finding, Frame, LeakKind, Outcome, Status
+from pytest_leakguard.reporters.words import amount, kind, one_line, place, printable, site
+from pytest_leakguard.verdict import Judged, Policy, Verdict, fails
+
+MOST_CALLS = 8
+MOST_CHECKS = 5
+_WORDS = {
+    Outcome.CLEAN: "clean",
+    Outcome.LEAK: "leaking",
+    Outcome.NO_ANSWER: "without an answer",
+    Outcome.SKIPPED: "skipped",
+    Outcome.NOT_REPEATABLE: "not repeatable",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line and its colour: ``red``, ``yellow``, ``green`` or none."""
+
+    text: str = ""
+    colour: str = ""
+
+
+def render(verdict: Verdict, policy: Policy, root: Path | None = None, verbosity: int = 0) -> Iterator[Line]:
+    """The section at the end of a run; with ``verbosity`` below 0 only what fails and the last line."""
+    failing = [finding for finding in verdict.findings if fails(finding, policy)]
+    for finding in _roots(failing):
+        yield from _finding(finding, failing, verdict, root)
+    for judged in verdict.checks:
+        if judged.outcome is Outcome.NO_ANSWER:
+            yield from _no_answer(judged)
+        elif judged.outcome is Outcome.LEAK and judged.reasons:
+            yield Line(f"ALSO  {one_line(judged.check.id)}: {one_line('; '.join(judged.reasons))}", "yellow")
+    if verbosity >= 0:
+        yield from _remainder(verdict, failing)
+        yield from _baseline(verdict)
+        yield from _skipped(verdict)
+        if verbosity > 0:
+            yield from _all_checks(verdict)
+    if failing:
+        yield Line('next: fix it, or accept it with  pytest --leakguard --leakguard-accept="why it may stay"')
+    yield last_line(verdict)
+
+
+def last_line(verdict: Verdict) -> Line:
+    """The verdict in one line."""
+    counts = ", ".join(f"{count} {_WORDS[outcome]}" for outcome, count in verdict.summary.items() if count)
+    if not verdict.was_measured and not verdict.summary[Outcome.NO_ANSWER]:
+        return Line(f"FAIL leakguard: nothing was measured{f' ({counts})' if counts else ''}", "red")
+    if verdict.has_failed:
+        also = f"; {'; '.join(verdict.problems)}" if verdict.problems else ""
+        return Line(f"FAIL leakguard: {counts}{also}", "red")
+    return Line(f"ok leakguard: {counts}", "green")
+
+
+def _roots(failing: list[Finding]) -> list[Finding]:
+    """Without the blocks that were lost through another one of the same stack: those are told with it."""
+    lost = {names(finding.stack) for finding in failing if finding.kind is LeakKind.DEFINITELY_LOST}
+    return [f for f in failing if f.kind is not LeakKind.INDIRECTLY_LOST or names(f.stack) not in lost]
+
+
+def _finding(finding: Finding, failing: list[Finding], verdict: Verdict, root: Path | None) -> Iterator[Line]:
+    head = f"LEAK  {kind(finding.kind)}: {amount(finding.size_bytes, finding.blocks)}"
+    yield Line(f"{head}  [{finding.status}] {finding.fingerprint}", "red")
+    yield Line(f"      at {site(finding, root)}")
+    for frame in _calls(finding):
+        yield Line(f"         from {place(frame, root)}")
+    for holder in finding.holders:
+        yield Line(f"      held by {one_line(holder)}")
+    yield from _through(finding, failing)
+    if finding.status is not Status.NEW and finding.reason:
+        yield Line(f"      {finding.status}: {one_line(finding.reason)}{_owner(finding)}")
+    yield from _checks(finding, verdict)
+
+
+def _calls(finding: Finding) -> tuple[Frame, ...]:
+    return callers(finding.stack)[:MOST_CALLS]
+
+
+def _through(finding: Finding, failing: list[Finding]) -> Iterator[Line]:
+    if finding.kind is not LeakKind.DEFINITELY_LOST:
+        return
+    for other in failing:
+        if other.kind is LeakKind.INDIRECTLY_LOST and names(other.stack) == names(finding.stack):
+            yield Line(f"      and through it {amount(other.size_bytes, other.blocks)} ({other.fingerprint})")
+
+
+def _owner(finding: Finding) -> str:
+    return f" (owner {one_line(finding.owner)})" if finding.owner else ""
+
+
+def _checks(finding: Finding, verdict: Verdict) -> Iterator[Line]:
+    for check_id in finding.checks[:MOST_CHECKS]:
+        yield Line(f"      in {one_line(check_id)}")
+    if len(finding.checks) > MOST_CHECKS:
+        yield Line(f"      and in {len(finding.checks) - MOST_CHECKS} more")
+    commands = [judged.check.reproduce for judged in verdict.checks if judged.check.id == finding.checks[0]]
+    if commands and commands[0]:
+        yield Line(f"      reproduce: {one_line(commands[0])}")
+
+
+def _no_answer(judged: Judged) -> Iterator[Line]:
+    yield Line(f"NO ANSWER  {one_line(judged.check.id)} ({judged.check.tool})", "red")
+    for reason in judged.reasons:
+        yield Line(f"      {one_line(reason)}")
+    if judged.check.findings:
+        yield Line(f"      seen until then: {len(judged.check.findings)} leak(s), listed with the others")
+    if judged.check.output.strip():
+        yield from (Line(f"      | {printable(text)}") for text in judged.check.output.strip().splitlines()[-3:])
+
+
+def _remainder(verdict: Verdict, failing: list[Finding]) -> Iterator[Line]:
+    failed = {finding.fingerprint for finding in failing}
+    known = [f for f in verdict.findings if f.status is Status.KNOWN]
+    if known:
+        yield Line(f"accepted: {len(known)} known leak(s), {sum(f.size_bytes for f in known):,} bytes")
+    others = [f for f in verdict.findings if f.fingerprint not in failed and f.status is Status.NEW]
+    for value in dict.fromkeys(f.kind for f in others):
+        of_kind = [f for f in others if f.kind is value]
+        total = amount(sum(f.size_bytes for f in of_kind), sum(f.blocks for f in of_kind))
+        yield Line(f"not failing: {kind(value)} {total} at {len(of_kind)} place(s)")
+
+
+def _baseline(verdict: Verdict) -> Iterator[Line]:
+    if verdict.fixed:
+        yield Line(
+            f"fixed: {', '.join(verdict.fixed[:5])}{' ...' if len(verdict.fixed) > 5 else ''} "
+            "no longer leak(s); remove with  pytest --leakguard --leakguard-prune",
+            "yellow",
+        )
+    if verdict.expired:
+        yield Line(f"expired: {', '.join(one_line(key) for key in verdict.expired[:5])}", "yellow")
+    if verdict.not_checked:
+        yield Line(f"not checked: {len(verdict.not_checked)} accepted leak(s) of targets that did not run whole")
+
+
+def _skipped(verdict: Verdict) -> Iterator[Line]:
+    reasons = dict.fromkeys(reason for one in verdict.checks if one.outcome is Outcome.SKIPPED for reason in one.reasons)
+    yield from (Line(f"skipped: {one_line(reason)}", "yellow") for reason in reasons)
+
+
+def _all_checks(verdict: Verdict) -> Iterator[Line]:
+    for judged in verdict.checks:
+        notes = f" ({one_line('; '.join(judged.check.notes))})" if judged.check.notes else ""
+        yield Line(f"{judged.outcome:<14} {one_line(judged.check.id)} [{judged.check.tool}]{notes}")
+
+
+def failure_text(judged: Judged, policy: Policy, root: Path | None = None) -> str:
+    """What a failing test says: its leaks and why there may be more."""
+    failing = [finding for finding in judged.check.findings if fails(finding, policy)]
+    lines: list[str] = []
+    for finding in _roots(failing):
+        lines.append(f"{kind(finding.kind)}: {amount(finding.size_bytes, finding.blocks)} at {site(finding, root)}")
+        lines.extend(f"    from {place(frame, root)}" for frame in _calls(finding))
+        lines.extend(f"    held by {one_line(holder)}" for holder in finding.holders)
+        lines.extend("    " + line.text.strip() for line in _through(finding, failing))
+        if finding.status is not Status.NEW:
+            lines.append(f"    {finding.status}: {one_line(finding.reason)}{_owner(finding)}")
+    if judged.reasons:
+        lines.append("no whole answer:" if judged.outcome is Outcome.NO_ANSWER else "besides:")
+        lines.extend(f"    {one_line(reason)}" for reason in judged.reasons)
+    if judged.outcome is Outcome.NO_ANSWER and judged.check.output.strip():
+        lines.append("last output on standard error:")
+        lines.extend(f"    | {printable(text)}" for text in judged.check.output.strip().splitlines()[-10:])
+    if judged.check.reproduce:
+        lines.append(f"reproduce: {one_line(judged.check.reproduce)}")
+    return "\n".join(lines)

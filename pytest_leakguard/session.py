@@ -1,0 +1,237 @@
+"""One pytest session with --leakguard: hands out the fixture, carries checks from workers, tells the verdict."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+from collections.abc import Generator, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_leakguard import options, pipeline, store
+from pytest_leakguard.baseline import Baseline, compare
+from pytest_leakguard.codec import decode, encode
+from pytest_leakguard.errors import LeakguardError, UsageProblem
+from pytest_leakguard.fixture import Leakguard
+from pytest_leakguard.model import Check, Outcome
+from pytest_leakguard.options import Settings
+from pytest_leakguard.reporters import junit, report_json, terminal
+from pytest_leakguard.table import OPTIONS, Option
+from pytest_leakguard.targets import DeclaredTarget, read_targets
+from pytest_leakguard.verdict import Judged, Policy, Verdict, judge, judge_check
+
+CHECKS = pytest.StashKey[list[Check]]()
+TRANSPORT = "leakguard_checks"
+"""Attribute of a test report; pytest-xdist sends it with the report, so it survives a worker that crashes later."""
+
+
+class Session:
+    """The plugin object that lives while --leakguard is on."""
+
+    def __init__(self, config: pytest.Config, settings: Settings, baseline: Baseline) -> None:
+        self.config, self.settings, self.baseline = config, settings, baseline
+        self.policy = Policy(settings.is_strict, settings.accept is not None)
+        self.checks: dict[str, Check] = {}
+        self.verdict: Verdict | None = None
+        self.written: list[str] = []
+        self.is_worker = hasattr(config, "workerinput")
+
+    @classmethod
+    def of(cls, config: pytest.Config) -> Session:
+        """Reads options and baseline; what is wrong with them ends the run with exit status 4."""
+        given = {option.name: _given(config, option) for option in OPTIONS}
+        try:
+            settings = options.resolve(given, _root(config), os.environ)
+            baseline = store.read_baseline(settings.baseline)
+            session = cls(config, settings, baseline)
+            session._add_declared_targets()
+        except UsageProblem as problem:
+            raise pytest.UsageError(f"leakguard: {problem}") from None
+        return session
+
+    def _add_declared_targets(self) -> None:
+        """Has pytest visit pyproject.toml on a run of everything; arguments given by hand are left alone."""
+        path = self.config.rootpath / "pyproject.toml"
+        source = pytest.Config.ArgsSource
+        if self.is_worker or self.config.args_source not in (source.INVOCATION_DIR, source.TESTPATHS):
+            return
+        if path.is_file() and read_targets(path, self.settings.timeout_s):
+            inside = any((self.config.invocation_params.dir / arg).resolve() == path.parent for arg in self.config.args)
+            if not inside:
+                self.config.args.append(str(path))
+
+    @pytest.hookimpl
+    def pytest_collect_file(self, file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
+        """Declared programs become items of the file that declares them."""
+        if file_path == self.config.rootpath / "pyproject.toml":
+            return TargetsFile.from_parent(parent, path=file_path)
+        return None
+
+    def fixture_for(self, item: pytest.Item) -> Leakguard:
+        """The ``leakguard`` of one test, with its marker applied."""
+        path, line, _ = item.location
+        return Leakguard(
+            item.nodeid,
+            _marked(item, self.settings),
+            lambda check: self.record(item, check),
+            self.policy,
+            (path, (line or 0) + 1),
+        )
+
+    def record(self, item: pytest.Item, check: Check) -> Judged:
+        """Keeps the check with the test, to travel with its report, and says what its answer is."""
+        item.stash.setdefault(CHECKS, []).append(check)
+        judged = self._answer(check)
+        item.user_properties.extend(junit.properties(judged))
+        return judged
+
+    def _answer(self, check: Check) -> Judged:
+        return judge_check(compare((check,), self.baseline, dt.date.today()).checks[0], self.policy)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(self, item: pytest.Item) -> Generator[None, Any, Any]:
+        """Sends the checks made so far along with the report of the phase that made them."""
+        report = yield
+        checks = item.stash.get(CHECKS, [])
+        if checks:
+            setattr(report, TRANSPORT, [encode(check) for check in checks])
+            report.leakguard_outcome = self._answer(checks[-1]).outcome.value
+            item.stash[CHECKS] = []
+        return report
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Collects them where the session ends; a rerun replaces what the first run said."""
+        if self.is_worker:
+            return
+        for data in getattr(report, TRANSPORT, []):
+            check = decode(Check, data)
+            self.checks[check.id] = check
+
+    def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
+        """``L`` for a test that failed because of a leak, ``N`` for one whose check gave no answer."""
+        words = {Outcome.LEAK: ("failed", "L", "LEAK"), Outcome.NO_ANSWER: ("failed", "N", "NO ANSWER")}
+        outcome = getattr(report, "leakguard_outcome", None)
+        return words.get(Outcome(outcome)) if report.failed and outcome else None
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        """Judges the run, writes every report, and only then decides the exit status."""
+        if self.is_worker or self.config.option.collectonly:
+            return
+        checks = [self.checks[key] for key in sorted(self.checks)]
+        self.verdict = judge(compare(checks, self.baseline, dt.date.today()), self.policy)
+        self._write()
+        if exitstatus == pytest.ExitCode.OK and self.verdict.has_failed:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def _write(self) -> None:
+        assert self.verdict is not None
+        settings = self.settings
+        try:
+            if settings.report is not None:
+                write_reports(settings.report, self.verdict, self.policy, settings.root)
+                self.written.append(f"reports: {settings.report}")
+            if settings.accept is not None:
+                new = store.accept_findings(settings.baseline, self.verdict, settings.accept)
+                self.written.append(f"accepted {len(new)} leak(s) into {settings.baseline.name}; review and commit it")
+            if settings.prune:
+                store.prune_entries(settings.baseline, self.verdict.fixed)
+                self.written.append(f"pruned {len(self.verdict.fixed)} fixed leak(s) from {settings.baseline.name}")
+        except (LeakguardError, OSError) as error:
+            self.written.append(f"could not write: {error}")
+            self.verdict = replace(self.verdict, problems=(*self.verdict.problems, str(error)))
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """The leakguard section."""
+        if self.verdict is None:
+            return
+        terminalreporter.section("leakguard", "=")
+        verbosity = self.config.get_verbosity()
+        for line in terminal.render(self.verdict, self.policy, self.settings.root, verbosity):
+            terminalreporter.write_line(line.text, **({line.colour: True} if line.colour else {}))
+        for text in self.written:
+            terminalreporter.write_line(text)
+
+
+def write_reports(directory: Path, verdict: Verdict, policy: Policy, root: Path) -> None:
+    """Every report of a run into one directory."""
+    store.write_text(directory / "report.json", report_json.render(verdict, pipeline.environment()))
+    store.write_text(directory / "junit.xml", junit.render(verdict, policy, root))
+
+
+def _given(config: pytest.Config, option: Option) -> Any:
+    """Command line before ini; ``None`` when neither says anything."""
+    value = config.getoption(option.ini, None)
+    return value if value is not None else config.getini(option.ini) or None
+
+
+def _root(config: pytest.Config) -> Path:
+    """The directory of the ini file, where the baseline lives; the root directory when there is none."""
+    return config.inipath.parent if config.inipath else config.rootpath
+
+
+def _marked(item: pytest.Item, settings: Settings) -> Settings:
+    marker = item.get_closest_marker("leakguard")
+    if marker is None:
+        return settings
+    known = {option.in_marker: option for option in OPTIONS if option.in_marker}
+    changes: dict[str, Any] = {}
+    for key, value in marker.kwargs.items():
+        if key in ("skip", "iterations"):
+            continue
+        if key not in known:
+            raise UsageProblem(f"{item.nodeid}: marker leakguard has no keyword {key!r}; known: {', '.join(known)}")
+        text = value if isinstance(value, str) else ",".join(value) if isinstance(value, list | tuple) else str(value)
+        changes[_FIELDS[key]] = options.READERS[known[key].kind](text)
+    return replace(settings, **changes)
+
+
+_FIELDS = {"tool": "tool", "budget": "budget_bytes", "kinds": "kinds", "timeout": "timeout_s"}
+
+
+class TargetsFile(pytest.File):
+    """pyproject.toml as a collector of the programs it declares."""
+
+    def collect(self) -> Iterator[pytest.Item]:
+        """One item per program; what is wrong with the table is an error of collection."""
+        session: Session = self.config.pluginmanager.get_plugin("leakguard-session")
+        try:
+            declared = read_targets(self.path, session.settings.timeout_s)
+        except UsageProblem as problem:
+            raise self.CollectError(str(problem)) from None
+        for one in declared:
+            yield TargetItem.from_parent(self, name=one.name, declared=one)
+
+
+class TargetItem(pytest.Item):
+    """A declared program as a test."""
+
+    def __init__(self, *, declared: DeclaredTarget, **rest: Any) -> None:
+        super().__init__(**rest)
+        self.declared = declared
+
+    def runtest(self) -> None:
+        """Runs the program under its tool; fails as ``leakguard.run`` does."""
+        session: Session = self.config.pluginmanager.get_plugin("leakguard-session")
+        one = self.declared
+        settings = replace(session.settings, kinds=one.kinds or session.settings.kinds)
+        check = pipeline.check_program(one.target, settings, self.nodeid, one.tool, one.expected_exit)
+        judged = session.record(self, check)
+        if judged.has_failed:
+            pytest.fail(terminal.failure_text(judged, session.policy, settings.root), pytrace=False)
+        if judged.outcome is Outcome.SKIPPED:
+            pytest.skip("; ".join(judged.reasons))
+
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException]) -> Any:
+        """Our own errors in one line, others as pytest shows them."""
+        if isinstance(excinfo.value, LeakguardError):
+            return str(excinfo.value)
+        return super().repr_failure(excinfo)
+
+    def reportinfo(self) -> tuple[Path, int | None, str]:
+        """Where the target is declared."""
+        return self.path, None, f"target {self.name}"

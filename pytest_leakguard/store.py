@@ -1,0 +1,82 @@
+"""Reads and writes the project's files: baseline and reports. Whole or not at all, never in between."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from pytest_leakguard.baseline import AcceptedLeak, Baseline, loads
+from pytest_leakguard.errors import BaselineError
+from pytest_leakguard.known import accept, prune
+from pytest_leakguard.model import Finding
+from pytest_leakguard.reporters.words import accepted_stack
+from pytest_leakguard.verdict import Policy, Verdict, fails
+
+
+def read_baseline(path: Path) -> Baseline:
+    """The accepted leaks; none when there is no file. Raises ``BaselineError``."""
+    text = read_text(path)
+    return loads(text, str(path)) if text else Baseline()
+
+
+def read_text(path: Path) -> str:
+    """The file's text, empty when there is no file; raises ``BaselineError`` when it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return ""
+    except UnicodeDecodeError as error:
+        raise BaselineError(f"{path}: not UTF-8 at byte {error.start}; save it as UTF-8") from None
+    except OSError as error:
+        raise BaselineError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replaces the file in one step, so that a killed run leaves the old one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as stream:
+            stream.write(text)
+        os.chmod(name, path.stat().st_mode & 0o777 if path.exists() else 0o644)
+        os.replace(name, path)
+    except BaseException:
+        os.unlink(name)
+        raise
+
+
+def accept_findings(path: Path, verdict: Verdict, reason: str, owner: str = "") -> tuple[str, ...]:
+    """Writes what fails ``verdict`` into the baseline; returns the fingerprints written."""
+    failing = [finding for finding in verdict.findings if fails(finding, Policy(is_strict=True))]
+    entries = entries_for(failing, read_baseline(path), reason, owner)
+    if entries:
+        write_text(path, accept(read_text(path), entries))
+    return tuple(entry.fingerprint for entry in entries)
+
+
+def entries_for(findings: Iterable[Finding], known: Baseline, reason: str, owner: str) -> list[AcceptedLeak]:
+    """Baseline entries that accept these findings; ceilings and targets of older entries are never narrowed."""
+    entries = []
+    for finding in findings:
+        old = known.leaks.get(finding.fingerprint)
+        entries.append(
+            AcceptedLeak(
+                fingerprint=finding.fingerprint,
+                kind=finding.kind,
+                targets=tuple(sorted({*finding.checks, *(old.targets if old else ())})),
+                max_bytes=max(finding.size_bytes, old.max_bytes if old else 0),
+                max_blocks=max(finding.blocks, old.max_blocks if old else 0),
+                reason=reason,
+                stack=accepted_stack(finding),
+                owner=owner or (old.owner if old else ""),
+            )
+        )
+    return entries
+
+
+def prune_entries(path: Path, fingerprints: tuple[str, ...]) -> None:
+    """Removes these entries from the baseline."""
+    if fingerprints:
+        write_text(path, prune(read_text(path), fingerprints))

@@ -1,0 +1,185 @@
+"""The only place that decides. Exit status, terminal and every report read what it returns."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from signal import Signals
+
+from pytest_leakguard.baseline import Comparison
+from pytest_leakguard.model import Check, ExitStatus, Finding, Outcome, Status
+
+CLEAN, LEAKS, USAGE, NO_ANSWER = 0, 1, 2, 3
+"""Exit status of the console script."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What fails a run besides a new leak."""
+
+    is_strict: bool = False
+    """Stale and expired entries and tests that cannot be repeated fail too."""
+    is_accepting: bool = False
+    """This run writes its leaks into the baseline, so they do not fail it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One check with its answer."""
+
+    check: Check
+    outcome: Outcome
+    reasons: tuple[str, ...] = ()
+    """Everything a reader needs to know beside the leaks."""
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether the test or program behind it must fail."""
+        return self.outcome in (Outcome.LEAK, Outcome.NO_ANSWER)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The answer of a whole run."""
+
+    checks: tuple[Judged, ...]
+    findings: tuple[Finding, ...]
+    """One per fingerprint over all checks, what fails first; sizes are the largest of any one check."""
+    summary: Mapping[Outcome, int]
+    fixed: tuple[str, ...] = ()
+    expired: tuple[str, ...] = ()
+    not_checked: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+    """Why the run as a whole fails although no single check does."""
+
+    @property
+    def exit_status(self) -> int:
+        """Exit status of the console script: a leak that is proved outranks a question left open."""
+        if self.summary[Outcome.LEAK]:
+            return LEAKS
+        if self.summary[Outcome.NO_ANSWER] or not self.was_measured:
+            return NO_ANSWER
+        return LEAKS if self.problems else CLEAN
+
+    @property
+    def was_measured(self) -> bool:
+        """Whether any check gave any answer at all; a run that measured nothing is never green."""
+        return any(self.summary[outcome] for outcome in (Outcome.CLEAN, Outcome.LEAK, Outcome.NOT_REPEATABLE))
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether the build must fail."""
+        return self.exit_status != CLEAN
+
+
+def judge(comparison: Comparison, policy: Policy) -> Verdict:
+    """The verdict over all checks of a run."""
+    judged = tuple(judge_check(check, policy) for check in comparison.checks)
+    counts = Counter(one.outcome for one in judged)
+    return Verdict(
+        checks=judged,
+        findings=_over_all(one.check for one in judged),
+        summary={outcome: counts[outcome] for outcome in Outcome},
+        fixed=comparison.fixed,
+        expired=comparison.expired,
+        not_checked=comparison.not_checked,
+        problems=_strict_problems(comparison, judged) if policy.is_strict else (),
+    )
+
+
+def judge_check(check: Check, policy: Policy) -> Judged:
+    """The answer of one check whose findings carry their status."""
+    if check.skipped:
+        return Judged(check, Outcome.SKIPPED, (check.skipped,))
+    if check.not_repeatable:
+        return Judged(check, Outcome.NOT_REPEATABLE, (check.not_repeatable, *check.notes))
+    failure = target_failure(check.exit, check.expected_exit)
+    reasons = (*check.problems, *((failure,) if failure else ()))
+    if check.problems:
+        return Judged(check, Outcome.NO_ANSWER, reasons)
+    if any(fails(finding, policy) for finding in check.findings):
+        return Judged(check, Outcome.LEAK, reasons)
+    if failure:  # what a program did before it failed says nothing about what it does when it works
+        return Judged(check, Outcome.NO_ANSWER, reasons)
+    return Judged(check, Outcome.CLEAN, ())
+
+
+def fails(finding: Finding, policy: Policy) -> bool:
+    """Whether this finding alone fails the build."""
+    match finding.status:
+        case Status.KNOWN:
+            return False
+        case Status.EXPIRED:
+            return policy.is_strict and not policy.is_accepting
+        case Status.GROWN:  # an entry in the baseline asks to be held to, whatever the kind
+            return not policy.is_accepting
+        case Status.NEW:
+            return finding.is_gating and not policy.is_accepting
+
+
+def target_failure(end: ExitStatus, expected: int | None) -> str:
+    """Why the target itself has failed, in words; empty when it ended as expected."""
+    if end.timed_out:
+        return "the program did not end in time and was stopped"
+    if expected is None:
+        return ""
+    if end.signal is not None:
+        if expected == -end.signal:
+            return ""
+        return f"the program was killed by signal {end.signal} ({signal_name(end.signal)})"
+    if end.code is not None and end.code != expected:
+        return f"the program ended with exit status {end.code}, expected was {expected}"
+    return ""
+
+
+def signal_name(number: int) -> str:
+    """``SIGSEGV`` for 11; the number itself where the platform has no name for it."""
+    try:
+        return Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def _over_all(checks: Iterable[Check]) -> tuple[Finding, ...]:
+    found: dict[str, Finding] = {}
+    for check in checks:
+        for finding in check.findings:
+            here = replace(finding, checks=(check.id,))
+            found[finding.fingerprint] = _joined(found[finding.fingerprint], here) if (
+                finding.fingerprint in found
+            ) else here
+    order = {Status.GROWN: 0, Status.NEW: 0, Status.EXPIRED: 1, Status.KNOWN: 2}
+    return tuple(
+        sorted(
+            found.values(),
+            key=lambda one: (not one.is_gating, order[one.status], -one.size_bytes, one.fingerprint),
+        )
+    )
+
+
+def _joined(first: Finding, second: Finding) -> Finding:
+    """The same leak seen in two checks: the worse status and the larger size, all checks behind it."""
+    rank = [Status.KNOWN, Status.EXPIRED, Status.NEW, Status.GROWN]
+    worse = max((first, second), key=lambda one: (rank.index(one.status), one.size_bytes))
+    return replace(
+        worse,
+        size_bytes=max(first.size_bytes, second.size_bytes),
+        blocks=max(first.blocks, second.blocks),
+        is_gating=first.is_gating or second.is_gating,
+        checks=tuple(dict.fromkeys((*first.checks, *second.checks))),
+        sites=tuple(sorted({*first.sites, *second.sites})),
+    )
+
+
+def _strict_problems(comparison: Comparison, judged: tuple[Judged, ...]) -> tuple[str, ...]:
+    unrepeatable = sum(one.outcome is Outcome.NOT_REPEATABLE for one in judged)
+    return tuple(
+        text
+        for count, text in (
+            (len(comparison.fixed), f"{len(comparison.fixed)} accepted leak(s) are fixed: prune the baseline"),
+            (len(comparison.expired), f"{len(comparison.expired)} accepted leak(s) have expired"),
+            (unrepeatable, f"{unrepeatable} test(s) could not be repeated"),
+        )
+        if count
+    )
