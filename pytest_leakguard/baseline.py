@@ -76,15 +76,19 @@ def loads(text: str, name: str) -> Baseline:
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        hint = "; if two branches accepted the same leak run `pytest-leakguard baseline merge`" if "twice" in str(
-            error
-        ) or "overwrite" in str(error) else ""
+        hint = (
+            "; if two branches accepted the same leak run `pytest-leakguard baseline merge`"
+            if "twice" in str(error) or "overwrite" in str(error)
+            else ""
+        )
         raise BaselineError(f"{name}: not TOML: {error}{hint}") from None
     reader = _Reader(text, name)
     reader.keys(data, {"version", "leak", "growth"}, "the file")
     if data.get("version") != VERSION:
-        reader.fail("version", f"version must be {VERSION}, not {data.get('version')!r}; a newer pytest-leakguard "
-                    "may have written it")
+        reader.fail(
+            "version",
+            f"version must be {VERSION}, not {data.get('version')!r}; a newer pytest-leakguard may have written it",
+        )
     leaks = {key: _leak(key, entry, reader) for key, entry in reader.table(data, "leak").items()}
     growth = {key: _growth(key, entry, reader) for key, entry in reader.table(data, "growth").items()}
     return Baseline(leaks, growth)
@@ -121,10 +125,12 @@ class _Reader:
     def table(self, data: dict[str, Any], key: str) -> dict[str, Any]:
         value = data.get(key, {})
         if not isinstance(value, dict):
-            self.fail(key, f"{key} must be a table: [{key}.\"...\"]")
+            self.fail(key, f'{key} must be a table: [{key}."..."]')
         return dict(value)
 
-    def get(self, entry: dict[str, Any], key: str, kind: type | tuple[type, ...], where: str, default: Any = None) -> Any:
+    def get(
+        self, entry: dict[str, Any], key: str, kind: type | tuple[type, ...], where: str, default: Any = None
+    ) -> Any:
         value = entry.get(key, default)
         if value is None:
             self.fail(where, f"[{where}] lacks {key}")

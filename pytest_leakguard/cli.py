@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pytest_leakguard import __version__, doctor, known, options, pipeline, store
-from pytest_leakguard.baseline import Baseline, compare
+from pytest_leakguard.baseline import AcceptedGrowth, AcceptedLeak, Baseline, compare
 from pytest_leakguard.errors import LeakguardError, UsageProblem
 from pytest_leakguard.model import Check, Target
 from pytest_leakguard.options import Settings
@@ -166,9 +166,7 @@ def _check(arguments: argparse.Namespace) -> int:
     return _conclude(pipeline.check_files(arguments.files, settings), baseline, settings, arguments)
 
 
-def _conclude(
-    checks: tuple[Check, ...], baseline: Baseline, settings: Settings, arguments: argparse.Namespace
-) -> int:
+def _conclude(checks: tuple[Check, ...], baseline: Baseline, settings: Settings, arguments: argparse.Namespace) -> int:
     """Judges, writes what was asked for, tells, and only then returns the exit status."""
     policy = Policy(settings.is_strict, settings.accept is not None)
     verdict = judge(compare(checks, baseline, dt.date.today()), policy)
@@ -232,7 +230,9 @@ def _explain(arguments: argparse.Namespace) -> int:
         owner = f" by {entry.owner}" if entry.owner else ""
         until = f" until {entry.expires}" if entry.expires else ""
         print(one_line(f"accepted{owner}{until}: {entry.reason}"))
-        print(one_line(f"at most {amount(entry.max_bytes, entry.max_blocks)} in any one of: {', '.join(entry.targets)}"))
+        print(
+            one_line(f"at most {amount(entry.max_bytes, entry.max_blocks)} in any one of: {', '.join(entry.targets)}")
+        )
         print("\n".join(one_line(f"    {call}") for call in entry.stack))
     return CLEAN
 
@@ -290,12 +290,13 @@ def _baseline_check(arguments: argparse.Namespace) -> int:
         raise UsageProblem(f"{arguments.baseline}: no such file")
     text = store.read_text(arguments.baseline)
     baseline = store.read_baseline(arguments.baseline)
-    entries = [*baseline.leaks.values(), *baseline.growth.values()]
-    expired = [entry for entry in entries if entry.expires and entry.expires < dt.date.today()]
+    entries: list[tuple[str, AcceptedLeak | AcceptedGrowth]] = [*baseline.leaks.items(), *baseline.growth.items()]
+    expired = [(key, entry) for key, entry in entries if entry.expires and entry.expires < dt.date.today()]
     if known.join(known.split(text)) != text:
-        raise UsageProblem(f"{arguments.baseline}: entries are not in order; `pytest-leakguard baseline merge` writes them so")
-    for entry in expired:
-        key = entry.id if hasattr(entry, "id") else entry.fingerprint
+        raise UsageProblem(
+            f"{arguments.baseline}: entries are not in order; `pytest-leakguard baseline merge` writes them so"
+        )
+    for key, entry in expired:
         print(one_line(f"expired on {entry.expires}: {key} (owner {entry.owner or 'nobody'}): {entry.reason}"))
     print(f"{arguments.baseline}: {len(entries)} entries, {len(expired)} expired")
     return USAGE if expired else CLEAN

@@ -14,7 +14,7 @@ from pathlib import Path
 from pytest_leakguard import pipeline, process
 from pytest_leakguard.backends import BACKENDS
 from pytest_leakguard.errors import LeakguardError
-from pytest_leakguard.model import Check, Target
+from pytest_leakguard.model import Target
 from pytest_leakguard.options import Settings
 
 CANARY_BYTES = 4321

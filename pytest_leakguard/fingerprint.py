@@ -44,7 +44,9 @@ _STARTS = frozenset(
     "__libc_start_main_impl __libc_start_main@@GLIBC_2.34".split(" ")
 ) | {"(below main)"}
 _RUNTIME_MODULE = re.compile(r"^(vgpreload_|lib(clang_rt\.)?(asan|lsan|ubsan|hwasan))")
-_C_MODULE = re.compile(r"^(libc|libc-2\.\d+|libpthread(-2\.\d+)?|libdl(-2\.\d+)?|ld-linux.*|ld(-2\.\d+)?|ld-musl.*)\.so")
+_C_MODULE = re.compile(
+    r"^(libc|libc-2\.\d+|libpthread(-2\.\d+)?|libdl(-2\.\d+)?|ld-linux.*|ld(-2\.\d+)?|ld-musl.*)\.so"
+)
 _CXX_MODULE = re.compile(r"^lib(std)?c\+\+")
 _C_SOURCE = re.compile(
     r"^(\.\./sysdeps/|(\./|\.\./|\w+/\.\./|\w+/\./)?"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import re
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import tomlkit
 
@@ -70,13 +71,14 @@ def _merged_block(block: Block, old: str | None, left: str | None, right: str | 
 
 
 def _wider(block: Block, left: str, right: str) -> str:
-    ours, theirs = tomlkit.parse(left), tomlkit.parse(right)
-    mine, other = ours[block[0]][block[1]], theirs[block[0]][block[1]]  # type: ignore[index]  # tomlkit's Item is not typed
+    ours: Any = tomlkit.parse(left)  # tomlkit types its items as anything a TOML file may hold
+    other = tomlkit.parse(right).unwrap()[block[0]][block[1]]
+    mine = ours[block[0]][block[1]]
     for ceiling in ("max_bytes", "max_blocks", "allowed"):
         if ceiling in other:
-            mine[ceiling] = max(mine.get(ceiling, 0), other[ceiling])  # type: ignore[index,union-attr]
-    if "targets" in other:  # type: ignore[operator]
-        mine["targets"] = sorted({*mine.get("targets", []), *other["targets"]})  # type: ignore[index,union-attr]
+            mine[ceiling] = max(mine.get(ceiling, 0), other[ceiling])
+    if "targets" in other:
+        mine["targets"] = sorted({*mine.get("targets", []), *other["targets"]})
     return tomlkit.dumps(ours)
 
 
@@ -90,7 +92,9 @@ def split(text: str) -> dict[Block, str]:
         if table:
             current = (table.group(1), _key(table.group(0)))
             if current in blocks:
-                raise BaselineError(f"[{current[0]}.{current[1]!r}] stands twice; run `pytest-leakguard baseline merge`")
+                raise BaselineError(
+                    f"[{current[0]}.{current[1]!r}] stands twice; run `pytest-leakguard baseline merge`"
+                )
             blocks[current], waiting = waiting.lstrip("\n") + line, ""
         elif line.strip() == "" or line.startswith("#"):
             waiting += line

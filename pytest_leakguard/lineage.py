@@ -65,4 +65,6 @@ def totals(leaks: tuple[Leak, ...]) -> tuple[tuple[LeakKind, Totals], ...]:
     for leak in leaks:
         size_bytes[leak.kind] += leak.size_bytes
         blocks[leak.kind] += leak.blocks
-    return tuple((kind, Totals(size_bytes[kind], blocks[kind])) for kind in LeakKind if blocks[kind] or size_bytes[kind])
+    return tuple(
+        (kind, Totals(size_bytes[kind], blocks[kind])) for kind in LeakKind if blocks[kind] or size_bytes[kind]
+    )

@@ -71,7 +71,9 @@ def choose(target: Target, tool: str) -> tuple[Backend, tuple[str, ...]]:
     """The backend for ``tool`` and, for ``auto``, why it was picked; raises ``ToolMissing`` or ``UsageProblem``."""
     program = binary.inspect(target.argv[0], target.cwd)
     if program.path is None:
-        raise UsageProblem(f"{target.argv[0]}: no such program{f' in {target.cwd}' if target.cwd else ''}; build it first")
+        raise UsageProblem(
+            f"{target.argv[0]}: no such program{f' in {target.cwd}' if target.cwd else ''}; build it first"
+        )
     notes: tuple[str, ...] = ()
     if tool == "auto":
         tool, why = _pick(program)
@@ -117,7 +119,7 @@ def _unfit(target: Target, tool: str) -> str:
     if tool == "sanitizer" and program.is_elf and not program.sanitizer and "LD_PRELOAD" not in dict(target.env):
         return f"{target.argv[0]} has no sanitizer inside; build it with -fsanitize=address or -fsanitize=leak"
     if tool == "valgrind" and program.sanitizer:
-        return f"{target.argv[0]} is built with a sanitizer, which does not work under valgrind; use tool=\"sanitizer\""
+        return f'{target.argv[0]} is built with a sanitizer, which does not work under valgrind; use tool="sanitizer"'
     return ""
 
 

@@ -157,6 +157,13 @@ class Session:
             terminalreporter.write_line(text)
 
 
+def session_of(config: pytest.Config) -> Session:
+    """The session of a run that is switched on."""
+    session = config.pluginmanager.get_plugin("leakguard-session")
+    assert isinstance(session, Session)
+    return session
+
+
 def write_reports(directory: Path, verdict: Verdict, policy: Policy, root: Path) -> None:
     """Every report of a run into one directory."""
     store.write_text(directory / "report.json", report_json.render(verdict, pipeline.environment()))
@@ -198,7 +205,7 @@ class TargetsFile(pytest.File):
 
     def collect(self) -> Iterator[pytest.Item]:
         """One item per program; what is wrong with the table is an error of collection."""
-        session: Session = self.config.pluginmanager.get_plugin("leakguard-session")
+        session = session_of(self.config)
         try:
             declared = read_targets(self.path, session.settings.timeout_s)
         except UsageProblem as problem:
@@ -216,7 +223,7 @@ class TargetItem(pytest.Item):
 
     def runtest(self) -> None:
         """Runs the program under its tool; fails as ``leakguard.run`` does."""
-        session: Session = self.config.pluginmanager.get_plugin("leakguard-session")
+        session = session_of(self.config)
         one = self.declared
         settings = replace(session.settings, kinds=one.kinds or session.settings.kinds)
         check = pipeline.check_program(one.target, settings, self.nodeid, one.tool, one.expected_exit)
@@ -226,11 +233,11 @@ class TargetItem(pytest.Item):
         if judged.outcome is Outcome.SKIPPED:
             pytest.skip("; ".join(judged.reasons))
 
-    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException]) -> Any:
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         """Our own errors in one line, others as pytest shows them."""
         if isinstance(excinfo.value, LeakguardError):
             return str(excinfo.value)
-        return super().repr_failure(excinfo)
+        return super().repr_failure(excinfo, style)
 
     def reportinfo(self) -> tuple[Path, int | None, str]:
         """Where the target is declared."""

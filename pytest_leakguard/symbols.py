@@ -47,9 +47,11 @@ def resolve(report: Report, mappings: Iterable[Mapping], cwd: Path | None) -> Re
     if not frames:
         return report
     placed = {frame: _placed(frame, known) for frame in frames}
-    named = {frame: _named.get(place, place) for frame, place in placed.items()} if (
-        _named := _ask(set(placed.values()), cwd or Path())
-    ) else placed
+    named = (
+        {frame: _named.get(place, place) for frame, place in placed.items()}
+        if (_named := _ask(set(placed.values()), cwd or Path()))
+        else placed
+    )
     return replace(
         report,
         leaks=tuple(

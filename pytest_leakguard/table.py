@@ -42,7 +42,9 @@ OPTIONS = (
     Option("scope", "which tests are screened", choices=("all", "marked")),
     Option("tool", "tool for programs and explanations", choices=TOOLS, in_marker="tool"),
     Option("baseline", f"accepted leaks (default: {BASELINE_NAME} beside the ini file)", metavar="PATH"),
-    Option("accept", "write the leaks of this run into the baseline, with this reason; refused in CI", metavar="REASON"),
+    Option(
+        "accept", "write the leaks of this run into the baseline, with this reason; refused in CI", metavar="REASON"
+    ),
     Option("prune", "remove the accepted leaks that are gone; refused in CI", "flag"),
     Option("report", "write report.json, junit.xml and the other reports into this directory", metavar="DIR"),
     Option("budget", "growth per iteration that is not yet a leak (default 0)", "size", "SIZE", in_marker="budget"),
@@ -55,5 +57,7 @@ OPTIONS = (
         "KINDS",
         in_marker="kinds",
     ),
-    Option("timeout", "seconds a program may run under a tool (default 300)", "seconds", "SECONDS", in_marker="timeout"),
+    Option(
+        "timeout", "seconds a program may run under a tool (default 300)", "seconds", "SECONDS", in_marker="timeout"
+    ),
 )

@@ -18,9 +18,9 @@ _KEYS = {
     "cwd": "working directory, relative to this file",
     "env": "table of variables",
     "timeout": "seconds",
-    "expected_exit": "exit status the program must end with (minus the number for a signal), or \"any\"",
+    "expected_exit": 'exit status the program must end with (minus the number for a signal), or "any"',
     "kinds": "leak kinds that fail, as in --leakguard-kinds",
-    "memory_limit": "size such as \"512 MiB\"",
+    "memory_limit": 'size such as "512 MiB"',
     "follow_children": "true or false",
     "tool_args": "more arguments for the tool",
     "suppressions": "suppression files, relative to this file",
@@ -79,7 +79,7 @@ def _declared(name: str, entry: dict[str, Any], path: Path, default_timeout_s: f
     root = path.parent
     command = _strings(entry, "command")
     if not command:
-        raise UsageProblem("command must be a list such as [\"./build/convert\", \"in.png\"]")
+        raise UsageProblem('command must be a list such as ["./build/convert", "in.png"]')
     env = entry.get("env", {})
     if not isinstance(env, dict) or not all(isinstance(value, str) for value in env.values()):
         raise UsageProblem("env must be a table of strings")

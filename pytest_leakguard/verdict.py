@@ -146,9 +146,9 @@ def _over_all(checks: Iterable[Check]) -> tuple[Finding, ...]:
     for check in checks:
         for finding in check.findings:
             here = replace(finding, checks=(check.id,))
-            found[finding.fingerprint] = _joined(found[finding.fingerprint], here) if (
-                finding.fingerprint in found
-            ) else here
+            found[finding.fingerprint] = (
+                _joined(found[finding.fingerprint], here) if (finding.fingerprint in found) else here
+            )
     order = {Status.GROWN: 0, Status.NEW: 0, Status.EXPIRED: 1, Status.KNOWN: 2}
     return tuple(
         sorted(

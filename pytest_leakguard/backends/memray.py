@@ -55,11 +55,15 @@ class Memray:
             import memray
         except ImportError:
             raise MalformedReport(f"{artifact}: reading a memray capture needs memray: pip install memray") from None
+        reader: Any = None
         try:
-            with memray.FileReader(artifact) as reader:
-                return _read(reader, artifact)
+            reader = memray.FileReader(artifact)
+            return _read(reader, artifact)
         except (OSError, ValueError, RuntimeError, EOFError) as error:
             raise MalformedReport(f"{artifact}: memray cannot read it: {error}", Report("memray")) from None
+        finally:
+            if reader is not None:
+                reader.close()
 
     def demand(self, report: Report, status: RunStatus) -> tuple[str, ...]:
         """The started interpreter must have closed its capture."""

@@ -281,9 +281,7 @@ def _report(artifact: Path, logs: list[_Log]) -> Report:
     report = Report(
         tool="sanitizer",
         leaks=tuple(leak for log in logs for leak in log.leaks),
-        processes=tuple(
-            Process(log.pid, is_complete=not (why := _reason(log)), reason=why) for log in logs
-        ),
+        processes=tuple(Process(log.pid, is_complete=not (why := _reason(log)), reason=why) for log in logs),
         problems=tuple(problem for log in logs for problem in log.problems),
     )
     reasons = [f"process {p.pid}: {p.reason}" for p in report.processes if p.reason] + list(report.problems)

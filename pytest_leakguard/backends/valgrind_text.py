@@ -22,7 +22,9 @@ _HEAD = re.compile(
     r"(definitely lost|indirectly lost|possibly lost|still reachable) in (?:new )?loss record"
 )
 _FRAME = re.compile(r"^ {2,}(?:at|by) 0x([0-9A-Fa-f]{1,16}): (.*)$")
-_TOTAL = re.compile(rf"^ +(definitely lost|indirectly lost|possibly lost|still reachable): ([\d,]+){_DELTA} bytes in ([\d,]+)")
+_TOTAL = re.compile(
+    rf"^ +(definitely lost|indirectly lost|possibly lost|still reachable): ([\d,]+){_DELTA} bytes in ([\d,]+)"
+)
 _KINDS = {kind.value.replace("_", " "): kind for kind in list(LeakKind)[:4]}
 
 

@@ -338,7 +338,7 @@ def _problems(document: _Document) -> Iterator[str]:
         yield f"{document.damaged_records} damaged leak record(s) could not be read"
     if document.starts_static:
         yield "the program is statically linked: valgrind cannot see its allocations; link it dynamically"
-    found = {kind: 0 for kind in document.summary}
+    found = dict.fromkeys(document.summary, 0)
     for record in document.records:
         if record.kind in found:
             found[record.kind] += record.direct_bytes

@@ -55,7 +55,13 @@ def _check(judged: Judged) -> dict[str, Any]:
         "findings": [finding.fingerprint for finding in check.findings],
         "totals": {kind.value: {"bytes": total.size_bytes, "blocks": total.blocks} for kind, total in check.totals},
         "processes": [
-            {"pid": one.pid, "ppid": one.ppid, "command": one.command, "complete": one.is_complete, "reason": one.reason}
+            {
+                "pid": one.pid,
+                "ppid": one.ppid,
+                "command": one.command,
+                "complete": one.is_complete,
+                "reason": one.reason,
+            }
             for one in check.processes
         ],
         "command": list(check.command),
@@ -105,7 +111,7 @@ def read(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise MalformedReport(f"{path}: not JSON: {error}") from None
     if not isinstance(data, dict) or data.get("format") != FORMAT:
-        raise MalformedReport(f"{path}: no {FORMAT} (its \"format\" says otherwise)")
+        raise MalformedReport(f'{path}: no {FORMAT} (its "format" says otherwise)')
     if data.get("version") != VERSION:
         raise MalformedReport(f"{path}: version {data.get('version')!r}; this pytest-leakguard reads version {VERSION}")
     for key in ("checks", "findings", "baseline"):

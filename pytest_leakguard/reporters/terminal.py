@@ -144,7 +144,9 @@ def _baseline(verdict: Verdict) -> Iterator[Line]:
 
 
 def _skipped(verdict: Verdict) -> Iterator[Line]:
-    reasons = dict.fromkeys(reason for one in verdict.checks if one.outcome is Outcome.SKIPPED for reason in one.reasons)
+    reasons = dict.fromkeys(
+        reason for one in verdict.checks if one.outcome is Outcome.SKIPPED for reason in one.reasons
+    )
     yield from (Line(f"skipped: {one_line(reason)}", "yellow") for reason in reasons)
 
 
