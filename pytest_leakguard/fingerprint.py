@@ -14,7 +14,7 @@ The tools agree on names, not on stacks, so before that
   C++ library only its last name (``push_back``): their inner calls change with versions and optimisation;
 * return types, parameters and white space are left out, template arguments stay; of an inlined call only the
   last name stays, since valgrind knows no more of it;
-* at the first call that recurs the stack is cut: how deep a recursion was is chance;
+* loops of calls are left out, since how deep a recursion was is chance: ``visit visit visit main`` is ``visit main``;
 * a call without symbols is its module and the place in its memory page (both survive ASLR, not a rebuild).
 
 No lines, files, addresses or sizes: two allocations in one function reached by one path have one name, and are
@@ -132,15 +132,12 @@ def names(stack: tuple[Frame, ...]) -> tuple[str, ...]:
     """The calls of a stack as the fingerprint sees them, innermost first."""
     called: list[str] = []
     for name in _collapsed(calls(stack)):
-        if name in called:  # recursion
-            called.append("+")
-            break
+        if name in called:  # a loop of calls: take the way that leaves it out
+            del called[called.index(name) :]
         called.append(name)
-        if len(called) == MOST_NAMES:
-            break
     while called and called[-1] == "?":
         called.pop()
-    return tuple(called) or ("?",)
+    return tuple(called[:MOST_NAMES]) or ("?",)
 
 
 def calls(stack: tuple[Frame, ...]) -> tuple[Frame, ...]:

@@ -258,7 +258,7 @@ def _descendants(dead_too: bool = False) -> dict[int, int]:
     children: dict[int, list[int]] = {}
     groups: dict[int, int] = {}
     dead: set[int] = set()
-    for name in os.listdir("/proc"):
+    for name in os.listdir("/proc"):  # noqa: PTH208 - pathlib is slow to import
         # pid (command, which may hold anything) state ppid pgrp ...; field 20 is the count of threads
         if name.isdigit() and (stat := _read_file(f"/proc/{name}/stat")):
             pid, fields = int(name), stat[stat.rindex(b")") + 2 :].split()
@@ -365,7 +365,7 @@ def main() -> None:
     """Carry out one specification."""
     spec = _receive_spec()
     _prctl(PDEATHSIG, signal.SIGHUP)  # besides end of file: a fork of pytest may hold its socket open
-    sees_descendants = _prctl(CHILD_SUBREAPER, 1) and os.path.exists("/proc/self/stat")
+    sees_descendants = _prctl(CHILD_SUBREAPER, 1) and os.access("/proc/self/stat", os.R_OK)
     if spec.memory_limit_bytes and not sees_descendants:
         return _tell({"failed_step": "memory_limit", "errno": errno.ENOTSUP})
     tree = Tree(spec, sees_descendants)

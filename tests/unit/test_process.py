@@ -124,14 +124,18 @@ def test_runs_from_any_thread() -> None:
     assert [status.exit_code for status in statuses] == [3] * 4
 
 
+def _open_descriptors() -> list[str]:
+    return sorted(path.name for path in Path("/proc/self/fd").iterdir())
+
+
 def test_no_descriptor_and_no_child_stays_in_pytest() -> None:
     if not Path("/proc/self/fd").exists():
         pytest.skip("needs /proc")
-    before = sorted(os.listdir("/proc/self/fd"))
+    before = _open_descriptors()
     _run("pass")
     with pytest.raises(TargetNotStarted):
         process.run(Launch(("/no/such/program",)))
-    assert sorted(os.listdir("/proc/self/fd")) == before
+    assert _open_descriptors() == before
     assert not _children_of(os.getpid())
 
 
