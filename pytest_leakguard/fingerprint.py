@@ -11,7 +11,7 @@ The tools agree on names, not on stacks, so before that
 
 * allocators and the tools' interceptors are left out, and all that lies below ``main`` or a thread's start;
 * inside the C library only the function that was called stays (``strdup``, not ``__GI___strdup``), inside the
-  C++ library only its last name (``push_back``): their inner calls change with versions and optimisation;
+  C++ library only its last name (``push_back``, ``make_shared<Order>``): their inner calls change with versions and optimisation;
 * return types, parameters and white space are left out, template arguments stay; of an inlined call only the
   last name stays, since valgrind knows no more of it;
 * loops of calls are left out, since how deep a recursion was is chance: ``visit visit visit main`` is ``visit main``;
@@ -175,7 +175,8 @@ def _collapsed(stack: tuple[Frame, ...]) -> Iterator[str]:
                 yield public_name(frame.function or "libc")
         elif is_cxx_library(frame):
             if outer is None or not is_cxx_library(outer):
-                yield "std::" + short_name(frame.function or "?")
+                function = frame.function or "?"
+                yield "std::" + (short_name(function) if frame.is_inlined else last_name(function))
         else:
             yield _own_name(frame)
 
@@ -236,6 +237,12 @@ def public_name(function: str) -> str:
 
 def short_name(function: str) -> str:
     """The last name alone: ``push_back`` of ``std::vector<int>::push_back(int&&)``."""
+    name = last_name(function)
+    return name if name.startswith("operator") else name.partition("<")[0] or name
+
+
+def last_name(function: str) -> str:
+    """The last name with its own template arguments: ``make_shared<Order>`` of ``std::make_shared<Order>()``."""
     name = qualified_name(function)
     if "operator" in name:
         return name[name.index("operator") :]
@@ -244,8 +251,7 @@ def short_name(function: str) -> str:
         depth += (char in "<({") - (char in ">)}")
         if char == ":" and depth == 0:
             start = index + 1
-    last = name[start:]
-    return last.partition("<")[0] or last
+    return name[start:]
 
 
 @lru_cache(maxsize=65536)

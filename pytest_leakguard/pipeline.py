@@ -150,7 +150,7 @@ def _run(backend: Backend, target: Target, workdir: Path, blank: Check, settings
     reports, damage = _parse_all(backend, artifacts)
     report = merge(backend.name, reports)
     if backend.name == "sanitizer":
-        report = _with_loader_logs(report, workdir, target)
+        report = _with_loader_logs(report, workdir, target, status.pid)
     problems = (*damage, *report.problems, *backend.demand(report, status), *_unseen_children(report, target))
     return finish(
         replace(
@@ -183,14 +183,14 @@ def _parse_all(backend: Backend, artifacts: Iterable[Path]) -> tuple[tuple[Repor
     return tuple(reports), damage
 
 
-def _with_loader_logs(report: Report, workdir: Path, target: Target) -> Report:
+def _with_loader_logs(report: Report, workdir: Path, target: Target, root_pid: int) -> Report:
     """Names calls into closed libraries, and tells forked children (no loader log of their own) from others."""
     logs = {int(path.suffix[1:]): path for path in workdir.glob("ld.*") if path.suffix[1:].isdecimal()}
     mappings = tuple(mapping for path in logs.values() for mapping in symbols.read_link_map(path))
     processes = tuple(replace(one, is_fork=bool(logs) and one.pid not in logs) for one in report.processes)
     report = symbols.resolve(replace(report, processes=processes), mappings, target.cwd)
     reported = {one.pid for one in processes}
-    silent = [pid for pid, path in logs.items() if pid not in reported and _is_instrumented(path)]
+    silent = [pid for pid, path in logs.items() if pid not in (root_pid, *reported) and _is_instrumented(path)]
     return replace(
         report,
         processes=(*processes, *(Process(pid, is_complete=False, reason=_SILENT) for pid in sorted(silent))),

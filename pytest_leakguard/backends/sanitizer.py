@@ -22,6 +22,9 @@ FRAME_FORMAT = "FRAME\t%n\t%p\t%m\t%o\t%f\t%s\t%l\t%c"
 LINK_MAP = "ld"
 """Prefix of the loader's own log, which tells where libraries were that are closed by now."""
 
+_OWN_END = "abort_on_error=1:handle_segv=0:handle_sigbus=0:handle_sigfpe=0:handle_sigill=0:handle_abort=0"
+"""A program that crashes ends by its own signal, one with a memory error by SIGABRT: never with status 0."""
+
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _REPORT = re.compile(r"==(\d+)==ERROR: LeakSanitizer: detected memory leaks")
 _HEAD = re.compile(r"^(Direct|Indirect) leak of (\d+) byte\(s\) in (\d+) object\(s\) allocated from:")
@@ -61,7 +64,7 @@ class Sanitizer:
         given = dict(target.env)
         common = (
             f'log_path="{workdir / "san"}":fast_unwind_on_malloc=0:malloc_context_size=40:color=never'
-            f':symbolize=1:stack_trace_format="{FRAME_FORMAT}"'
+            f':symbolize=1:stack_trace_format="{FRAME_FORMAT}":{_OWN_END}'
         )
         # The leak check must not replace the program's own exit status; the log is the judge.
         given["LSAN_OPTIONS"] = _joined(given.get("LSAN_OPTIONS"), f"{common}:log_threads=1:exitcode=0")
