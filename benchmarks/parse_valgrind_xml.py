@@ -28,7 +28,6 @@ from xml.sax.saxutils import escape
 
 ROOT = Path(__file__).resolve().parents[1]
 SEED = 20
-MEAN_FRAMES = 32.4
 NO_NAME, WITH_SOURCE = 0.48, 0.06
 """Shares of frames without symbols and with source lines; the rest has a name alone."""
 LEAST_RATIO = {"iterparse, dropped": 2.0, "iterparse, kept": 2.0, "ValgrindCI": 5.0}
@@ -148,7 +147,7 @@ def _call_sites(chance: random.Random, sites: int) -> Iterator[str]:
 def _name(chance: random.Random) -> str:
     word = "_".join(chance.sample(WORDS, 2))
     parameters = ", ".join(f"{chance.choice(WORDS)}_node*" for _ in range(chance.randrange(3)))
-    if chance.random() < 0.7:
+    if chance.random() < 0.85:
         return f"{word}({parameters})"
     key, value = chance.sample(WORDS, 2)
     return (
@@ -158,7 +157,7 @@ def _name(chance: random.Random) -> str:
 
 
 def _frame(address: int, module: str, name: str = "", file: str = "", line: int = 0) -> str:
-    fields = [f"<ip>{address:#X}</ip>".replace("0X", "0x"), f"<obj>/opt/application/lib/x86_64-linux-gnu/{module}</obj>"]
+    fields = [f"<ip>{address:#X}</ip>".replace("0X", "0x"), f"<obj>/opt/app/lib/{module}</obj>"]
     if name:
         fields.append(f"<fn>{escape(name)}</fn>")
     if file:

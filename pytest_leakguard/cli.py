@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from pytest_leakguard import __version__, doctor, known, options, pipeline, store
+from pytest_leakguard import __version__, doctor, known, options, pipeline, store, trend
 from pytest_leakguard.baseline import AcceptedGrowth, AcceptedLeak, Baseline, compare
+from pytest_leakguard.diagnosis import Production
 from pytest_leakguard.errors import LeakguardError, UsageProblem
 from pytest_leakguard.model import Check, Target
 from pytest_leakguard.options import Settings
@@ -51,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_run(commands.add_parser("run", help="check one program: run [options] -- PROGRAM [ARGUMENT ...]"))
     _add_check(commands.add_parser("check", help="judge reports that another runner left"))
+    _add_trend(commands.add_parser("trend", help="does a series recorded elsewhere grow, and how"))
     _add_doctor(commands.add_parser("doctor", help="which tool can really see a leak on this machine"))
     _add_explain(commands.add_parser("explain", help="what is known of one fingerprint"))
     _add_baseline(commands.add_parser("baseline", help="accept, prune, check or merge the accepted leaks"))
@@ -90,6 +92,17 @@ def _add_check(parser: argparse.ArgumentParser) -> None:
     _add_shared(parser)
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
     parser.set_defaults(action=_check)
+
+
+def _add_trend(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", help="JSON of arrays, CSV, psrecord, pidstat, sadf; - for standard input")
+    parser.add_argument(
+        "--json", nargs="?", const="-", metavar="PATH", help="write the answer as JSON; without PATH to standard output"
+    )
+    parser.add_argument("--rate", metavar="N", help="production requests per second, for the forecast")
+    parser.add_argument("--memory-limit", metavar="SIZE", help="of production, such as 512MiB, for the forecast")
+    parser.add_argument("--runtime", choices=("v8", "jvm"), help="whose heap it is, where no live heap was recorded")
+    parser.set_defaults(action=_trend)
 
 
 def _add_doctor(parser: argparse.ArgumentParser) -> None:
@@ -197,6 +210,21 @@ def _tell(verdict: Verdict, policy: Policy, verbosity: int, told: list[str]) -> 
     for line in lines:
         colour = _COLOURS[line.colour] if in_colour else ""
         print(f"{colour}{line.text}\x1b[0m" if colour else line.text)
+
+
+def _trend(arguments: argparse.Namespace) -> int:
+    production = Production(
+        options.rate(arguments.rate) if arguments.rate else 0.0,
+        int(options.size(arguments.memory_limit)) if arguments.memory_limit else 0,
+    )
+    report = trend.judge_recording(store.read_recording(arguments.file), arguments.file, production, arguments.runtime or "")
+    if arguments.json and arguments.json != "-":
+        store.write_text(Path(arguments.json), trend.as_json(report))
+    if arguments.json == "-":
+        sys.stdout.write(trend.as_json(report))
+    else:
+        print(printable(trend.as_text(report)))
+    return report.exit_status
 
 
 def _doctor(arguments: argparse.Namespace) -> int:

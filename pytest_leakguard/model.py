@@ -195,6 +195,62 @@ class Growth:
     high: float
     iterations: int
     samples: tuple[tuple[float, float], ...] = ()
+    unit: str = "bytes"
+    rise: float = 0.0
+    """What was gained and kept, warm-up of the first twentieth left out."""
+    detectable_per_iteration: float | None = None
+    """The smallest leak that would have shown; ``None`` where none would have."""
+    reason: str = ""
+    """Why it is undecided, and what it would take."""
+    evidence: tuple[str, ...] = ()
+    """Which rule said what."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hypothesis:
+    """One of the incident report's four explanations of growing memory, and what the run says about it."""
+
+    letter: str
+    """``A`` leak, ``B`` cache, ``C`` application logic (a burst), ``D`` fragmentation."""
+    name: str
+    speaks_for: tuple[str, ...] = ()
+    speaks_against: tuple[str, ...] = ()
+    next_step: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """When a share of the memory limit is reached if the same traffic continues; ``None`` is never."""
+
+    share: float
+    requests: float | None
+    rate_per_s: float
+    """Production rate that the times are for; 0 when none was given."""
+    seconds: float | None
+    soonest_s: float | None
+    latest_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """What the growth of one run means as a whole."""
+
+    shape: str
+    metric: str
+    """The series that decided."""
+    per: str
+    """What the x axis counts, in the singular: ``request``, ``second``, ``sample``."""
+    iterations: int
+    hypotheses: tuple[Hypothesis, ...] = ()
+    settled_at: int | None = None
+    """Where warm-up or filling had ended: by then nine tenths of what was kept in all were there."""
+    marks: tuple[Mark, ...] = ()
+    limit_bytes: int = 0
+    current_bytes: int = 0
+    stopped: str = ""
+    """Why the run ended where it did."""
+    facts: tuple[str, ...] = ()
+    """Worth telling besides: which live heap was read, what cannot be seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +272,8 @@ class Finding:
     """Why it was accepted, or why it no longer is."""
     sites: tuple[str, ...] = ()
     """Every ``file:line`` this name was allocated at."""
+    metric: str = ""
+    """For growth: the series of ``Check.growth`` it stands for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,6 +293,8 @@ class Check:
     """Exit status the target must end with; ``None`` when any will do."""
     duration_s: float = 0.0
     growth: tuple[Growth, ...] = ()
+    diagnosis: Diagnosis | None = None
+    """What ``growth`` means as a whole; only where a run of requests was judged."""
     skipped: str = ""
     not_repeatable: str = ""
     command: tuple[str, ...] = ()

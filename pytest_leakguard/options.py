@@ -48,6 +48,17 @@ def seconds(text: str) -> float:
     return value
 
 
+def rate(text: str) -> float:
+    """Requests per second, a finite number above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value < 1e12:
+        raise UsageProblem(f"{text!r} is no rate: write requests per second, like 40 or 0.5")
+    return value
+
+
 def flag(text: str) -> bool:
     """``true`` or ``false`` as ini files write it."""
     word = str(text).strip().lower()

@@ -251,7 +251,12 @@ def _gated(finding: Finding, kinds: Sequence[LeakKind]) -> Finding:
 
 
 def _reproduce(target: Target, tool: str) -> str:
-    return f"pytest-leakguard run --tool {tool} -- {shlex.join(target.argv)}"
+    here = f"{Path.cwd()}{os.sep}"
+    argv = [part.removeprefix(here) for part in target.argv]
+    if os.sep not in argv[0] and argv[0] != target.argv[0]:
+        argv[0] = f".{os.sep}{argv[0]}"  # a program of this directory, not one on PATH
+    change = f"cd {shlex.quote(str(target.cwd))} && " if target.cwd and target.cwd.resolve() != Path.cwd() else ""
+    return f"{change}pytest-leakguard run --tool {tool} -- {shlex.join(argv)}"
 
 
 def check_files(paths: Sequence[Path], settings: Settings) -> tuple[Check, ...]:

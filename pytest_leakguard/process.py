@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -42,24 +43,79 @@ def run(launch: Launch) -> RunStatus:
     Raises ``TargetNotStarted``, and ``LeakguardError`` when the supervision itself failed: there is no status
     without a known end.
     """
+    session = _open(launch)
+    try:
+        session.begin()
+        session.follow()
+    except BaseException:
+        session.stop()
+        raise
+    finally:
+        session.close()
+    return session.status()
+
+
+class Running:
+    """A target that goes on while its starter does something else; ``stop`` must be called, whatever happens."""
+
+    def __init__(self, launch: Launch) -> None:
+        """Starts it; raises as ``run`` does, and has left nothing behind then."""
+        self._session = _open(launch)
+        self._follower = threading.Thread(target=self._follow, name="leakguard-service", daemon=True)
+        self._status: RunStatus | None = None
+        try:
+            self._session.begin()
+            self.pid = self._session.first_words()
+        except BaseException:
+            self._session.stop()
+            self._session.close()
+            raise
+        self._follower.start()
+
+    def _follow(self) -> None:
+        try:
+            self._session.follow()
+        except OSError:  # the session was closed under us after it could not be stopped in time
+            self._session.give_up()
+
+    @property
+    def supervisor_pid(self) -> int:
+        """All processes of the target are below this one."""
+        return self._session.guard_pid
+
+    @property
+    def is_over(self) -> bool:
+        """Every process of the target is gone."""
+        return not self._follower.is_alive()
+
+    def output(self) -> bytes:
+        """What the target wrote so far, both streams; head and tail only."""
+        return self._session.output()
+
+    def stop(self, timeout_s: float) -> RunStatus:
+        """Ends the target with its stop signals, or takes note that it has ended; may be called again."""
+        if self._status is None:
+            try:
+                self._session.ask_to_stop()
+                self._follower.join(timeout_s)
+            finally:
+                self._session.close()
+                self._follower.join(_GUARD_EXIT_S)
+            self._status = self._session.status()
+        return self._status
+
+
+def _open(launch: Launch) -> _Session:
     if sys.platform == "win32":
         raise LeakguardError("checking programs needs POSIX (Linux, macOS, WSL); this is Windows")
     spec = _spec(launch)
     ours, theirs = socket.socketpair()
-    with ours:
+    try:
         with theirs:
-            guard = _start_guard(theirs)
-        session = _Session(launch, guard, ours)
-        try:
-            with suppress(BrokenPipeError, ConnectionResetError):  # the guard died; ``status`` says so
-                ours.sendall(b"%d\n%s" % (len(spec), spec))
-            session.follow()
-        except BaseException:
-            session.stop()
-            raise
-        finally:
-            session.close()
-        return session.status()
+            return _Session(launch, _start_guard(theirs), ours, spec)
+    except BaseException:
+        ours.close()
+        raise
 
 
 def capture(argv: Sequence[str], timeout_s: float, env: Mapping[str, str] | None = None) -> tuple[int, bytes, bytes]:
@@ -93,10 +149,13 @@ def capture(argv: Sequence[str], timeout_s: float, env: Mapping[str, str] | None
 class _Session:
     """One target with its guard: follows the output and the guard's words until the end."""
 
-    def __init__(self, launch: Launch, guard: subprocess.Popen[bytes], control: socket.socket) -> None:
+    def __init__(
+        self, launch: Launch, guard: subprocess.Popen[bytes], control: socket.socket, spec: bytes
+    ) -> None:
         self._launch = launch
         self._guard = guard
         self._control = control
+        self._spec = spec
         self._words = b""
         self._is_over = False
         self._stdout, self._stderr = _Kept(), _Kept()
@@ -107,14 +166,42 @@ class _Session:
                 os.set_blocking(stream.fileno(), False)
                 self._selector.register(stream, selectors.EVENT_READ, kept)
 
+    @property
+    def guard_pid(self) -> int:
+        return self._guard.pid
+
+    def begin(self) -> None:
+        """Say what to start."""
+        with suppress(BrokenPipeError, ConnectionResetError):  # the guard died; ``status`` says so
+            self._control.sendall(b"%d\n%s" % (len(self._spec), self._spec))
+
+    def first_words(self) -> int:
+        """Process id of the target, as soon as the guard has told it."""
+        while b"\n" not in self._words and not self._is_over:
+            self._turn()
+        if b"\n" not in self._words:
+            self.status()
+        return int(json.loads(self._words.splitlines()[0])["pid"])
+
+    def output(self) -> bytes:
+        """Standard output, then standard error, as far as they were read."""
+        return self._stdout.value() + self._stderr.value()
+
+    def give_up(self) -> None:
+        """Nothing more will be read."""
+        self._is_over = True
+
+    def _turn(self) -> None:
+        ready = self._selector.select(1.0)
+        for key, _ in ready:
+            self._read(key)
+        # Nothing else tells us when a fork of pytest holds the other end of the socket.
+        self._is_over |= not ready and self._guard.poll() is not None
+
     def follow(self) -> None:
         """Until the guard has ended. One loop, no threads: it is safe to fork in pytest meanwhile."""
         while not self._is_over:
-            ready = self._selector.select(1.0)
-            for key, _ in ready:
-                self._read(key)
-            # Nothing else tells us when a fork of pytest holds the other end of the socket.
-            self._is_over |= not ready and self._guard.poll() is not None
+            self._turn()
         # All processes are gone, so what they wrote is in the pipes. Their end of file is not waited for:
         # somebody else may hold them open, and write for ever.
         for key in tuple(self._selector.get_map().values()):
@@ -141,9 +228,13 @@ class _Session:
 
     def stop(self) -> None:
         """End the target in order, with its stop signals."""
+        self.ask_to_stop()
+        self.follow()
+
+    def ask_to_stop(self) -> None:
+        """Only ask; from any thread."""
         with suppress(OSError):  # it may have ended by now
             self._control.send(b"stop")
-        self.follow()
 
     def close(self) -> None:
         """Let the guard go; it kills at once what still lives, as when a second Ctrl-C ended ``stop``."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
 from pytest_leakguard.baseline import AcceptedLeak, Baseline, loads
-from pytest_leakguard.errors import BaselineError
+from pytest_leakguard.errors import BaselineError, MalformedReport
 from pytest_leakguard.known import accept, prune
 from pytest_leakguard.model import Finding
 from pytest_leakguard.reporters.words import accepted_stack
@@ -31,6 +32,17 @@ def read_text(path: Path) -> str:
         raise BaselineError(f"{path}: not UTF-8 at byte {error.start}; save it as UTF-8") from None
     except OSError as error:
         raise BaselineError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def read_recording(name: str) -> str:
+    """The text of a recorded series; ``-`` is standard input. Raises ``MalformedReport`` when it cannot be read."""
+    try:
+        data = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise MalformedReport(f"{name}: not UTF-8 at byte {error.start}; expected JSON or a table as text") from None
+    except OSError as error:
+        raise MalformedReport(f"{name}: cannot be read: {error.strerror}") from None
 
 
 def write_text(path: Path, text: str) -> None:

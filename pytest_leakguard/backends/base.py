@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
-from pytest_leakguard.model import Launch, Process, Report, RunStatus, Target
+from pytest_leakguard.model import Frame, Launch, Process, Report, RunStatus, Target
+
+LONGEST_LINE_BYTES = 1 << 16
+MOST_PROCESSES = 2000
+"""In one file; more are no report but an attack or a disk full of garbage."""
 
 
 class Backend(Protocol):
@@ -28,6 +34,32 @@ class Backend(Protocol):
 
     def demand(self, report: Report, status: RunStatus) -> tuple[str, ...]:
         """What is missing in ``report`` for it to be a whole answer about this run."""
+
+
+def lines(stream: BinaryIO) -> Iterator[str]:
+    """Each line with its line feed, which a line that was cut off lacks; of an endless line only the beginning."""
+    is_rest = False
+    while raw := stream.readline(LONGEST_LINE_BYTES):
+        ends = raw.endswith(b"\n")
+        if not is_rest:
+            text = raw.decode("utf-8", "backslashreplace").rstrip("\r\n")
+            yield text + "\n" if ends or len(raw) == LONGEST_LINE_BYTES else text
+        is_rest = not ends
+
+
+def mark_inlined(frames: list[Frame]) -> tuple[Frame, ...]:
+    """Inlined calls repeat the address of the call they were inlined into."""
+    return tuple(
+        replace(frame, is_inlined=True)
+        if index + 1 < len(frames) and frames[index + 1].address == frame.address and frame.address
+        else frame
+        for index, frame in enumerate(frames)
+    )
+
+
+def line_number(digits: str) -> int | None:
+    """A line in a source file; ``None`` for 0 and for what cannot be one."""
+    return int(digits) or None if digits.isascii() and digits.isdigit() and len(digits) < 10 else None
 
 
 def root_is_missing(report: Report, status: RunStatus, what: str) -> tuple[str, ...]:

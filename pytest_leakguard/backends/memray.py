@@ -82,25 +82,33 @@ def split_command(argv: tuple[str, ...]) -> tuple[str, tuple[str, ...], tuple[st
 
 def _read(reader: Any, artifact: Path) -> Report:
     metadata = reader.metadata
-    is_complete = metadata.total_allocations > 0
-    reason = "" if is_complete else "the capture was not closed: the program was killed or left by os._exit"
-    leaks = tuple(_leaks(reader, metadata.pid))
-    process = Process(metadata.pid, command=metadata.command_line, is_complete=is_complete, reason=reason)
+    leaks, events = _leaks(reader, metadata.pid)
+    reason = ""
+    if metadata.total_allocations == 0:  # the header is filled in when the capture is closed
+        reason = "the capture was not closed: the program was killed or left by os._exit"
+    elif events != metadata.total_allocations:
+        reason = f"the capture is cut off: {events} of {metadata.total_allocations} events are left"
+    process = Process(metadata.pid, command=metadata.command_line, is_complete=not reason, reason=reason)
     report = Report("memray", leaks, (process,))
-    if not is_complete:
+    if reason:
         raise MalformedReport(f"{artifact}: {reason}", report)
     return report
 
 
-def _leaks(reader: Any, pid: int) -> Iterator[Leak]:
-    """Stacks that kept allocating blocks which were never freed."""
+def _leaks(reader: Any, pid: int) -> tuple[tuple[Leak, ...], int]:
+    """Stacks that kept allocating blocks which were never freed, and how many events there were in all."""
     living: dict[int, tuple[int, Any]] = {}
     events = 0
-    for events, record in enumerate(reader.get_allocation_records()):
+    for events, record in enumerate(reader.get_allocation_records(), 1):
         if record.allocator in _FREES:
             living.pop(record.address, None)
         else:
             living[record.address] = (events, record)
+    return tuple(_lasting(living, events, pid)), events
+
+
+def _lasting(living: dict[int, tuple[int, Any]], events: int, pid: int) -> Iterator[Leak]:
+    """The stacks whose blocks were allocated all through the run."""
     stacks: dict[tuple[Frame, ...], list[tuple[int, int]]] = {}
     clock = last = 0
     for when, record in sorted(living.values(), key=lambda one: one[0]):

@@ -1,8 +1,13 @@
 """LeakSanitizer, alone or inside AddressSanitizer: how to make it prove its check, and its report.
 
 Grammar and messages: compiler-rt's lsan_common.cpp and sanitizer_stacktrace_printer.cpp. A clean
-run leaves no report at all, so the plan asks for ``log_threads=1``: the line "Processing thread"
-is then written by every check, and is the only proof that one was made.
+run leaves no report at all, so the plan asks for ``log_threads=1``: every check then writes, for each thread, the
+lines "Processing thread", "Stack at" and "TLS at", and they are the only proof that one was made.
+
+The hole that stays: nothing is written after a clean check, so a log that was cut exactly between the last "TLS at"
+line and the report looks clean. A line cut in the middle, a blank line or a piece of the report behind it do not, and
+``demand`` refuses the log of a process that a signal ended. What remains is a copy truncated at that one byte, and a
+forked child killed in that moment.
 """
 
 from __future__ import annotations
@@ -12,11 +17,17 @@ import signal
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pytest_leakguard.backends.base import incomplete, root_is_missing
+from pytest_leakguard.backends.base import (
+    MOST_PROCESSES,
+    incomplete,
+    line_number,
+    lines,
+    mark_inlined,
+    root_is_missing,
+)
 from pytest_leakguard.errors import MalformedReport
 from pytest_leakguard.model import Frame, Launch, Leak, LeakKind, Process, Report, RunStatus, Target
 
-LONGEST_LINE_BYTES = 1 << 16
 FRAME_FORMAT = "FRAME\t%n\t%p\t%m\t%o\t%f\t%s\t%l\t%c"
 """Fields by tabs: module and function stay apart, which the default format does not promise."""
 LINK_MAP = "ld"
@@ -25,29 +36,41 @@ LINK_MAP = "ld"
 _OWN_END = "abort_on_error=1:handle_segv=0:handle_sigbus=0:handle_sigfpe=0:handle_sigill=0:handle_abort=0"
 """A program that crashes ends by its own signal, one with a memory error by SIGABRT: never with status 0."""
 
+MOST_FAILURES = 20
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
-_REPORT = re.compile(r"==(\d+)==ERROR: LeakSanitizer: detected memory leaks")
-_HEAD = re.compile(r"^(Direct|Indirect) leak of (\d+) byte\(s\) in (\d+) object\(s\) allocated from:")
-_SUMMARY = re.compile(r"^SUMMARY: (\w+Sanitizer): (\d+) byte\(s\) leaked in (\d+) allocation\(s\)\.?")
-_STACK_LINE = re.compile(r"^ +#(\d+) 0x([0-9a-fA-F]{1,16}) ?(.*)$")
-_CHECKED = re.compile(r"==(\d+)==Processing thread (\d+)\.")
-_PID = re.compile(r"==(\d+)==")
+_REPORT = re.compile(r"==([0-9]{1,10})==ERROR: LeakSanitizer: detected memory leaks")
+_HEAD = re.compile(r"^(Direct|Indirect) leak of ([0-9]{1,19}) byte\(s\) in ([0-9]{1,19}) object\(s\) allocated from:")
+_SUMMARY = re.compile(
+    r"^SUMMARY: [A-Za-z]{1,20}Sanitizer: ([0-9]{1,19}) byte\(s\) leaked in ([0-9]{1,19}) allocation\(s\)\."
+)
+_STACK_LINE = re.compile(r"^ +#[0-9]{1,4} 0x([0-9a-fA-F]{1,16}) ?(.*)$")
+_CHECKED = re.compile(r"==[0-9]{1,10}==Processing thread ([0-9]{1,10})\.$")
+_THREAD_DONE = re.compile(r"==[0-9]{1,10}==(D?TLS) .*[0-9a-fA-F]\.$")
+_DASHES = re.compile(r"-+")
+_REPORT_BEGINS = re.compile(r"=+")
+_PID = re.compile(r"==([0-9]{1,10})==")
+_RUNTIME = re.compile(
+    rb"(Leak|Address)Sanitizer|^==\d{1,10}==(Processing|Running) thread |^ERROR: Can't open file: .* \(reason: ",
+    re.MULTILINE,
+)
 _KINDS = {"Direct": LeakKind.DEFINITELY_LOST, "Indirect": LeakKind.INDIRECTLY_LOST}
 _FAILURES = {
     "LeakSanitizer has encountered a fatal error": "the leak check could not stop the program's threads: ptrace is "
     "denied (containers need --cap-add SYS_PTRACE), or the program runs under a debugger or strace",
     "False leaks are possible": "a thread could not be stopped, so leaks may be false",
-    "CHECK failed": "the sanitizer's own check failed",
+    "Sanitizer: CHECK failed": "the sanitizer's own check failed",
+    "Sanitizer CHECK failed": "the sanitizer's own check failed",
     "LeakSanitizer: bad pointer": "the sanitizer met a damaged heap",
-    "failed to read suppressions file": "the suppressions file cannot be read",
-    "failed to parse suppressions": "the suppressions file is wrong",
-    "Can't open file": "the sanitizer could not write its log (the program gave up its rights to the directory)",
+    "Sanitizer: failed to read suppressions file": "the suppressions file cannot be read",
+    "Sanitizer: failed to parse suppressions": "the suppressions file is wrong",
+    "ERROR: Can't open file: ": "the sanitizer could not write its log (the program gave up its rights to the directory)",
     "runtime does not come first in initial library list": "the sanitizer runtime must be loaded first (LD_PRELOAD)",
     "Shadow memory range interleaves": "the address layout is not usable; run under `setarch -R`",
-    "DEADLYSIGNAL": "the program crashed; with old runtimes and vm.mmap_rnd_bits above 28 it does so at start "
+    "Sanitizer:DEADLYSIGNAL": "the program crashed; with old runtimes and vm.mmap_rnd_bits above 28 it does so at start "
     "(`setarch -R`, or sysctl vm.mmap_rnd_bits=28)",
     "SEGV on unknown address": "the program crashed before its leak check",
     "ERROR: AddressSanitizer: ": "AddressSanitizer stopped the program at another error",
+    "ERROR: LeakSanitizer: ": "LeakSanitizer stopped the program at another error",
     "LeakSanitizer can not provide additional info": "the program crashed before its leak check",
 }
 
@@ -82,25 +105,32 @@ class Sanitizer:
 
     def recognises(self, head: bytes) -> bool:
         """By the runtime's name in its own lines."""
-        return re.search(rb"(Leak|Address)Sanitizer|^==\d+==Processing thread ", head, re.MULTILINE) is not None
+        return _RUNTIME.search(head) is not None
 
     def parse(self, artifact: Path) -> Report:
         """One log; raises ``MalformedReport`` unless it shows a leak check from start to end."""
         logs: dict[int, _Log] = {}
-        current = _Log(_pid_of(artifact))
+        current, end = _Log(_pid_of(artifact)), _End()
         with artifact.open("rb") as stream:
-            while raw := stream.readline(LONGEST_LINE_BYTES):
-                line = _COLOUR.sub("", raw.decode("utf-8", "backslashreplace")).rstrip("\r\n")
-                current = _take(line, current, logs)
+            for text in lines(stream):
+                line = _COLOUR.sub("", text)
+                current = _take(line.removesuffix("\n"), current, logs)
+                end.take(line)
+                if len(logs) > MOST_PROCESSES:
+                    why = f"more than {MOST_PROCESSES} processes in one log"
+                    raise MalformedReport(f"{artifact}: {why}", _recovered(list(logs.values())))
         _close_record(current)
+        current.is_cut = end.is_cut
         logs.setdefault(current.pid, current)
         return _report(artifact, [log for log in logs.values() if log.has_content] or [current])
 
     def demand(self, report: Report, status: RunStatus) -> tuple[str, ...]:
         """The started process must have left the proof of a check, and no process a broken one."""
         reasons = root_is_missing(report, status, _absent(status)) + incomplete(report.processes)
-        text = (status.stderr + status.stdout).decode("utf-8", "backslashreplace")
-        return reasons + tuple(dict.fromkeys(why for mark, why in _FAILURES.items() if mark in text and why))
+        if not reasons and (status.signal is not None or status.timed_out):
+            reasons = (f"process {status.pid} was killed: nothing shows that the leak check at its end was made",)
+        text = status.stderr.decode("utf-8", "backslashreplace")
+        return reasons + tuple(dict.fromkeys(why for mark, why in _FAILURES.items() if mark in text))
 
 
 def _absent(status: RunStatus) -> str:
@@ -126,12 +156,38 @@ class _Log:
     head: tuple[LeakKind, int, int] | None = None
     is_in_report: bool = False
     was_checked: bool = False
+    """The lines of the last thread are there, to the end."""
+    is_cut: bool = False
     is_summed: bool = False
     omitted: bool = False
     has_content: bool = False
-    is_whole: bool = True
-    failures: list[str] = field(default_factory=list)
+    failures: dict[str, None] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _End:
+    """The last lines of a file, which tell whether a report or a table of suppressions had begun there."""
+
+    previous: str = ""
+    last: str = "\n"
+    is_in_table: bool = False
+
+    def take(self, line: str) -> None:
+        self.previous, self.last = self.last, line
+        if line.startswith("Suppressions used:"):
+            self.is_in_table = True
+        elif _DASHES.fullmatch(line.rstrip("\n")):
+            self.is_in_table = False
+
+    @property
+    def is_cut(self) -> bool:
+        last, previous = self.last.removesuffix("\n"), self.previous.removesuffix("\n")
+        if not self.last.endswith("\n") or self.is_in_table or _DASHES.fullmatch(last):
+            return True
+        if last:
+            return bool(_REPORT_BEGINS.fullmatch(last))
+        return not _DASHES.fullmatch(previous)  # a blank line ends a table and begins a report
 
 
 def _pid_of(artifact: Path) -> int:
@@ -151,12 +207,14 @@ def _take(line: str, log: _Log, logs: dict[int, _Log]) -> _Log:
         log.problems.clear()
         log.is_in_report, log.is_summed, log.omitted, log.has_content = True, False, False, True
     elif checked := _CHECKED.search(line):
-        log = _switch(int(checked.group(2)) if log.pid == 0 else log.pid, log, logs)
-        log.was_checked = log.has_content = True
+        log = _switch(int(checked.group(1)) if log.pid == 0 else log.pid, log, logs)
+        log.has_content, log.was_checked = True, False
+    elif _THREAD_DONE.match(line) and log.has_content:
+        log.was_checked = True
     elif head := _HEAD.match(line):
         log.head = (_KINDS[head.group(1)], int(head.group(2)), int(head.group(3)))
     elif total := _SUMMARY.match(line):
-        _sum(log, int(total.group(2)), int(total.group(3)))
+        _sum(log, int(total.group(1)), int(total.group(2)))
     elif line.startswith("Omitting "):
         log.omitted = True
     else:
@@ -180,7 +238,8 @@ def _take_failure(line: str, log: _Log, logs: dict[int, _Log]) -> _Log:
             if pid := _PID.search(line):
                 log = _switch(int(pid.group(1)), log, logs)
             log.has_content = True
-            log.failures.append(why if mark[0] != "E" else f"{why}: {line.partition('Sanitizer: ')[2][:120]}")
+            if len(log.failures) < MOST_FAILURES:
+                log.failures[f"{why}: {line.partition(mark)[2][:120]}" if "another error" in why else why] = None
             break
     return log
 
@@ -188,7 +247,7 @@ def _take_failure(line: str, log: _Log, logs: dict[int, _Log]) -> _Log:
 def _close_record(log: _Log) -> None:
     if log.head:
         kind, size_bytes, objects = log.head
-        log.leaks.append(Leak(kind, size_bytes, objects, _mark_inlined(log.frames), log.pid))
+        log.leaks.append(Leak(kind, size_bytes, objects, mark_inlined(log.frames), log.pid))
     log.head, log.frames = None, []
 
 
@@ -205,36 +264,25 @@ def _sum(log: _Log, size_bytes: int, objects: int) -> None:
         log.leaks.append(Leak(LeakKind.DEFINITELY_LOST, missing, max(1, objects - seen[1]), (), log.pid))
 
 
-def _mark_inlined(frames: list[Frame]) -> tuple[Frame, ...]:
-    """Inlined calls repeat the address of the call they were inlined into."""
-    return tuple(
-        Frame(f.function, f.file, f.line, f.module, f.address, f.offset, is_inlined=True)
-        if index + 1 < len(frames) and frames[index + 1].address == f.address
-        else f
-        for index, f in enumerate(frames)
-    )
-
-
 def _frame(line: str) -> Frame | None:
     if line.startswith("FRAME"):
         return _tabbed(line.split("\t"))
     match = _STACK_LINE.match(line)
-    return _described(int(match.group(2), 16), match.group(3)) if match else None
+    return _described(int(match.group(1), 16), match.group(2)) if match else None
 
 
 def _tabbed(fields: list[str]) -> Frame | None:
     if len(fields) != 9:
         return None  # cut off in the middle
     _, _, address, module, offset, function, file, line, _ = fields
-    try:
-        pc, place = int(address, 16), int(offset, 16)
-    except ValueError:
+    pc, place = _hexadecimal(address), _hexadecimal(offset)
+    if pc is None or place is None:
         return None
     known = module not in ("", "<null>", "<unknown module>")
     return Frame(
         function=function if function not in ("", "<null>") else None,
         file=file if file not in ("", "<null>") else None,
-        line=int(line) if line.isdecimal() and line != "0" else None,
+        line=line_number(line),
         module=module if known else None,
         address=pc,
         offset=place if known else None,
@@ -264,7 +312,7 @@ def _before_place(text: str) -> tuple[str, str, str]:
 
 def _hexadecimal(digits: str) -> int | None:
     try:
-        return int(digits, 16)
+        return int(digits, 16) if len(digits) <= 18 else None
     except ValueError:
         return None
 
@@ -276,17 +324,20 @@ def _source(text: str) -> tuple[str, str | None, int | None]:
     if not function:
         return text, None, None
     parts = place.split(":")
-    numbers = [part for part in parts[1:] if part.isdecimal()]
-    return function, parts[0], int(numbers[0]) if numbers else None
+    return function, parts[0], next((number for part in parts[1:] if (number := line_number(part))), None)
 
 
-def _report(artifact: Path, logs: list[_Log]) -> Report:
-    report = Report(
+def _recovered(logs: list[_Log]) -> Report:
+    return Report(
         tool="sanitizer",
         leaks=tuple(leak for log in logs for leak in log.leaks),
         processes=tuple(Process(log.pid, is_complete=not (why := _reason(log)), reason=why) for log in logs),
         problems=tuple(problem for log in logs for problem in log.problems),
     )
+
+
+def _report(artifact: Path, logs: list[_Log]) -> Report:
+    report = _recovered(logs)
     reasons = [f"process {p.pid}: {p.reason}" for p in report.processes if p.reason] + list(report.problems)
     if reasons:
         raise MalformedReport(f"{artifact}: {'; '.join(dict.fromkeys(reasons))}", report)
@@ -295,9 +346,11 @@ def _report(artifact: Path, logs: list[_Log]) -> Report:
 
 def _reason(log: _Log) -> str:
     if log.failures:
-        return "; ".join(dict.fromkeys(log.failures))
+        return "; ".join(log.failures)
     if log.is_in_report and not log.is_summed:
         return "the report ends before its SUMMARY line (cut off, or the program was killed)"
+    if log.was_checked and not log.is_summed and log.is_cut:
+        return "the log ends where a report may have begun (cut off, or the program was killed)"
     if not log.was_checked and not log.is_summed:
         return "nothing in it shows that a leak check was made (run with LSAN_OPTIONS=log_threads=1 for the proof)"
     return ""

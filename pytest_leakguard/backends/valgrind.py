@@ -57,10 +57,10 @@ class Valgrind:
 
     def recognises(self, head: bytes) -> bool:
         """XML by its root element, text by its ``==PID==`` lines that no sanitizer writes."""
-        if b"<valgrindoutput>" in head:
+        if b"<valgrindoutput>" in head or re.search(rb"^==\d{1,10}== Memcheck, ", head, re.MULTILINE):
             return True
-        text = re.search(rb"^==\d+== ", head, re.MULTILINE) is not None
-        return text and b"Sanitizer" not in head and b"==ERROR" not in head
+        text = re.search(rb"^==\d{1,10}== ", head, re.MULTILINE) is not None
+        return text and re.search(rb"(Leak|Address)Sanitizer", head) is None
 
     def parse(self, artifact: Path) -> Report:
         """One file, XML or text; raises ``MalformedReport`` when it does not prove a whole leak check."""

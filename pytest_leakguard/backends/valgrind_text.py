@@ -1,7 +1,8 @@
 """Reads valgrind's text log, line by line, several processes in one file.
 
-The lines are those of memcheck's manual, "Memory leak detection": ``==PID==`` before each, a record
-per loss, a LEAK SUMMARY at the end of each leak check.
+The lines are those of memcheck's manual, "Memory leak detection": ``==PID==`` before each, a record per loss, a
+LEAK SUMMARY at the end of each leak check. Only the ERROR SUMMARY, the last line of all, proves that the check at
+exit is whole; with ``-q`` there is none, so such a log shows leaks but never proves that there are no more.
 """
 
 from __future__ import annotations
@@ -10,21 +11,23 @@ import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from pytest_leakguard.backends.base import MOST_PROCESSES, line_number, lines, mark_inlined
 from pytest_leakguard.errors import MalformedReport
 from pytest_leakguard.model import Frame, Leak, LeakKind, Process, Report
 
-LONGEST_LINE_BYTES = 1 << 16
-
-_PREFIX = re.compile(r"^==(\d{1,10})== ?(.*)$")
-_DELTA = r"(?: \([+-][\d,]+\))?"
+_PREFIX = re.compile(r"^==([0-9]{1,10})== ?(.*)$")
+_NUMBER = r"([0-9,]{1,25})"
+_DELTA = r"(?: \([+-][0-9,]{1,25}\))?"
 _HEAD = re.compile(
-    rf"^([\d,]+){_DELTA} (?:\(([\d,]+){_DELTA} direct, ([\d,]+){_DELTA} indirect\) )?bytes in ([\d,]+){_DELTA} blocks are "
+    rf"^{_NUMBER}{_DELTA} (?:\({_NUMBER}{_DELTA} direct, {_NUMBER}{_DELTA} indirect\) )?"
+    rf"bytes in {_NUMBER}{_DELTA} blocks are "
     r"(definitely lost|indirectly lost|possibly lost|still reachable) in (?:new )?loss record"
 )
 _FRAME = re.compile(r"^ {2,}(?:at|by) 0x([0-9A-Fa-f]{1,16}): (.*)$")
 _TOTAL = re.compile(
-    rf"^ +(definitely lost|indirectly lost|possibly lost|still reachable): ([\d,]+){_DELTA} bytes in ([\d,]+)"
+    rf"^ +(definitely lost|indirectly lost|possibly lost|still reachable): {_NUMBER}{_DELTA} bytes in {_NUMBER}"
 )
+_END = re.compile(r"^ERROR SUMMARY: [0-9]+ errors from [0-9]+ contexts \(suppressed: [0-9]+ from [0-9]+\)$")
 _KINDS = {kind.value.replace("_", " "): kind for kind in list(LeakKind)[:4]}
 
 
@@ -43,6 +46,9 @@ class _Log:
     head: tuple[LeakKind, int, int, int] | None = None
     totals: dict[LeakKind, tuple[int, int]] = field(default_factory=dict)
     saw_summary: bool = False
+    is_at_exit: bool = False
+    """Its HEAP SUMMARY, with which the check at exit begins, was seen."""
+    is_complete: bool = False
     signal: int | None = None
 
 
@@ -50,11 +56,13 @@ def parse(artifact: Path) -> Report:
     """The leaks of the last leak check of every process; raises ``MalformedReport`` without a LEAK SUMMARY."""
     logs: dict[int, _Log] = {}
     with artifact.open("rb") as stream:
-        while raw := stream.readline(LONGEST_LINE_BYTES):
-            match = _PREFIX.match(raw.decode("utf-8", "backslashreplace").rstrip("\r\n"))
+        for text in lines(stream):
+            match = _PREFIX.match(text.rstrip("\n"))
             if match:
                 pid = int(match.group(1))
                 _take(match.group(2), logs.setdefault(pid, _Log(pid)))
+            if len(logs) > MOST_PROCESSES:
+                raise MalformedReport(f"{artifact}: more than {MOST_PROCESSES} processes in one log", _report(logs))
     for log in logs.values():
         _close_record(log)
     report = _report(logs)
@@ -82,7 +90,9 @@ def _take(line: str, log: _Log) -> None:
         log.saw_summary = True
     elif line.startswith("HEAP SUMMARY:"):  # the check at exit begins; earlier ones showed the same blocks
         _forget(log)
-        log.saw_summary = False
+        log.saw_summary, log.is_at_exit = False, True
+    elif line.startswith("ERROR SUMMARY:"):
+        log.is_complete = log.is_at_exit and log.saw_summary and bool(_END.match(line))
     else:
         _take_header(line, log)
 
@@ -101,32 +111,26 @@ def _forget(log: _Log) -> None:
 
 
 def _take_header(line: str, log: _Log) -> None:
-    if line.startswith("Command: "):
+    if line.startswith("Memcheck, a memory error detector"):  # after an exec the same pid begins anew
+        _forget(log)
+        log.totals.clear()
+        log.saw_summary = log.is_at_exit = log.is_complete = False
+    elif line.startswith("Command: "):
         log.command = line[9:]
-    elif line.startswith("Parent PID: ") and line[12:].isdecimal():
-        log.ppid = int(line[12:])
+    elif parent := re.fullmatch(r"Parent PID: ([0-9]{1,10})", line):
+        log.ppid = int(parent.group(1))
     elif line.startswith("Using Valgrind-"):
-        log.version = line[15:].split(" ", 1)[0]
-    elif signal := re.match(r"^Process terminating with default action of signal (\d+)", line):
+        log.version = line[15:55].split(" ", 1)[0]
+    elif signal := re.match(r"^Process terminating with default action of signal ([0-9]{1,3})\b", line):
         log.signal = int(signal.group(1))
 
 
 def _close_record(log: _Log) -> None:
     if log.head:
         kind, direct, indirect, blocks = log.head
-        log.leaks.append(Leak(kind, direct, blocks, _mark_inlined(log.frames), log.pid))
+        log.leaks.append(Leak(kind, direct, blocks, mark_inlined(log.frames), log.pid))
         log.hanging_bytes.append(indirect)
     log.head, log.frames = None, []
-
-
-def _mark_inlined(frames: list[Frame]) -> tuple[Frame, ...]:
-    """Inlined calls repeat the address of the call they were inlined into."""
-    return tuple(
-        Frame(frame.function, frame.file, frame.line, frame.module, frame.address, None, True)
-        if index + 1 < len(frames) and frames[index + 1].address == frame.address
-        else frame
-        for index, frame in enumerate(frames)
-    )
 
 
 def _frame(address: int, text: str) -> Frame:
@@ -138,11 +142,11 @@ def _frame(address: int, text: str) -> Frame:
     if place.startswith("in "):
         return Frame(function, module=place[3:], address=address)
     file, _, line = place.rpartition(":")
-    return Frame(function, file or place, int(line) if line.isdecimal() else None, address=address)
+    return Frame(function, file or place, line_number(line), address=address)
 
 
 def _number(text: str) -> int:
-    return int(text.replace(",", ""))
+    return int(text.replace(",", "") or "0")
 
 
 def _report(logs: dict[int, _Log]) -> Report:
@@ -156,8 +160,8 @@ def _report(logs: dict[int, _Log]) -> Report:
                 ppid=log.ppid or (first if log.pid != first and not log.command else 0),
                 command=log.command,
                 is_fork=log.pid != first and not log.command,
-                is_complete=log.saw_summary,
-                reason="" if log.saw_summary else "no LEAK SUMMARY: the log ends before the leak check at exit",
+                is_complete=log.is_complete,
+                reason=_reason(log),
                 signal=log.signal,
             )
             for log in logs.values()
@@ -165,6 +169,16 @@ def _report(logs: dict[int, _Log]) -> Report:
         tool_version=next((log.version for log in logs.values() if log.version), ""),
         problems=tuple(problem for log in logs.values() for problem in _problems(log)),
     )
+
+
+def _reason(log: _Log) -> str:
+    if log.is_complete:
+        return ""
+    if not log.saw_summary:
+        return "no LEAK SUMMARY: the log ends before the leak check at exit, or valgrind ran with -q"
+    if not log.is_at_exit:
+        return "only leak checks made during the run, none at exit"
+    return "no ERROR SUMMARY: the log ends inside the leak check at exit"
 
 
 def _leaks(log: _Log) -> list[Leak]:

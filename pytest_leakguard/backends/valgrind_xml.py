@@ -1,9 +1,7 @@
-"""Reads valgrind's XML (protocols 4, 5 and 6) as it really is: streamed, damaged, interleaved.
+"""Reads valgrind's XML (protocols 4, 5 and 6) as it really is: several documents in one file, damaged records.
 
-A scanner over bytes instead of an XML parser, because the real files are often not XML: thread
-names and user comments are written unescaped, arguments are copied as raw bytes, and forked
-children write into their parent's document. The grammar is valgrind's own (docs/internals/
-xml-output-protocol4.txt and its successors); only the elements named below are looked at.
+The grammar is valgrind's own (docs/internals/xml-output-protocol4.txt and its successors); only the elements
+that ``valgrind_scan`` finds are looked at. Numbers are bounded, since Python refuses to read endless ones.
 """
 
 from __future__ import annotations
@@ -12,35 +10,28 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
 
+from pytest_leakguard.backends.base import MOST_PROCESSES, line_number, mark_inlined
+from pytest_leakguard.backends.valgrind_scan import TooLong, elements
 from pytest_leakguard.errors import MalformedReport
-from pytest_leakguard.model import Frame, Leak, LeakKind, Process, Report
+from pytest_leakguard.model import Frame, Leak, LeakKind, Process, Report, Totals
 
-CHUNK_BYTES = 1 << 20
-LONGEST_ELEMENT_BYTES = 16 << 20
-"""An element longer than this is not valgrind's: the deepest stack (500 frames) is under 2 MiB."""
 MOST_CACHED_FRAMES = 50_000
+_LONGEST_CACHED_BYTES = 4096
 
-_TOKEN = re.compile(
-    rb"<error>.*?</error>|<status>.*?</status>|<fatal_signal>.*?</fatal_signal>"
-    rb"|<clientmsg>.*?</clientmsg>|<usercomment>.*?</usercomment>|<preamble>.*?</preamble>"
-    rb"|<args>.*?</args>|<leak_summary>.*?</leak_summary>|<suppcounts>.*?</suppcounts>"
-    rb"|<pid>\s*\d+\s*</pid>|<ppid>\s*\d+\s*</ppid>|<tool>.*?</tool>|<\?xml|</valgrindoutput>",
-    re.DOTALL,
-)
-_OPENED = re.compile(
-    rb"<(?:error|status|fatal_signal|clientmsg|usercomment|preamble|args|leak_summary|suppcounts|p?pid|tool)>"
-    rb"|<\?xm?$|<[/a-z_]*$"
-)
 _KIND = re.compile(rb"<kind>\s*Leak_(\w+)\s*</kind>")
-_BYTES = re.compile(rb"<leakedbytes>\s*([\d,]+)\s*</leakedbytes>")
-_BLOCKS = re.compile(rb"<leakedblocks>\s*([\d,]+)\s*</leakedblocks>")
+_BYTES = re.compile(rb"<leakedbytes>\s*([\d,]{1,25})\s*</leakedbytes>")
+_BLOCKS = re.compile(rb"<leakedblocks>\s*([\d,]{1,25})\s*</leakedblocks>")
 # "1,280 (64 direct, 1,216 indirect) bytes"; in a check against an earlier one each number carries " (+N)"
-_DIRECT = re.compile(rb"\(([\d,]+)(?: \([+-][\d,]+\))? direct, ([\d,]+)(?: \([+-][\d,]+\))? indirect\)")
-_STACK = re.compile(rb"<stack>(.*?)</stack>", re.DOTALL)
-_FIELD = re.compile(rb"<(ip|obj|fn|dir|file|line)>(.*?)</\1>", re.DOTALL)
-_SUMMARY = re.compile(rb"<(definitely|indirectly|possibly)_lost>\s*<bytes>([\d,]+)")
+_DIRECT = re.compile(
+    rb"\(([\d,]{1,25})(?: \([+-][\d,]{1,25}\))? direct, ([\d,]{1,25})(?: \([+-][\d,]{1,25}\))? indirect\)"
+)
+_FIELD = re.compile(rb"<(ip|obj|fn|dir|file|line)>([^<]*)</\1>")
+_PART = re.compile(rb"<(?:exe|arg)>([^<]*)</(?:exe|arg)>")
+_SUMMARY = re.compile(
+    rb"<(definitely_lost|indirectly_lost|possibly_lost|still_reachable)>\s*<bytes>([\d,]{1,25})[^<]{0,40}</bytes>"
+    rb"\s*<blocks>([\d,]{1,25})"
+)
 _KINDS = {
     b"DefinitelyLost": LeakKind.DEFINITELY_LOST,
     b"IndirectlyLost": LeakKind.INDIRECTLY_LOST,
@@ -69,13 +60,12 @@ class _Document:
     command: str = ""
     version: str = ""
     tool: str = ""
-    has_header: bool = False
     is_running: bool = False
     is_finished: bool = False
     is_closed: bool = False
     signal: int | None = None
     records: list[_Record] = field(default_factory=list)
-    summary: dict[str, int] = field(default_factory=dict)
+    summary: dict[LeakKind, Totals] = field(default_factory=dict)
     damaged_records: int = 0
     starts_static: bool = False
 
@@ -83,38 +73,20 @@ class _Document:
 def parse(artifact: Path) -> Report:
     """The leaks in one XML file; raises ``MalformedReport`` when it does not prove a whole leak check."""
     documents: list[_Document] = []
-    size_bytes = 0
     try:
         with artifact.open("rb") as stream:
-            for token in _tokens(stream):
-                _take(token, documents)
+            for element in elements(stream):
+                _take(element, documents)
+                if len(documents) > MOST_PROCESSES:
+                    _refuse(artifact, documents, f"more than {MOST_PROCESSES} documents in one file")
             size_bytes = stream.tell()
-    except _TooLong:
+    except TooLong:
         _refuse(artifact, documents, "an element without an end tag (file is not valgrind's XML, or was overwritten)")
+    finally:
+        _cache.clear()
     if not documents:
         raise MalformedReport(f"{artifact}: no <valgrindoutput>; {size_bytes} bytes read", Report("valgrind"))
     return _report(artifact, documents, size_bytes)
-
-
-class _TooLong(Exception):
-    pass
-
-
-def _tokens(stream: BinaryIO) -> Iterator[bytes]:
-    """The elements of interest in file order, from a file of any size in bounded memory."""
-    pending = b""
-    while chunk := stream.read(CHUNK_BYTES):
-        pending += chunk
-        end = 0
-        for match in _TOKEN.finditer(pending):
-            yield match.group()
-            end = match.end()
-        opened = _OPENED.search(pending, end)
-        pending = pending[opened.start() :] if opened else pending[-1:]
-        if len(pending) > LONGEST_ELEMENT_BYTES:
-            raise _TooLong
-    if pending.startswith(b"<error>"):
-        yield pending  # cut in the middle; may still hold a whole stack
 
 
 def _take(token: bytes, documents: list[_Document]) -> None:
@@ -123,20 +95,24 @@ def _take(token: bytes, documents: list[_Document]) -> None:
     document = documents[-1]
     if token.startswith(b"<error>"):
         _take_error(token, _open(documents))
+    elif token == b"</error>":
+        _open(documents).damaged_records += 1
     elif token == b"</valgrindoutput>":
         _open(documents).is_closed = True
     elif token.startswith(b"<status>"):
         _take_status(token, documents)
     elif token.startswith(b"<pid>"):
-        document.pid, document.has_header = int(token[5:-6]), True
+        document.pid = _pid(token)
     elif token.startswith(b"<ppid>"):
-        document.ppid = int(token[6:-7])
+        document.ppid = _pid(token)
     elif token.startswith(b"<fatal_signal>"):
-        number = re.search(rb"<signo>\s*(\d+)", token)
+        number = re.search(rb"<signo>\s*(\d{1,3})\s*</signo>", token)
         _open(documents).signal = int(number.group(1)) if number else None
     elif token.startswith(b"<leak_summary>"):
-        summary = {kind.decode() + "_lost": _number(size) for kind, size in _SUMMARY.findall(token)}
-        _open(documents).summary = summary
+        _open(documents).summary = {
+            LeakKind(kind.decode()): Totals(_number(size), _number(blocks))
+            for kind, size, blocks in _SUMMARY.findall(token)
+        }
     else:
         _take_header(token, document)
 
@@ -174,23 +150,37 @@ def _take_status(token: bytes, documents: list[_Document]) -> None:
 
 def _take_header(token: bytes, document: _Document) -> None:
     if token.startswith(b"<preamble>"):
-        version = re.search(rb"Using Valgrind-([\w.]+)", token)
+        version = re.search(rb"Using Valgrind-([\w.]{1,40})", token)
         document.version = version.group(1).decode() if version else ""
     elif token.startswith(b"<tool>"):
-        document.tool = _text(token[6:-7]).strip()
+        document.tool = _text(token[6:-7][:40]).strip()
     elif token.startswith(b"<args>"):
-        command = re.search(rb"<argv>(.*?)</argv>", token, re.DOTALL)
-        parts = re.findall(rb"<(?:exe|arg)>(.*?)</(?:exe|arg)>", command.group(1), re.DOTALL) if command else []
-        document.command = " ".join(_text(part) for part in parts)
+        document.command = " ".join(_text(part) for part in _PART.findall(_between(token, b"<argv>", b"</argv>")))
+
+
+def _pid(token: bytes) -> int:
+    number = re.search(rb">\s*(\d{1,10})\s*<", token)
+    return int(number.group(1)) if number else 0
+
+
+def _between(token: bytes, opening: bytes, closing: bytes) -> bytes:
+    """What the first such element holds; later stacks tell where a block came from, not where it leaked."""
+    start = token.find(opening)
+    end = token.find(closing, start)
+    return token[start + len(opening) : end] if 0 <= start < end else b""
 
 
 def _take_error(token: bytes, document: _Document) -> None:
+    last = token.rfind(b"<error>")
+    if last:  # the end of an earlier record is lost
+        document.damaged_records += 1
+        token = token[last:]
     kind = _KIND.search(token)
-    if kind is None:
+    if kind is None and b"<leakedbytes>" not in token:
         document.starts_static = document.starts_static or _is_static_start(token)
         return
-    size, blocks, stack = _BYTES.search(token), _BLOCKS.search(token), _STACK.search(token)
-    if size is None or blocks is None or stack is None or kind.group(1) not in _KINDS or token.count(b"<error>") > 1:
+    size, blocks, stack = _BYTES.search(token), _BLOCKS.search(token), _between(token, b"<stack>", b"</stack>")
+    if kind is None or size is None or blocks is None or not stack or kind.group(1) not in _KINDS:
         document.damaged_records += 1
         return
     leaked_bytes, indirect = _number(size.group(1)), 0
@@ -202,15 +192,14 @@ def _take_error(token: bytes, document: _Document) -> None:
             max(0, leaked_bytes - indirect),
             indirect,
             _number(blocks.group(1)),
-            _frames(stack.group(1)),
+            _frames(stack),
         )
     )
 
 
 def _is_static_start(token: bytes) -> bool:
     """Whether an error of another kind shows that the program carries its own C library."""
-    stack = _STACK.search(token)
-    return stack is not None and any(frame.function in _STATIC_ONLY for frame in _frames(stack.group(1)))
+    return any(frame.function in _STATIC_ONLY for frame in _frames(_between(token, b"<stack>", b"</stack>")))
 
 
 _cache: dict[bytes, Frame] = {}
@@ -222,15 +211,14 @@ def _frames(stack: bytes) -> tuple[Frame, ...]:
         _cache.clear()
     pieces = stack.split(b"</frame>")
     pieces.pop()
-    frames = [_cache.get(piece) or _cache.setdefault(piece, _frame(piece)) for piece in pieces]
-    for index in range(len(frames) - 1):
-        if frames[index].address == frames[index + 1].address and frames[index].address:
-            frames[index] = _inlined(frames[index])  # inlined calls repeat the address of their caller
-    return tuple(frames)
+    return mark_inlined([_cache.get(piece) or _remembered(piece) for piece in pieces])
 
 
-def _inlined(frame: Frame) -> Frame:
-    return Frame(frame.function, frame.file, frame.line, frame.module, frame.address, frame.offset, is_inlined=True)
+def _remembered(piece: bytes) -> Frame:
+    frame = _frame(piece)
+    if len(piece) <= _LONGEST_CACHED_BYTES:
+        _cache[piece] = frame
+    return frame
 
 
 def _frame(piece: bytes) -> Frame:
@@ -239,7 +227,7 @@ def _frame(piece: bytes) -> Frame:
     return Frame(
         function=fields.get(b"fn"),
         file=f"{directory}/{file}" if directory and file else file,
-        line=int(line) if line.isdecimal() else None,
+        line=line_number(line),
         module=fields.get(b"obj"),
         address=_hexadecimal(fields.get(b"ip", "0")),
     )
@@ -247,7 +235,7 @@ def _frame(piece: bytes) -> Frame:
 
 def _hexadecimal(text: str) -> int:
     try:
-        return int(text, 16)
+        return int(text, 16) if len(text) <= 18 else 0
     except ValueError:
         return 0
 
@@ -296,12 +284,24 @@ def _recovered(documents: list[_Document]) -> Report:
 
 
 def _leaks(document: _Document) -> Iterator[Leak]:
-    shows_indirect = any(record.kind is LeakKind.INDIRECTLY_LOST for record in document.records)
-    for record in document.records:
+    """The records, and what the summary (protocol 6) counts of kinds that were not shown as leaks without a stack."""
+    records = document.records if document.is_finished else _last_of_each(document.records)
+    shown = {record.kind for record in records}
+    shows_indirect = LeakKind.INDIRECTLY_LOST in shown
+    for record in records:
         size_bytes = record.direct_bytes
         if not shows_indirect:  # the run did not ask for indirect records: their bytes stand only here
             size_bytes += record.indirect_bytes
         yield Leak(record.kind, size_bytes, record.blocks, record.stack, document.pid)
+    hangs = any(record.indirect_bytes for record in records)
+    for kind, total in document.summary.items():
+        if total.size_bytes and kind not in shown and not (hangs and kind is LeakKind.INDIRECTLY_LOST):
+            yield Leak(kind, total.size_bytes, total.blocks, (), document.pid)
+
+
+def _last_of_each(records: list[_Record]) -> list[_Record]:
+    """Several checks during a run show the same blocks again; within one check a stack stands once per kind."""
+    return list({(one.kind, tuple(frame.address for frame in one.stack)): one for one in records}.values())
 
 
 def _process(document: _Document, position: int) -> Process:
@@ -338,10 +338,7 @@ def _problems(document: _Document) -> Iterator[str]:
         yield f"{document.damaged_records} damaged leak record(s) could not be read"
     if document.starts_static:
         yield "the program is statically linked: valgrind cannot see its allocations; link it dynamically"
-    found = dict.fromkeys(document.summary, 0)
-    for record in document.records:
-        if record.kind in found:
-            found[record.kind] += record.direct_bytes
-    for kind, size_bytes in document.summary.items():
-        if found[kind] and found[kind] < size_bytes:
-            yield f"leak records are missing: the summary says {size_bytes} bytes {kind}, the records {found[kind]}"
+    for kind, total in document.summary.items():
+        found = sum(record.direct_bytes for record in document.records if record.kind is kind)
+        if 0 < found < total.size_bytes:
+            yield f"leak records are missing: the summary says {total.size_bytes} bytes {kind}, the records {found}"

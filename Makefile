@@ -1,0 +1,33 @@
+# `make demo` shows the tool at work, `make test` runs every check. Nothing else is needed on Debian or Ubuntu.
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+VENV ?= .venv
+PY := $(VENV)/bin/python
+
+.PHONY: demo test test-all bench clean tools-demo tools-test
+
+demo: tools-demo $(VENV)/.demo
+	@ci/demo $(VENV)
+
+test: tools-test
+	@PYTHON=$(PYTHON) ci/check
+
+test-all: tools-test
+	@PYTHON=$(PYTHON) ci/check --all
+
+bench: tools-test $(VENV)/.demo
+	$(PY) -m pip install -q ValgrindCI
+	for script in benchmarks/*.py; do echo "== $$script"; $(PY) $$script; done
+
+tools-demo tools-test:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed (apt-get install python3)" >&2; exit 1; }
+	@PYTHON=$(PYTHON) ci/install-tools $(subst tools-,,$@)
+
+$(VENV)/.demo: pyproject.toml
+	@$(PYTHON) -m venv $(VENV)
+	@$(PY) -m pip install -q -e '.[memray]' pytest-xdist
+	@touch $@
+
+clean:
+	rm -rf .venv .venv-* sample_apps/build leakguard-report dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

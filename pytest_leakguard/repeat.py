@@ -1,0 +1,182 @@
+"""Repeats a unit of work until its counters have an answer: growing windows, samples at irregular places.
+
+A clean unit is left after a few calls. A suspect goes on until its growth outlasts every plausible cache, or the
+time given is used up. Scarce things (descriptors, threads, processes) are counted one by one, so few prove a leak.
+"""
+
+from __future__ import annotations
+
+import gc
+import random
+import time
+from array import array
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pytest_leakguard.counters import BLOCKS, CHILDREN, COUNTERS, DESCRIPTORS, FILES, HEAP, MAPPED, TASKS, THREADS
+from pytest_leakguard.counters import Reader
+from pytest_leakguard.evidence import Evidence, Shape, weigh
+
+SAMPLES_PER_WINDOW = 16
+MOST_SAMPLES = 24 * SAMPLES_PER_WINDOW
+QUOTAS = {DESCRIPTORS: 100, THREADS: 64, CHILDREN: 64, FILES: 100}
+"""So many more of them, in even steps, are a leak and no pool."""
+MEMORY_QUOTA_BYTES = 256 * 1024**2
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long to go on."""
+
+    warm_up: int = 20
+    first_window: int = 50
+    enough_when_clean: int = 1500
+    """Runs after which a unit whose counters are all still is clean."""
+    enough_when_growing: int = 20_000
+    """Runs after which growth in even steps is a leak: more than a 10,000-entry cache takes."""
+    seconds: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Examination:
+    """All samples of one unit of work and what they say."""
+
+    evidence: tuple[Evidence, ...]
+    """One per counter."""
+    samples: tuple[tuple[tuple[float, float], ...], ...]
+    """One series per counter."""
+    runs: int
+    seconds: float
+    ran_out_of_time: bool
+
+    @property
+    def leaking(self) -> int | None:
+        """The counter that names the leak: scarce things before memory, causes before what follows from them."""
+        order = (THREADS, CHILDREN, DESCRIPTORS, FILES, MAPPED, BLOCKS, HEAP, TASKS)
+        for index in order:
+            if self.evidence[index].shape is Shape.LEAK and not (index == MAPPED and self._is_arena_growth()):
+                return index
+        return None
+
+    def _is_arena_growth(self) -> bool:
+        """Address space that the interpreter's own small blocks (at most 512 bytes) or the allocator explain."""
+        blocks, heap = self.evidence[BLOCKS].per_run, self.evidence[HEAP].per_run
+        return self.evidence[MAPPED].per_run <= 512 * max(0.0, blocks) + 1.25 * max(0.0, heap)
+
+    @property
+    def undecided(self) -> tuple[int, ...]:
+        """Counters that grew without proof."""
+        return tuple(at for at, one in enumerate(self.evidence) if one.shape is Shape.UNDECIDED)
+
+
+class Repetition:
+    """One examination under way. ``work`` is called again and again; what it raises ends the examination."""
+
+    def __init__(self, work: Callable[[], object], reader: Reader, limits: Limits) -> None:
+        self._work, self._reader, self._limits = work, reader, limits
+        self._rows = array("d", bytes(8 * len(COUNTERS) * (MOST_SAMPLES + 1)))
+        self._at = array("d", bytes(8 * (MOST_SAMPLES + 1)))
+        self._used = 0
+        self._random = random.Random(20240229)
+        self.runs = 0
+        self._began = time.perf_counter()
+        self._is_full = False
+
+    def examine(self) -> Examination:
+        """Runs the unit until there is an answer."""
+        self._warm_up()
+        gc.collect()
+        gc.freeze()
+        try:
+            length = self._limits.first_window
+            while True:
+                self._window(length)
+                evidence = self._weigh()
+                if self._is_answered(evidence) or self._is_over:
+                    return self._examination(evidence)
+                length *= 2
+        finally:
+            gc.unfreeze()
+
+    def _warm_up(self) -> None:
+        for _ in range(self._limits.warm_up):
+            self._work()
+            self.runs += 1
+            if self._elapsed > self._limits.seconds / 4:
+                break
+        self._reader.read(self._rows, MOST_SAMPLES, True)  # the first reading makes what later ones reuse
+
+    def _window(self, length: int) -> None:
+        """One window; samples lie at random places of equal stretches, so that no period of the unit is met."""
+        if not self._used:
+            self._sample()
+        work, start = self._work, self.runs
+        places = sorted(
+            {
+                max(1, round((part + self._random.random()) * length / SAMPLES_PER_WINDOW))
+                for part in range(SAMPLES_PER_WINDOW)
+            }
+            | {length}
+        )
+        del places[:-SAMPLES_PER_WINDOW]
+        for place in places:
+            for _ in range(start + place - self.runs):
+                work()
+            self.runs = start + place
+            self._sample()
+            if self._is_over or self._is_exhausted():
+                break
+
+    def _sample(self) -> None:
+        if gc.get_freeze_count() == 0:
+            gc.freeze()  # the unit has thawed what was frozen
+        self._reader.read(self._rows, self._used, True)
+        self._at[self._used] = self.runs
+        self._used += 1
+
+    @property
+    def _elapsed(self) -> float:
+        return time.perf_counter() - self._began
+
+    @property
+    def _is_over(self) -> bool:
+        return self._elapsed > self._limits.seconds or self._used > MOST_SAMPLES - 2 * SAMPLES_PER_WINDOW
+
+    def _grown(self, counter: int) -> float:
+        width = len(COUNTERS)
+        return self._rows[(self._used - 1) * width + counter] - self._rows[counter]
+
+    def _is_exhausted(self) -> bool:
+        """Going on would break the process: it has lost as much as any proof needs."""
+        memory = max(self._grown(HEAP), self._grown(MAPPED))
+        threads = self._grown(THREADS) > 2 * QUOTAS[THREADS]  # their stacks are address space, not memory
+        scarce = any(self._grown(one) > 2.5 * quota for one, quota in QUOTAS.items())
+        return scarce or threads or (memory > MEMORY_QUOTA_BYTES and self._grown(THREADS) <= 0)
+
+    def _weigh(self) -> tuple[Evidence, ...]:
+        width, used = len(COUNTERS), self._used
+        at = list(self._at[:used])
+        return tuple(
+            weigh(at, list(self._rows[index : used * width : width]), counter.unit)
+            for index, counter in enumerate(COUNTERS)
+        )
+
+    def _is_answered(self, evidence: tuple[Evidence, ...]) -> bool:
+        for index, quota in QUOTAS.items():
+            if evidence[index].shape is Shape.LEAK and self._grown(index) >= quota:
+                return True
+        if self._is_exhausted():
+            return True
+        if all(one.shape in (Shape.STABLE, Shape.CACHE) for one in evidence):
+            return self.runs >= self._limits.enough_when_clean
+        return self.runs >= self._limits.enough_when_growing and all(
+            one.shape is not Shape.UNDECIDED or index != BLOCKS for index, one in enumerate(evidence)
+        )
+
+    def _examination(self, evidence: tuple[Evidence, ...]) -> Examination:
+        width, used = len(COUNTERS), self._used
+        series = tuple(
+            tuple(zip(self._at[:used], self._rows[index : used * width : width], strict=True))
+            for index in range(width)
+        )
+        return Examination(evidence, series, self.runs, self._elapsed, self._elapsed > self._limits.seconds)

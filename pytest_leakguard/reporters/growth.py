@@ -1,0 +1,193 @@
+"""A growth verdict as text: the answer, the curve, what speaks for and against, the forecast. Formats only."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+from pytest_leakguard.model import Diagnosis, Growth, Hypothesis, Mark
+
+CURVE_COLUMNS = 40
+_BARS = "▁▂▃▄▅▆▇█"
+_HEADS = {
+    "leak": "LEAK",
+    "cache": "cache (levels off)",
+    "burst": "burst (a step, then flat)",
+    "fragmentation": "fragmentation",
+    "stable": "stable",
+    "undecided": "UNDECIDED",
+}
+_NEXT = {"leak": "A", "cache": "B", "burst": "C", "fragmentation": "D"}
+
+
+def quantity(value: float, unit: str = "bytes") -> str:
+    """``10.3 KiB``, ``64 bytes``, ``0.012 descriptors``; three digits."""
+    if unit != "bytes":
+        return f"{value:,.3g} {unit}" if abs(value) < 1000 else f"{value:,.0f} {unit}"
+    size, names = float(value), iter(("KiB", "MiB", "GiB", "TiB"))
+    name = "bytes"
+    while abs(size) >= 1024 and name != "TiB":
+        size, name = size / 1024, next(names)
+    return f"{size:.0f} {name}" if name == "bytes" and abs(size) >= 10 else f"{_three(size)} {name}"
+
+
+def _three(value: float) -> str:
+    if value == 0:
+        return "0"
+    digits = max(0, 2 - math.floor(math.log10(abs(value))))
+    text = f"{value:.{min(digits, 6)}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def duration(seconds: float) -> str:
+    """Two digits and the unit one would say it in."""
+    for name, size in (("years", 31_557_600), ("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 1.5 * size:
+            return f"{_two(seconds / size)} {name}"
+    return f"{_two(seconds)} seconds"
+
+
+def _two(value: float) -> str:
+    if value == 0:
+        return "0"
+    digits = 1 - math.floor(math.log10(abs(value)))
+    return f"{round(value, digits):,.{max(0, digits)}f}" if digits > 0 else f"{round(value, digits):,.0f}"
+
+
+def head(diagnosis: Diagnosis, growth: Sequence[Growth]) -> str:
+    """The answer in one line."""
+    title = _HEADS[diagnosis.shape]
+    decisive = deciding(diagnosis, growth)
+    if decisive is None:
+        return title
+    runs = f"over {_count(diagnosis.iterations, diagnosis.per)}"
+    if diagnosis.shape == "leak":
+        return f"{title}  {decisive.metric} grows by {rate(decisive, diagnosis.per)} {runs}"
+    if diagnosis.shape == "undecided":
+        return f"{title}  {decisive.metric}: {decisive.reason}"
+    return f"{title}  {decisive.metric} kept {_signed(decisive.rise, decisive.unit)} {runs}"
+
+
+def deciding(diagnosis: Diagnosis, growth: Sequence[Growth]) -> Growth | None:
+    """The series that decided."""
+    return next((one for one in growth if one.metric == diagnosis.metric), None)
+
+
+def rate(growth: Growth, per: str) -> str:
+    """``10.3 KiB per request [10.1, 10.5]``."""
+    low, high = (quantity(value, growth.unit) for value in (growth.low, growth.high))
+    return f"{quantity(growth.per_iteration, growth.unit)} per {per} [{low}, {high}]"
+
+
+def _signed(value: float, unit: str) -> str:
+    return f"{'+' if value >= 0 else '-'}{quantity(abs(value), unit)}"
+
+
+def _count(number: float, per: str) -> str:
+    return f"{number:,.0f} {per}{'' if number == 1 else 's'}"
+
+
+def lines(diagnosis: Diagnosis, growth: Sequence[Growth]) -> Iterator[str]:
+    """Everything below the answer."""
+    decisive = deciding(diagnosis, growth)
+    if decisive:
+        yield from _curve(decisive, diagnosis)
+    yield from _table(diagnosis, growth)
+    if diagnosis.stopped:
+        yield f"stopped: {diagnosis.stopped}"
+    if diagnosis.shape in ("stable", "cache", "burst", "fragmentation") and decisive:
+        yield _sensitivity(decisive, diagnosis)
+    yield from diagnosis.facts
+    for hypothesis in diagnosis.hypotheses:
+        yield from _hypothesis(hypothesis)
+    yield from _forecast(diagnosis)
+    yield from _next_step(diagnosis)
+
+
+def _curve(growth: Growth, diagnosis: Diagnosis) -> Iterator[str]:
+    if len(growth.samples) < 2:
+        return
+    first, last = growth.samples[0], growth.samples[-1]
+    ends = f"{quantity(first[1], growth.unit)} → {quantity(last[1], growth.unit)}"
+    settled = (
+        f"; settled near {diagnosis.per} {diagnosis.settled_at:,}" if diagnosis.settled_at is not None else ""
+    )
+    yield f"{curve(growth.samples)}  {ends}{settled}"
+
+
+def curve(samples: Sequence[tuple[float, float]]) -> str:
+    """The series as one row of bars, from its lowest to its highest sample."""
+    start, width = samples[0][0], (samples[-1][0] - samples[0][0]) / CURVE_COLUMNS or 1.0
+    columns: dict[int, float] = {}
+    for x, y in samples:
+        columns[min(CURVE_COLUMNS - 1, int((x - start) / width))] = y
+    low, high = min(columns.values()), max(columns.values())
+    last, bars = columns[min(columns)], []
+    for column in range(CURVE_COLUMNS):
+        last = columns.get(column, last)
+        bars.append(_BARS[int((last - low) / (high - low) * (len(_BARS) - 1)) if high > low else 0])
+    return "".join(bars)
+
+
+def _table(diagnosis: Diagnosis, growth: Sequence[Growth]) -> Iterator[str]:
+    quiet = [one.metric for one in growth if one.shape == "stable" and one.unit != "bytes"]
+    told_apart = [one for one in growth if one.metric not in quiet]
+    wide = max((len(one.metric) for one in growth), default=0)
+    for one in told_apart:
+        told = f"kept {_signed(one.rise, one.unit)}"
+        if one.shape == "leak":
+            told = f"{rate(one, diagnosis.per)}, {told}"
+        elif one.reason:
+            told = one.reason
+        yield f"{one.metric:<{wide}}  {one.shape:<13}  {told}"
+    if quiet:
+        yield f"stable: {', '.join(quiet)}"
+
+
+def _sensitivity(growth: Growth, diagnosis: Diagnosis) -> str:
+    least = growth.detectable_per_iteration
+    if least is None:
+        return "no leak of any size would have shown in so short a run"
+    shown = quantity(max(least, 0), growth.unit)
+    return (
+        f"no leak in the first {_count(diagnosis.iterations, diagnosis.per)}; "
+        f"one of {shown} per {diagnosis.per} would have shown; a later start could not"
+    )
+
+
+def _hypothesis(hypothesis: Hypothesis) -> Iterator[str]:
+    if not hypothesis.speaks_for and not hypothesis.speaks_against:
+        return
+    yield f"{hypothesis.letter} {hypothesis.name}"
+    yield from (f"    for: {said}" for said in hypothesis.speaks_for)
+    yield from (f"    against: {said}" for said in hypothesis.speaks_against)
+
+
+def _forecast(diagnosis: Diagnosis) -> Iterator[str]:
+    if not diagnosis.limit_bytes or (diagnosis.shape == "leak" and not diagnosis.marks):
+        return  # what leaks is no memory
+    limit = f"{quantity(diagnosis.limit_bytes)} limit, {quantity(diagnosis.current_bytes)} in use"
+    if not diagnosis.marks:
+        yield f"forecast: {limit}: 85 % and 95 % are never reached at this confidence"
+        return
+    yield f"forecast, if the same traffic continues: {limit}"
+    for mark in diagnosis.marks:
+        yield f"    {mark.share:.0%} {_reached(mark, diagnosis.per)}"
+
+
+def _reached(mark: Mark, per: str) -> str:
+    if mark.requests == 0:
+        return "is already passed"
+    if mark.requests is None or mark.seconds is None:
+        return "never, at the growth measured"
+    latest = duration(mark.latest_s) if mark.latest_s is not None else "no upper bound"
+    between = f"[{duration(mark.soonest_s) if mark.soonest_s is not None else 'never'}, {latest}]"
+    if per == "second":
+        return f"after {duration(mark.seconds)} {between}"
+    at_rate = f"{duration(mark.seconds)} at {mark.rate_per_s:g} {per}s/s {between}"
+    return f"after {_two(mark.requests)} {per}s: {at_rate}"
+
+
+def _next_step(diagnosis: Diagnosis) -> Iterator[str]:
+    letter = _NEXT.get(diagnosis.shape)
+    yield from (f"next: {one.next_step}" for one in diagnosis.hypotheses if one.letter == letter)

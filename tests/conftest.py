@@ -1,0 +1,65 @@
+"""Shared by all tests: real tools, required where the environment says so, and a clean environment."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+pytest_plugins = ["pytester"]
+ROOT = Path(__file__).parent.parent
+APPS = ROOT / "sample_apps"
+
+
+@pytest.fixture(autouse=True)
+def no_ci(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests decide themselves whether they are in CI."""
+    for name in ("CI", "BUILD_NUMBER", "ASAN_OPTIONS", "LSAN_OPTIONS", "VALGRIND_OPTS"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def tool() -> Callable[[str], str]:
+    """Path of a real tool; where LEAKGUARD_REQUIRE_TOOLS is set its absence fails instead of skipping."""
+
+    def find(name: str) -> str:
+        found = shutil.which(name)
+        if found is None:
+            if os.environ.get("LEAKGUARD_REQUIRE_TOOLS"):
+                pytest.fail(f"{name} is not installed; ci/install-tools test installs it")
+            pytest.skip(f"{name} is not installed")
+        return found
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def apps() -> Path:
+    """The built sample programs."""
+    build = APPS / "build"
+    if not (build / "plain" / "definite" / "leaky").is_file():
+        if os.environ.get("LEAKGUARD_REQUIRE_TOOLS"):
+            pytest.fail("the sample programs are not built: make -C sample_apps")
+        pytest.skip("the sample programs are not built: make -C sample_apps")
+    return build
+
+
+@pytest.fixture
+def compile_c(tmp_path: Path, tool: Callable[[str], str]) -> Callable[..., Path]:
+    """Builds a C source text; returns the program."""
+    from pytest_leakguard.process import capture
+
+    def build(source: str, *flags: str, name: str = "program", folder: Path | None = None) -> Path:
+        place = folder or tmp_path
+        place.mkdir(parents=True, exist_ok=True)
+        (place / f"{name}.c").write_text(source)
+        output = place / name
+        argv = [tool("gcc"), "-g", "-O0", "-o", str(output), str(place / f"{name}.c"), *flags]
+        code, _, errors = capture(argv, 60)
+        assert code == 0, errors.decode()
+        return output
+
+    return build
