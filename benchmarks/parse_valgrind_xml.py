@@ -147,7 +147,7 @@ def _call_sites(chance: random.Random, sites: int) -> Iterator[str]:
 def _name(chance: random.Random) -> str:
     word = "_".join(chance.sample(WORDS, 2))
     parameters = ", ".join(f"{chance.choice(WORDS)}_node*" for _ in range(chance.randrange(3)))
-    if chance.random() < 0.85:
+    if chance.random() < 0.8:
         return f"{word}({parameters})"
     key, value = chance.sample(WORDS, 2)
     return (

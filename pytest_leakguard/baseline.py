@@ -10,11 +10,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pytest_leakguard.errors import BaselineError
-from pytest_leakguard.model import Check, Finding, Growth, LeakKind, Status
+from pytest_leakguard.model import Check, Finding, Growth, LeakKind, Rate, Status
 
 VERSION = 1
-_FINGERPRINT = re.compile(r"^[0-9a-f]{16}$")
-_SEVERITY = {
+_FINGERPRINT = re.compile(r"[0-9a-f]{16}")
+_LARGEST = 1 << 63
+SEVERITY = {  # how bad a kind is; an entry covers its own kind and milder ones
     LeakKind.STILL_REACHABLE: 0,
     LeakKind.POSSIBLY_LOST: 1,
     LeakKind.INDIRECTLY_LOST: 2,
@@ -75,7 +76,7 @@ def loads(text: str, name: str) -> Baseline:
     _refuse_conflict_markers(text, name)
     try:
         data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # besides TOML's own: numbers without end, nesting without end
         hint = (
             "; if two branches accepted the same leak run `pytest-leakguard baseline merge`"
             if "twice" in str(error) or "overwrite" in str(error)
@@ -160,7 +161,7 @@ class _Reader:
 
 def _leak(key: str, entry: Any, reader: _Reader) -> AcceptedLeak:
     where = f'leak."{key}"'
-    if not _FINGERPRINT.match(key):
+    if not _FINGERPRINT.fullmatch(key):
         reader.fail(key, f"{key!r} is no fingerprint: 16 digits of 0-9a-f")
     allowed = {"kind", "targets", "max_bytes", "max_blocks", "stack", "owner", "reason", "expires"}
     reader.keys(entry, allowed, where)
@@ -168,8 +169,8 @@ def _leak(key: str, entry: Any, reader: _Reader) -> AcceptedLeak:
     if kind not in list(LeakKind):
         reader.fail(where, f"kind {kind!r} in [{where}] is none of {', '.join(LeakKind)}")
     for ceiling in ("max_bytes", "max_blocks"):
-        if reader.get(entry, ceiling, int, where) < 0:
-            reader.fail(where, f"{ceiling} in [{where}] must not be negative")
+        if not 0 <= reader.get(entry, ceiling, int, where) < _LARGEST:
+            reader.fail(where, f"{ceiling} in [{where}] must be a number from 0 to {_LARGEST - 1}")
     return AcceptedLeak(
         fingerprint=key,
         kind=LeakKind(kind),
@@ -186,13 +187,13 @@ def _leak(key: str, entry: Any, reader: _Reader) -> AcceptedLeak:
 def _growth(key: str, entry: Any, reader: _Reader) -> AcceptedGrowth:
     where = f'growth."{key}"'
     reader.keys(entry, {"unit", "allowed", "owner", "reason", "expires"}, where)
-    allowed = float(reader.get(entry, "allowed", (int, float), where))
-    if not 0 <= allowed < float("inf"):
+    allowed = reader.get(entry, "allowed", (int, float), where)
+    if not 0 <= allowed < _LARGEST:
         reader.fail(where, f"allowed in [{where}] must be a finite number, 0 or more")
     return AcceptedGrowth(
         id=key,
         unit=reader.get(entry, "unit", str, where),
-        allowed=allowed,
+        allowed=float(allowed),
         reason=reader.reason(entry, where),
         owner=reader.get(entry, "owner", str, where, ""),
         expires=reader.date(entry, where),
@@ -202,19 +203,30 @@ def _growth(key: str, entry: Any, reader: _Reader) -> AcceptedGrowth:
 def compare(checks: Iterable[Check], baseline: Baseline, today: dt.date) -> Comparison:
     """Every finding with its status, and which entries are fixed, expired or were not checked."""
     judged = tuple(
-        replace(check, findings=tuple(_with_status(finding, baseline, today) for finding in check.findings))
+        replace(check, findings=tuple(_with_status(finding, check.id, baseline, today) for finding in check.findings))
         for check in checks
     )
     seen = {finding.fingerprint for check in judged for finding in check.findings}
     whole = {check.id for check in judged if not check.problems and not check.skipped and not check.not_repeatable}
     unseen = [entry for key, entry in sorted(baseline.leaks.items()) if key not in seen]
     fixed = tuple(entry.fingerprint for entry in unseen if any(target in whole for target in entry.targets))
+    growing = {growth_key(check.id, f.rate) for check in judged for f in check.findings if f.rate}
+    calm = [key for key in sorted(baseline.growth) if key not in growing]
+    stopped = tuple(key for key in calm if key.rpartition("[")[0] in whole)
     return Comparison(
         checks=judged,
-        fixed=fixed,
+        fixed=(*fixed, *stopped),
         expired=tuple(sorted(key for key, entry in _entries(baseline) if _has_expired(entry, today))),
-        not_checked=tuple(entry.fingerprint for entry in unseen if entry.fingerprint not in fixed),
+        not_checked=(
+            *(entry.fingerprint for entry in unseen if entry.fingerprint not in fixed),
+            *(key for key in calm if key not in stopped),
+        ),
     )
+
+
+def growth_key(check_id: str, rate: Rate) -> str:
+    """The name of an entry that accepts growth."""
+    return f"{check_id}[{rate.metric}]"
 
 
 def _entries(baseline: Baseline) -> list[tuple[str, AcceptedLeak | AcceptedGrowth]]:
@@ -225,11 +237,16 @@ def _has_expired(entry: AcceptedLeak | AcceptedGrowth, today: dt.date) -> bool:
     return entry.expires is not None and entry.expires < today
 
 
-def _with_status(finding: Finding, baseline: Baseline, today: dt.date) -> Finding:
-    entry = baseline.leaks.get(finding.fingerprint)
+def _with_status(finding: Finding, check_id: str, baseline: Baseline, today: dt.date) -> Finding:
+    entry: AcceptedLeak | AcceptedGrowth | None
+    if finding.rate:
+        entry = baseline.growth.get(growth_key(check_id, finding.rate))
+        excess = _too_fast(finding.rate, entry) if entry else ""
+    else:
+        entry = baseline.leaks.get(finding.fingerprint)
+        excess = _excess(finding, entry) if entry else ""
     if entry is None:
         return replace(finding, status=Status.NEW)
-    excess = _excess(finding, entry)
     if excess:
         return replace(finding, status=Status.GROWN, owner=entry.owner, reason=excess)
     if _has_expired(entry, today):
@@ -241,12 +258,19 @@ def _with_status(finding: Finding, baseline: Baseline, today: dt.date) -> Findin
 
 def _excess(finding: Finding, entry: AcceptedLeak) -> str:
     """What is more than was accepted; empty when nothing is."""
-    if _SEVERITY.get(finding.kind, 2) > _SEVERITY.get(entry.kind, 2):
+    if SEVERITY.get(finding.kind, 2) > SEVERITY.get(entry.kind, 2):
         return f"accepted as {entry.kind}, now {finding.kind}"
     if finding.size_bytes > entry.max_bytes:
         return f"{finding.size_bytes} bytes, accepted were {entry.max_bytes}"
     if finding.blocks > entry.max_blocks:
         return f"{finding.blocks} blocks, accepted were {entry.max_blocks}"
+    return ""
+
+
+def _too_fast(rate: Rate, entry: AcceptedGrowth) -> str:
+    """Only growth that is surely above what was accepted is more; the interval's lower end decides."""
+    if rate.low > entry.allowed:
+        return f"grows by at least {rate.low:,.4g} {rate.unit} per request, accepted were {entry.allowed:,.4g}"
     return ""
 
 

@@ -60,8 +60,8 @@ def _inspect_elf(path: Path, head: bytes) -> Binary:
 
 def _has_interpreter(path: Path, head: bytes) -> bool:
     """Whether the program asks for a dynamic loader (a PT_INTERP segment); ELF specification, figure 2-1."""
-    is_64, order = head[4] == 2, "<" if head[5] == 1 else ">"
     try:
+        is_64, order = head[4] == 2, "<" if head[5] == 1 else ">"
         if is_64:
             (offset,) = struct.unpack_from(order + "Q", head, 32)
             size, count = struct.unpack_from(order + "HH", head, 54)
@@ -72,7 +72,7 @@ def _has_interpreter(path: Path, head: bytes) -> bool:
             stream.seek(offset)
             table = stream.read(size * count)
         kinds = [struct.unpack_from(order + "I", table, index * size)[0] for index in range(count)]
-    except (struct.error, OSError, OverflowError):
+    except (struct.error, IndexError, OSError, OverflowError):
         return True  # a damaged header: let the system refuse it
     return _PT_INTERP in kinds
 

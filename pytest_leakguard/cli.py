@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from pytest_leakguard import __version__, doctor, known, options, pipeline, store, trend
+from pytest_leakguard import __version__, doctor, known, options, pipeline, process, store, trend
 from pytest_leakguard.baseline import AcceptedGrowth, AcceptedLeak, Baseline, compare
 from pytest_leakguard.diagnosis import Production
 from pytest_leakguard.errors import LeakguardError, UsageProblem
@@ -137,6 +137,9 @@ def _add_baseline(parser: argparse.ArgumentParser) -> None:
     for name in ("base", "ours", "theirs"):
         merge.add_argument(name, type=Path)
     merge.set_defaults(action=_baseline_merge)
+    install = actions.add_parser("install", help="make git use the merge driver in this clone")
+    install.add_argument("--baseline", default=BASELINE_NAME, type=Path)
+    install.set_defaults(action=_baseline_install)
 
 
 def _settings(arguments: argparse.Namespace) -> Settings:
@@ -284,17 +287,9 @@ def _baseline_accept(arguments: argparse.Namespace) -> int:
     if unknown:
         raise UsageProblem(f"not in the report: {', '.join(sorted(unknown))}")
     expires = _date(arguments.expires) if arguments.expires else None
-    entries = [
-        replace(entry, expires=expires)
-        for entry in store.entries_for(
-            [finding for finding in findings if finding.fingerprint in wanted],
-            store.read_baseline(arguments.baseline),
-            arguments.reason,
-            arguments.owner,
-        )
-    ]
-    store.write_text(arguments.baseline, known.accept(store.read_text(arguments.baseline), entries))
-    print(f"accepted {len(entries)} leak(s) into {arguments.baseline}; review and commit it")
+    chosen = [finding for finding in findings if finding.fingerprint in wanted]
+    store.accept_all(arguments.baseline, chosen, arguments.reason, arguments.owner, expires)
+    print(f"accepted {len(chosen)} leak(s) into {arguments.baseline}; review and commit it")
     return CLEAN
 
 
@@ -333,6 +328,21 @@ def _baseline_check(arguments: argparse.Namespace) -> int:
 def _baseline_merge(arguments: argparse.Namespace) -> int:
     texts = [store.read_text(path) for path in (arguments.base, arguments.ours, arguments.theirs)]
     store.write_text(arguments.ours, known.merge(*texts))
+    return CLEAN
+
+
+def _baseline_install(arguments: argparse.Namespace) -> int:
+    """Sets the driver in this clone's git configuration and names the file in .gitattributes."""
+    driver = "pytest-leakguard baseline merge %O %A %B"
+    code, _, errors = process.capture(["git", "config", "merge.leakguard.driver", driver], 20.0)
+    if code != 0:
+        raise UsageProblem(f"git config failed: {errors.decode('utf-8', 'backslashreplace').strip()}")
+    attributes = Path(".gitattributes")
+    line = f"{arguments.baseline.name} merge=leakguard"
+    text = store.read_text(attributes)
+    if line not in text.splitlines():
+        store.write_text(attributes, f"{text.rstrip(chr(10))}{chr(10) if text else ''}{line}\n")
+    print(f"git merges {arguments.baseline.name} by entries now; commit .gitattributes and run this once in every clone")
     return CLEAN
 
 

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from pytest_leakguard.errors import MalformedReport
 
 T = TypeVar("T")
+_FLOAT_LIMIT = 1 << 1023
 
 
 def encode(value: Any) -> Any:
@@ -88,11 +89,12 @@ def _scalar(kind: Any, data: Any, where: str) -> Any:
     if issubclass(kind, Enum):
         try:
             return kind(data)
-        except ValueError:
-            raise MalformedReport(f"{where}: {data!r} is none of {', '.join(str(one.value) for one in kind)}") from None
+        except (ValueError, TypeError):
+            seen = repr(data[:40]) if isinstance(data, str) else type(data).__name__
+            raise MalformedReport(f"{where}: {seen} is none of {', '.join(str(one.value) for one in kind)}") from None
     if kind is Path and isinstance(data, str):
         return Path(data)
-    if kind is float and isinstance(data, int) and not isinstance(data, bool):
+    if kind is float and isinstance(data, int) and not isinstance(data, bool) and abs(data) < _FLOAT_LIMIT:
         return float(data)
     if not isinstance(data, kind) or (isinstance(data, bool) and kind is not bool):
         raise MalformedReport(f"{where}: expected {kind.__name__}, got {type(data).__name__}")

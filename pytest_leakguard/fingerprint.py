@@ -53,6 +53,9 @@ _C_SOURCE = re.compile(
     r"(libio|string|stdlib|nptl|elf|dlfcn|csu|posix|misc|malloc|stdio-common|debug|time|locale|iconv|intl|wcsmbs)/)"
 )
 _CXX_SOURCE = re.compile(r"/include/c\+\+/|/libstdc\+\+-v3/|^\.\./\.\./\.\./\.\./(src/)?libstdc\+\+")
+LONGEST_NAME = 8192
+"""Of a longer function name only this much is read; what bounds the time on damaged reports."""
+_OPERATOR = re.compile(r"(?<!\w)operator(?!\w)")
 _CLONE = re.compile(r"(\.(part|constprop|isra|cold|lto_priv|llvm)(\.\d+)*| \[clone [^]]*\])+$")
 _VERSION = re.compile(r"@@?[\w.]+$")
 
@@ -226,7 +229,7 @@ def _library(module: str) -> str:
 
 def public_name(function: str) -> str:
     """The name by which a C library function is called, whatever alias the symbol table prefers."""
-    name = _VERSION.sub("", _CLONE.sub("", function))
+    name = _VERSION.sub("", _CLONE.sub("", function[:LONGEST_NAME]))
     for prefix in ("__interceptor_trampoline_", "__interceptor_", "___interceptor_", "__GI_"):
         name = name.removeprefix(prefix)
     name = name.lstrip("_")
@@ -243,9 +246,10 @@ def short_name(function: str) -> str:
 
 def last_name(function: str) -> str:
     """The last name with its own template arguments: ``make_shared<Order>`` of ``std::make_shared<Order>()``."""
+    name = _CLONE.sub("", function[:LONGEST_NAME])
+    if operator := _OPERATOR.search(name):
+        return name[operator.start() :].replace(" ", "")
     name = qualified_name(function)
-    if "operator" in name:
-        return name[name.index("operator") :]
     depth, start = 0, 0
     for index, char in enumerate(name):
         depth += (char in "<({") - (char in ">)}")
@@ -257,10 +261,10 @@ def last_name(function: str) -> str:
 @lru_cache(maxsize=65536)
 def qualified_name(function: str) -> str:
     """Without return type, parameters, clone suffixes and white space; template arguments stay."""
-    name = _CLONE.sub("", function)
+    name = _CLONE.sub("", function[:LONGEST_NAME])
     if not any(char in name for char in "(<: "):
         return _VERSION.sub("", name)
-    if "operator" in name:  # "operator()(int)", "operator bool()", "operator<": no rule fits them all
+    if _OPERATOR.search(name):  # "operator()(int)", "operator bool()", "operator<": no rule fits them all
         return name.replace(" ", "")
     return _without_types(name)
 

@@ -72,6 +72,31 @@ class Leakguard:
         settings = replace(self._settings, kinds=_kinds(kinds)) if kinds is not None else self._settings
         return self._finish(check_program(target, settings, self._next_id(), tool, expected_exit))
 
+    def loop(
+        self,
+        work: Callable[[], object],
+        iterations: int | None = None,
+        *,
+        budget: int | str | None = None,
+        seconds: float | None = None,
+    ) -> Judged:
+        """Calls ``work`` repeatedly and fails the test when something of it is left behind call after call.
+
+        ``iterations`` calls without growth are clean (default 1,500); a unit that grows is called on until it is
+        proved a leak or levels off, for at most ``seconds``. ``budget`` is growth per call that is no leak yet, in
+        bytes or like ``"64 B"``. A coroutine function is run on one event loop for all calls. Returns the check.
+        """
+        from pytest_leakguard.loop import check_loop
+
+        check = check_loop(
+            work,
+            self._next_id(),
+            iterations=iterations,
+            budget_bytes=options.size(str(budget)) if budget is not None else self._settings.budget_bytes,
+            seconds=seconds or self._settings.confirm_s,
+        )
+        return self._finish(check)
+
     def _next_id(self) -> str:
         self._calls += 1
         return self._id if self._calls == 1 else f"{self._id}#{self._calls}"

@@ -20,18 +20,19 @@ def counted_once(report: Report) -> tuple[Leak, ...]:
         return report.leaks
     held = _held(report.leaks)
     processes = {process.pid: process for process in report.processes}
+    left: dict[tuple[int, _Key], Totals] = {}  # of what a child inherited, not yet taken off its figures
     own: list[Leak] = []
     for leak in report.leaks:
-        process = processes.get(leak.pid)
-        parent = _parent(process, leak, processes, held) if process else None
+        parent = _origin(leak, processes, held)
         if parent is None:
             own.append(leak)
             continue
-        inherited = held[parent].get(_key(leak), Totals())
-        used = min(inherited.blocks, leak.blocks)
-        taken_bytes = min(inherited.size_bytes, leak.size_bytes)
-        if leak.blocks > used or leak.size_bytes > taken_bytes:
-            own.append(replace(leak, blocks=leak.blocks - used, size_bytes=leak.size_bytes - taken_bytes))
+        place = leak.pid, _key(leak)
+        inherited = left.get(place, held[parent][_key(leak)])
+        blocks, size_bytes = min(inherited.blocks, leak.blocks), min(inherited.size_bytes, leak.size_bytes)
+        left[place] = Totals(inherited.size_bytes - size_bytes, inherited.blocks - blocks)
+        if leak.blocks > blocks or leak.size_bytes > size_bytes:
+            own.append(replace(leak, blocks=leak.blocks - blocks, size_bytes=leak.size_bytes - size_bytes))
     return tuple(own)
 
 
@@ -47,15 +48,24 @@ def _held(leaks: tuple[Leak, ...]) -> dict[int, dict[_Key, Totals]]:
     return held
 
 
-def _parent(
-    process: Process, leak: Leak, processes: dict[int, Process], held: dict[int, dict[_Key, Totals]]
-) -> int | None:
-    """The process this leak's blocks may come from; where the report names no parent, the first with that stack."""
-    if not process.is_fork or not leak.stack:
+def _origin(leak: Leak, processes: dict[int, Process], held: dict[int, dict[_Key, Totals]]) -> int | None:
+    """The process this leak's blocks may come from: the nearest ancestor by fork that reports the same stack.
+
+    Where the report names no parent, it is the first process with that stack.
+    """
+    process = processes.get(leak.pid)
+    if process is None or not process.is_fork or not leak.stack:
         return None
-    if process.ppid:
-        return process.ppid if process.ppid in held else None
-    return next((pid for pid in sorted(held) if pid < process.pid and _key(leak) in held[pid]), None)
+    key = _key(leak)
+    if not process.ppid:
+        return next((pid for pid in sorted(held) if pid < process.pid and key in held[pid]), None)
+    seen = {process.pid}
+    while process and process.is_fork and process.ppid not in seen:
+        if key in held.get(process.ppid, {}):
+            return process.ppid
+        seen.add(process.ppid)
+        process = processes.get(process.ppid)  # it may have been killed before it reported
+    return None
 
 
 def totals(leaks: tuple[Leak, ...]) -> tuple[tuple[LeakKind, Totals], ...]:

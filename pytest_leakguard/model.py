@@ -254,6 +254,17 @@ class Diagnosis:
 
 
 @dataclass(frozen=True, slots=True)
+class Rate:
+    """Growth of one series per request, with its 95 % interval."""
+
+    metric: str
+    unit: str
+    per_iteration: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
     """One leak by its stable name; all blocks with that name summed."""
 
@@ -272,8 +283,10 @@ class Finding:
     """Why it was accepted, or why it no longer is."""
     sites: tuple[str, ...] = ()
     """Every ``file:line`` this name was allocated at."""
-    metric: str = ""
-    """For growth: the series of ``Check.growth`` it stands for."""
+    details: tuple[str, ...] = ()
+    """What piles up, the text of the line and the like, one fact per line."""
+    rate: Rate | None = None
+    """How fast it grows, for growth; other leaks have a size."""
 
 
 @dataclass(frozen=True, slots=True)

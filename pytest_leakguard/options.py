@@ -18,11 +18,11 @@ _UNITS = {"": 1, "B": 1, "KB": 1000, "MB": 1000**2, "GB": 1000**3, "KIB": 1024, 
 
 def size(text: str) -> float:
     """Bytes in ``64``, ``64 B``, ``1.5 KiB``, ``2MB``; raises ``UsageProblem`` for anything else."""
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", str(text))
+    match = re.fullmatch(r"\s*([0-9]{1,18}(?:\.[0-9]{1,18})?)\s*([A-Za-z]*)\s*", str(text))
     unit = match.group(2).upper() if match else "?"
     unit = unit + "B" if unit in ("K", "M", "G", "KI", "MI", "GI") else unit
     if match is None or unit not in _UNITS:
-        raise UsageProblem(f"{text!r} is no size; write it like 64, 64 B, 1.5 KiB or 2 MiB")
+        raise UsageProblem(f"{str(text)[:80]!r} is no size; write it like 64, 64 B, 1.5 KiB or 2 MiB")
     return float(match.group(1)) * _UNITS[unit]
 
 
@@ -31,6 +31,8 @@ def kinds(text: str) -> tuple[LeakKind, ...]:
     if text.strip() == "all":
         return tuple(LeakKind)
     names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise UsageProblem(f"no leak kind given, so that nothing could fail; known: all, {', '.join(LeakKind)}")
     for name in names:
         if name not in list(LeakKind):
             raise UsageProblem(f"{name!r} is no leak kind; known: all, {', '.join(LeakKind)}")
@@ -94,6 +96,8 @@ class Settings:
     is_strict: bool = False
     kinds: tuple[LeakKind, ...] = GATING
     timeout_s: float = 300.0
+    confirm_s: float = 10.0
+    """Seconds that one suspect may take for its verdict."""
     is_ci: bool = False
     root: Path = Path()
 
@@ -123,16 +127,24 @@ def resolve(given: Mapping[str, Any], root: Path, environ: Mapping[str, str]) ->
         is_strict=bool(values["strict"]),
         kinds=values["kinds"] if values["kinds"] is not None else GATING,
         timeout_s=values["timeout"] or defaults.timeout_s,
+        confirm_s=values["confirm"] or defaults.confirm_s,
         is_ci=is_ci,
         root=root,
     )
+
+
+def _text(raw: Any) -> str:
+    """What a marker or a caller gives as a number or a list, as it would stand on the command line."""
+    if isinstance(raw, list | tuple):
+        return ",".join(map(str, raw))
+    return f"{raw:.6f}" if isinstance(raw, float) else str(raw)
 
 
 def _value(option: Option, raw: Any) -> Any:
     if raw is None:
         return None
     try:
-        value = READERS[option.kind](raw) if isinstance(raw, str) else raw
+        value = raw if option.is_flag and isinstance(raw, bool) else READERS[option.kind](_text(raw))
     except UsageProblem as problem:
         raise UsageProblem(f"{option.flag}: {problem}") from None
     if option.choices and value not in option.choices:

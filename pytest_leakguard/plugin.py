@@ -35,9 +35,12 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", MARKER)
     if not _is_on(config):
         return
+    from pytest_leakguard.screen import Screening
     from pytest_leakguard.session import Session
 
-    config.pluginmanager.register(Session.of(config), "leakguard-session")
+    session = Session.of(config)
+    config.pluginmanager.register(session, "leakguard-session")
+    config.pluginmanager.register(Screening(session), "leakguard-screening")
 
 
 def _is_on(config: pytest.Config) -> bool:

@@ -91,9 +91,8 @@ class Repetition:
             length = self._limits.first_window
             while True:
                 self._window(length)
-                evidence = self._weigh()
-                if self._is_answered(evidence) or self._is_over:
-                    return self._examination(evidence)
+                if answer := self._answer():
+                    return answer
                 length *= 2
         finally:
             gc.unfreeze()
@@ -108,8 +107,6 @@ class Repetition:
 
     def _window(self, length: int) -> None:
         """One window; samples lie at random places of equal stretches, so that no period of the unit is met."""
-        if not self._used:
-            self._sample()
         work, start = self._work, self.runs
         places = sorted(
             {
@@ -119,6 +116,8 @@ class Repetition:
             | {length}
         )
         del places[:-SAMPLES_PER_WINDOW]
+        if not self._used:
+            self._sample()
         for place in places:
             for _ in range(start + place - self.runs):
                 work()
@@ -160,6 +159,11 @@ class Repetition:
             weigh(at, list(self._rows[index : used * width : width]), counter.unit)
             for index, counter in enumerate(COUNTERS)
         )
+
+    def _answer(self) -> Examination | None:
+        """The examination when it is done; nothing else is kept, since it would be counted."""
+        evidence = self._weigh()
+        return self._examination(evidence) if self._is_answered(evidence) or self._is_over else None
 
     def _is_answered(self, evidence: tuple[Evidence, ...]) -> bool:
         for index, quota in QUOTAS.items():

@@ -88,6 +88,19 @@ class Session:
         item.user_properties.extend(junit.properties(judged))
         return judged
 
+    def attach(self, report: pytest.TestReport, check: Check) -> Judged:
+        """Sends a check made after the test along with its report, and says what its answer is."""
+        judged = self._answer(check)
+        setattr(report, TRANSPORT, [*getattr(report, TRANSPORT, []), encode(check)])
+        report.leakguard_outcome = judged.outcome.value
+        if judged.outcome is not Outcome.CLEAN:
+            report.user_properties.extend(junit.properties(judged))
+        return judged
+
+    def settings_of(self, item: pytest.Item) -> Settings:
+        """The settings of one test, with its marker applied."""
+        return _marked(item, self.settings)
+
     def _answer(self, check: Check) -> Judged:
         return judge_check(compare((check,), self.baseline, dt.date.today()).checks[0], self.policy)
 
@@ -197,7 +210,7 @@ def _marked(item: pytest.Item, settings: Settings) -> Settings:
     return replace(settings, **changes)
 
 
-_FIELDS = {"tool": "tool", "budget": "budget_bytes", "kinds": "kinds", "timeout": "timeout_s"}
+_FIELDS = {"tool": "tool", "budget": "budget_bytes", "kinds": "kinds", "timeout": "timeout_s", "confirm": "confirm_s"}
 
 
 class TargetsFile(pytest.File):

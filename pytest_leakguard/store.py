@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import math
 import os
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
-from pytest_leakguard.baseline import AcceptedLeak, Baseline, loads
+from pytest_leakguard.baseline import AcceptedGrowth, AcceptedLeak, Baseline, growth_key, loads
 from pytest_leakguard.errors import BaselineError, MalformedReport
 from pytest_leakguard.known import accept, prune
 from pytest_leakguard.model import Finding
@@ -62,16 +65,41 @@ def write_text(path: Path, text: str) -> None:
 def accept_findings(path: Path, verdict: Verdict, reason: str, owner: str = "") -> tuple[str, ...]:
     """Writes what fails ``verdict`` into the baseline; returns the fingerprints written."""
     failing = [finding for finding in verdict.findings if fails(finding, Policy(is_strict=True))]
-    entries = entries_for(failing, read_baseline(path), reason, owner)
-    if entries:
-        write_text(path, accept(read_text(path), entries))
-    return tuple(entry.fingerprint for entry in entries)
+    accept_all(path, failing, reason, owner)
+    return tuple(finding.fingerprint for finding in failing)
+
+
+def accept_all(
+    path: Path, findings: Iterable[Finding], reason: str, owner: str = "", expires: dt.date | None = None
+) -> None:
+    """Writes these findings into the baseline, whatever they are."""
+    findings, known = list(findings), read_baseline(path)
+    leaks = [replace(one, expires=expires) for one in entries_for(findings, known, reason, owner)]
+    growth = [replace(one, expires=expires) for one in growth_entries_for(findings, known, reason, owner)]
+    if leaks or growth:
+        write_text(path, accept(read_text(path), leaks, growth))
+
+
+def growth_entries_for(
+    findings: Iterable[Finding], known: Baseline, reason: str, owner: str
+) -> Iterator[AcceptedGrowth]:
+    """Entries that accept growth up to the upper end of its interval, so that the next run does not fail by chance."""
+    for finding in findings:
+        for check_id in finding.checks if finding.rate else ():
+            assert finding.rate is not None
+            key = growth_key(check_id, finding.rate)
+            old = known.growth.get(key)
+            allowed = max(math.ceil(finding.rate.high * 100) / 100, old.allowed if old else 0.0)
+            unit = f"{finding.rate.unit}/request"
+            yield AcceptedGrowth(key, unit, allowed, reason, owner or (old.owner if old else ""))
 
 
 def entries_for(findings: Iterable[Finding], known: Baseline, reason: str, owner: str) -> list[AcceptedLeak]:
     """Baseline entries that accept these findings; ceilings and targets of older entries are never narrowed."""
     entries = []
     for finding in findings:
+        if finding.rate:
+            continue
         old = known.leaks.get(finding.fingerprint)
         entries.append(
             AcceptedLeak(

@@ -58,6 +58,13 @@ OPTIONS = (
         in_marker="kinds",
     ),
     Option(
+        "confirm",
+        "seconds one suspect test may be repeated for a verdict (default 10)",
+        "seconds",
+        "SECONDS",
+        in_marker="confirm",
+    ),
+    Option(
         "timeout", "seconds a program may run under a tool (default 300)", "seconds", "SECONDS", in_marker="timeout"
     ),
 )

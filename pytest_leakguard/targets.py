@@ -45,9 +45,12 @@ def read_targets(path: Path, default_timeout_s: float) -> tuple[DeclaredTarget, 
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return ()
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise UsageProblem(f"{path}: cannot be read: {error.strerror or error}") from None
+    except (ValueError, RecursionError) as error:  # besides TOML's own: numbers without end, nesting without end
         raise UsageProblem(f"{path}: not TOML: {error}") from None
-    table = data.get("tool", {}).get("leakguard", {})
+    tools = data.get("tool", {})
+    table = tools.get("leakguard", {}) if isinstance(tools, dict) else {}
     if not isinstance(table, dict):
         raise UsageProblem(f"{path}: [tool.leakguard] must be a table")
     for key in table:
@@ -78,11 +81,13 @@ def _read(name: str, entry: Any, path: Path, default_timeout_s: float) -> Declar
 def _declared(name: str, entry: dict[str, Any], path: Path, default_timeout_s: float) -> DeclaredTarget:
     root = path.parent
     command = _strings(entry, "command")
-    if not command:
+    if not command or not command[0]:
         raise UsageProblem('command must be a list such as ["./build/convert", "in.png"]')
     env = entry.get("env", {})
     if not isinstance(env, dict) or not all(isinstance(value, str) for value in env.values()):
         raise UsageProblem("env must be a table of strings")
+    if any("=" in name or not name for name in env) or "\0" in "".join([*env, *env.values(), *command]):
+        raise UsageProblem("a variable's name holds =, or some name or value a NUL character: no program can get that")
     tool = entry.get("tool")
     if tool is not None and tool not in TOOLS:
         raise UsageProblem(f"tool {tool!r} is none of {', '.join(TOOLS)}")

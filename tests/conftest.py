@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+import pytest_leakguard.cli
+import pytest_leakguard.session  # noqa: F401  # loaded before pytester takes its snapshot of modules: no class exists twice
+
 pytest_plugins = ["pytester"]
 ROOT = Path(__file__).parent.parent
 APPS = ROOT / "sample_apps"

@@ -48,13 +48,17 @@ def lines(stream: BinaryIO) -> Iterator[str]:
 
 
 def mark_inlined(frames: list[Frame]) -> tuple[Frame, ...]:
-    """Inlined calls repeat the address of the call they were inlined into."""
-    return tuple(
-        replace(frame, is_inlined=True)
-        if index + 1 < len(frames) and frames[index + 1].address == frame.address and frame.address
-        else frame
-        for index, frame in enumerate(frames)
-    )
+    """Inlined calls repeat the address of the call they were inlined into; so does recursion, with the same name."""
+    marked: list[Frame] = []
+    inside: set[str | None] = set()  # functions of the call that this run of equal addresses belongs to
+    for frame, outer in zip(frames, [*frames[1:], None], strict=False):
+        inside.add(frame.function)
+        if outer and outer.address == frame.address != 0 and outer.function not in inside:
+            marked.append(replace(frame, is_inlined=True))
+        else:
+            marked.append(frame)
+            inside.clear()
+    return tuple(marked)
 
 
 def line_number(digits: str) -> int | None:

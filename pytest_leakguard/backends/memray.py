@@ -18,6 +18,7 @@ FEWEST_BLOCKS = 8
 PARTS = 4
 NEEDED_PARTS = 3
 """A leak allocates in three of four quarters of the run; a table built at the start or a result at the end does not."""
+_MAGIC = b"memray\0"
 _PYTHON = re.compile(r"^(python|pypy)[\d.]*$")
 _FREES = frozenset({1, 5, 12})
 """``memray.AllocatorType``: PYMALLOC_FREE, FREE, MUNMAP."""
@@ -47,7 +48,7 @@ class Memray:
 
     def recognises(self, head: bytes) -> bool:
         """memray's magic, plain or inside an LZ4 frame (whose first block holds it uncompressed)."""
-        return b"memray\0" in head[:64]
+        return _MAGIC in head[:64]
 
     def parse(self, artifact: Path) -> Report:
         """The lasting growth in one capture; raises ``MalformedReport`` when the run did not end normally."""
@@ -59,7 +60,9 @@ class Memray:
         try:
             reader = memray.FileReader(artifact)
             return _read(reader, artifact)
-        except (OSError, ValueError, RuntimeError, EOFError) as error:
+        except MalformedReport:
+            raise
+        except Exception as error:  # on damaged captures its reader lets through whatever it stumbles over
             raise MalformedReport(f"{artifact}: memray cannot read it: {error}", Report("memray")) from None
         finally:
             if reader is not None:
@@ -84,8 +87,8 @@ def _read(reader: Any, artifact: Path) -> Report:
     metadata = reader.metadata
     leaks, events = _leaks(reader, metadata.pid)
     reason = ""
-    if metadata.total_allocations == 0:  # the header is filled in when the capture is closed
-        reason = "the capture was not closed: the program was killed or left by os._exit"
+    if not _was_closed(artifact):
+        reason = "the capture was not closed: the program was killed or left by os._exit (or memray ran --no-compress)"
     elif events != metadata.total_allocations:
         reason = f"the capture is cut off: {events} of {metadata.total_allocations} events are left"
     process = Process(metadata.pid, command=metadata.command_line, is_complete=not reason, reason=reason)
@@ -93,6 +96,15 @@ def _read(reader: Any, artifact: Path) -> Report:
     if reason:
         raise MalformedReport(f"{artifact}: {reason}", report)
     return report
+
+
+def _was_closed(artifact: Path) -> bool:
+    """memray writes captures plain and compresses them when it closes them.
+
+    The header proves nothing: the reader makes up the number of allocations and the time of the end where they lack.
+    """
+    with artifact.open("rb") as stream:
+        return not stream.read(len(_MAGIC)).startswith(_MAGIC)
 
 
 def _leaks(reader: Any, pid: int) -> tuple[tuple[Leak, ...], int]:

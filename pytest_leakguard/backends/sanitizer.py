@@ -63,14 +63,16 @@ _FAILURES = {
     "LeakSanitizer: bad pointer": "the sanitizer met a damaged heap",
     "Sanitizer: failed to read suppressions file": "the suppressions file cannot be read",
     "Sanitizer: failed to parse suppressions": "the suppressions file is wrong",
-    "ERROR: Can't open file: ": "the sanitizer could not write its log (the program gave up its rights to the directory)",
+    "ERROR: Can't open file: ": "the sanitizer could not write its log (the program gave up its rights to "
+    "the directory)",
     "runtime does not come first in initial library list": "the sanitizer runtime must be loaded first (LD_PRELOAD)",
     "Shadow memory range interleaves": "the address layout is not usable; run under `setarch -R`",
-    "Sanitizer:DEADLYSIGNAL": "the program crashed; with old runtimes and vm.mmap_rnd_bits above 28 it does so at start "
-    "(`setarch -R`, or sysctl vm.mmap_rnd_bits=28)",
+    "Sanitizer:DEADLYSIGNAL": "the program crashed; with old runtimes and vm.mmap_rnd_bits above 28 it does so at "
+    "start (`setarch -R`, or sysctl vm.mmap_rnd_bits=28)",
     "SEGV on unknown address": "the program crashed before its leak check",
+    "Sanitizer: requested allocation size": "an allocation larger than the sanitizer allows stopped the program "
+    "(allocator_may_return_null=1 lets it go on)",
     "ERROR: AddressSanitizer: ": "AddressSanitizer stopped the program at another error",
-    "ERROR: LeakSanitizer: ": "LeakSanitizer stopped the program at another error",
     "LeakSanitizer can not provide additional info": "the program crashed before its leak check",
 }
 
@@ -295,19 +297,21 @@ def _described(address: int, text: str) -> Frame:
     text = text.strip()
     module, offset = None, None
     if text.endswith(")") and "+0x" in text:
-        text, _, place = text.rpartition("(") if " (" not in text else _before_place(text)
-        module, _, digits = place[:-1].rpartition("+0x")
+        text, place = _before_place(text)
+        module, _, digits = place.rpartition("+0x")
         offset = _hexadecimal(digits)
-        text = text.strip()
     if not text.startswith("in "):
         return Frame(module=module, address=address, offset=offset)
     function, file, line = (text[3:], None, None) if module else _source(text[3:])
     return Frame(function, file, line, module, address, offset)
 
 
-def _before_place(text: str) -> tuple[str, str, str]:
-    before, _, place = text.rpartition(" (")
-    return before, "(", place
+def _before_place(text: str) -> tuple[str, str]:
+    """``in FN`` and ``MODULE+0xOFF``; either may hold parentheses, but only a path begins with a slash."""
+    at = text.find("(/")
+    if at < 0:
+        at = text.rfind("(")
+    return text[:at].strip(), text[at + 1 : -1]
 
 
 def _hexadecimal(digits: str) -> int | None:
@@ -318,13 +322,27 @@ def _hexadecimal(digits: str) -> int | None:
 
 
 def _source(text: str) -> tuple[str, str | None, int | None]:
-    """Function, file and line. A function may hold spaces; so may a path, but one that begins with / or ."""
+    """Function, file and line; spaces may be in each of the first two."""
     starts = [at for at in (text.find(" /"), text.find(" ../"), text.find(" ./")) if at > 0]
-    function, _, place = (text[: min(starts)], "", text[min(starts) + 1 :]) if starts else text.rpartition(" ")
-    if not function:
+    end = min(starts) if starts else _function_length(text)
+    function, place = text[:end], text[end + 1 :]
+    if not place:
         return text, None, None
     parts = place.split(":")
     return function, parts[0], next((number for part in parts[1:] if (number := line_number(part))), None)
+
+
+def _function_length(text: str) -> int:
+    """Where the function ends: behind its parameters, or at the first space if it has none (C shows none)."""
+    depth = word = 0
+    for index, char in enumerate(text):
+        if char == " " and depth <= 0:
+            if text[index - 1] == ")" and "(" in text[word + 1 : index]:
+                qualifiers = (" const ", " & ", " && ")
+                return index + next((len(one) - 1 for one in qualifiers if text.startswith(one, index)), 0)
+            word = index + 1
+        depth += (char in "<({") - (char in ">)}")
+    return text.find(" ") if " " in text else len(text)
 
 
 def _recovered(logs: list[_Log]) -> Report:

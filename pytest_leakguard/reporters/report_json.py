@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pytest_leakguard.codec import decode
+from pytest_leakguard.codec import decode, encode
 from pytest_leakguard.errors import MalformedReport
 from pytest_leakguard.model import Check, Finding, Frame, Growth
 from pytest_leakguard.verdict import Judged, Verdict
@@ -52,6 +52,7 @@ def _check(judged: Judged) -> dict[str, Any]:
         "exit": {"code": check.exit.code, "signal": check.exit.signal, "timed_out": check.exit.timed_out},
         "duration_s": check.duration_s,
         "growth": [_growth(growth) for growth in check.growth],
+        "diagnosis": encode(check.diagnosis),
         "findings": [finding.fingerprint for finding in check.findings],
         "totals": {kind.value: {"bytes": total.size_bytes, "blocks": total.blocks} for kind, total in check.totals},
         "processes": [
@@ -78,6 +79,11 @@ def _growth(growth: Growth) -> dict[str, Any]:
         "high": growth.high,
         "iterations": growth.iterations,
         "samples": [list(sample) for sample in growth.samples],
+        "unit": growth.unit,
+        "rise": growth.rise,
+        "detectable_per_iteration": growth.detectable_per_iteration,
+        "reason": growth.reason,
+        "evidence": list(growth.evidence),
     }
 
 
@@ -90,6 +96,7 @@ def _finding(finding: Finding) -> dict[str, Any]:
         "blocks": finding.blocks,
         "stack": [_frame(frame) for frame in finding.stack],
         "sites": list(finding.sites),
+        "rate": encode(finding.rate),
         "holders": list(finding.holders),
         "checks": list(finding.checks),
         "owner": finding.owner,

@@ -74,6 +74,7 @@ def _finding(finding: Finding, failing: list[Finding], verdict: Verdict, root: P
     yield Line(f"      at {site(finding, root)}")
     for frame in _calls(finding):
         yield Line(f"         from {place(frame, root)}")
+    yield from (Line(f"      {one_line(detail)}") for detail in finding.details)
     for holder in finding.holders:
         yield Line(f"      held by {one_line(holder)}")
     yield from _through(finding, failing)
@@ -163,6 +164,7 @@ def failure_text(judged: Judged, policy: Policy, root: Path | None = None) -> st
     for finding in _roots(failing):
         lines.append(f"{kind(finding.kind)}: {amount(finding.size_bytes, finding.blocks)} at {site(finding, root)}")
         lines.extend(f"    from {place(frame, root)}" for frame in _calls(finding))
+        lines.extend(f"    {one_line(detail)}" for detail in finding.details)
         lines.extend(f"    held by {one_line(holder)}" for holder in finding.holders)
         lines.extend("    " + line.text.strip() for line in _through(finding, failing))
         if finding.status is not Status.NEW:

@@ -1,0 +1,138 @@
+"""Tells the live heap of this interpreter over a private socket. Runs inside the service: imports next to nothing,
+never raises, changes nothing but the two things it says: garbage is collected before a reading, and what was there
+at the first one is frozen (``gc.freeze``), so that later collections cost little.
+
+Found as ``sitecustomize`` through PYTHONPATH; the one it hides is run after it. Must work on Python 3.8 and later.
+"""
+
+import sys
+
+
+class _Agent:
+    """One per process; forked children start their own."""
+
+    def __init__(self, directory):
+        import _socket
+        import _thread
+        import os
+
+        self.socket, self.thread, self.os = _socket, _thread, os
+        self.directory = directory
+        self.listener = None
+        self.libc = None
+        os.register_at_fork(after_in_child=self.start)
+
+    def start(self):
+        try:
+            if self.listener is not None:
+                self.listener.close()  # the parent's
+            path = self.os.path.join(self.directory, "%d.sock" % self.os.getpid())
+            self.listener = self.socket.socket(self.socket.AF_UNIX, self.socket.SOCK_STREAM)
+            self.os.set_inheritable(self.listener.fileno(), False)
+            self.listener.bind(path)
+            self.listener.listen(4)
+            self.thread.start_new_thread(self.serve, (self.listener,))
+        except Exception:  # a service must not suffer from being measured
+            self.listener = None
+
+    def serve(self, listener):
+        while listener is self.listener:
+            try:
+                descriptor, _ = listener._accept()
+            except OSError:
+                return
+            caller = self.socket.socket(fileno=descriptor)
+            try:
+                caller.recv(16)
+                caller.sendall(self.answer().encode())
+            except Exception:
+                pass
+            finally:
+                caller.close()
+
+    def answer(self):
+        import gc
+
+        gc.collect()
+        if self.libc is None:
+            gc.freeze()
+            self.prepare()
+        try:
+            return "%d\n" % self.live_bytes()
+        except Exception as error:
+            return "none %r\n" % (error,)
+
+    def prepare(self):
+        import ctypes
+
+        class Mallinfo2(ctypes.Structure):
+            _fields_ = [(name, ctypes.c_size_t) for name in
+                        ("arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks",
+                         "fordblks", "keepcost")]
+
+        self.ctypes = ctypes
+        self.libc = libc = ctypes.CDLL(None)
+        libc.mallinfo2.restype = Mallinfo2  # glibc 2.33 and later
+        libc.open_memstream.restype = ctypes.c_void_p
+        libc.open_memstream.argtypes = [ctypes.POINTER(ctypes.c_void_p), ctypes.POINTER(ctypes.c_size_t)]
+        libc.fclose.argtypes = [ctypes.c_void_p]
+        libc.free.argtypes = [ctypes.c_void_p]
+
+    def live_bytes(self):
+        info = self.libc.mallinfo2()
+        return info.uordblks + info.hblkhd + self.small_object_bytes()
+
+    def small_object_bytes(self):
+        """What Python's own allocator has handed out; it says so on C's stderr only, which is a variable."""
+        ctypes, libc = self.ctypes, self.libc
+        stderr = ctypes.c_void_p.in_dll(libc, "stderr")
+        text, size = ctypes.c_void_p(), ctypes.c_size_t()
+        stream = libc.open_memstream(ctypes.byref(text), ctypes.byref(size))
+        kept = stderr.value
+        stderr.value = stream
+        try:
+            sys._debugmallocstats()
+        finally:
+            stderr.value = kept
+            libc.fclose(stream)
+        try:
+            told = ctypes.string_at(text.value, size.value).decode("ascii", "replace")
+        finally:
+            libc.free(text)
+        for line in told.splitlines():
+            if line.startswith("# bytes in allocated blocks"):
+                return int(line.partition("=")[2].replace(",", ""))
+        return 0  # PYTHONMALLOC=malloc: all of it is malloc's
+
+
+def _begin():
+    import os
+
+    directory = os.environ.get("LEAKGUARD_AGENT")
+    if directory:
+        _Agent(directory).start()
+
+
+def _hand_over():
+    """Run the sitecustomize that this one hides."""
+    import os
+
+    here = os.path.dirname(os.path.abspath(__file__))
+    kept = sys.path[:]
+    sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry or ".") != here]
+    mine = sys.modules.pop("sitecustomize", None)
+    try:
+        import sitecustomize  # noqa: F401
+    except ImportError:
+        if mine is not None:
+            sys.modules["sitecustomize"] = mine
+    finally:
+        if sys.path == [entry for entry in kept if os.path.abspath(entry or ".") != here]:
+            sys.path[:] = kept
+
+
+try:
+    _begin()
+except Exception:
+    pass
+_hand_over()

@@ -1,0 +1,189 @@
+"""Puts the explanation of one confirmed leak together: where it comes from, what piles up, who holds it."""
+
+from __future__ import annotations
+
+import gc
+import math
+import sys
+import threading
+import time
+import tracemalloc
+from collections import Counter as Tally
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pytest_leakguard import counters
+from pytest_leakguard.counters import BLOCKS, CHILDREN, DESCRIPTORS, FILES, HEAP, THREADS, Reader
+from pytest_leakguard.explain import native
+from pytest_leakguard.explain.allocations import FRAMES, own_frames, surviving
+from pytest_leakguard.explain.code import Site, frames_of, source_line
+from pytest_leakguard.explain.containers import Growing, growing, length, newest
+from pytest_leakguard.explain.holders import chain_to, kind_of, root_of
+from pytest_leakguard.explain.lines import rising
+from pytest_leakguard.model import Frame
+from pytest_leakguard.reporters.words import place
+
+ENOUGH_EVENTS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """The explanation of one leak."""
+
+    site: Site = Site(())
+    holders: tuple[str, ...] = ()
+    details: tuple[str, ...] = ()
+    """What piles up and what else a reader wants to know, one line each."""
+    size_bytes: float = 0.0
+    """Bytes of Python's own blocks that one run leaves."""
+    bounded: str = ""
+    """Why it will not grow for ever, where the holder says so."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What a fingerprint is made of."""
+        root = () if not self.holders or self.holders[0].endswith("still running") else (root_of(self.holders),)
+        return (*self.site.names, *root)
+
+
+def explain(work: Callable[[], object], counter: int, per_run: float, reader: Reader, seconds: float) -> Cause:
+    """The cause of a confirmed leak. Runs the unit some more times; what it raises ends only the explanation."""
+    runs = runs_for(work, counter, per_run, seconds)
+    held, details = _holders(work, runs)
+    sites = surviving(work, runs)
+    site = _site_of_element(work, held, runs) or _best(sites) or _line_of_insertion(work, held, runs)
+    if counter not in (BLOCKS,) and (counter != HEAP or site is None or site.size_bytes < 0.5 * per_run):
+        exact = rising(work, lambda: reader.vector()[counter], min(runs, 64), per_run)
+        site = _best_line(exact) or site
+        if counter == HEAP and (stack := native.leaking_stack(work, runs, per_run)):
+            site, details = replace(site or Site(stack), stack=stack), (*details, "native memory, seen by memray")
+    if counter == DESCRIPTORS:
+        details = (*_opened(work), *details)
+    site = site or Site(())
+    if counter in (CHILDREN, FILES):
+        cause = Cause()  # the system holds them
+    elif counter == THREADS:
+        cause = Cause(holders=_thread_holders())
+    else:
+        cause = _cause(held)
+    lost = sum(one.size_bytes for one in sites)
+    return replace(cause, site=site, size_bytes=lost, details=(*details, *_place_details(site)))
+
+
+def runs_for(work: Callable[[], object], counter: int, per_run: float, seconds: float) -> int:
+    """Enough runs for some events of a leak that is not in every run, few enough for the time."""
+    began = time.perf_counter()
+    work()
+    one_s = max(1e-6, time.perf_counter() - began)
+    per_event = max(1.0, min(1.0, per_run) and 1.0 / min(1.0, max(per_run, 1e-4)))
+    most = 24 if counters.COUNTERS[counter].is_resource and per_run >= 0.5 else 4000
+    wanted = min(most, math.ceil(ENOUGH_EVENTS * per_event) if counter != HEAP or per_run < 1 else 400)
+    return max(4, min(wanted, int(seconds / 20 / one_s)))  # slowed down up to twenty times
+
+
+class _Held:
+    """What the search for a holder starts from; an object of ours, so that it is never taken for a holder."""
+
+    __slots__ = ("container", "sample")
+
+    def __init__(self, container: Growing | None, sample: Any) -> None:
+        self.container, self.sample = container, sample
+
+
+def _holders(work: Callable[[], object], runs: int) -> tuple[_Held, tuple[str, ...]]:
+    gc.unfreeze()
+    containers = growing(work, runs)
+    gc.collect()
+    gc.freeze()
+    for _ in range(runs):
+        work()
+    gc.collect()
+    new = [one for one in gc.get_objects() if not type(one).__module__.startswith("pytest_leakguard")]
+    gc.unfreeze()
+    tally = Tally(type(one) for one in new)
+    often = [(kind, count / runs) for kind, count in tally.most_common(8) if count >= 0.5 * runs or count >= 4]
+    details = tuple(
+        f"{count:g} of type {kind.__module__}.{kind.__qualname__} per run".replace("builtins.", "")
+        for kind, count in often
+        if kind.__name__ not in ("frame",)
+    )[:4]
+    sample = next((one for kind, _ in often for one in new[len(new) // 2 :] if type(one) is kind), None)
+    del new
+    return _Held(next(iter(containers), None), sample), details
+
+
+def _cause(held: _Held) -> Cause:
+    first = held.container
+    if first is not None:
+        chain = chain_to(first.container)
+        element = (f"item of type {kind_of(first.element)}",)
+        most = first.most
+        bounded = f"it holds at most {most} items" if most else ""
+        return Cause(holders=(*chain, *element), bounded=bounded)
+    if held.sample is not None:
+        return Cause(holders=chain_to(held.sample))
+    return Cause()
+
+
+def _site_of_element(work: Callable[[], object], held: _Held, runs: int) -> Site | None:
+    """Where the newest thing in a growing container was made; the rest of what leaks hangs on it."""
+    if held.container is None or tracemalloc.is_tracing():
+        return None
+    tracemalloc.start(FRAMES)
+    try:
+        for _ in range(runs):
+            work()
+        trace = tracemalloc.get_object_traceback(newest(held.container.container))
+    finally:
+        tracemalloc.stop()
+    stack = own_frames(trace) if trace else ()
+    return Site(stack) if stack and (Site(stack).own or Site(stack).library) else None
+
+
+def _line_of_insertion(work: Callable[[], object], held: _Held, runs: int) -> Site | None:
+    """Where a container is made longer, for what allocates nothing of its own."""
+    if held.container is None:
+        return None
+    container = held.container
+    sites = rising(work, lambda: length(container.container), min(runs, 64), container.per_run)
+    return next(iter(sites), None)
+
+
+def _best(sites: tuple[Site, ...]) -> Site | None:
+    """The place in the user's or a package's code that loses most; the interpreter's own come last."""
+    named = [site for site in sites if site.own or site.library]
+    return next(iter(named or sites), None)
+
+
+def _best_line(sites: tuple[Site, ...]) -> Site | None:
+    return next((site for site in sites if site.own or site.library), next(iter(sites), None))
+
+
+def _opened(work: Callable[[], object]) -> tuple[str, ...]:
+    """What the descriptors of some more runs are."""
+    before = counters.descriptors()
+    for _ in range(10):
+        work()
+    after = counters.descriptors()
+    tally = Tally(counters.describe(target) for number, target in after.items() if number not in before)
+    return tuple(f"{count} in 10 runs: {what}" for what, count in tally.most_common(3))
+
+
+def _place_details(site: Site) -> tuple[str, ...]:
+    own: Frame | None = site.own
+    text = source_line(own) if own else ""
+    inner = site.stack[0] if site.stack else None
+    inside = f"allocated inside {place(inner)}" if inner and own and inner != own else ""
+    return tuple(line for line in (f"line: {text}" if text else "", inside) if line)
+
+
+def _thread_holders() -> tuple[str, ...]:
+    """Where the newest thread is."""
+    threads = [one for one in threading.enumerate() if one is not threading.main_thread()]
+    if not threads:
+        return ("a thread that Python does not know",)
+    last = threads[-1]
+    frames = frames_of(sys._current_frames().get(last.ident or 0))
+    kind = "daemon thread" if last.daemon else "thread"
+    return (f"{kind} {last.name}, still running", *(f"call of {place(frame)}" for frame in frames[:3]))

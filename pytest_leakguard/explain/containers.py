@@ -1,0 +1,98 @@
+"""Which containers grow: their lengths before and after some runs. Finds the holder of anything, even of ``None``."""
+
+from __future__ import annotations
+
+import functools
+import gc
+import sys
+import types
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+_LENGTHS: dict[type, Callable[[Any], int]] = {
+    list: list.__len__,
+    dict: dict.__len__,
+    set: set.__len__,
+    deque: deque.__len__,
+}
+_CACHE_TYPE = type(functools.lru_cache(int))
+
+
+@dataclass(frozen=True, slots=True)
+class Growing:
+    """A container and by how much it grew per run."""
+
+    container: Any
+    per_run: float
+    element: Any
+    """One of its newest elements, ``None`` when it cannot be told."""
+
+    @property
+    def most(self) -> int | None:
+        """How many elements it will ever hold, where it says so."""
+        if isinstance(self.container, _CACHE_TYPE):
+            most = self.container.cache_parameters().get("maxsize")
+            return most if isinstance(most, int) else None
+        return self.container.maxlen if isinstance(self.container, deque) else None
+
+
+def growing(work: Callable[[], object], runs: int) -> tuple[Growing, ...]:
+    """Containers that grow in both halves of the runs, fastest first."""
+    for _ in range(2):
+        work()
+    before = _lengths()
+    for _ in range(runs):
+        work()
+    middle = _lengths()
+    for _ in range(runs):
+        work()
+    found = []
+    for container in _containers():
+        key = id(container)
+        now = length(container)
+        if key in before and now > middle.get(key, now) > before[key]:
+            found.append(Growing(container, (now - middle[key]) / runs, newest(container)))
+    ours = (id(before), id(middle), id(found))
+    return tuple(sorted((one for one in found if id(one.container) not in ours), key=lambda one: -one.per_run))
+
+
+def _lengths() -> dict[int, int]:
+    gc.collect()
+    return {id(container): length(container) for container in _containers()}
+
+
+def _containers() -> Iterator[Any]:
+    for one in gc.get_objects():
+        if isinstance(one, (*_LENGTHS, _CACHE_TYPE)):
+            yield one
+    for module in list(sys.modules.values()):  # a dict of plain values is not known to the collector
+        for one in list(vars(module).values()) if isinstance(module, types.ModuleType) else ():
+            if type(one) in _LENGTHS and not gc.is_tracked(one):
+                yield one
+
+
+def length(container: Any) -> int:
+    """The real length, whatever ``__len__`` of a subclass says."""
+    if isinstance(container, _CACHE_TYPE):
+        return int(container.cache_info().currsize)
+    for kind, measure in _LENGTHS.items():
+        if isinstance(container, kind):
+            return measure(container)
+    return 0
+
+
+def newest(container: Any) -> Any:
+    """One of the elements that came last, as far as the container keeps an order."""
+    try:
+        if isinstance(container, list | deque):
+            return container[-1] if type(container) in (list, deque) else None
+        if isinstance(container, dict):
+            return dict.__getitem__(container, next(iter(dict.__reversed__(container))))
+        if isinstance(container, set):
+            return next(set.__iter__(container))
+        inside = [one for one in gc.get_referents(container) if isinstance(one, dict)]
+        return next(iter(inside[0].values())) if inside and inside[0] else None
+    except (StopIteration, RuntimeError, KeyError, IndexError):
+        return None

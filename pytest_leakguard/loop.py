@@ -1,0 +1,56 @@
+"""``leakguard.loop``: repeats one callable of the user's until its counters have an answer."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import Any
+
+from pytest_leakguard.confirm import check_of
+from pytest_leakguard.counters import Reader
+from pytest_leakguard.leftovers import leftovers
+from pytest_leakguard.model import Check
+from pytest_leakguard.repeat import Limits, Repetition
+
+
+def check_loop(
+    work: Callable[[], object],
+    check_id: str,
+    *,
+    iterations: int | None = None,
+    budget_bytes: float = 0.0,
+    seconds: float = 10.0,
+) -> Check:
+    """Calls ``work`` repeatedly and says what leaks per call. What ``work`` raises is the caller's.
+
+    ``iterations`` is after how many calls a quiet unit is clean; one that grows is called on, up to
+    ``seconds``, until its growth is proved to be a leak or levels off.
+    """
+    limits = replace(Limits(), seconds=seconds)
+    if iterations is not None:
+        limits = replace(limits, enough_when_clean=iterations, warm_up=min(limits.warm_up, max(2, iterations // 10)))
+    watcher = leftovers()
+    with ExitStack() as stack:
+        if not watcher.is_watching:
+            watcher.watch()
+            stack.callback(watcher.stop)
+        unit = _synchronous(work, stack)
+        reader = Reader(watcher)
+        examination = Repetition(unit, reader, limits).examine()
+        blank = Check(check_id, "test", "counters")
+        return check_of(blank, examination, unit, reader, budget_bytes, seconds)
+
+
+def _synchronous(work: Callable[[], Any], stack: ExitStack) -> Callable[[], object]:
+    """A coroutine function becomes a call that runs it to its end, on one event loop for all calls."""
+    if not inspect.iscoroutinefunction(work):
+        return work
+    runner = stack.enter_context(asyncio.Runner())
+
+    def once() -> object:
+        return runner.run(work())
+
+    return once

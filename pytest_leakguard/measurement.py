@@ -1,0 +1,225 @@
+"""Drives a service, samples it between requests, looks at the growth, and stops as soon as the evidence allows."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+from pytest_leakguard import sampling
+from pytest_leakguard.drive import LoadCommand, RequestFailed, Work
+from pytest_leakguard.growth import (
+    CAREFUL,
+    DEFAULT,
+    HEAP,
+    METRICS,
+    Judgement,
+    Preset,
+    Undecided,
+    judge,
+    may_stop,
+    next_look,
+    next_sample,
+)
+from pytest_leakguard.heap import HeapReader
+from pytest_leakguard.service import Service
+
+SERVICE_METRICS = (replace(HEAP, name="heap_bytes"), *METRICS)
+LOOKED_AFTER = 5
+"""A process that was there at so many samples in a row is one of the service's own, not one per request."""
+_DEAR_S = 0.1
+"""A reading of the live heap that takes longer (a JVM's) is taken less often."""
+_BATCHES = 30
+"""Runs of a load command, where nothing was said of how many."""
+
+
+@dataclass(slots=True)
+class Course:
+    """What was measured, request by request."""
+
+    requests: list[float] = field(default_factory=list)
+    series: dict[str, list[float | None]] = field(default_factory=dict)
+    looks: list[Judgement] = field(default_factory=list)
+    stopped: str = ""
+    failure: str = ""
+    """Why the loop broke off; empty when it did not."""
+    duration_s: float = 0.0
+    sampling_s: float = 0.0
+    replaced: list[str] = field(default_factory=list)
+    """Processes of the service that ended while it was driven."""
+    processes: int = 1
+    runtime: str = ""
+    heap_told: str = ""
+    mappings: Mapping[str, int] = field(default_factory=dict)
+    """Resident bytes that each kind of mapping gained."""
+    descriptors: Mapping[str, int] = field(default_factory=dict)
+    """Open descriptors of each kind gained."""
+    page_cache_bytes: int = 0
+    """Page cache that the control group gained; no part of the service."""
+
+    @property
+    def done(self) -> int:
+        return int(self.requests[-1]) if self.requests else 0
+
+    def judge(self) -> Judgement:
+        return judge(
+            self.requests, self.series, processes=self.processes, runtime=self.runtime, metrics=SERVICE_METRICS
+        )
+
+
+Progress = Callable[[Course, Judgement], None]
+
+
+def preset_for(work: Work, budget: int) -> Preset:
+    """How sure to be before stopping; unique keys need more, since a cache that still fills looks like a leak."""
+    chosen = DEFAULT if work.is_fixed_set else CAREFUL
+    return replace(chosen, max_requests=budget)
+
+
+def measure(
+    service: Service,
+    work: Work,
+    preset: Preset,
+    timeout_s: float,
+    heap: HeapReader,
+    progress: Progress = lambda course, look: None,
+) -> Course:
+    """Drive ``service`` until the growth verdict holds, the budget or the time is used, or something breaks."""
+    watch = _Watch(service, heap)
+    started = time.monotonic()
+    course = watch.course
+    before = watch.inventory()
+    try:
+        watch.sample(0)
+        watch.note_processes()
+        course.stopped = _drive(watch, work, preset, started + timeout_s, progress)
+    except RequestFailed as failed:
+        course.failure = str(failed)
+    finally:
+        work.close()
+        course.duration_s = time.monotonic() - started
+    if trouble := service.trouble():
+        course.failure = f"{trouble}; {course.failure}" if course.failure else trouble
+    else:
+        after = watch.inventory()
+        course.mappings = _gained(before[0], after[0])
+        course.descriptors = _gained(before[1], after[1])
+        course.page_cache_bytes = max(0, after[2] - before[2])
+    course.replaced = list(watch.replaced())
+    return course
+
+
+def _gained(before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, int]:
+    gains = {kind: after.get(kind, 0) - before.get(kind, 0) for kind in {*before, *after}}
+    return {kind: gain for kind, gain in sorted(gains.items(), key=lambda one: -one[1]) if gain > 0}
+
+
+def _drive(watch: _Watch, work: Work, preset: Preset, deadline: float, progress: Progress) -> str:
+    """Requests, samples and looks; returns why it stopped."""
+    course, done, look_at = watch.course, 0, next_look(0, preset)
+    batch = 0
+    while True:
+        goal = min(next_sample(done), preset.max_requests)
+        done += (batch := work.run(done, goal - done))
+        is_last = done >= preset.max_requests or time.monotonic() >= deadline
+        watch.sample(done, is_last=is_last)
+        if watch.service.trouble():
+            raise RequestFailed(f"after request {done}")
+        if isinstance(work, LoadCommand) and len(course.requests) == 2:
+            preset = _for_batches(preset, batch)
+        if done < look_at and not is_last:
+            continue
+        look = course.judge()
+        course.looks.append(look)
+        progress(course, look)
+        look_at = next_look(done, preset)
+        if stopped := may_stop(course.looks, preset):
+            longer = _longer(look, preset)
+            if longer is None:
+                return stopped
+            preset = longer
+        elif is_last and time.monotonic() >= deadline:
+            return f"the time is used after {done} of {preset.max_requests} requests"
+
+
+def _for_batches(preset: Preset, batch: int) -> Preset:
+    """Each run of a load command is one sample, and there must be enough of them."""
+    return replace(preset, max_requests=max(preset.max_requests, _BATCHES * batch))
+
+
+def _longer(look: Judgement, preset: Preset) -> Preset | None:
+    """Growth that began late is followed for half as many requests again, once; then it stays undecided."""
+    late = look.overall
+    if isinstance(late, Undecided) and late.counted_in == "requests" and preset.name != "extended":
+        need = min(late.need, 2 * preset.max_requests)
+        if need > preset.max_requests:
+            return replace(preset, name="extended", max_requests=need)
+    return None
+
+
+class _Watch:
+    """Takes the samples, and knows which processes there were."""
+
+    def __init__(self, service: Service, heap: HeapReader) -> None:
+        self.service = service
+        self.course = Course()
+        self._heap = heap
+        self._heap_at = -1
+        self._heap_cost_s = 0.0
+        self._seen: dict[tuple[int, int], list[int]] = {}
+        """For each process the samples it was seen at, the first and the last."""
+        self._commands: dict[int, str] = {}
+
+    def inventory(self) -> tuple[dict[str, int], dict[str, int], int]:
+        """Mappings and descriptors by kind, page cache; too dear for every sample."""
+        pids = self.service.pids()
+        cache = sampling.page_cache_bytes(self.service.pid) or 0
+        return sampling.mappings(pids), sampling.descriptors(pids), cache
+
+    def note_processes(self) -> None:
+        pids = self.service.pids()
+        self.course.processes = max(1, len(pids))
+        self.course.runtime = sampling.runtime(pids)
+
+    def sample(self, done: int, is_last: bool = False) -> None:
+        started = time.monotonic()
+        pids = self.service.pids()
+        live = self._live_heap(pids, done, is_last)  # first: it collects garbage
+        reading = sampling.read(pids)
+        values: dict[str, float | None] = {
+            "private_bytes": reading.private_bytes,
+            "rss": reading.rss,
+            "private_dirty": reading.private_dirty,
+            "fds": reading.descriptors,
+            "threads": reading.threads,
+            "procs": len(reading.processes),
+        }
+        if self._heap.is_active:
+            values["heap_bytes"] = live
+        for name, value in values.items():
+            series = self.course.series.setdefault(name, [None] * len(self.course.requests))
+            series.append(value if reading.processes else None)
+        self.course.requests.append(done)
+        for identity in reading.identities:
+            self._seen.setdefault(identity, [len(self.course.requests) - 1, 0])[1] = len(self.course.requests) - 1
+            if identity[0] not in self._commands:
+                self._commands[identity[0]] = sampling.command(identity[0])
+        self.course.sampling_s += time.monotonic() - started
+
+    def _live_heap(self, pids: list[int], done: int, is_last: bool) -> float | None:
+        step = 1.08 if self._heap_cost_s > _DEAR_S else 1.04
+        least = 10 if self._heap_cost_s > _DEAR_S else 0
+        if self._heap_at >= 0 and done < max(self._heap_at * step, self._heap_at + least) and not is_last:
+            return None
+        started = time.monotonic()
+        live = self._heap.read(pids)
+        self._heap_cost_s, self._heap_at = time.monotonic() - started, done
+        self.course.heap_told = self._heap.told
+        return live
+
+    def replaced(self) -> Iterator[str]:
+        """The service's own processes that were no longer there at the last sample."""
+        last = len(self.course.requests) - 1
+        for (pid, _), (first, latest) in sorted(self._seen.items()):
+            if latest < last and latest - first >= LOOKED_AFTER:
+                yield f"process {pid} ({self._commands[pid]}) ended near request {self.course.requests[latest]:.0f}"

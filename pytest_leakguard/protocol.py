@@ -1,0 +1,86 @@
+"""One more run of a test: set-up, call and tear-down as pytest does them, telling nobody."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from _pytest.runner import CallInfo, get_reraise_exceptions
+
+
+class NotRepeatable(Exception):
+    """A later run of the test did not pass; says how."""
+
+
+class Control(pytest.Item):
+    """An empty test, whose growth is the harness's own."""
+
+    def runtest(self) -> None:
+        """Does nothing."""
+
+
+class Repeater:
+    """Runs one test again and again, and takes back what a run leaves on the item."""
+
+    def __init__(self, item: pytest.Item, filters: list[Any]) -> None:
+        self._item, self._filters = item, filters
+        self._reraise = get_reraise_exceptions(item.config)
+        self._sections = len(item._report_sections)
+        self._properties = len(item.user_properties)
+        self._markers = len(item.own_markers)
+        self.runs = 0
+
+    def run(self) -> None:
+        """One run; raises ``NotRepeatable`` unless it passes."""
+        item = self._item
+        self._renew()
+        with warnings.catch_warnings(record=True):
+            warnings.filters[:] = self._filters  # type: ignore[index]
+            try:
+                failure = self._phase("setup", lambda: item.ihook.pytest_runtest_setup(item=item))
+                if not failure:
+                    failure = self._phase("call", lambda: item.ihook.pytest_runtest_call(item=item))
+                failure = (
+                    self._phase(
+                        "teardown", lambda: item.ihook.pytest_runtest_teardown(item=item, nextitem=item.parent)
+                    )
+                    or failure
+                )
+            finally:
+                self._forget()
+        self.runs += 1
+        if failure:
+            raise NotRepeatable(f"run {self.runs + 1}: {failure}")
+
+    def restore(self) -> None:
+        """Leaves the item as after its own run."""
+        self._forget()
+
+    def _phase(self, when: Any, call: Callable[[], object]) -> str:
+        """One phase; what went wrong in one line, empty when nothing did."""
+        info: CallInfo[object] = CallInfo.from_call(call, when=when, reraise=self._reraise)
+        report = self._item.ihook.pytest_runtest_makereport(item=self._item, call=info)
+        if report.passed and not hasattr(report, "wasxfail"):
+            return ""
+        return f"{when} {report.outcome}: {info.excinfo.exconly() if info.excinfo else report.outcome}"[:300]
+
+    def _renew(self) -> None:
+        """A fresh instance and request, as a new test has."""
+        item: Any = self._item
+        if hasattr(item, "_request"):
+            if isinstance(item.parent, pytest.Class):
+                for name in ("_instance", "_obj"):
+                    item.__dict__.pop(name, None)
+            if not item._request:
+                item._initrequest()
+
+    def _forget(self) -> None:
+        item: Any = self._item
+        del item._report_sections[self._sections :]
+        del item.user_properties[self._properties :]
+        del item.own_markers[self._markers :]
+        if hasattr(item, "_request"):
+            item._request = False
+            item.funcargs = None

@@ -1,0 +1,267 @@
+"""Starts a service, waits until it answers, and stops it; or looks at one that already runs. Drives and judges nothing."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import re
+import socket
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from pytest_leakguard import process, sampling
+from pytest_leakguard.errors import LeakguardError, TargetNotStarted, UsageProblem
+from pytest_leakguard.model import Launch, RunStatus
+
+HOST = "127.0.0.1"
+_LOOK_S = 0.05
+_STEADY_S = 0.5
+"""A service that offers nothing to ask must at least live so long."""
+_KILLED_S = 15.0
+"""On top of the stop signals' own time: what SIGKILL needs on a loaded machine."""
+
+Ready = str | Callable[[], object] | None
+
+
+class ServiceNotReady(LeakguardError):
+    """The service did not come up; ``output`` is what it wrote."""
+
+    def __init__(self, message: str, output: str = "") -> None:
+        super().__init__(message)
+        self.output = output
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceTarget:
+    """A service to start. ``{port}`` in arguments, environment and ``ready`` becomes its port."""
+
+    argv: tuple[str, ...]
+    ready: Ready = None
+    """``http://…``, ``tcp://HOST:PORT``, ``log:REGULAR EXPRESSION``, a callable; ``None``: its port accepts."""
+    port: int = 0
+    """0: a free one."""
+    cwd: Path | None = None
+    env: tuple[tuple[str, str], ...] = ()
+    start_timeout_s: float = 30.0
+    lifetime_s: float = 3600.0
+    memory_limit_bytes: int | None = None
+    stop_signals: tuple[tuple[int, float], ...] = ((15, 10.0),)
+
+
+@dataclass(slots=True)
+class Service:
+    """A service that runs; what it was started from is not known for one that was attached to."""
+
+    pid: int
+    port: int
+    name: str
+    url: str = ""
+    running: process.Running | None = None
+    stop_s: float = 0.0
+    first_oom_kills: int = 0
+    notes: list[str] = field(default_factory=list)
+    _last_output: str = ""
+
+    def pids(self) -> list[int]:
+        """Every process of it, workers included."""
+        if self.running is None:
+            return sampling.tree(self.pid)
+        return sampling.below(self.running.supervisor_pid)
+
+    def output(self) -> str:
+        """What it wrote so far, both streams; head and tail only. Empty for an attached one."""
+        return self.running.output().decode("utf-8", "backslashreplace") if self.running else ""
+
+    def trouble(self) -> str:
+        """Why it can no longer be measured; empty while all is well."""
+        pids = self.pids()
+        if self.pid in pids:
+            return ""
+        if pids:
+            return _forked_away(self.name, self.pid, pids)
+        return f"{self.name} (process {self.pid}) has ended"
+
+    def stop(self) -> RunStatus | None:
+        """End it in order, then by force; nothing of it is left afterwards. An attached one is left alone."""
+        if self.running is None:
+            return None
+        status = self.running.stop(self.stop_s + _KILLED_S)
+        if status.leftover:
+            self.notes.append(f"{len(status.leftover)} process(es) outlived it and were stopped")
+        return status
+
+    def death(self) -> str:
+        """How it ended, once ``trouble`` says that it did; stops what is left."""
+        status = self.stop()
+        if status is None:
+            return f"{self.name} (process {self.pid}) has ended; it was not ours, so how is unknown"
+        if status.memory_exceeded_bytes is not None:
+            return (
+                f"{self.name} was killed for memory: {status.memory_exceeded_bytes:,} bytes resident over all its "
+                "processes, more than memory_limit"
+            )
+        if status.signal == 9 and sampling.oom_kills(os.getpid()) > self.first_oom_kills:
+            return f"{self.name} was killed by the kernel's OOM killer (SIGKILL; the control group counts one more)"
+        if status.signal is not None:
+            return f"{self.name} was killed by signal {status.signal}"
+        return f"{self.name} ended by itself with exit status {status.exit_code}"
+
+
+def _forked_away(name: str, pid: int, left: list[int]) -> str:
+    commands = ", ".join(f"{one} ({sampling.command(one)})" for one in left[:3])
+    return (
+        f"{name} went into the background: its first process {pid} has ended, {commands} live on. "
+        "Run it in the foreground (nginx: -g 'daemon off;', redis: --daemonize no)"
+    )
+
+
+def free_port() -> int:
+    """A TCP port nobody listens on right now."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def is_port_taken(port: int) -> bool:
+    """Whether somebody answers there already."""
+    with socket.socket() as probe:
+        probe.settimeout(1.0)
+        return probe.connect_ex((HOST, port)) == 0
+
+
+def start(target: ServiceTarget, launch: Launch | None = None) -> Service:
+    """Start it and wait until it is ready; raises ``ServiceNotReady``, ``TargetNotStarted`` or ``UsageProblem``.
+
+    ``launch`` is how a tool wants it started; its arguments may hold ``{port}`` too.
+    """
+    if sys.platform != "linux":
+        raise LeakguardError("measuring services needs Linux with /proc")
+    if not target.argv:
+        raise UsageProblem("serve needs a command line such as ['gunicorn', 'shop:app', '-b', '127.0.0.1:{port}']")
+    port = target.port or _port_in(target.ready) or free_port()
+    if is_port_taken(port):
+        raise TargetNotStarted(
+            f"{target.argv[0]}: not started: port {port} on {HOST} is already in use, so another service would be "
+            "measured; stop that one, or let leakguard pick a port with {port}"
+        )
+    plain = launch or Launch(target.argv, target.env, cwd=target.cwd, stop_signals=target.stop_signals)
+    placed = replace(
+        plain,
+        argv=tuple(_placed(word, port) for word in plain.argv),
+        env=tuple((name, _placed(value, port)) for name, value in plain.env),
+        timeout_s=target.lifetime_s,
+        memory_limit_bytes=target.memory_limit_bytes,
+    )
+    name = Path(target.argv[0]).name
+    oom_kills = sampling.oom_kills(os.getpid())
+    running = process.Running(placed)
+    stop_s = sum(seconds for _, seconds in placed.stop_signals)
+    service = Service(running.pid, port, name, f"http://{HOST}:{port}", running, stop_s, oom_kills)
+    try:
+        _wait(service, target)
+    except BaseException:
+        service.stop()
+        raise
+    return service
+
+
+def attach(pid: int, port: int = 0) -> Service:
+    """A service that somebody else has started; it is measured with all its children and never stopped."""
+    if sys.platform != "linux":
+        raise LeakguardError("measuring services needs Linux with /proc")
+    if pid not in sampling.tree(pid):
+        raise UsageProblem(f"attach: there is no process {pid}")
+    url = f"http://{HOST}:{port}" if port else ""
+    return Service(pid, port, (sampling.command(pid).split() or [str(pid)])[0].rpartition("/")[2], url)
+
+
+def _placed(text: str, port: int) -> str:
+    return text.replace("{port}", str(port))
+
+
+def _port_in(ready: Ready) -> int:
+    """The port a fixed URL names; 0 when it names none."""
+    found = re.match(r"\w+://[^/]*:(\d+)", ready) if isinstance(ready, str) else None
+    return int(found[1]) if found else 0
+
+
+def _wait(service: Service, target: ServiceTarget) -> None:
+    ask = _question(service, target)
+    deadline = time.monotonic() + target.start_timeout_s
+    last = "nothing was asked yet"
+    while time.monotonic() < deadline:
+        assert service.running is not None
+        if service.running.is_over or (trouble := service.trouble()):
+            # Give the supervisor the moment it needs to say how the first process ended.
+            time.sleep(_LOOK_S)
+            alive = service.pids()
+            what = _forked_away(service.name, service.pid, alive) if alive else service.death()
+            raise _not_ready(service, f"{what}, before it was ready")
+        answer = ask()
+        if not answer:
+            return
+        last = answer
+        time.sleep(_LOOK_S)
+    raise _not_ready(service, f"{service.name} was not ready within {target.start_timeout_s:g} s: {last}")
+
+
+def _not_ready(service: Service, message: str) -> ServiceNotReady:
+    service.stop()
+    return ServiceNotReady(message, service.output())
+
+
+def _question(service: Service, target: ServiceTarget) -> Callable[[], str]:
+    """What to ask until it is ready: the answer is empty then, and says what is missing otherwise."""
+    ready = target.ready
+    if callable(ready):
+        asked = ready
+        return lambda: _ask_callable(asked)
+    if ready is None:
+        if target.port or any("{port}" in word for word in (*target.argv, *(value for _, value in target.env))):
+            return lambda: _ask_tcp(HOST, service.port)
+        since = time.monotonic()
+        return lambda: "" if time.monotonic() - since >= _STEADY_S else "it has only just started"
+    url = _placed(ready, service.port)
+    scheme, _, rest = url.partition(":")
+    if scheme in ("http", "https"):
+        base = re.match(r"https?://[^/]+", url)
+        service.url = base[0] if base else service.url
+        return lambda: _ask_http(url)
+    if scheme == "tcp" and (found := re.fullmatch(r"//(.+):(\d+)/?", rest)):
+        host, number = found[1], int(found[2])
+        return lambda: _ask_tcp(host, number)
+    if scheme == "log":
+        return lambda: "" if re.search(rest, service.output()) else f"its output does not match {rest!r}"
+    raise UsageProblem(f"ready={ready!r}: expected http://…, tcp://HOST:PORT, log:PATTERN or a callable")
+
+
+def _ask_callable(ready: Callable[[], object]) -> str:
+    try:
+        return "" if ready() else f"{getattr(ready, '__name__', 'ready')} says not yet"
+    except Exception as error:  # whatever a user's probe raises while the service is not up
+        return f"{getattr(ready, '__name__', 'ready')} raised {error!r}"
+
+
+def _ask_tcp(host: str, port: int) -> str:
+    try:
+        socket.create_connection((host, port), 1.0).close()
+    except OSError as error:
+        return f"{host}:{port}: {error.strerror or error}"
+    return ""
+
+
+def _ask_http(url: str) -> str:
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with direct.open(url, timeout=2.0):
+            return ""
+    except urllib.error.HTTPError as error:
+        return f"{url} answered {error.code} {error.reason}"
+    except (OSError, http.client.HTTPException) as error:
+        return f"{url}: {getattr(error, 'reason', error)}"

@@ -1,0 +1,44 @@
+"""Where the golden reports are, and how tests read them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pytest_leakguard import lineage
+from pytest_leakguard.backends import BACKENDS
+from pytest_leakguard.errors import MalformedReport
+from pytest_leakguard.model import LeakKind, Report
+
+GOLDEN = Path(__file__).parent / "golden"
+SAMPLES = Path(__file__).parents[2] / "shared" / "samples"
+SUFFIX = {"valgrind": "xml", "sanitizer": "txt", "memray": "bin"}
+DEFINITE, INDIRECT = LeakKind.DEFINITELY_LOST, LeakKind.INDIRECTLY_LOST
+POSSIBLE, REACHABLE = LeakKind.POSSIBLY_LOST, LeakKind.STILL_REACHABLE
+
+Figures = dict[LeakKind, tuple[int, int]]
+
+
+def golden(backend: str, name: str) -> Path:
+    """``golden("memray", "leaky")`` is the leaky capture; other names are given with their suffix."""
+    path = GOLDEN / backend / name
+    return path if path.suffix else path.with_suffix("." + SUFFIX[backend])
+
+
+def read(path: Path, backend: str) -> tuple[Report, str]:
+    """What is in ``path``, and why it is not whole (empty when it is)."""
+    try:
+        return BACKENDS[backend].parse(path), ""
+    except MalformedReport as error:
+        assert error.recovered is not None, error
+        assert str(path) in str(error)
+        return error.recovered, str(error)
+
+
+def figures(report: Report) -> Figures:
+    """Bytes and blocks per kind as the report has them."""
+    return {kind: (total.size_bytes, total.blocks) for kind, total in lineage.totals(report.leaks)}
+
+
+def counted_figures(report: Report) -> Figures:
+    """The same with what forked children inherited left out."""
+    return {kind: (total.size_bytes, total.blocks) for kind, total in lineage.totals(lineage.counted_once(report))}
