@@ -1,4 +1,4 @@
-"""Looks at a program's file and says what it is: sanitizer runtime inside, static, Python, script. Reads, never runs."""
+"""Looks at a program's file and says what it is: sanitizer inside, static, Python, script. Reads, never runs."""
 
 from __future__ import annotations
 

@@ -7,11 +7,10 @@ import datetime as dt
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
-from pytest_leakguard import __version__, doctor, known, options, pipeline, process, store, trend
-from pytest_leakguard.baseline import AcceptedGrowth, AcceptedLeak, Baseline, compare
+from pytest_leakguard import __version__, baseline_cli, doctor, options, pipeline, store, trend
+from pytest_leakguard.baseline import Baseline, compare
 from pytest_leakguard.diagnosis import Production
 from pytest_leakguard.errors import LeakguardError, UsageProblem
 from pytest_leakguard.model import Check, Target
@@ -55,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_trend(commands.add_parser("trend", help="does a series recorded elsewhere grow, and how"))
     _add_doctor(commands.add_parser("doctor", help="which tool can really see a leak on this machine"))
     _add_explain(commands.add_parser("explain", help="what is known of one fingerprint"))
-    _add_baseline(commands.add_parser("baseline", help="accept, prune, check or merge the accepted leaks"))
+    baseline_cli.add_commands(commands.add_parser("baseline", help="accept, prune, check or merge the accepted leaks"))
     return parser
 
 
@@ -95,7 +94,9 @@ def _add_check(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_trend(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE", help="JSON of arrays, CSV, psrecord, pidstat, sadf; - for standard input")
+    parser.add_argument(
+        "file", metavar="FILE", help="JSON of arrays, CSV, psrecord, pidstat, sadf; - for standard input"
+    )
     parser.add_argument(
         "--json", nargs="?", const="-", metavar="PATH", help="write the answer as JSON; without PATH to standard output"
     )
@@ -115,31 +116,6 @@ def _add_explain(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--baseline", default=BASELINE_NAME, type=Path)
     parser.add_argument("--report", default="leakguard-report", type=Path, help="directory or file of a report.json")
     parser.set_defaults(action=_explain)
-
-
-def _add_baseline(parser: argparse.ArgumentParser) -> None:
-    actions = parser.add_subparsers(required=True, metavar="ACTION")
-    accept = actions.add_parser("accept", help="accept the leaks of a report.json, or some of them")
-    accept.add_argument("fingerprints", nargs="*", metavar="FINGERPRINT")
-    accept.add_argument("--report", default="leakguard-report", type=Path, help="directory or file of a report.json")
-    accept.add_argument("--reason", required=True)
-    accept.add_argument("--owner", default="")
-    accept.add_argument("--expires", help="date such as 2027-03-31")
-    accept.set_defaults(action=_baseline_accept)
-    prune = actions.add_parser("prune", help="remove entries that a report.json says are fixed")
-    prune.add_argument("--report", default="leakguard-report", type=Path)
-    prune.set_defaults(action=_baseline_prune)
-    check = actions.add_parser("check", help="whether the file is valid, sorted and not expired")
-    check.set_defaults(action=_baseline_check)
-    for action in (accept, prune, check):
-        action.add_argument("--baseline", default=BASELINE_NAME, type=Path)
-    merge = actions.add_parser("merge", help="git merge driver: writes the merged file over OURS")
-    for name in ("base", "ours", "theirs"):
-        merge.add_argument(name, type=Path)
-    merge.set_defaults(action=_baseline_merge)
-    install = actions.add_parser("install", help="make git use the merge driver in this clone")
-    install.add_argument("--baseline", default=BASELINE_NAME, type=Path)
-    install.set_defaults(action=_baseline_install)
 
 
 def _settings(arguments: argparse.Namespace) -> Settings:
@@ -220,7 +196,9 @@ def _trend(arguments: argparse.Namespace) -> int:
         options.rate(arguments.rate) if arguments.rate else 0.0,
         int(options.size(arguments.memory_limit)) if arguments.memory_limit else 0,
     )
-    report = trend.judge_recording(store.read_recording(arguments.file), arguments.file, production, arguments.runtime or "")
+    report = trend.judge_recording(
+        store.read_recording(arguments.file), arguments.file, production, arguments.runtime or ""
+    )
     if arguments.json and arguments.json != "-":
         store.write_text(Path(arguments.json), trend.as_json(report))
     if arguments.json == "-":
@@ -246,7 +224,7 @@ def _doctor(arguments: argparse.Namespace) -> int:
 def _explain(arguments: argparse.Namespace) -> int:
     baseline = store.read_baseline(arguments.baseline)
     entry = baseline.leaks.get(arguments.fingerprint)
-    path = _report_path(arguments.report)
+    path = baseline_cli.report_path(arguments.report)
     findings = report_json.read_findings(path) if path.is_file() else []
     finding = next((one for one in findings if one.fingerprint == arguments.fingerprint), None)
     if entry is None and finding is None:
@@ -265,84 +243,6 @@ def _explain(arguments: argparse.Namespace) -> int:
             one_line(f"at most {amount(entry.max_bytes, entry.max_blocks)} in any one of: {', '.join(entry.targets)}")
         )
         print("\n".join(one_line(f"    {call}") for call in entry.stack))
-    return CLEAN
-
-
-def _report_path(given: Path) -> Path:
-    return given / "report.json" if given.is_dir() else given
-
-
-def _refuse_in_ci(action: str) -> None:
-    if os.environ.get("CI") or os.environ.get("BUILD_NUMBER"):
-        raise UsageProblem(f"baseline {action} writes the baseline, which CI must not do; run it on your machine")
-
-
-def _baseline_accept(arguments: argparse.Namespace) -> int:
-    _refuse_in_ci("accept")
-    if not arguments.reason.strip():
-        raise UsageProblem("--reason: why may these leaks stay?")
-    findings = report_json.read_findings(_report_path(arguments.report))
-    wanted = set(arguments.fingerprints) or {f.fingerprint for f in findings if f.is_gating}
-    unknown = wanted - {finding.fingerprint for finding in findings}
-    if unknown:
-        raise UsageProblem(f"not in the report: {', '.join(sorted(unknown))}")
-    expires = _date(arguments.expires) if arguments.expires else None
-    chosen = [finding for finding in findings if finding.fingerprint in wanted]
-    store.accept_all(arguments.baseline, chosen, arguments.reason, arguments.owner, expires)
-    print(f"accepted {len(chosen)} leak(s) into {arguments.baseline}; review and commit it")
-    return CLEAN
-
-
-def _date(text: str) -> dt.date:
-    try:
-        return dt.date.fromisoformat(text)
-    except ValueError:
-        raise UsageProblem(f"--expires: {text!r} is no date such as 2027-03-31") from None
-
-
-def _baseline_prune(arguments: argparse.Namespace) -> int:
-    _refuse_in_ci("prune")
-    fixed = tuple(report_json.read(_report_path(arguments.report))["baseline"]["fixed"])
-    store.prune_entries(arguments.baseline, fixed)
-    print(f"pruned {len(fixed)} fixed leak(s) from {arguments.baseline}")
-    return CLEAN
-
-
-def _baseline_check(arguments: argparse.Namespace) -> int:
-    if not arguments.baseline.is_file():
-        raise UsageProblem(f"{arguments.baseline}: no such file")
-    text = store.read_text(arguments.baseline)
-    baseline = store.read_baseline(arguments.baseline)
-    entries: list[tuple[str, AcceptedLeak | AcceptedGrowth]] = [*baseline.leaks.items(), *baseline.growth.items()]
-    expired = [(key, entry) for key, entry in entries if entry.expires and entry.expires < dt.date.today()]
-    if known.join(known.split(text)) != text:
-        raise UsageProblem(
-            f"{arguments.baseline}: entries are not in order; `pytest-leakguard baseline merge` writes them so"
-        )
-    for key, entry in expired:
-        print(one_line(f"expired on {entry.expires}: {key} (owner {entry.owner or 'nobody'}): {entry.reason}"))
-    print(f"{arguments.baseline}: {len(entries)} entries, {len(expired)} expired")
-    return USAGE if expired else CLEAN
-
-
-def _baseline_merge(arguments: argparse.Namespace) -> int:
-    texts = [store.read_text(path) for path in (arguments.base, arguments.ours, arguments.theirs)]
-    store.write_text(arguments.ours, known.merge(*texts))
-    return CLEAN
-
-
-def _baseline_install(arguments: argparse.Namespace) -> int:
-    """Sets the driver in this clone's git configuration and names the file in .gitattributes."""
-    driver = "pytest-leakguard baseline merge %O %A %B"
-    code, _, errors = process.capture(["git", "config", "merge.leakguard.driver", driver], 20.0)
-    if code != 0:
-        raise UsageProblem(f"git config failed: {errors.decode('utf-8', 'backslashreplace').strip()}")
-    attributes = Path(".gitattributes")
-    line = f"{arguments.baseline.name} merge=leakguard"
-    text = store.read_text(attributes)
-    if line not in text.splitlines():
-        store.write_text(attributes, f"{text.rstrip(chr(10))}{chr(10) if text else ''}{line}\n")
-    print(f"git merges {arguments.baseline.name} by entries now; commit .gitattributes and run this once in every clone")
     return CLEAN
 
 

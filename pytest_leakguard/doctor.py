@@ -22,7 +22,10 @@ _CANARY_C = f"""\
 #include <stdlib.h>
 static void *volatile planted;
 static void __attribute__((noinline)) plant_canary(void) {{ planted = malloc({CANARY_BYTES}); }}
-static void __attribute__((noinline)) scrub(void) {{ volatile char room[4096]; for (int i = 0; i < 4096; i++) room[i] = 0; }}
+static void __attribute__((noinline)) scrub(void) {{
+    volatile char room[4096];
+    for (int i = 0; i < 4096; i++) room[i] = 0;
+}}
 int main(void) {{ plant_canary(); planted = 0; scrub(); return 0; }}
 """
 _CANARY_PY = """\
@@ -105,8 +108,8 @@ def _with_protocol_advice(answer: Answer) -> Answer:
     if not (answer.sees_leaks and is_old):
         return answer
     why = (
-        f"{answer.why}; XML protocol 4, without totals: programs with an allocator of their own inside (static jemalloc "
-        "or tcmalloc) need valgrind 3.26 or newer, or --tool-arg=--soname-synonyms=somalloc=NONE"
+        f"{answer.why}; XML protocol 4, without totals: programs with an allocator of their own inside (static "
+        "jemalloc or tcmalloc) need valgrind 3.26 or newer, or --tool-arg=--soname-synonyms=somalloc=NONE"
     )
     return Answer(answer.tool, answer.variant, answer.path, answer.version, True, why)
 
@@ -159,7 +162,7 @@ def _plant(tool: str, variant: str, path: str, version: str, target: Target) -> 
 def _fix(why: str) -> str:
     """The command that helps against what was seen."""
     if "ptrace" in why:
-        return "docker run --cap-add SYS_PTRACE ...; on the host sysctl -w kernel.yama.ptrace_scope=0; no debugger around it"
+        return "docker run --cap-add SYS_PTRACE ...; sysctl -w kernel.yama.ptrace_scope=0; no debugger around it"
     if _random_bits() > 28 and ("crash" in why or "address layout" in why or "left no proof" in why):
         return "sysctl -w vm.mmap_rnd_bits=28, or a compiler newer than gcc 12 / clang 16, or run under `setarch -R`"
     if "left no" in why:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from pytest_leakguard import options
+from pytest_leakguard import options, serving
 from pytest_leakguard.errors import UsageProblem
 from pytest_leakguard.model import Check, LeakKind, Outcome, Target
 from pytest_leakguard.options import Settings
 from pytest_leakguard.pipeline import check_program
 from pytest_leakguard.reporters.terminal import failure_text
+from pytest_leakguard.service import Ready, ServiceTarget
 from pytest_leakguard.verdict import Judged, Policy
 
 
@@ -28,9 +31,10 @@ class Leakguard:
         record: Callable[[Check], Judged],
         policy: Policy,
         location: tuple[str, int] | None = None,
+        progress: Callable[[str], None] = lambda text: None,
     ) -> None:
         self._id, self._settings, self._record, self._policy = check_id, settings, record, policy
-        self._location = location
+        self._location, self._progress = location, progress
         self._calls = 0
 
     def run(
@@ -97,6 +101,55 @@ class Leakguard:
         )
         return self._finish(check)
 
+    @contextmanager
+    def serve(
+        self,
+        argv: Sequence[str | os.PathLike[str]],
+        *,
+        ready: Ready = None,
+        port: int = 0,
+        cwd: str | os.PathLike[str] | None = None,
+        env: Mapping[str, str] | None = None,
+        memory_limit: int | str | None = None,
+        start_timeout: float = 30.0,
+        stop_timeout: float = 10.0,
+        tool: str | None = None,
+        live_heap: bool = True,
+    ) -> Iterator[ServiceUnderTest]:
+        """Starts a service on a free port, waits until it is ready, and stops it, whatever happens in the block.
+
+        ``{port}`` in ``argv``, ``env`` and ``ready`` becomes the port. ``ready`` is ``http://…`` (any answer below
+        400), ``tcp://HOST:PORT``, ``log:PATTERN`` (what it must write), or a callable; without it the port must
+        accept. ``memory_limit`` is enforced on all its processes together. ``tool`` runs it under valgrind, sanitizer
+        or memray and fails on what leaked when it has stopped. ``live_heap=False`` puts no agent inside.
+        """
+        if isinstance(argv, str | bytes):
+            raise UsageProblem(f"argv must be a list such as [{argv!r}]; there is no shell to split a string")
+        target = ServiceTarget(
+            argv=tuple(os.fspath(part) for part in argv),
+            ready=ready,
+            port=port,
+            cwd=Path(cwd) if cwd else None,
+            env=tuple((env or {}).items()),
+            start_timeout_s=start_timeout,
+            memory_limit_bytes=int(options.size(str(memory_limit))) if memory_limit is not None else None,
+            stop_signals=((signal.SIGTERM, stop_timeout),),
+        )
+        with serving.serve(target, self._context(), tool, live_heap) as served:
+            yield ServiceUnderTest(served)
+
+    @contextmanager
+    def attach(self, pid: int, *, port: int = 0) -> Iterator[ServiceUnderTest]:
+        """A service that already runs, with all its children; it is measured and left running.
+
+        ``port`` is where request lines go. No agent is inside, so only Java tells its live heap.
+        """
+        with serving.attach(pid, self._context(), port) as served:
+            yield ServiceUnderTest(served)
+
+    def _context(self) -> serving.Context:
+        return serving.Context(self._settings, self._next_id, self._finish, self._progress)
+
     def _next_id(self) -> str:
         self._calls += 1
         return self._id if self._calls == 1 else f"{self._id}#{self._calls}"
@@ -108,6 +161,51 @@ class Leakguard:
         if judged.outcome is Outcome.SKIPPED:
             pytest.skip("; ".join(judged.reasons))
         return judged
+
+
+class ServiceUnderTest:
+    """A service that answers. ``url``, ``port``, ``pid`` and ``output`` are for a test's own requests."""
+
+    def __init__(self, served: serving.Served) -> None:
+        self._served = served
+        self.url, self.port, self.pid = served.url, served.port, served.pid
+
+    @property
+    def output(self) -> str:
+        """What it wrote so far, both streams; the middle of a flood is left out."""
+        return self._served.output
+
+    def loop(
+        self,
+        work: Callable[..., object] | Sequence[str],
+        requests: int | None = None,
+        *,
+        concurrency: int = 1,
+        rate: float = 0.0,
+        memory_limit: int | str | None = None,
+        timeout: float | None = None,
+        budget: int | str = 0,
+        stop_early: bool = True,
+    ) -> Judged | None:
+        """Drives the service and fails the test when it grows per request, or when there is no answer.
+
+        ``work`` is a callable (one call, one request), request lines such as ``["GET /orders/7", "POST /cart {…}"]``
+        that are cycled (``{n}`` is the number of the request, ``-> 404`` the status that is right), or a load
+        command such as ``["wrk", "-d1", "{url}/"]`` that is run in batches. At most ``requests`` are sent (default
+        5000), fewer when the evidence is enough; half as many again when growth began late. ``rate`` (requests per
+        second) and ``memory_limit`` are those of production, for the forecast. ``budget`` of growth per request, in
+        bytes or like ``"64 B"``, is no leak yet. Returns the check; ``None`` under a tool, which answers at the end.
+        """
+        return self._served.loop(
+            work,
+            requests,
+            concurrency=concurrency,
+            rate=rate,
+            memory_limit_bytes=int(options.size(str(memory_limit))) if memory_limit is not None else 0,
+            timeout_s=timeout,
+            budget_bytes=options.size(str(budget)),
+            stops_early=stop_early,
+        )
 
 
 def _kinds(value: str | Sequence[str]) -> tuple[LeakKind, ...]:

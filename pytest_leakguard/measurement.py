@@ -44,6 +44,8 @@ class Course:
     failure: str = ""
     """Why the loop broke off; empty when it did not."""
     duration_s: float = 0.0
+    elapsed_s: float = 0.0
+    """So far, for whoever watches."""
     sampling_s: float = 0.0
     replaced: list[str] = field(default_factory=list)
     """Processes of the service that ended while it was driven."""
@@ -122,8 +124,7 @@ def _drive(watch: _Watch, work: Work, preset: Preset, deadline: float, progress:
         goal = min(next_sample(done), preset.max_requests)
         done += (batch := work.run(done, goal - done))
         is_last = done >= preset.max_requests or time.monotonic() >= deadline
-        watch.sample(done, is_last=is_last)
-        if watch.service.trouble():
+        if watch.service.trouble(watch.sample(done, is_last=is_last)):
             raise RequestFailed(f"after request {done}")
         if isinstance(work, LoadCommand) and len(course.requests) == 2:
             preset = _for_batches(preset, batch)
@@ -131,6 +132,7 @@ def _drive(watch: _Watch, work: Work, preset: Preset, deadline: float, progress:
             continue
         look = course.judge()
         course.looks.append(look)
+        course.elapsed_s = time.monotonic() - watch.started
         progress(course, look)
         look_at = next_look(done, preset)
         if stopped := may_stop(course.looks, preset):
@@ -163,6 +165,7 @@ class _Watch:
     def __init__(self, service: Service, heap: HeapReader) -> None:
         self.service = service
         self.course = Course()
+        self.started = time.monotonic()
         self._heap = heap
         self._heap_at = -1
         self._heap_cost_s = 0.0
@@ -181,7 +184,8 @@ class _Watch:
         self.course.processes = max(1, len(pids))
         self.course.runtime = sampling.runtime(pids)
 
-    def sample(self, done: int, is_last: bool = False) -> None:
+    def sample(self, done: int, is_last: bool = False) -> list[int]:
+        """Take one, and return who was alive."""
         started = time.monotonic()
         pids = self.service.pids()
         live = self._live_heap(pids, done, is_last)  # first: it collects garbage
@@ -205,6 +209,7 @@ class _Watch:
             if identity[0] not in self._commands:
                 self._commands[identity[0]] = sampling.command(identity[0])
         self.course.sampling_s += time.monotonic() - started
+        return pids
 
     def _live_heap(self, pids: list[int], done: int, is_last: bool) -> float | None:
         step = 1.08 if self._heap_cost_s > _DEAR_S else 1.04

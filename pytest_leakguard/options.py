@@ -109,7 +109,8 @@ def resolve(given: Mapping[str, Any], root: Path, environ: Mapping[str, str]) ->
     for name in ("accept", "prune"):
         if values[name] and is_ci:
             raise UsageProblem(
-                f"--leakguard-{name} writes the baseline, which CI must not do; run it on your machine and commit the file"
+                f"--leakguard-{name} writes the baseline, which CI must not do; run it on your machine "
+                "and commit the file"
             )
     if values["accept"] is not None and not values["accept"].strip():
         raise UsageProblem("--leakguard-accept needs a reason: why may these leaks stay?")

@@ -64,7 +64,7 @@ def check_program(
     if refusal := _unfit(target, backend.name):
         return replace(blank, problems=(refusal,))
     with tempfile.TemporaryDirectory(prefix="leakguard-") as name:
-        return _run(backend, _with_environment(target), Path(name), blank, settings)
+        return _run(backend, with_environment(target), Path(name), blank, settings)
 
 
 def choose(target: Target, tool: str) -> tuple[Backend, tuple[str, ...]]:
@@ -123,7 +123,7 @@ def _unfit(target: Target, tool: str) -> str:
     return ""
 
 
-def _with_environment(target: Target) -> Target:
+def with_environment(target: Target) -> Target:
     """Adds what a pure plan cannot look up: the caller's sanitizer options and a symbolizer for clang's runtime."""
     given = dict(target.env)
     for name in ("ASAN_OPTIONS", "LSAN_OPTIONS"):
@@ -146,6 +146,13 @@ def _run(backend: Backend, target: Target, workdir: Path, blank: Check, settings
         status = process.run(backend.plan(target, workdir))
     except LeakguardError as error:
         return replace(blank, problems=(str(error),))
+    return conclude(backend, target, workdir, blank, settings, status)
+
+
+def conclude(
+    backend: Backend, target: Target, workdir: Path, blank: Check, settings: Settings, status: RunStatus
+) -> Check:
+    """What a run that has ended left in ``workdir`` says; raises nothing."""
     artifacts = sorted(path for path in workdir.glob(backend.artifacts) if path.is_file())
     reports, damage = _parse_all(backend, artifacts)
     report = merge(backend.name, reports)
@@ -243,7 +250,7 @@ def finish(check: Check, report: Report, settings: Settings) -> Check:
 
 
 def _gated(finding: Finding, kinds: Sequence[LeakKind]) -> Finding:
-    """The block every running thread holds is possibly lost to valgrind and no leak (its manual, "Memory leak detection")."""
+    """Marks what fails. The block that a running thread holds for itself is possibly lost to valgrind, and no leak."""
     is_thread_block = finding.kind is LeakKind.POSSIBLY_LOST and any(
         frame.function in _THREAD_BLOCKS for frame in finding.stack[:6]
     )

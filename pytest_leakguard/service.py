@@ -77,9 +77,9 @@ class Service:
         """What it wrote so far, both streams; head and tail only. Empty for an attached one."""
         return self.running.output().decode("utf-8", "backslashreplace") if self.running else ""
 
-    def trouble(self) -> str:
-        """Why it can no longer be measured; empty while all is well."""
-        pids = self.pids()
+    def trouble(self, pids: list[int] | None = None) -> str:
+        """Why it can no longer be measured, as ``pids`` (those alive now) tell; empty while all is well."""
+        pids = self.pids() if pids is None else pids
         if self.pid in pids:
             return ""
         if pids:

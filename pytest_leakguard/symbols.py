@@ -27,7 +27,7 @@ class Mapping:
 
 
 def read_link_map(log: Path) -> tuple[Mapping, ...]:
-    """The objects in one log of the dynamic loader (``LD_DEBUG=files``, see ld.so(8)); damaged lines are passed over."""
+    """The objects in one log of the dynamic loader (``LD_DEBUG=files``, see ld.so(8)); damaged lines are skipped."""
     found, name = [], b""
     with log.open("rb") as stream:
         for line in stream:

@@ -1,4 +1,4 @@
-"""Every option, declared once: command line, ini file, marker, help and docs read this table. Imports next to nothing."""
+"""Every option, declared once: command line, ini, marker, help and docs read this. Imports next to nothing."""
 
 from __future__ import annotations
 

@@ -13,7 +13,8 @@ def main(path):
         site = finding["sites"][0].rpartition("sample_apps/")[2] if finding["sites"] else "?"
         kind = finding["kind"].replace("_", " ")
         checks = ", ".join(check.rpartition("::")[2] for check in finding["checks"][:2])
-        print(f"{kind:<18} {finding['size_bytes']:>9,} {finding['blocks']:>7,}  {finding['status']:<9} {site}  ({checks})")
+        size = f"{finding['size_bytes']:>9,} {finding['blocks']:>7,}"
+        print(f"{kind:<18} {size}  {finding['status']:<9} {site}  ({checks})")
     for check in report["checks"]:
         if check["outcome"] == "no_answer":
             print(f"no answer: {check['id']}: {'; '.join(check['reasons'])}")

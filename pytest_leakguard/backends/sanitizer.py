@@ -116,13 +116,13 @@ class Sanitizer:
         with artifact.open("rb") as stream:
             for text in lines(stream):
                 line = _COLOUR.sub("", text)
-                current = _take(line.removesuffix("\n"), current, logs)
+                if line.endswith("\n") or not current.head:  # one cut in its middle does not end the record before it
+                    current = _take(line.removesuffix("\n"), current, logs)
                 end.take(line)
                 if len(logs) > MOST_PROCESSES:
                     why = f"more than {MOST_PROCESSES} processes in one log"
                     raise MalformedReport(f"{artifact}: {why}", _recovered(list(logs.values())))
-        _close_record(current)
-        current.is_cut = end.is_cut
+        current.is_cut = end.is_cut  # a record that is still open is left out: its stack may be cut off, its name wrong
         logs.setdefault(current.pid, current)
         return _report(artifact, [log for log in logs.values() if log.has_content] or [current])
 

@@ -25,7 +25,7 @@ _HEAD = re.compile(
 )
 _FRAME = re.compile(r"^ {2,}(?:at|by) 0x([0-9A-Fa-f]{1,16}): (.*)$")
 _TOTAL = re.compile(
-    rf"^ +(definitely lost|indirectly lost|possibly lost|still reachable): {_NUMBER}{_DELTA} bytes in {_NUMBER}"
+    rf"^ +(definitely lost|indirectly lost|possibly lost|still reachable): {_NUMBER}{_DELTA} bytes in {_NUMBER}{_DELTA} blocks"
 )
 _END = re.compile(r"^ERROR SUMMARY: [0-9]+ errors from [0-9]+ contexts \(suppressed: [0-9]+ from [0-9]+\)$")
 _KINDS = {kind.value.replace("_", " "): kind for kind in list(LeakKind)[:4]}
@@ -53,19 +53,19 @@ class _Log:
 
 
 def parse(artifact: Path) -> Report:
-    """The leaks of the last leak check of every process; raises ``MalformedReport`` without a LEAK SUMMARY."""
+    """The leaks of the last leak check of every process; raises ``MalformedReport`` without its end."""
     logs: dict[int, _Log] = {}
     with artifact.open("rb") as stream:
         for text in lines(stream):
             match = _PREFIX.match(text.rstrip("\n"))
             if match:
                 pid = int(match.group(1))
-                _take(match.group(2), logs.setdefault(pid, _Log(pid)))
+                log = logs.setdefault(pid, _Log(pid))
+                if text.endswith("\n") or not log.head:  # a line cut in its middle does not end the record before it
+                    _take(match.group(2), log)
             if len(logs) > MOST_PROCESSES:
                 raise MalformedReport(f"{artifact}: more than {MOST_PROCESSES} processes in one log", _report(logs))
-    for log in logs.values():
-        _close_record(log)
-    report = _report(logs)
+    report = _report(logs)  # without records that are still open: their stacks may be cut off, so their names wrong
     reasons = [f"process {process.pid}: {process.reason}" for process in report.processes if process.reason]
     if not logs or reasons or report.problems:
         why = "; ".join([*reasons, *report.problems]) or "no line of valgrind's in it"

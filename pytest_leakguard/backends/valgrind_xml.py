@@ -172,7 +172,7 @@ def _between(token: bytes, opening: bytes, closing: bytes) -> bytes:
 
 def _take_error(token: bytes, document: _Document) -> None:
     last = token.rfind(b"<error>")
-    if last:  # the end of an earlier record is lost
+    if last or not token.endswith(b"</error>"):  # the end of this record or of an earlier one is lost
         document.damaged_records += 1
         token = token[last:]
     kind = _KIND.search(token)

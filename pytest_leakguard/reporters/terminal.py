@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_leakguard.fingerprint import callers, names
-from pytest_leakguard.model import Finding, Frame, LeakKind, Outcome, Status
+from pytest_leakguard.model import Check, Finding, Frame, LeakKind, Outcome, Status
+from pytest_leakguard.reporters import growth
 from pytest_leakguard.reporters.words import amount, kind, one_line, place, printable, site
 from pytest_leakguard.verdict import Judged, Policy, Verdict, fails
 
@@ -69,9 +70,9 @@ def _roots(failing: list[Finding]) -> list[Finding]:
 
 
 def _finding(finding: Finding, failing: list[Finding], verdict: Verdict, root: Path | None) -> Iterator[Line]:
-    head = f"LEAK  {kind(finding.kind)}: {amount(finding.size_bytes, finding.blocks)}"
-    yield Line(f"{head}  [{finding.status}] {finding.fingerprint}", "red")
-    yield Line(f"      at {site(finding, root)}")
+    yield Line(f"LEAK  {_what(finding)}  [{finding.status}] {finding.fingerprint}", "red")
+    if finding.rate is None:
+        yield Line(f"      at {site(finding, root)}")
     for frame in _calls(finding):
         yield Line(f"         from {place(frame, root)}")
     yield from (Line(f"      {one_line(detail)}") for detail in finding.details)
@@ -81,6 +82,20 @@ def _finding(finding: Finding, failing: list[Finding], verdict: Verdict, root: P
     if finding.status is not Status.NEW and finding.reason:
         yield Line(f"      {finding.status}: {one_line(finding.reason)}{_owner(finding)}")
     yield from _checks(finding, verdict)
+
+
+def _what(finding: Finding) -> str:
+    if finding.rate is None:
+        return f"{kind(finding.kind)}: {amount(finding.size_bytes, finding.blocks)}"
+    rate = finding.rate
+    low, high = growth.quantity(rate.low, rate.unit), growth.quantity(rate.high, rate.unit)
+    return f"{kind(finding.kind)}: {rate.metric} {growth.quantity(rate.per_iteration, rate.unit)} per request [{low}, {high}]"
+
+
+def _diagnosis(check: Check) -> Iterator[str]:
+    if check.diagnosis is not None:
+        yield growth.head(check.diagnosis, check.growth)
+        yield from (f"    {told}" for told in growth.lines(check.diagnosis, check.growth))
 
 
 def _calls(finding: Finding) -> tuple[Frame, ...]:
@@ -162,13 +177,15 @@ def failure_text(judged: Judged, policy: Policy, root: Path | None = None) -> st
     failing = [finding for finding in judged.check.findings if fails(finding, policy)]
     lines: list[str] = []
     for finding in _roots(failing):
-        lines.append(f"{kind(finding.kind)}: {amount(finding.size_bytes, finding.blocks)} at {site(finding, root)}")
+        where = f" at {site(finding, root)}" if finding.rate is None else ""
+        lines.append(f"{_what(finding)}{where}")
         lines.extend(f"    from {place(frame, root)}" for frame in _calls(finding))
         lines.extend(f"    {one_line(detail)}" for detail in finding.details)
         lines.extend(f"    held by {one_line(holder)}" for holder in finding.holders)
         lines.extend("    " + line.text.strip() for line in _through(finding, failing))
         if finding.status is not Status.NEW:
             lines.append(f"    {finding.status}: {one_line(finding.reason)}{_owner(finding)}")
+    lines.extend(printable(told) for told in _diagnosis(judged.check))
     if judged.reasons:
         lines.append("no whole answer:" if judged.outcome is Outcome.NO_ANSWER else "besides:")
         lines.extend(f"    {one_line(reason)}" for reason in judged.reasons)

@@ -272,7 +272,7 @@ def test_cut_at_any_byte_is_never_a_clean_answer(name: str, tmp_path: Path) -> N
     whole = VALGRIND.parse(golden("valgrind", name))
     ends = len(content.rstrip())  # nothing but white space follows
     path = tmp_path / name
-    for cut in range(ends):
+    for cut in range(0, ends, 1 if ends < 2700 else 7):
         path.write_bytes(content[:cut])
         report, why = read(path, "valgrind")
         assert why, f"cut at {cut} of {len(content)} was taken for a whole report"

@@ -254,7 +254,9 @@ def test_a_python_program_that_skips_its_end_is_no_answer(tmp_path: Path) -> Non
 
 
 def test_a_memory_limit_that_is_hit_is_said(compile_c: Compile) -> None:
-    source = f"{HEAD}int main(void) {{ for (;;) {{ char *p = malloc(1 << 20); memset(p, 1, 1 << 20); usleep(2000); }} }}"
+    source = (
+        f"{HEAD}int main(void) {{ for (;;) {{ char *p = malloc(1 << 20); memset(p, 1, 1 << 20); usleep(2000); }} }}"
+    )
     answer = judged(run(compile_c(source, "-fsanitize=leak"), "sanitizer", memory_limit_bytes=64 << 20))
     assert answer.outcome is Outcome.NO_ANSWER
     assert "killed for memory" in " ".join(answer.reasons)

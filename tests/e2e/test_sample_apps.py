@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-import os
 import sys
 from collections import Counter
 from functools import cache
@@ -143,12 +142,14 @@ def test_python_programs_under_memray(name: str, twin: str) -> None:
         assert sum(finding.size_bytes for finding in found) >= entry["min_size_bytes"]
 
 
-@pytest.mark.skipif(not os.path.exists("/proc/self/personality"), reason="ASLR can be switched off on Linux alone")
 def test_fingerprints_are_the_same_without_address_randomisation(apps: Path, tool: Any) -> None:
     for variant in ("plain", "lsan"):
         program = str(apps / variant / "definite" / "leaky")
         fixed = check_program(
-            Target((tool("setarch"), "-R", program), env=(("LD_PRELOAD", ""),)), Settings(), "definite", VARIANTS[variant]
+            Target((tool("setarch"), "-R", program), env=(("LD_PRELOAD", ""),)),
+            Settings(),
+            "definite",
+            VARIANTS[variant],
         )
         assert {one.fingerprint for one in fixed.findings} == {
             one.fingerprint for one in checked("definite", variant, "leaky").findings

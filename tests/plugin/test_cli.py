@@ -99,7 +99,11 @@ def test_what_is_no_report_is_no_answer_and_says_what_was_expected(
 
 def test_several_processes_make_one_report(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     parent = leaky(folder, file="vg.7.xml")
-    child = LEAK_XML.replace("NAME", "push").replace("SIZE", "100").replace("<pid>7</pid><ppid>1</ppid>", "<pid>8</pid><ppid>7</ppid>")
+    child = (
+        LEAK_XML.replace("NAME", "push")
+        .replace("SIZE", "100")
+        .replace("<pid>7</pid><ppid>1</ppid>", "<pid>8</pid><ppid>7</ppid>")
+    )
     running = child.index("<status><state>RUNNING")
     (folder / "vg.8.xml").write_text(child[:running] + child[child.index("<status><state>FINISHED") :])
     assert main(["check", parent, "vg.8.xml", "--json", "-"]) == 1
@@ -112,7 +116,9 @@ def test_several_processes_make_one_report(folder: Path, capsys: pytest.CaptureF
 def test_run_checks_a_program_without_any_test(
     folder: Path, compile_c: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    source = "#include <stdlib.h>\n__attribute__((noinline)) void lose(void) { volatile char *p = malloc(9); p[0] = 1; }\n"
+    source = (
+        "#include <stdlib.h>\n__attribute__((noinline)) void lose(void) { volatile char *p = malloc(9); p[0] = 1; }\n"
+    )
     compile_c(f"{source}int main(int n, char **v) {{ if (n > 1) lose(); return 0; }}")
     assert main(["run", "--tool", "valgrind", "--", "./program"]) == 0
     assert main(["run", "--tool", "valgrind", "--junit", "j.xml", "--", "./program", "--leak"]) == 1
@@ -172,7 +178,7 @@ def test_baseline_check_finds_disorder_and_expiry(folder: Path, capsys: pytest.C
     main(["check", leaky(folder), leaky(folder, "pop", 5, "other.xml"), "--accept", "why"])
     baseline = folder / "leakguard-baseline.toml"
     good = baseline.read_text()
-    baseline.write_text(good + 'expires = 2020-01-01\n')
+    baseline.write_text(good + "expires = 2020-01-01\n")
     assert main(["baseline", "check"]) == 2
     assert "expired on 2020-01-01" in capsys.readouterr().out
     head, first, second = good.partition("[leak.")[0], *good.split("[leak.")[1:]
@@ -193,7 +199,16 @@ def test_an_expired_entry_warns_and_fails_when_strict(folder: Path, capsys: pyte
 
 def test_the_merge_driver_resolves_what_git_cannot(folder: Path, tool: Callable[[str], str]) -> None:
     def git(*arguments: str) -> None:
-        settings = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false", "-c", "init.defaultBranch=main"]
+        settings = [
+            "-c",
+            "user.name=a",
+            "-c",
+            "user.email=a@b",
+            "-c",
+            "commit.gpgsign=false",
+            "-c",
+            "init.defaultBranch=main",
+        ]
         subprocess.run([tool("git"), *settings, *arguments], check=True, capture_output=True, cwd=folder)
 
     git("init")
@@ -238,7 +253,9 @@ def test_doctor_plants_a_leak_through_every_backend(capsys: pytest.CaptureFixtur
         assert status == 0
 
 
-def test_doctor_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_doctor_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     main(["doctor"])
     out = capsys.readouterr().out

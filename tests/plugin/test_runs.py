@@ -218,7 +218,9 @@ def test_declared_targets_are_tests(programs: pytest.Pytester) -> None:
 
 
 def test_an_unknown_key_of_a_target_is_named(programs: pytest.Pytester) -> None:
-    programs.makepyprojecttoml('[tool.pytest.ini_options]\n[tool.leakguard.targets.x]\ncommand = ["./clean"]\ntoool = 1\n')
+    programs.makepyprojecttoml(
+        '[tool.pytest.ini_options]\n[tool.leakguard.targets.x]\ncommand = ["./clean"]\ntoool = 1\n'
+    )
     (programs.path / "tox.ini").unlink()
     result = programs.runpytest("--leakguard")
     assert result.ret == 4
@@ -248,9 +250,7 @@ def test_the_test_itself_still_fails_for_its_own_reasons(programs: pytest.Pytest
 
 
 def test_two_runs_in_one_test_are_two_checks(programs: pytest.Pytester) -> None:
-    programs.makepyfile(
-        'def test_it(leakguard):\n    for _ in range(2):\n        leakguard.run(["./clean"])\n'
-    )
+    programs.makepyfile('def test_it(leakguard):\n    for _ in range(2):\n        leakguard.run(["./clean"])\n')
     assert [check["id"] for check in report_of(programs)["checks"]] == [  # type: ignore[index]  # JSON
         "test_two_runs_in_one_test_are_two_checks.py::test_it",
         "test_two_runs_in_one_test_are_two_checks.py::test_it#2",

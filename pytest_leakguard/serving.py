@@ -1,0 +1,225 @@
+"""A service under test: started, driven with requests, judged, stopped. What ``leakguard.serve`` hands out."""
+
+from __future__ import annotations
+
+import shlex
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pytest_leakguard import binary, drive, measurement, pipeline, service, service_check
+from pytest_leakguard.backends.base import Backend
+from pytest_leakguard.diagnosis import Production
+from pytest_leakguard.errors import LeakguardError, ToolMissing, UsageProblem
+from pytest_leakguard.growth import DEFAULT, FULL, Judgement
+from pytest_leakguard.heap import HeapReader
+from pytest_leakguard.model import Check, Target
+from pytest_leakguard.options import Settings
+from pytest_leakguard.service import Service, ServiceTarget
+from pytest_leakguard.verdict import Judged
+
+UNDER_TOOL = 200
+"""Requests to send where the service runs under a tool: it is slow, and one request per leak would do."""
+_OUTPUT_TAIL = 4000
+_STOPS_FOR_A_REPORT_S = 30.0
+"""A tool writes its report when the service ends; valgrind's leak check of a large one takes its time."""
+
+Finish = Callable[[Check], Judged]
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a served service needs of the test it is in."""
+
+    settings: Settings
+    next_id: Callable[[], str]
+    finish: Finish
+    """Records a check and fails the test when it must."""
+    progress: Progress = lambda text: None
+
+
+class Served:
+    """A service that answers. ``url``, ``port`` and ``pid`` are what a test's own requests need."""
+
+    def __init__(self, running: Service, heap: HeapReader, context: Context, blank: Check, limit_bytes: int) -> None:
+        self._service, self._heap, self._context, self._blank = running, heap, context, blank
+        self._limit_bytes = limit_bytes
+        self._is_under_tool = bool(blank.tool)
+        self.driven = 0
+
+    @property
+    def url(self) -> str:
+        """``http://127.0.0.1:PORT``."""
+        return self._service.url
+
+    @property
+    def port(self) -> int:
+        return self._service.port
+
+    @property
+    def pid(self) -> int:
+        """The first process; its children are measured too."""
+        return self._service.pid
+
+    @property
+    def output(self) -> str:
+        """What the service wrote so far."""
+        return self._service.output()
+
+    def loop(
+        self,
+        work: object,
+        requests: int | None = None,
+        *,
+        concurrency: int = 1,
+        rate: float = 0.0,
+        memory_limit_bytes: int = 0,
+        timeout_s: float | None = None,
+        budget_bytes: float = 0.0,
+        stops_early: bool = True,
+    ) -> Judged | None:
+        """Drive the service and judge its growth; ``None`` under a tool, whose answer comes when it has stopped."""
+        planned = drive.plan(
+            work, self.url, concurrency, lambda text: text.replace("{port}", str(self.port)).replace("{url}", self.url)
+        )
+        if self._is_under_tool:
+            return self._exercise(planned, requests or UNDER_TOOL)
+        preset = measurement.preset_for(planned, requests or DEFAULT.max_requests)
+        if not stops_early:
+            preset = replace(FULL, max_requests=preset.max_requests)
+        course = measurement.measure(
+            self._service, planned, preset, timeout_s or self._context.settings.timeout_s, self._heap, self._tell
+        )
+        if course.failure:
+            course.failure = self._explained(course.failure)
+        production = Production(rate, memory_limit_bytes or self._limit_bytes)
+        blank = replace(
+            self._blank,
+            id=self._context.next_id(),
+            notes=(*self._blank.notes, *self._service.notes, *_about(planned)),
+            output=self.output[-_OUTPUT_TAIL:],
+        )
+        blank = replace(blank, reproduce=blank.reproduce or f"pytest --leakguard {shlex.quote(blank.id)}")
+        return self._context.finish(service_check.check_of(course, blank, production, budget_bytes))
+
+    def _exercise(self, planned: drive.Work, requests: int) -> None:
+        done = 0
+        try:
+            while done < requests:
+                done += planned.run(done, min(50, requests - done))
+        except drive.RequestFailed as failed:
+            check = replace(
+                self._blank,
+                id=self._context.next_id(),
+                problems=(f"{self._explained(str(failed))} (after {done:,} requests)",),
+                output=self.output[-_OUTPUT_TAIL:],
+            )
+            self._context.finish(check)
+        finally:
+            planned.close()
+            self.driven += done
+
+    def _explained(self, failure: str) -> str:
+        """Why requests fail: mostly because the service is gone."""
+        if not self._service.trouble():
+            return failure
+        if self._service.running is not None and self._service.pids():
+            return failure
+        return f"{self._service.death()}; {failure}"
+
+    def _tell(self, course: measurement.Course, look: Judgement) -> None:
+        overall = look.overall
+        self._context.progress(
+            f"{course.done:,} requests, {course.done / max(1e-9, course.elapsed_s):,.0f}/s: "
+            f"{overall.metric.name} {overall.shape}, kept {overall.rise:+,.0f} {overall.metric.unit}"
+        )
+
+
+def _about(planned: drive.Work) -> tuple[str, ...]:
+    if planned.is_fixed_set:
+        return ()
+    return (
+        f"more than {drive.FIXED_SET} distinct requests, so a cache that still fills looks like a leak for longer: "
+        "more requests are needed than with a fixed set",
+    )
+
+
+@contextmanager
+def serve(target: ServiceTarget, context: Context, tool: str | None = None, live_heap: bool = True) -> Iterator[Served]:
+    """Start ``target``, hand it out once it is ready, and leave nothing of it behind.
+
+    What keeps it from coming up is a check without an answer, as is a tool that left no report.
+    """
+    blank = Check("", "service", "", expected_exit=None, command=target.argv)
+    with ExitStack() as stack:
+        heap = HeapReader(is_active=live_heap and tool is None)
+        stack.callback(heap.close)
+        try:
+            if tool is not None:
+                yield from _serve_under(tool, target, context, blank, stack)
+                return
+            if live_heap:
+                added = heap.environment(target.argv, dict(target.env), target.cwd)
+                target = replace(target, env=(*target.env, *added.items()))
+            running = service.start(target)
+        except service.ServiceNotReady as error:
+            _fail(context, blank, error)
+            return
+        except (UsageProblem, ToolMissing):
+            raise
+        stack.callback(running.stop)
+        yield Served(running, heap, context, blank, target.memory_limit_bytes or 0)
+
+
+def _fail(context: Context, blank: Check, error: service.ServiceNotReady) -> None:
+    check = replace(blank, id=context.next_id(), problems=(str(error),), output=error.output[-_OUTPUT_TAIL:])
+    context.finish(check)
+    raise error  # only where a failing check does not end the test
+
+
+def _serve_under(
+    tool: str, target: ServiceTarget, context: Context, blank: Check, stack: ExitStack
+) -> Iterator[Served]:
+    """The same service under a tool: its exit leaks are judged when it has stopped."""
+    program = Target(_found(target), target.cwd, target.env, target.lifetime_s, target.memory_limit_bytes)
+    backend, notes = pipeline.choose(program, tool)
+    workdir = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="leakguard-")))
+    program = pipeline.with_environment(program)
+    plan = backend.plan(program, workdir)
+    plan = replace(plan, stop_signals=tuple((number, _STOPS_FOR_A_REPORT_S) for number, _ in plan.stop_signals))
+    running = service.start(target, plan)
+    stack.callback(running.stop)
+    served = Served(running, HeapReader(is_active=False), context, replace(blank, tool=backend.name, notes=notes), 0)
+    yield served
+    check = _tool_check(backend, program, workdir, running, replace(blank, notes=notes), context)
+    context.finish(check)
+
+
+def _found(target: ServiceTarget) -> tuple[str, ...]:
+    """The command with its program looked up: a tool that runs Python programs wants a file."""
+    path = binary.find(target.argv[0], target.cwd)
+    return (str(path), *target.argv[1:]) if path else target.argv
+
+
+def _tool_check(
+    backend: Backend, program: Target, workdir: Path, running: Service, blank: Check, context: Context
+) -> Check:
+    blank = replace(blank, id=context.next_id(), tool=backend.name)
+    blank = replace(blank, reproduce=f"pytest --leakguard {shlex.quote(blank.id)}")
+    try:
+        status = running.stop()
+    except LeakguardError as error:
+        return replace(blank, problems=(str(error),))
+    assert status is not None
+    return pipeline.conclude(backend, program, workdir, blank, context.settings, replace(status, interrupted=False))
+
+
+@contextmanager
+def attach(pid: int, context: Context, port: int = 0) -> Iterator[Served]:
+    """A service that somebody else has started, and that goes on afterwards."""
+    running = service.attach(pid, port)
+    blank = Check("", "service", "", expected_exit=None, command=(running.name,))
+    yield Served(running, HeapReader(), context, blank, 0)

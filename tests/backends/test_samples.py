@@ -1,0 +1,134 @@
+"""All recorded runs in ../shared/samples: read with the right totals, or refused by name; skipped where they are absent."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from tests.golden_files import DEFINITE, INDIRECT, POSSIBLE, REACHABLE, SAMPLES, figures, read
+
+from pytest_leakguard import fingerprint
+from pytest_leakguard.backends import BACKENDS, recognise
+from pytest_leakguard.errors import MalformedReport, UnknownFormat
+from pytest_leakguard.model import Leak, LeakKind, Report
+
+pytestmark = pytest.mark.skipif(not SAMPLES.is_dir(), reason="the samples are not beside this checkout")
+
+FILES = sorted(path for path in SAMPLES.glob("*/*") if path.is_file()) if SAMPLES.is_dir() else []
+KINDS = {"definitely": DEFINITE, "indirectly": INDIRECT, "possibly": POSSIBLE, "still": REACHABLE}
+_SUMMARY_LINE = re.compile(r"SUMMARY: \w+Sanitizer: (\d+) byte\(s\) leaked in (\d+) allocation\(s\)")
+_RECORDS = re.compile(r"(\S+\.xml) .* errors=(\d+) def=(\d+) ind=(\d+) pos=(\d+) reach=(\d+)")
+_V6 = re.compile(r"<(definitely|indirectly|possibly|still)_\w+>\s*<bytes>([\d,]+)</bytes>\s*<blocks>([\d,]+)")
+
+
+def ids(path: Path) -> str:
+    return f"{path.parent.name}/{path.name}"
+
+
+def test_there_are_samples() -> None:
+    assert len(FILES) > 400
+
+
+@pytest.mark.parametrize("path", FILES, ids=ids)
+def test_every_file_is_read_or_refused_by_name(path: Path) -> None:
+    try:
+        report = recognise(path).parse(path)
+    except MalformedReport as error:
+        assert str(path) in str(error)
+        assert isinstance(error, UnknownFormat) or error.recovered is not None
+    else:
+        assert report.processes and not report.problems
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if _SUMMARY_LINE.search(p.read_text(errors="replace"))], ids=ids)
+def test_sanitizer_totals_are_those_of_the_summary_lines(path: Path) -> None:
+    report, _ = read(path, "sanitizer")
+    stated = _SUMMARY_LINE.findall(path.read_text(errors="replace"))
+    last = {int(size): int(count) for size, count in stated[-len(report.processes) :]}
+    total = sum(leak.size_bytes for leak in report.leaks), sum(leak.blocks for leak in report.leaks)
+    assert total == (sum(last), sum(last.values()))
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if p.name == "summary.txt"], ids=ids)
+def test_valgrind_records_are_as_many_as_summary_txt_counts(path: Path) -> None:
+    for name, _, *counts in _RECORDS.findall(path.read_text(errors="replace")):
+        file = path.parent / name
+        if not file.is_file():
+            continue
+        report, _ = read(file, "valgrind")
+        seen = [sum(leak.kind is kind for leak in report.leaks) for kind in KINDS.values()]
+        assert seen == [int(count) for count in counts]
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in FILES if p.suffix == ".xml" and b"<leak_summary>" in p.read_bytes()], ids=ids
+)
+def test_valgrind_totals_are_those_of_the_leak_summary(path: Path) -> None:
+    text = path.read_text(errors="replace")
+    stated = {
+        KINDS[kind]: (int(size.replace(",", "")), int(blocks.replace(",", "")))
+        for kind, size, blocks in _V6.findall(text[text.rindex("<leak_summary>") :])
+    }
+    assert figures(read(path, "valgrind")[0]) == {kind: total for kind, total in stated.items() if total[0]}
+
+
+def of_sample(name: str, backend: str) -> Report:
+    (path,) = [p for p in FILES if p.parent.name == name and (p.suffix == ".xml" or p.name.startswith("log."))]
+    return read(path, backend)[0]
+
+
+def names(report: Report, *kinds: LeakKind) -> set[str]:
+    return {one.fingerprint for one in fingerprint.group(leak for leak in report.leaks if leak.kind in kinds)}
+
+
+DEFINITE_RUNS = [
+    ("c_definite", "valgrind"),
+    ("c_nopie", "valgrind"),
+    ("v3.24_definite", "valgrind"),
+    ("v3.27_definite", "valgrind"),
+    ("lsan_definite", "sanitizer"),
+    ("asan_definite", "sanitizer"),
+    ("clang_lsan_definite_sym", "sanitizer"),
+]
+
+
+@pytest.mark.parametrize(("name", "backend"), DEFINITE_RUNS)
+def test_same_leak_has_one_name_under_every_tool_and_version(name: str, backend: str) -> None:
+    assert names(of_sample(name, backend), DEFINITE) == names(of_sample("c_definite", "valgrind"), DEFINITE)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("c_reachable", "v3.24_reachable"), ("c_reachable", "v3.27_reachable"), ("c_threads", "v3.24_threads")]
+)
+def test_same_leak_has_one_name_under_every_valgrind(one: str, other: str) -> None:
+    first, second = of_sample(one, "valgrind"), of_sample(other, "valgrind")
+    assert names(first, *LeakKind) == names(second, *LeakKind)
+
+
+@pytest.mark.parametrize(("one", "other"), [("c_indirect", "lsan_indirect"), ("c_indirect", "asan_indirect")])
+def test_linked_list_has_the_same_names_under_valgrind_and_sanitizers(one: str, other: str) -> None:
+    first, second = of_sample(one, "valgrind"), of_sample(other, "sanitizer")
+    assert names(first, DEFINITE, INDIRECT) == names(second, DEFINITE, INDIRECT)
+
+
+def test_most_cxx_leaks_have_the_same_names_under_valgrind_and_lsan() -> None:
+    """Blocks that valgrind's heuristics call reachable are lost to LSan, so the sets need not be equal."""
+    first, second = of_sample("c_cxx", "valgrind"), of_sample("lsan_cxx", "sanitizer")
+    ours, theirs = (_called(report.leaks) for report in (first, second))
+    assert len(ours & theirs) >= 0.8 * min(len(ours), len(theirs)), ours ^ theirs
+
+
+def _called(leaks: tuple[Leak, ...]) -> set[tuple[str, ...]]:
+    return {fingerprint.names(leak.stack) for leak in leaks}
+
+
+def test_stripped_leak_keeps_its_name_across_versions_of_valgrind() -> None:
+    first, second = of_sample("r_server_stripped_dummy", "valgrind"), of_sample("v3.27_stripped", "valgrind")
+    assert {one[-1].partition("+")[2] for one in _called(first.leaks)} & {
+        one[-1].partition("+")[2] for one in _called(second.leaks)
+    }
+
+
+def test_every_backend_has_samples() -> None:
+    assert {"valgrind", "sanitizer"} <= set(BACKENDS)
