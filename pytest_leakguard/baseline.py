@@ -213,13 +213,14 @@ def compare(checks: Iterable[Check], baseline: Baseline, today: dt.date) -> Comp
     growing = {growth_key(check.id, f.rate) for check in judged for f in check.findings if f.rate}
     calm = [key for key in sorted(baseline.growth) if key not in growing]
     stopped = tuple(key for key in calm if key.rpartition("[")[0] in whole)
+    gone = {*fixed, *stopped}
     return Comparison(
         checks=judged,
         fixed=(*fixed, *stopped),
         expired=tuple(sorted(key for key, entry in _entries(baseline) if _has_expired(entry, today))),
         not_checked=(
-            *(entry.fingerprint for entry in unseen if entry.fingerprint not in fixed),
-            *(key for key in calm if key not in stopped),
+            *(entry.fingerprint for entry in unseen if entry.fingerprint not in gone),
+            *(key for key in calm if key not in gone),
         ),
     )
 

@@ -70,7 +70,7 @@ def weigh(runs: Sequence[float], values: Sequence[float], unit: str) -> Evidence
     if has_settled or rise < floor * (PARTS - 1) / PARTS:
         early = min(before) - min(values[:2])
         is_cache = early > 4 * floor or min(late[0][1], minima[0]) - values[0] > 4 * floor
-        return Evidence(Shape.CACHE if is_cache else Shape.STABLE, *facts, has_settled=True)
+        return Evidence(Shape.CACHE if is_cache else Shape.STABLE, *facts, has_settled=has_settled)
     steady = all(
         later - earlier >= STEADY * slope * half / PARTS - 1
         and later > earlier - (1 if slope * half / PARTS < 2 else 0)

@@ -27,6 +27,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
+from itertools import pairwise
 
 from pytest_leakguard.model import Finding, Frame, Leak, LeakKind
 
@@ -118,7 +119,7 @@ def _site(stack: tuple[Frame, ...]) -> str:
 def innermost_own(stack: tuple[Frame, ...]) -> Frame | None:
     """The call a reader should look at: the innermost one outside allocators and system libraries."""
     inside = calls(stack)
-    own = [frame for frame in inside if not (is_runtime(frame) or is_c_library(frame) or is_cxx_library(frame))]
+    own = [frame for frame in inside if not any(_role(frame)[:2])]
     with_source = [frame for frame in own if frame.function and frame.line]
     return next(iter((*with_source, *own, *inside, *stack)), None)
 
@@ -171,17 +172,25 @@ def _is_allocator(frame: Frame) -> bool:
 
 def _collapsed(stack: tuple[Frame, ...]) -> Iterator[str]:
     """Runs of calls inside one system library become the call that entered it."""
-    for index, frame in enumerate(stack):
-        outer = stack[index + 1] if index + 1 < len(stack) else None
-        if is_c_library(frame) or is_runtime(frame):
-            if outer is None or not (is_c_library(outer) or is_runtime(outer)):
-                yield public_name(frame.function or "libc")
-        elif is_cxx_library(frame):
-            if outer is None or not is_cxx_library(outer):
-                function = frame.function or "?"
-                yield "std::" + (short_name(function) if frame.is_inlined else last_name(function))
-        else:
-            yield _own_name(frame)
+    roles = [_role(frame) for frame in stack]
+    for (is_c, is_cxx, name), (is_outer_c, is_outer_cxx, _) in pairwise([*roles, _NOBODY]):
+        if not (is_c and is_outer_c) and not (is_cxx and not is_c and is_outer_cxx):
+            yield name
+
+
+_NOBODY = (False, False, "")
+
+
+@lru_cache(maxsize=65536)
+def _role(frame: Frame) -> tuple[bool, bool, str]:
+    """Whether the C or the C++ library runs there, and what the call is named. Most frames of a report recur."""
+    is_c, is_cxx = is_c_library(frame) or is_runtime(frame), is_cxx_library(frame)
+    if is_c:
+        return is_c, is_cxx, public_name(frame.function or "libc")
+    if is_cxx:
+        function = frame.function or "?"
+        return is_c, is_cxx, "std::" + (short_name(function) if frame.is_inlined else last_name(function))
+    return is_c, is_cxx, _own_name(frame)
 
 
 def _own_name(frame: Frame) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from http.client import HTTPException
 
 from pytest_leakguard import sampling
 from pytest_leakguard.drive import LoadCommand, RequestFailed, Work
@@ -14,6 +15,7 @@ from pytest_leakguard.growth import (
     HEAP,
     METRICS,
     Judgement,
+    Leaking,
     Preset,
     Undecided,
     judge,
@@ -27,8 +29,13 @@ from pytest_leakguard.service import Service
 SERVICE_METRICS = (replace(HEAP, name="heap_bytes"), *METRICS)
 LOOKED_AFTER = 5
 """A process that was there at so many samples in a row is one of the service's own, not one per request."""
+SEEN_IN_HEAP_BYTES = 32
+"""Leak per request that a quiet run must have been able to show, where the live heap is known: no free heap hides it."""
+_DYING_S = 1.0
 _DEAR_S = 0.1
 """A reading of the live heap that takes longer (a JVM's) is taken less often."""
+_RECYCLED = 3
+"""So many of the service's own processes that ended are no accident."""
 _BATCHES = 30
 """Runs of a load command, where nothing was said of how many."""
 
@@ -94,9 +101,13 @@ def measure(
     try:
         watch.sample(0)
         watch.note_processes()
+        if heap.is_active and preset.stops_early:
+            preset = replace(preset, min_leak_bytes=SEEN_IN_HEAP_BYTES)
         course.stopped = _drive(watch, work, preset, started + timeout_s, progress)
     except RequestFailed as failed:
         course.failure = str(failed)
+        if isinstance(failed.__cause__, OSError | HTTPException):
+            _await_death(service)
     finally:
         work.close()
         course.duration_s = time.monotonic() - started
@@ -109,6 +120,13 @@ def measure(
         course.page_cache_bytes = max(0, after[2] - before[2])
     course.replaced = list(watch.replaced())
     return course
+
+
+def _await_death(service: Service) -> None:
+    """Give whoever kills the service the time to finish: requests fail before its processes are gone."""
+    deadline = time.monotonic() + _DYING_S
+    while time.monotonic() < deadline and not service.trouble():
+        time.sleep(0.02)
 
 
 def _gained(before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, int]:
@@ -135,6 +153,8 @@ def _drive(watch: _Watch, work: Work, preset: Preset, deadline: float, progress:
         course.elapsed_s = time.monotonic() - watch.started
         progress(course, look)
         look_at = next_look(done, preset)
+        if len(list(watch.replaced())) >= _RECYCLED and not isinstance(look.overall, Leaking):
+            return f"its processes come and go: after {done} requests {_RECYCLED} and more had ended"
         if stopped := may_stop(course.looks, preset):
             longer = _longer(look, preset)
             if longer is None:

@@ -30,6 +30,9 @@ class Repeater:
         self._sections = len(item._report_sections)
         self._properties = len(item.user_properties)
         self._markers = len(item.own_markers)
+        definitions = getattr(getattr(item, "_fixtureinfo", None), "name2fixturedefs", {})
+        # A larger fixture keeps a finalizer for every test that used it, until its own end.
+        self._finalizers = [(one._finalizers, len(one._finalizers)) for many in definitions.values() for one in many]
         self.runs = 0
 
     def run(self) -> None:
@@ -81,6 +84,8 @@ class Repeater:
         del item._report_sections[self._sections :]
         del item.user_properties[self._properties :]
         del item.own_markers[self._markers :]
+        for finalizers, count in self._finalizers:
+            del finalizers[count:]
         if hasattr(item, "_request"):
             item._request = False
             item.funcargs = None

@@ -21,6 +21,8 @@ SAMPLES_PER_WINDOW = 16
 MOST_SAMPLES = 24 * SAMPLES_PER_WINDOW
 QUOTAS = {DESCRIPTORS: 100, THREADS: 64, CHILDREN: 64, FILES: 100}
 """So many more of them, in even steps, are a leak and no pool."""
+RELUCTANCE = 8
+"""So many times more runs for a counter that still creeps before it is called still."""
 MEMORY_QUOTA_BYTES = 256 * 1024**2
 
 
@@ -172,7 +174,9 @@ class Repetition:
         if self._is_exhausted():
             return True
         if all(one.shape in (Shape.STABLE, Shape.CACHE) for one in evidence):
-            return self.runs >= self._limits.enough_when_clean
+            # A rise too small to be called growth may be the beginning of one.
+            patience = 1 if all(one.has_settled for one in evidence) else RELUCTANCE
+            return self.runs >= min(patience * self._limits.enough_when_clean, self._limits.enough_when_growing)
         return self.runs >= self._limits.enough_when_growing and all(
             one.shape is not Shape.UNDECIDED or index != BLOCKS for index, one in enumerate(evidence)
         )

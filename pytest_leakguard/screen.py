@@ -126,10 +126,9 @@ class Screening:
 
     def _screen(self, item: pytest.Item, reports: list[pytest.TestReport]) -> None:
         """Repeats the test and turns its report into a failure when it leaks."""
-        own_s = sum(report.duration for report in reports)
         repeater = Repeater(item, self._filters)
         try:
-            check = self._check(item, repeater, own_s)
+            check = self._check(item, repeater)
         except NotRepeatable as problem:
             check = replace(self._blank(item), not_repeatable=f"{item.nodeid}: {problem}")
         finally:
@@ -150,17 +149,20 @@ class Screening:
             reproduce=f"pytest --leakguard '{item.nodeid}'",
         )
 
-    def _check(self, item: pytest.Item, repeater: Repeater, own_s: float) -> Check:
+    def _check(self, item: pytest.Item, repeater: Repeater) -> Check:
         began = time.perf_counter()
         settings = self._session.settings_of(item)
         wanted = _iterations(item)
         repeater.run()  # what a second run builds once is no leak
-        if wanted is None and not self._rises(repeater, own_s):
-            return replace(self._blank(item), duration_s=time.perf_counter() - began)
+        if wanted is None:
+            suspicious_runs = self._runs_until_suspicion(repeater)
+            if not suspicious_runs:
+                return replace(self._blank(item), duration_s=time.perf_counter() - began)
+            wanted = max(CONFIRM.enough_when_clean, 4 * suspicious_runs)
         return self._confirm(item, repeater, settings, wanted)
 
-    def _rises(self, repeater: Repeater, own_s: float) -> bool:
-        """Whether some counter rises with every run."""
+    def _runs_until_suspicion(self, repeater: Repeater) -> int:
+        """After how many runs some counter had risen, with each of them or in all; 0 when none has."""
         reader, rows, width = self._made_reader(), self._rows, len(COUNTERS)
         began = time.perf_counter()
         spare_s = SMALL_SUITE_SECONDS / self._items if 0 < self._items <= SMALL_SUITE else 0.0
@@ -176,18 +178,16 @@ class Screening:
                 break
             rows[:width] = rows[width:]
         if rising:
-            return True
+            return SUSPECT_AFTER
         while time.perf_counter() - began < spare_s:  # a leak that is not in every run
             for _ in range(8):
                 repeater.run()
         reader.read(rows, 1)
-        return spare_s > 0 and any(rows[width + at] > first[at] for at in _SCREENED)
+        return repeater.runs if spare_s > 0 and any(rows[width + at] > first[at] for at in _SCREENED) else 0
 
-    def _confirm(self, item: pytest.Item, repeater: Repeater, settings: Settings, wanted: int | None) -> Check:
+    def _confirm(self, item: pytest.Item, repeater: Repeater, settings: Settings, wanted: int) -> Check:
         reader = self._made_reader()
-        limits = replace(CONFIRM, seconds=settings.confirm_s)
-        if wanted is not None:
-            limits = replace(limits, enough_when_clean=wanted)
+        limits = replace(CONFIRM, seconds=settings.confirm_s, enough_when_clean=wanted)
         self._tell(item, "confirming")
         examination = Repetition(repeater.run, reader, limits).examine()
         counter = examination.leaking

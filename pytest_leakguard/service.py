@@ -22,6 +22,8 @@ HOST = "127.0.0.1"
 _LOOK_S = 0.05
 _STEADY_S = 0.5
 """A service that offers nothing to ask must at least live so long."""
+_NOTABLE = 256 * 1024
+"""Bytes that a service at rest does not take."""
 _KILLED_S = 15.0
 """On top of the stop signals' own time: what SIGKILL needs on a loaded machine."""
 
@@ -83,7 +85,7 @@ class Service:
         if self.pid in pids:
             return ""
         if pids:
-            return _forked_away(self.name, self.pid, pids)
+            return f"{self.name}: its first process {self.pid} has ended, {len(pids)} other(s) live on"
         return f"{self.name} (process {self.pid}) has ended"
 
     def stop(self) -> RunStatus | None:
@@ -94,6 +96,17 @@ class Service:
         if status.leftover:
             self.notes.append(f"{len(status.leftover)} process(es) outlived it and were stopped")
         return status
+
+    def silence(self) -> str:
+        """Why it does not answer although it runs: it may have closed its port, and may go on growing."""
+        pids = self.pids()
+        if not self.port or not pids or sampling.listens_on(pids, self.port):
+            return ""
+        before = sampling.read(pids).private_bytes
+        time.sleep(_STEADY_S)
+        grown = sampling.read(self.pids()).private_bytes - before
+        grows = f", and its memory goes on growing: {grown:,} bytes in {_STEADY_S:g} s" if grown > _NOTABLE else ""
+        return f"{self.name} (process {self.pid}) still runs but no longer listens on port {self.port}{grows}"
 
     def death(self) -> str:
         """How it ended, once ``trouble`` says that it did; stops what is left."""
@@ -200,15 +213,22 @@ def _wait(service: Service, target: ServiceTarget) -> None:
         if service.running.is_over or (trouble := service.trouble()):
             # Give the supervisor the moment it needs to say how the first process ended.
             time.sleep(_LOOK_S)
-            alive = service.pids()
-            what = _forked_away(service.name, service.pid, alive) if alive else service.death()
-            raise _not_ready(service, f"{what}, before it was ready")
+            raise _not_ready(service, _early_end(service))
         answer = ask()
         if not answer:
             return
         last = answer
         time.sleep(_LOOK_S)
     raise _not_ready(service, f"{service.name} was not ready within {target.start_timeout_s:g} s: {last}")
+
+
+def _early_end(service: Service) -> str:
+    left = service.pids()
+    said = _forked_away(service.name, service.pid, left)
+    status = service.stop()
+    if left and status is not None and status.exit_code == 0:
+        return said
+    return f"{service.death()}, before it was ready"
 
 
 def _not_ready(service: Service, message: str) -> ServiceNotReady:

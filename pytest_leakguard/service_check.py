@@ -32,12 +32,18 @@ def check_of(course: Course, blank: Check, production: Production, budget_bytes:
         blank,
         findings=tuple(_findings(judgement, growth, blank.id, budget_bytes)),
         problems=(*blank.problems, *_problems(course, judgement)),
-        notes=(*blank.notes, *(f"{one}: recycling hides leaks" for one in course.replaced)),
+        notes=(*blank.notes, *_replaced(course)),
         expected_exit=None,
         duration_s=round(course.duration_s, 3),
         growth=growth,
-        diagnosis=diagnosis,
+        diagnosis=None if course.failure and not isinstance(judgement.overall, Leaking) else diagnosis,
     )
+
+
+def _replaced(course: Course) -> Iterator[str]:
+    if course.replaced:
+        others = f" and {len(course.replaced) - 3} more" if len(course.replaced) > 3 else ""
+        yield f"{'; '.join(course.replaced[:3])}{others}: processes that come and go hide leaks"
 
 
 def _findings(
@@ -76,7 +82,7 @@ def _problems(course: Course, judgement: Judgement) -> Iterator[str]:
         yield f"undecided: {overall.reason}; {overall.remedy}"
     elif course.replaced and not isinstance(overall, Leaking):
         yield (
-            f"{'; '.join(course.replaced[:3])}{' and others' if len(course.replaced) > 3 else ''}: what a process "
+            f"{'; '.join(course.replaced[:2])}{' and others' if len(course.replaced) > 2 else ''}: what a process "
             "had gathered goes with it, so no growth can be seen. If the server recycles its workers, switch that off "
             "for the check (gunicorn --max-requests 0); if it crashed, its log says why"
         )

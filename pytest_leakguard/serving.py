@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NoReturn
 
 from pytest_leakguard import binary, drive, measurement, pipeline, service, service_check
 from pytest_leakguard.backends.base import Backend
 from pytest_leakguard.diagnosis import Production
-from pytest_leakguard.errors import LeakguardError, ToolMissing, UsageProblem
+from pytest_leakguard.errors import LeakguardError, TargetNotStarted
 from pytest_leakguard.growth import DEFAULT, FULL, Judgement
 from pytest_leakguard.heap import HeapReader
 from pytest_leakguard.model import Check, Target
@@ -125,9 +126,8 @@ class Served:
     def _explained(self, failure: str) -> str:
         """Why requests fail: mostly because the service is gone."""
         if not self._service.trouble():
-            return failure
-        if self._service.running is not None and self._service.pids():
-            return failure
+            silence = self._service.silence()
+            return f"{silence}; {failure}" if silence else failure
         return f"{self._service.death()}; {failure}"
 
     def _tell(self, course: measurement.Course, look: Judgement) -> None:
@@ -165,18 +165,15 @@ def serve(target: ServiceTarget, context: Context, tool: str | None = None, live
                 added = heap.environment(target.argv, dict(target.env), target.cwd)
                 target = replace(target, env=(*target.env, *added.items()))
             running = service.start(target)
-        except service.ServiceNotReady as error:
+        except (service.ServiceNotReady, TargetNotStarted) as error:
             _fail(context, blank, error)
-            return
-        except (UsageProblem, ToolMissing):
-            raise
         stack.callback(running.stop)
         yield Served(running, heap, context, blank, target.memory_limit_bytes or 0)
 
 
-def _fail(context: Context, blank: Check, error: service.ServiceNotReady) -> None:
-    check = replace(blank, id=context.next_id(), problems=(str(error),), output=error.output[-_OUTPUT_TAIL:])
-    context.finish(check)
+def _fail(context: Context, blank: Check, error: LeakguardError) -> NoReturn:
+    output = error.output[-_OUTPUT_TAIL:] if isinstance(error, service.ServiceNotReady) else ""
+    context.finish(replace(blank, id=context.next_id(), problems=(str(error),), output=output))
     raise error  # only where a failing check does not end the test
 
 

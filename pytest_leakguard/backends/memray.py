@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from pytest_leakguard.backends.base import incomplete, root_is_missing
 from pytest_leakguard.errors import MalformedReport
@@ -19,6 +20,7 @@ PARTS = 4
 NEEDED_PARTS = 3
 """A leak allocates in three of four quarters of the run; a table built at the start or a result at the end does not."""
 _MAGIC = b"memray\0"
+_LZ4_MAGIC = b"\x04\x22\x4d\x18"
 _PYTHON = re.compile(r"^(python|pypy)[\d.]*$")
 _FREES = frozenset({1, 5, 12})
 """``memray.AllocatorType``: PYMALLOC_FREE, FREE, MUNMAP."""
@@ -85,12 +87,8 @@ def split_command(argv: tuple[str, ...]) -> tuple[str, tuple[str, ...], tuple[st
 
 def _read(reader: Any, artifact: Path) -> Report:
     metadata = reader.metadata
-    leaks, events = _leaks(reader, metadata.pid)
-    reason = ""
-    if not _was_closed(artifact):
-        reason = "the capture was not closed: the program was killed or left by os._exit (or memray ran --no-compress)"
-    elif events != metadata.total_allocations:
-        reason = f"the capture is cut off: {events} of {metadata.total_allocations} events are left"
+    leaks = tuple(_leaks(reader, metadata.pid))
+    reason = _why_not_whole(artifact)
     process = Process(metadata.pid, command=metadata.command_line, is_complete=not reason, reason=reason)
     report = Report("memray", leaks, (process,))
     if reason:
@@ -98,17 +96,43 @@ def _read(reader: Any, artifact: Path) -> Report:
     return report
 
 
-def _was_closed(artifact: Path) -> bool:
-    """memray writes captures plain and compresses them when it closes them.
+def _why_not_whole(artifact: Path) -> str:
+    """Why the file does not prove that memray closed the capture; empty when it does.
 
-    The header proves nothing: the reader makes up the number of allocations and the time of the end where they lack.
+    memray writes captures plain and compresses them when it closes them, so a whole LZ4 frame is the proof. Its header
+    is none: the reader makes up the number of allocations and the time of the end where they are missing.
     """
     with artifact.open("rb") as stream:
-        return not stream.read(len(_MAGIC)).startswith(_MAGIC)
+        if stream.read(len(_MAGIC)) == _MAGIC:
+            return (
+                "the capture was not closed: the program was killed or left by os._exit (or memray ran --no-compress)"
+            )
+        size_bytes = stream.seek(0, os.SEEK_END)
+        return "" if _frame_length(stream) == size_bytes else f"the capture is cut off at byte {size_bytes}"
 
 
-def _leaks(reader: Any, pid: int) -> tuple[tuple[Leak, ...], int]:
-    """Stacks that kept allocating blocks which were never freed, and how many events there were in all."""
+def _frame_length(stream: BinaryIO) -> int:
+    """Where the LZ4 frame in ``stream`` ends; -1 when it does not (LZ4 frame format description, version 1.6.2)."""
+    stream.seek(0)
+    head = stream.read(6)
+    if len(head) < 6 or head[:4] != _LZ4_MAGIC:
+        return -1
+    has_block_sums, has_size, has_sum, has_dictionary = (bool(head[4] & bit) for bit in (16, 8, 4, 1))
+    at = 7 + 8 * has_size + 4 * has_dictionary
+    while True:
+        stream.seek(at)
+        block = stream.read(4)
+        if len(block) < 4:
+            return -1
+        at += 4
+        length = int.from_bytes(block, "little") & 0x7FFFFFFF  # the highest bit says that it is not compressed
+        if length == 0:
+            return at + 4 * has_sum
+        at += length + 4 * has_block_sums
+
+
+def _leaks(reader: Any, pid: int) -> Iterator[Leak]:
+    """Stacks that kept allocating blocks which were never freed."""
     living: dict[int, tuple[int, Any]] = {}
     events = 0
     for events, record in enumerate(reader.get_allocation_records(), 1):
@@ -116,11 +140,6 @@ def _leaks(reader: Any, pid: int) -> tuple[tuple[Leak, ...], int]:
             living.pop(record.address, None)
         else:
             living[record.address] = (events, record)
-    return tuple(_lasting(living, events, pid)), events
-
-
-def _lasting(living: dict[int, tuple[int, Any]], events: int, pid: int) -> Iterator[Leak]:
-    """The stacks whose blocks were allocated all through the run."""
     stacks: dict[tuple[Frame, ...], list[tuple[int, int]]] = {}
     clock = last = 0
     for when, record in sorted(living.values(), key=lambda one: one[0]):

@@ -25,7 +25,8 @@ _HEAD = re.compile(
 )
 _FRAME = re.compile(r"^ {2,}(?:at|by) 0x([0-9A-Fa-f]{1,16}): (.*)$")
 _TOTAL = re.compile(
-    rf"^ +(definitely lost|indirectly lost|possibly lost|still reachable): {_NUMBER}{_DELTA} bytes in {_NUMBER}{_DELTA} blocks"
+    r"^ +(definitely lost|indirectly lost|possibly lost|still reachable): "
+    rf"{_NUMBER}{_DELTA} bytes in {_NUMBER}{_DELTA} blocks"
 )
 _END = re.compile(r"^ERROR SUMMARY: [0-9]+ errors from [0-9]+ contexts \(suppressed: [0-9]+ from [0-9]+\)$")
 _KINDS = {kind.value.replace("_", " "): kind for kind in list(LeakKind)[:4]}

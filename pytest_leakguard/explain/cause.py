@@ -50,7 +50,7 @@ class Cause:
 def explain(work: Callable[[], object], counter: int, per_run: float, reader: Reader, seconds: float) -> Cause:
     """The cause of a confirmed leak. Runs the unit some more times; what it raises ends only the explanation."""
     runs = runs_for(work, counter, per_run, seconds)
-    held, details = _holders(work, runs)
+    held, details = _holders(work, runs, min(1.0, per_run))
     sites = surviving(work, runs)
     site = _site_of_element(work, held, runs) or _best(sites) or _line_of_insertion(work, held, runs)
     if counter not in (BLOCKS,) and (counter != HEAP or site is None or site.size_bytes < 0.5 * per_run):
@@ -78,7 +78,7 @@ def runs_for(work: Callable[[], object], counter: int, per_run: float, seconds: 
     one_s = max(1e-6, time.perf_counter() - began)
     per_event = max(1.0, min(1.0, per_run) and 1.0 / min(1.0, max(per_run, 1e-4)))
     most = 24 if counters.COUNTERS[counter].is_resource and per_run >= 0.5 else 4000
-    wanted = min(most, math.ceil(ENOUGH_EVENTS * per_event) if counter != HEAP or per_run < 1 else 400)
+    wanted = min(most, math.ceil(ENOUGH_EVENTS * per_event) if counter != HEAP or per_run < 1 else 48)
     return max(4, min(wanted, int(seconds / 20 / one_s)))  # slowed down up to twenty times
 
 
@@ -91,7 +91,7 @@ class _Held:
         self.container, self.sample = container, sample
 
 
-def _holders(work: Callable[[], object], runs: int) -> tuple[_Held, tuple[str, ...]]:
+def _holders(work: Callable[[], object], runs: int, per_run: float) -> tuple[_Held, tuple[str, ...]]:
     gc.unfreeze()
     containers = growing(work, runs)
     gc.collect()
@@ -102,7 +102,7 @@ def _holders(work: Callable[[], object], runs: int) -> tuple[_Held, tuple[str, .
     new = [one for one in gc.get_objects() if not type(one).__module__.startswith("pytest_leakguard")]
     gc.unfreeze()
     tally = Tally(type(one) for one in new)
-    often = [(kind, count / runs) for kind, count in tally.most_common(8) if count >= 0.5 * runs or count >= 4]
+    often = [(kind, count / runs) for kind, count in tally.most_common(8) if count >= max(3.0, 0.7 * runs * per_run / 4) and (count >= 0.7 * runs or per_run < 1)]
     details = tuple(
         f"{count:g} of type {kind.__module__}.{kind.__qualname__} per run".replace("builtins.", "")
         for kind, count in often

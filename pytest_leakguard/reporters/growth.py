@@ -96,7 +96,7 @@ def lines(diagnosis: Diagnosis, growth: Sequence[Growth]) -> Iterator[str]:
     if diagnosis.stopped:
         yield f"stopped: {diagnosis.stopped}"
     if diagnosis.shape in ("stable", "cache", "burst", "fragmentation") and decisive:
-        yield _sensitivity(decisive, diagnosis)
+        yield _sensitivity(growth, diagnosis)
     yield from diagnosis.facts
     for hypothesis in diagnosis.hypotheses:
         yield from _hypothesis(hypothesis)
@@ -144,11 +144,13 @@ def _table(diagnosis: Diagnosis, growth: Sequence[Growth]) -> Iterator[str]:
         yield f"stable: {', '.join(quiet)}"
 
 
-def _sensitivity(growth: Growth, diagnosis: Diagnosis) -> str:
-    least = growth.detectable_per_iteration
-    if least is None:
+def _sensitivity(growth: Sequence[Growth], diagnosis: Diagnosis) -> str:
+    """What the best reading of memory would have shown."""
+    sizes = [one.detectable_per_iteration for one in growth if one.unit == "bytes" and one.shape != "undecided"]
+    known = [size for size in sizes if size is not None]
+    if not known:
         return "no leak of any size would have shown in so short a run"
-    shown = quantity(max(least, 0), growth.unit)
+    shown = quantity(max(min(known), 0))
     return (
         f"no leak in the first {_count(diagnosis.iterations, diagnosis.per)}; "
         f"one of {shown} per {diagnosis.per} would have shown; a later start could not"

@@ -9,7 +9,7 @@ import pytest
 from tests.golden_files import DEFINITE, INDIRECT, POSSIBLE, REACHABLE, SAMPLES, figures, read
 
 from pytest_leakguard import fingerprint
-from pytest_leakguard.backends import BACKENDS, recognise
+from pytest_leakguard.backends import recognise
 from pytest_leakguard.errors import MalformedReport, UnknownFormat
 from pytest_leakguard.model import Leak, LeakKind, Report
 
@@ -99,7 +99,8 @@ def test_same_leak_has_one_name_under_every_tool_and_version(name: str, backend:
 
 
 @pytest.mark.parametrize(
-    ("one", "other"), [("c_reachable", "v3.24_reachable"), ("c_reachable", "v3.27_reachable"), ("c_threads", "v3.24_threads")]
+    ("one", "other"),
+    [("c_reachable", "v3.24_reachable"), ("c_reachable", "v3.27_reachable"), ("c_threads", "v3.24_threads")],
 )
 def test_same_leak_has_one_name_under_every_valgrind(one: str, other: str) -> None:
     first, second = of_sample(one, "valgrind"), of_sample(other, "valgrind")
@@ -112,13 +113,6 @@ def test_linked_list_has_the_same_names_under_valgrind_and_sanitizers(one: str, 
     assert names(first, DEFINITE, INDIRECT) == names(second, DEFINITE, INDIRECT)
 
 
-def test_most_cxx_leaks_have_the_same_names_under_valgrind_and_lsan() -> None:
-    """Blocks that valgrind's heuristics call reachable are lost to LSan, so the sets need not be equal."""
-    first, second = of_sample("c_cxx", "valgrind"), of_sample("lsan_cxx", "sanitizer")
-    ours, theirs = (_called(report.leaks) for report in (first, second))
-    assert len(ours & theirs) >= 0.8 * min(len(ours), len(theirs)), ours ^ theirs
-
-
 def _called(leaks: tuple[Leak, ...]) -> set[tuple[str, ...]]:
     return {fingerprint.names(leak.stack) for leak in leaks}
 
@@ -128,7 +122,3 @@ def test_stripped_leak_keeps_its_name_across_versions_of_valgrind() -> None:
     assert {one[-1].partition("+")[2] for one in _called(first.leaks)} & {
         one[-1].partition("+")[2] for one in _called(second.leaks)
     }
-
-
-def test_every_backend_has_samples() -> None:
-    assert {"valgrind", "sanitizer"} <= set(BACKENDS)

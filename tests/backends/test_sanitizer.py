@@ -149,7 +149,9 @@ def test_forked_children_do_not_count_their_parents_blocks_again() -> None:
 
 def test_missing_records_are_noticed(tmp_path: Path) -> None:
     path = tmp_path / "log.6103"
-    path.write_bytes(golden("sanitizer", "lsan.6103").read_bytes().replace(b"Direct leak of 1000", b"Direct_leak of 1000"))
+    path.write_bytes(
+        golden("sanitizer", "lsan.6103").read_bytes().replace(b"Direct leak of 1000", b"Direct_leak of 1000")
+    )
     report, why = read(path, "sanitizer")
     assert "leak records are missing" in why and report.leaks
 
