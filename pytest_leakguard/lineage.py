@@ -8,6 +8,7 @@ from dataclasses import replace
 from pytest_leakguard.model import Leak, LeakKind, Process, Report, Totals
 
 _Key = tuple[LeakKind, tuple[int, ...]]
+_Held = dict[int, dict[_Key, Totals]]
 
 
 def counted_once(report: Report) -> tuple[Leak, ...]:
@@ -40,26 +41,37 @@ def _key(leak: Leak) -> _Key:
     return leak.kind, tuple(frame.address for frame in leak.stack)
 
 
-def _held(leaks: tuple[Leak, ...]) -> dict[int, dict[_Key, Totals]]:
-    held: dict[int, dict[_Key, Totals]] = {}
+def _held(leaks: tuple[Leak, ...]) -> _Held:
+    held: _Held = {}
     for leak in leaks:
         of_process = held.setdefault(leak.pid, {})
         of_process[_key(leak)] = of_process.get(_key(leak), Totals()) + Totals(leak.size_bytes, leak.blocks)
     return held
 
 
-def _origin(leak: Leak, processes: dict[int, Process], held: dict[int, dict[_Key, Totals]]) -> int | None:
-    """The process this leak's blocks may come from: the nearest ancestor by fork that reports the same stack.
-
-    Where the report names no parent, it is the first process with that stack.
-    """
-    process = processes.get(leak.pid)
-    if process is None or not process.is_fork or not leak.stack:
+def _origin(leak: Leak, processes: dict[int, Process], held: _Held) -> int | None:
+    """The process this leak's blocks may come from; ``None`` when they are its own."""
+    if not leak.stack:
         return None
     key = _key(leak)
+    origin = at = _forked_from(leak.pid, key, processes, held)
+    passed = {leak.pid}
+    while at is not None and at not in passed:
+        passed.add(at)
+        at = _forked_from(at, key, processes, held)
+    if at == leak.pid == min(passed):
+        return None  # a circle, which reused or unknown process ids can make; somebody in it has to keep the blocks
+    return origin
+
+
+def _forked_from(pid: int, key: _Key, processes: dict[int, Process], held: _Held) -> int | None:
+    """The nearest ancestor by fork that reports the same stack; the first process with it where no parent is named."""
+    process = processes.get(pid)
+    if process is None or not process.is_fork:
+        return None
     if not process.ppid:
-        return next((pid for pid in sorted(held) if pid < process.pid and key in held[pid]), None)
-    seen = {process.pid}
+        return next((other for other in sorted(held) if other < pid and key in held[other]), None)
+    seen = {pid}
     while process and process.is_fork and process.ppid not in seen:
         if key in held.get(process.ppid, {}):
             return process.ppid

@@ -23,6 +23,7 @@ from pytest_leakguard.growth import (
     next_look,
     next_sample,
 )
+from pytest_leakguard.growth_evidence import MIB, Source
 from pytest_leakguard.heap import HeapReader
 from pytest_leakguard.service import Service
 
@@ -31,11 +32,16 @@ LOOKED_AFTER = 5
 """A process that was there at so many samples in a row is one of the service's own, not one per request."""
 SEEN_IN_HEAP_BYTES = 32
 """Leak per request that a quiet run must have been able to show, where the live heap is known: no free heap hides it."""
+POOL = 128
+"""Descriptors or threads that a service may keep on purpose: pools are mostly of 100 or less."""
+_BREATH = 8 * MIB
+_SECOND_READINGS = ("rss", "private_dirty")
 _DYING_S = 1.0
 _DEAR_S = 0.1
 """A reading of the live heap that takes longer (a JVM's) is taken less often."""
 _RECYCLED = 3
 """So many of the service's own processes that ended are no accident."""
+_DEAR_READINGS = 40
 _BATCHES = 30
 """Runs of a load command, where nothing was said of how many."""
 
@@ -71,9 +77,19 @@ class Course:
         return int(self.requests[-1]) if self.requests else 0
 
     def judge(self) -> Judgement:
-        return judge(
-            self.requests, self.series, processes=self.processes, runtime=self.runtime, metrics=SERVICE_METRICS
-        )
+        return self._judge(self.series)
+
+    def look(self) -> Judgement:
+        """The answer so far; second readings of the same pages are left for the end."""
+        return self._judge({name: values for name, values in self.series.items() if name not in _SECOND_READINGS})
+
+    def _judge(self, series: Mapping[str, list[float | None]]) -> Judgement:
+        metrics = SERVICE_METRICS
+        if self.runtime:  # a collected heap breathes by megabytes, which is neither burst nor fragmentation
+            metrics = tuple(
+                replace(one, step=max(one.step, _BREATH)) if one.source is Source.RESIDENT else one for one in metrics
+            )
+        return judge(self.requests, series, processes=self.processes, runtime=self.runtime, metrics=metrics)
 
 
 Progress = Callable[[Course, Judgement], None]
@@ -82,7 +98,7 @@ Progress = Callable[[Course, Judgement], None]
 def preset_for(work: Work, budget: int) -> Preset:
     """How sure to be before stopping; unique keys need more, since a cache that still fills looks like a leak."""
     chosen = DEFAULT if work.is_fixed_set else CAREFUL
-    return replace(chosen, max_requests=budget)
+    return replace(chosen, max_requests=budget, allowance_bytes=CAREFUL.allowance_bytes)
 
 
 def measure(
@@ -94,7 +110,7 @@ def measure(
     progress: Progress = lambda course, look: None,
 ) -> Course:
     """Drive ``service`` until the growth verdict holds, the budget or the time is used, or something breaks."""
-    watch = _Watch(service, heap)
+    watch = _Watch(service, heap, preset.max_requests)
     started = time.monotonic()
     course = watch.course
     before = watch.inventory()
@@ -148,20 +164,35 @@ def _drive(watch: _Watch, work: Work, preset: Preset, deadline: float, progress:
             preset = _for_batches(preset, batch)
         if done < look_at and not is_last:
             continue
-        look = course.judge()
+        look = course.look()
         course.looks.append(look)
         course.elapsed_s = time.monotonic() - watch.started
         progress(course, look)
         look_at = next_look(done, preset)
         if len(list(watch.replaced())) >= _RECYCLED and not isinstance(look.overall, Leaking):
             return f"its processes come and go: after {done} requests {_RECYCLED} and more had ended"
-        if stopped := may_stop(course.looks, preset):
+        if (stopped := may_stop(course.looks, preset)) and (is_last or not (_may_fill_up(look) or _swells(look))):
             longer = _longer(look, preset)
             if longer is None:
                 return stopped
             preset = longer
         elif is_last and time.monotonic() >= deadline:
             return f"the time is used after {done} of {preset.max_requests} requests"
+
+
+def _may_fill_up(look: Judgement) -> bool:
+    """Whether what grows is a counter that may still be a pool: of connections, of threads."""
+    if not isinstance(look.overall, Leaking) or look.overall.metric.unit == "bytes":
+        return False
+    return look.overall.rise < POOL
+
+
+def _swells(look: Judgement) -> bool:
+    """Whether resident memory grows while the live heap is quiet: fragmentation, if it goes on."""
+    if isinstance(look.overall, Leaking):
+        return False
+    pages = (trend for trend in look.trends if trend.metric.source is Source.RESIDENT)
+    return any(trend.low > DEFAULT.min_leak_bytes for trend in pages)
 
 
 def _for_batches(preset: Preset, batch: int) -> Preset:
@@ -182,11 +213,12 @@ def _longer(look: Judgement, preset: Preset) -> Preset | None:
 class _Watch:
     """Takes the samples, and knows which processes there were."""
 
-    def __init__(self, service: Service, heap: HeapReader) -> None:
+    def __init__(self, service: Service, heap: HeapReader, budget: int) -> None:
         self.service = service
         self.course = Course()
         self.started = time.monotonic()
         self._heap = heap
+        self._budget = budget
         self._heap_at = -1
         self._heap_cost_s = 0.0
         self._seen: dict[tuple[int, int], list[int]] = {}
@@ -232,9 +264,9 @@ class _Watch:
         return pids
 
     def _live_heap(self, pids: list[int], done: int, is_last: bool) -> float | None:
-        step = 1.08 if self._heap_cost_s > _DEAR_S else 1.04
-        least = 10 if self._heap_cost_s > _DEAR_S else 0
-        if self._heap_at >= 0 and done < max(self._heap_at * step, self._heap_at + least) and not is_last:
+        is_dear = self._heap_cost_s > _DEAR_S
+        due = self._heap_at + self._budget // _DEAR_READINGS if is_dear else self._heap_at * 1.04
+        if self._heap_at >= 0 and done < due and not is_last:
             return None
         started = time.monotonic()
         live = self._heap.read(pids)

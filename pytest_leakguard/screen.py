@@ -19,7 +19,7 @@ import pytest
 from _pytest.runner import CallInfo, get_reraise_exceptions, runtestprotocol
 
 from pytest_leakguard.confirm import check_of
-from pytest_leakguard.counters import COUNTERS, MAPPED, TASKS, Reader
+from pytest_leakguard.counters import BLOCKS, COUNTERS, HEAP, MAPPED, TASKS, Reader
 from pytest_leakguard.leftovers import leftovers, pytest_directories
 from pytest_leakguard.model import Check, Outcome
 from pytest_leakguard.options import Settings
@@ -36,6 +36,8 @@ SMALL_SUITE = 100
 SMALL_SUITE_SECONDS = 3.0
 """A small suite has time to spare: its tests share so much for more repetitions."""
 CONFIRM = Limits(warm_up=1, first_window=16, enough_when_clean=48, enough_when_growing=2000)
+_STILL = {BLOCKS: 2, HEAP: 512}
+"""Rise over some dozens of runs that interpreter and allocator make by themselves."""
 _SCREENED = tuple(index for index in range(len(COUNTERS)) if index not in (MAPPED, TASKS))
 
 
@@ -183,7 +185,8 @@ class Screening:
             for _ in range(8):
                 repeater.run()
         reader.read(rows, 1)
-        return repeater.runs if spare_s > 0 and any(rows[width + at] > first[at] for at in _SCREENED) else 0
+        has_risen = any(rows[width + at] - first[at] > _STILL.get(at, 0) for at in _SCREENED)
+        return repeater.runs if spare_s > 0 and has_risen else 0
 
     def _confirm(self, item: pytest.Item, repeater: Repeater, settings: Settings, wanted: int) -> Check:
         reader = self._made_reader()

@@ -26,7 +26,7 @@ class TooLong(Exception):
 
 
 def elements(stream: BinaryIO) -> Iterator[bytes]:
-    """The elements of interest in file order, from ``<name>`` to ``</name>``; a cut ``<error>`` without its end.
+    """The elements of interest in file order, from ``<name>`` to ``</name>``; one that was cut lacks its end.
 
     After an opening tag only its closing tag is looked for, so what a user comment quotes is not taken for ours.
     """
@@ -70,7 +70,7 @@ def _rest(text: bytes) -> Iterator[bytes]:
             continue
         unclosed.add(name)
         at = opening.end()
-        if name == b"error":
+        if name == b"error":  # cut in the middle; may still hold a whole stack
             following = _OPENING.search(text, at)
             at = following.start() if following else len(text)
-            yield text[opening.start() : at]  # cut in the middle; may still hold a whole stack
+        yield text[opening.start() : at]

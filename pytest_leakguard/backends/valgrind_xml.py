@@ -66,7 +66,7 @@ class _Document:
     signal: int | None = None
     records: list[_Record] = field(default_factory=list)
     summary: dict[LeakKind, Totals] = field(default_factory=dict)
-    damaged_records: int = 0
+    damaged_elements: int = 0
     starts_static: bool = False
 
 
@@ -95,8 +95,8 @@ def _take(token: bytes, documents: list[_Document]) -> None:
     document = documents[-1]
     if token.startswith(b"<error>"):
         _take_error(token, _open(documents))
-    elif token == b"</error>":
-        _open(documents).damaged_records += 1
+    elif token == b"</error>" or (b"</" not in token and token != b"<?xml"):
+        _open(documents).damaged_elements += 1  # one half of it is lost
     elif token == b"</valgrindoutput>":
         _open(documents).is_closed = True
     elif token.startswith(b"<status>"):
@@ -132,7 +132,7 @@ def _give_last_body_to_parent(documents: list[_Document]) -> None:
     if len(documents) < 2 or not closed or documents[0].is_closed:
         return
     last, first = closed[0], documents[0]  # bodies were given out from the last header backwards
-    for name in ("records", "summary", "signal", "is_finished", "is_closed", "damaged_records"):
+    for name in ("records", "summary", "signal", "is_finished", "is_closed", "damaged_elements"):
         kept = getattr(first, name)
         setattr(first, name, getattr(last, name))
         setattr(last, name, kept)
@@ -173,7 +173,7 @@ def _between(token: bytes, opening: bytes, closing: bytes) -> bytes:
 def _take_error(token: bytes, document: _Document) -> None:
     last = token.rfind(b"<error>")
     if last or not token.endswith(b"</error>"):  # the end of this record or of an earlier one is lost
-        document.damaged_records += 1
+        document.damaged_elements += 1
         token = token[last:]
     kind = _KIND.search(token)
     if kind is None and b"<leakedbytes>" not in token:
@@ -181,7 +181,7 @@ def _take_error(token: bytes, document: _Document) -> None:
         return
     size, blocks, stack = _BYTES.search(token), _BLOCKS.search(token), _between(token, b"<stack>", b"</stack>")
     if kind is None or size is None or blocks is None or not stack or kind.group(1) not in _KINDS:
-        document.damaged_records += 1
+        document.damaged_elements += 1
         return
     leaked_bytes, indirect = _number(size.group(1)), 0
     if split := _DIRECT.search(token):
@@ -334,8 +334,8 @@ def _reason(document: _Document) -> str:
 
 
 def _problems(document: _Document) -> Iterator[str]:
-    if document.damaged_records:
-        yield f"{document.damaged_records} damaged leak record(s) could not be read"
+    if document.damaged_elements:
+        yield f"{document.damaged_elements} damaged element(s), so leak records may be missing"
     if document.starts_static:
         yield "the program is statically linked: valgrind cannot see its allocations; link it dynamically"
     for kind, total in document.summary.items():

@@ -67,9 +67,9 @@ def burst():
 
 
 def fragmentation():
-    """Orders get larger for a while; one small object in each stretch of memory keeps all of it."""
-    parts = [bytes(440) for _ in range(64 * min(REQUESTS, 400))]
-    PINNED[:] = parts[::512]
+    """Each order takes more room for a moment; one small object in each stretch of memory keeps all of it."""
+    parts = [bytes(440) for _ in range(8 * REQUESTS)]
+    PINNED[:] = parts[:: max(1, len(parts) // 64)]
 
 
 def descriptor_leak():

@@ -7,13 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.golden_files import golden
 
 from pytest_leakguard import fingerprint
 from pytest_leakguard.backends import BACKENDS, recognise
 from pytest_leakguard.backends.base import Backend, merge
 from pytest_leakguard.errors import MalformedReport, UnknownFormat
 from pytest_leakguard.model import Leak, RunStatus, Target
+from tests.golden_files import golden
 
 
 @pytest.fixture(params=sorted(BACKENDS))

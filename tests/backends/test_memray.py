@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.golden_files import golden, read
 
 from pytest_leakguard.backends import BACKENDS
 from pytest_leakguard.backends.memray import split_command
 from pytest_leakguard.errors import MalformedReport
 from pytest_leakguard.model import LeakKind, RunStatus, Target
+from tests.golden_files import golden, read
 
 memray = pytest.importorskip("memray")
 MEMRAY = BACKENDS["memray"]

@@ -6,12 +6,12 @@ import re
 from pathlib import Path
 
 import pytest
-from tests.golden_files import DEFINITE, INDIRECT, POSSIBLE, REACHABLE, SAMPLES, figures, read
 
 from pytest_leakguard import fingerprint
 from pytest_leakguard.backends import recognise
 from pytest_leakguard.errors import MalformedReport, UnknownFormat
 from pytest_leakguard.model import Leak, LeakKind, Report
+from tests.golden_files import DEFINITE, INDIRECT, POSSIBLE, REACHABLE, SAMPLES, figures, read
 
 pytestmark = pytest.mark.skipif(not SAMPLES.is_dir(), reason="the samples are not beside this checkout")
 

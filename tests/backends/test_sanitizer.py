@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.golden_files import DEFINITE, INDIRECT, Figures, counted_figures, figures, golden, read
 
 from pytest_leakguard import fingerprint
 from pytest_leakguard.backends import BACKENDS, recognise
 from pytest_leakguard.backends.sanitizer import FRAME_FORMAT
 from pytest_leakguard.errors import MalformedReport
 from pytest_leakguard.model import Frame, Report, RunStatus, Target
+from tests.golden_files import DEFINITE, INDIRECT, Figures, counted_figures, figures, golden, read
 
 SANITIZER = BACKENDS["sanitizer"]
 LEAK: Figures = {DEFINITE: (5096, 11)}

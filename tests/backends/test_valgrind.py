@@ -6,6 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from pytest_leakguard import lineage
+from pytest_leakguard.backends import BACKENDS, recognise
+from pytest_leakguard.backends.base import merge
+from pytest_leakguard.errors import MalformedReport
+from pytest_leakguard.model import Report, RunStatus, Target
 from tests.golden_files import (
     DEFINITE,
     INDIRECT,
@@ -17,12 +23,6 @@ from tests.golden_files import (
     golden,
     read,
 )
-
-from pytest_leakguard import lineage
-from pytest_leakguard.backends import BACKENDS, recognise
-from pytest_leakguard.backends.base import merge
-from pytest_leakguard.errors import MalformedReport
-from pytest_leakguard.model import Report, RunStatus, Target
 
 VALGRIND = BACKENDS["valgrind"]
 Edit = Callable[[str, bytes, bytes], Path]
@@ -129,7 +129,8 @@ def test_user_comment_that_quotes_a_report_is_not_taken_for_one(edited: Edit) ->
 
 
 def test_comment_that_never_ends_hides_nothing(edited: Edit) -> None:
-    report, _ = read(edited("raw_comment_not_utf8.xml", b"</usercomment>", b""), "valgrind")
+    report, why = read(edited("raw_comment_not_utf8.xml", b"</usercomment>", b""), "valgrind")
+    assert "damaged" in why
     assert figures(report) == {DEFINITE: (5096, 11)}
 
 
@@ -272,7 +273,7 @@ def test_cut_at_any_byte_is_never_a_clean_answer(name: str, tmp_path: Path) -> N
     whole = VALGRIND.parse(golden("valgrind", name))
     ends = len(content.rstrip())  # nothing but white space follows
     path = tmp_path / name
-    for cut in range(0, ends, 1 if ends < 2700 else 7):
+    for cut in range(0, ends, 1 if ends < 2000 or name == "leaky.xml" else 7):
         path.write_bytes(content[:cut])
         report, why = read(path, "valgrind")
         assert why, f"cut at {cut} of {len(content)} was taken for a whole report"

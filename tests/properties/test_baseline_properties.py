@@ -6,7 +6,7 @@ import datetime as dt
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_leakguard.baseline import AcceptedGrowth, AcceptedLeak, Baseline, compare, loads
@@ -15,7 +15,17 @@ from pytest_leakguard.known import HEADER, accept, merge, prune, split
 from pytest_leakguard.model import Check, Finding, LeakKind, Status
 
 texts = st.text(max_size=20) | st.sampled_from(
-    ['a"b', "a\\b", "two\nlines", "\u2028[leak.x]\u2028", "# no comment", '[leak."0000000000000000"]', "é\x85", "'''", "\t"]
+    [
+        'a"b',
+        "a\\b",
+        "two\nlines",
+        "\u2028[leak.x]\u2028",
+        "# no comment",
+        '[leak."0000000000000000"]',
+        "é\x85",
+        "'''",
+        "\t",
+    ]
 )
 words = texts.filter(lambda text: bool(text.strip()) and text.encode("utf-8", "ignore").decode() == text)
 fingerprints = st.integers(0, 12).map(lambda number: f"{number * 0x9E3779B97F4A7C15 % 2**64:016x}")
@@ -34,7 +44,13 @@ leaks = st.builds(
     expires=dates,
 )
 growths = st.builds(
-    AcceptedGrowth, id=words, unit=words, allowed=st.floats(0, 1e9), reason=words, owner=st.just("") | words, expires=dates
+    AcceptedGrowth,
+    id=words,
+    unit=words,
+    allowed=st.floats(0, 1e9),
+    reason=words,
+    owner=st.just("") | words,
+    expires=dates,
 )
 leak_lists = st.lists(leaks, max_size=6, unique_by=lambda leak: leak.fingerprint)
 growth_lists = st.lists(growths, max_size=3, unique_by=lambda entry: entry.id)
@@ -50,6 +66,7 @@ def test_what_is_accepted_is_read_again(accepted: list[AcceptedLeak], growth: li
     assert baseline == Baseline({one.fingerprint: one for one in accepted}, {one.id: one for one in growth})
 
 
+@settings(max_examples=40, deadline=None)
 @given(leak_lists, leak_lists)
 def test_accepting_again_replaces_and_is_idempotent(first: list[AcceptedLeak], second: list[AcceptedLeak]) -> None:
     text = accept(text_of(first), second)
@@ -87,6 +104,7 @@ def wordless(baseline: Baseline) -> dict[str, AcceptedLeak]:
     return {key: replace(one, reason="", owner="", stack=()) for key, one in baseline.leaks.items()}
 
 
+@settings(max_examples=40, deadline=None)
 @given(leak_lists, leak_lists, leak_lists)
 def test_merge_is_commutative_up_to_wording(
     base: list[AcceptedLeak], ours: list[AcceptedLeak], theirs: list[AcceptedLeak]
@@ -96,6 +114,7 @@ def test_merge_is_commutative_up_to_wording(
     assert wordless(one) == wordless(other)
 
 
+@settings(max_examples=40, deadline=None)
 @given(leak_lists, leak_lists)
 def test_merge_is_idempotent_and_takes_the_side_that_changed(
     base: list[AcceptedLeak], changed: list[AcceptedLeak]
@@ -104,6 +123,7 @@ def test_merge_is_idempotent_and_takes_the_side_that_changed(
     assert merge(old, new, new) == merge(old, new, old) == merge(old, old, new) == new
 
 
+@settings(max_examples=40, deadline=None)
 @given(leak_lists, leak_lists, leak_lists)
 def test_merge_never_loses_an_entry_that_one_side_changed(
     base: list[AcceptedLeak], ours: list[AcceptedLeak], theirs: list[AcceptedLeak]
@@ -116,7 +136,7 @@ def test_merge_never_loses_an_entry_that_one_side_changed(
             assert set(merged[one.fingerprint].targets) >= set(one.targets)
 
 
-@given(st.text(max_size=80) | st.text(alphabet='[]leak."=\n #\'{}x0', max_size=60))
+@given(st.text(max_size=80) | st.text(alphabet="[]leak.\"=\n #'{}x0", max_size=60))
 def test_any_text_is_read_or_refused_by_name(text: str) -> None:
     for act in (lambda: loads(text, "NAME"), lambda: loads(prune(text, ["x"]), "NAME"), lambda: split(text)):
         try:
@@ -149,7 +169,12 @@ ENTRY = 'kind = "growth"\ntargets = []\nmax_bytes = 1\nmax_blocks = 1\nreason = 
 
 @pytest.mark.parametrize(
     "second",
-    ['  [leak."bbbbbbbbbbbbbbbb"]', "[ leak . 'bbbbbbbbbbbbbbbb' ]", '["leak".bbbbbbbbbbbbbbbb]', "[leak.bbbbbbbbbbbbbbbb] # x"],
+    [
+        '  [leak."bbbbbbbbbbbbbbbb"]',
+        "[ leak . 'bbbbbbbbbbbbbbbb' ]",
+        '["leak".bbbbbbbbbbbbbbbb]',
+        "[leak.bbbbbbbbbbbbbbbb] # x",
+    ],
 )
 def test_however_a_table_is_spelled_its_neighbour_is_safe(second: str) -> None:
     text = f'version = 1\n\n[leak."aaaaaaaaaaaaaaaa"]\n{ENTRY}\n{second}\n{ENTRY}'

@@ -47,8 +47,10 @@ checks = st.builds(
 scalars = st.none() | st.booleans() | many | st.floats() | short | st.sampled_from(["definitely_lost", "test"])
 anything = st.recursive(
     scalars,
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(st.sampled_from([*(f for f in Check.__dataclass_fields__), "x"]) | short, inner, max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from([*(f for f in Check.__dataclass_fields__), "x"]) | short, inner, max_size=4)
+    ),
     max_leaves=12,
 )
 

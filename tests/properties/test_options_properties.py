@@ -28,7 +28,10 @@ def test_size_takes_fractions(number: object, unit: str) -> None:
     assert size(f"{number} {unit}") == float(str(number)) * UNITS[unit]
 
 
-@given(st.text(max_size=30) | st.from_regex(r"[0-9.eE+\-]{0,12} ?[A-Za-z]{0,4}", fullmatch=True), st.sampled_from(sorted(READERS)))
+@given(
+    st.text(max_size=30) | st.from_regex(r"[0-9.eE+\-]{0,12} ?[A-Za-z]{0,4}", fullmatch=True),
+    st.sampled_from(sorted(READERS)),
+)
 def test_any_text_is_a_value_or_a_usage_problem(text: str, reader: str) -> None:
     try:
         value = READERS[reader](text)
