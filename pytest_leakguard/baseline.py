@@ -207,7 +207,7 @@ def compare(checks: Iterable[Check], baseline: Baseline, today: dt.date) -> Comp
         for check in checks
     )
     seen = {finding.fingerprint for check in judged for finding in check.findings}
-    whole = {check.id for check in judged if not check.problems and not check.skipped and not check.not_repeatable}
+    whole = {check.id for check in judged if check.is_whole}
     unseen = [entry for key, entry in sorted(baseline.leaks.items()) if key not in seen]
     fixed = tuple(entry.fingerprint for entry in unseen if any(target in whole for target in entry.targets))
     growing = {growth_key(check.id, f.rate) for check in judged for f in check.findings if f.rate}

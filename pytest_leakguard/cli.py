@@ -185,7 +185,8 @@ def _conclude(checks: tuple[Check, ...], baseline: Baseline, settings: Settings,
 
 def _tell(verdict: Verdict, policy: Policy, verbosity: int, told: list[str]) -> None:
     in_colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
-    lines = [*terminal.render(verdict, policy, Path.cwd(), verbosity), *(terminal.Line(text) for text in told)]
+    lines = list(terminal.render(verdict, policy, Path.cwd(), verbosity, how_to_accept="--accept"))
+    lines += [terminal.Line(text) for text in told]
     for line in lines:
         colour = _COLOURS[line.colour] if in_colour else ""
         print(f"{colour}{line.text}\x1b[0m" if colour else line.text)
@@ -217,8 +218,8 @@ def _doctor(arguments: argparse.Namespace) -> int:
             store.write_text(Path(arguments.json), doctor.as_json(answers))
         for line in doctor.render(answers):
             print(printable(line))
-    is_blind = any(answer.path and not answer.sees_leaks for answer in answers)
-    return NO_ANSWER if is_blind or not any(answer.sees_leaks for answer in answers) else CLEAN
+    found, seeing = {answer.tool for answer in answers if answer.path}, {a.tool for a in answers if a.sees_leaks}
+    return CLEAN if seeing and found == seeing else NO_ANSWER
 
 
 def _explain(arguments: argparse.Namespace) -> int:
@@ -242,7 +243,7 @@ def _explain(arguments: argparse.Namespace) -> int:
         print(
             one_line(f"at most {amount(entry.max_bytes, entry.max_blocks)} in any one of: {', '.join(entry.targets)}")
         )
-        print("\n".join(one_line(f"    {call}") for call in entry.stack))
+        print("\n".join(f"    {one_line(call)}" for call in entry.stack))
     return CLEAN
 
 

@@ -198,6 +198,6 @@ def _fragmentation(overall: Trend, pages: Trend | None, heap: Trend | None) -> H
     compared = tuple(said for said in (pages or heap).evidence if said.startswith("resident memory rose"))
     if isinstance(overall, Fragmentation):
         return Hypothesis("D", "fragmentation", compared, (), step)
-    told = f"the live heap kept {heap.rise:,.0f} {heap.metric.unit} of its own"
+    kept = f"the live heap kept {heap.rise:,.0f} {heap.metric.unit} of its own"
     rises = heap.rise > 0 and isinstance(heap, Leaking | Cache | Burst)
-    return Hypothesis("D", "fragmentation", (), compared or ((told,) if rises else ()), step)
+    return Hypothesis("D", "fragmentation", (), compared or ((kept,) if rises else ()), step)

@@ -1,4 +1,4 @@
-"""Sends requests in batches: request lines over HTTP, a callable, or somebody else's load generator. Measures nothing."""
+"""Sends requests in batches: request lines over HTTP, a callable, or a load generator. Measures nothing."""
 
 from __future__ import annotations
 
@@ -87,7 +87,9 @@ def plan(work: object, url: str, concurrency: int = 1, placed: Callable[[str], s
     if not re.match(rf"({_METHODS}) ", words[0]):
         return LoadCommand(words)
     if not url:
-        raise UsageProblem("request lines need to know the port: start with {port} in the command, or attach(pid, port=…)")
+        raise UsageProblem(
+            "request lines need a port: put {port} into the command, or attach(pid, port=…)"
+        )
     return Requests([parse_line(line) for line in words], url, concurrency)
 
 
@@ -104,7 +106,8 @@ class _Shared:
                 one(0, number)
             return
         numbers = iter(range(first, first + count))
-        lock, failures = threading.Lock(), []
+        lock = threading.Lock()
+        failures: list[BaseException] = []
 
         def turn(thread: int) -> None:
             while not failures:
@@ -144,7 +147,9 @@ class Calls:
         try:
             self._call(number) if self._takes_number else self._call()
         except Exception as error:  # anything the user's callable raises is a failed request
-            raise RequestFailed(f"request {number}: {getattr(self._call, '__name__', 'work')} raised {error!r}") from error
+            raise RequestFailed(
+                f"request {number}: {getattr(self._call, '__name__', 'work')} raised {error!r}"
+            ) from error
 
     def close(self) -> None:
         """Nothing to let go of."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from pytest_leakguard.options import Settings
 from pytest_leakguard.pipeline import check_program
 from pytest_leakguard.reporters.terminal import failure_text
 from pytest_leakguard.service import Ready, ServiceTarget
+from pytest_leakguard.serving import Context, Served
 from pytest_leakguard.verdict import Judged, Policy
 
 
@@ -135,8 +136,14 @@ class Leakguard:
             memory_limit_bytes=int(options.size(str(memory_limit))) if memory_limit is not None else None,
             stop_signals=((signal.SIGTERM, stop_timeout),),
         )
-        with serving.serve(target, self._context(), tool, live_heap) as served:
+        with self.serving(target, tool, live_heap) as served:
             yield ServiceUnderTest(served)
+
+    def serving(
+        self, target: ServiceTarget, tool: str | None = None, live_heap: bool = True
+    ) -> AbstractContextManager[Served]:
+        """As ``serve``, for a service that is declared elsewhere."""
+        return serving.serve(target, self._context(), tool, live_heap)
 
     @contextmanager
     def attach(self, pid: int, *, port: int = 0) -> Iterator[ServiceUnderTest]:
@@ -147,8 +154,8 @@ class Leakguard:
         with serving.attach(pid, self._context(), port) as served:
             yield ServiceUnderTest(served)
 
-    def _context(self) -> serving.Context:
-        return serving.Context(self._settings, self._next_id, self._finish, self._progress)
+    def _context(self) -> Context:
+        return Context(self._settings, self._next_id, self._finish, self._progress)
 
     def _next_id(self) -> str:
         self._calls += 1
@@ -166,7 +173,7 @@ class Leakguard:
 class ServiceUnderTest:
     """A service that answers. ``url``, ``port``, ``pid`` and ``output`` are for a test's own requests."""
 
-    def __init__(self, served: serving.Served) -> None:
+    def __init__(self, served: Served) -> None:
         self._served = served
         self.url, self.port, self.pid = served.url, served.port, served.pid
 

@@ -35,7 +35,10 @@ class HeapReader:
         added = {"LEAKGUARD_AGENT": str(self.directory)}
         paths = [str(AGENTS / "python"), given.get("PYTHONPATH", os.environ.get("PYTHONPATH", ""))]
         added["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
-        options = [given.get("NODE_OPTIONS", os.environ.get("NODE_OPTIONS", "")), f"--require={AGENTS / 'node/agent.js'}"]
+        options = [
+            given.get("NODE_OPTIONS", os.environ.get("NODE_OPTIONS", "")),
+            f"--require={AGENTS / 'node/agent.js'}",
+        ]
         added["NODE_OPTIONS"] = " ".join(option for option in options if option)
         if preload := self._preload(argv, cwd):
             others = given.get("LD_PRELOAD", os.environ.get("LD_PRELOAD", ""))

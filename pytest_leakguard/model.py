@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from signal import Signals
 
 
 class LeakKind(StrEnum):
@@ -184,6 +185,14 @@ class ExitStatus:
     timed_out: bool = False
 
 
+def signal_name(number: int) -> str:
+    """``SIGSEGV`` for 11; the number itself where the platform has no name for it."""
+    try:
+        return Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
 @dataclass(frozen=True, slots=True)
 class Growth:
     """One judged series of a check."""
@@ -321,3 +330,23 @@ class Check:
     location: tuple[str, int] | None = None
     """Test file and line, where annotations go when no frame is in the repository."""
     processes: tuple[Process, ...] = field(default=())
+
+    @property
+    def failure(self) -> str:
+        """Why the target itself has failed, in words; empty when it ended as expected."""
+        end, expected = self.exit, self.expected_exit
+        if end.timed_out:
+            return "the program did not end in time and was stopped"
+        if expected is None:
+            return ""
+        if end.signal is not None:
+            killed = f"the program was killed by signal {end.signal} ({signal_name(end.signal)})"
+            return "" if expected == -end.signal else killed
+        if end.code is not None and end.code != expected:
+            return f"the program ended with exit status {end.code}, expected was {expected}"
+        return ""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it ran to its end, so that what was not seen is not there."""
+        return not (self.problems or self.failure or self.skipped or self.not_repeatable)

@@ -118,6 +118,9 @@ def _unfit(target: Target, tool: str) -> str:
         return f"{target.argv[0]} is statically linked: no tool can see its allocations; link it dynamically"
     if tool == "sanitizer" and program.is_elf and not program.sanitizer and "LD_PRELOAD" not in dict(target.env):
         return f"{target.argv[0]} has no sanitizer inside; build it with -fsanitize=address or -fsanitize=leak"
+    if tool != "valgrind" and (target.tool_args or len(target.suppressions) > (tool == "sanitizer")):
+        most = "one suppression file" if tool == "sanitizer" else "no suppressions"
+        return f"{tool} takes no tool arguments, and {most}"
     if tool == "valgrind" and program.sanitizer:
         return f'{target.argv[0]} is built with a sanitizer, which does not work under valgrind; use tool="sanitizer"'
     return ""
@@ -158,6 +161,8 @@ def conclude(
     report = merge(backend.name, reports)
     if backend.name == "sanitizer":
         report = _with_loader_logs(report, workdir, target, status.pid)
+    if not target.follows_children:
+        report = _only(report, status.pid)
     problems = (*damage, *report.problems, *backend.demand(report, status), *_unseen_children(report, target))
     return finish(
         replace(
@@ -170,6 +175,15 @@ def conclude(
         ),
         report,
         settings,
+    )
+
+
+def _only(report: Report, pid: int) -> Report:
+    """What the started process itself reported."""
+    return replace(
+        report,
+        leaks=tuple(leak for leak in report.leaks if leak.pid == pid),
+        processes=tuple(one for one in report.processes if one.pid == pid),
     )
 
 

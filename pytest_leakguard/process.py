@@ -149,9 +149,7 @@ def capture(argv: Sequence[str], timeout_s: float, env: Mapping[str, str] | None
 class _Session:
     """One target with its guard: follows the output and the guard's words until the end."""
 
-    def __init__(
-        self, launch: Launch, guard: subprocess.Popen[bytes], control: socket.socket, spec: bytes
-    ) -> None:
+    def __init__(self, launch: Launch, guard: subprocess.Popen[bytes], control: socket.socket, spec: bytes) -> None:
         self._launch = launch
         self._guard = guard
         self._control = control

@@ -106,5 +106,3 @@ def _facts(course: Course) -> Iterator[str]:
 def _largest(gains: Mapping[str, int], unit: str) -> str:
     told = [f"{kind} +{quantity(gain) if unit else gain}" for kind, gain in gains.items()]
     return ", ".join(told[:4])
-
-

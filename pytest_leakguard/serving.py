@@ -87,7 +87,8 @@ class Served:
             work, self.url, concurrency, lambda text: text.replace("{port}", str(self.port)).replace("{url}", self.url)
         )
         if self._is_under_tool:
-            return self._exercise(planned, requests or UNDER_TOOL)
+            self._exercise(planned, requests or UNDER_TOOL)
+            return None
         preset = measurement.preset_for(planned, requests or DEFAULT.max_requests)
         if not stops_early:
             preset = replace(FULL, max_requests=preset.max_requests)

@@ -19,8 +19,9 @@ from pytest_leakguard.fixture import Leakguard
 from pytest_leakguard.model import Check, Outcome
 from pytest_leakguard.options import Settings
 from pytest_leakguard.reporters import junit, report_json, terminal
+from pytest_leakguard.services import DeclaredService, read_services
 from pytest_leakguard.table import OPTIONS, Option
-from pytest_leakguard.targets import DeclaredTarget, read_targets
+from pytest_leakguard.targets import DeclaredTarget, read_table, read_targets
 from pytest_leakguard.verdict import Judged, Policy, Verdict, judge, judge_check
 
 CHECKS = pytest.StashKey[list[Check]]()
@@ -58,7 +59,9 @@ class Session:
         source = pytest.Config.ArgsSource
         if self.is_worker or self.config.args_source not in (source.INVOCATION_DIR, source.TESTPATHS):
             return
-        if path.is_file() and read_targets(path, self.settings.timeout_s):
+        if not path.is_file():
+            return
+        if read_targets(path, self.settings.timeout_s) or read_table(path).get("services"):
             inside = any((self.config.invocation_params.dir / arg).resolve() == path.parent for arg in self.config.args)
             if not inside:
                 self.config.args.append(str(path))
@@ -221,10 +224,14 @@ class TargetsFile(pytest.File):
         session = session_of(self.config)
         try:
             declared = read_targets(self.path, session.settings.timeout_s)
+            table = read_table(self.path)
+            services = read_services(table, self.path)
         except UsageProblem as problem:
             raise self.CollectError(str(problem)) from None
         for one in declared:
             yield TargetItem.from_parent(self, name=one.name, declared=one)
+        for service in services:
+            yield ServiceItem.from_parent(self, name=service.name, declared=service)
 
 
 class TargetItem(pytest.Item):
@@ -255,3 +262,33 @@ class TargetItem(pytest.Item):
     def reportinfo(self) -> tuple[Path, int | None, str]:
         """Where the target is declared."""
         return self.path, None, f"target {self.name}"
+
+
+class ServiceItem(pytest.Item):
+    """A declared service as a test."""
+
+    def __init__(self, *, declared: DeclaredService, **rest: Any) -> None:
+        super().__init__(**rest)
+        self.declared = declared
+
+    def runtest(self) -> None:
+        """Starts, drives and stops it; fails as ``leakguard.serve`` and ``service.loop`` do."""
+        session, one = session_of(self.config), self.declared
+        with session.fixture_for(self).serving(one.target, one.tool) as served:
+            served.loop(
+                one.work,
+                one.count,
+                concurrency=one.concurrency,
+                rate=one.rate_per_s,
+                memory_limit_bytes=one.production_limit_bytes,
+                timeout_s=one.timeout_s,
+                budget_bytes=one.budget_bytes,
+            )
+
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
+        """Our own errors in one line, others as pytest shows them."""
+        return str(excinfo.value) if isinstance(excinfo.value, LeakguardError) else super().repr_failure(excinfo, style)
+
+    def reportinfo(self) -> tuple[Path, int | None, str]:
+        """Where the service is declared."""
+        return self.path, None, f"service {self.name}"

@@ -41,10 +41,18 @@ class DeclaredTarget:
 
 def read_targets(path: Path, default_timeout_s: float) -> tuple[DeclaredTarget, ...]:
     """The programs declared in ``path``, in file order; raises ``UsageProblem`` naming the file and the key."""
+    targets = read_table(path).get("targets", {})
+    if not isinstance(targets, dict):
+        raise UsageProblem(f"{path}: declare programs as [tool.leakguard.targets.NAME]")
+    return tuple(_read(name, entry, path, default_timeout_s) for name, entry in targets.items())
+
+
+def read_table(path: Path) -> dict[str, Any]:
+    """``[tool.leakguard]`` of ``path``; empty when there is none. Raises ``UsageProblem``."""
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        return ()
+        return {}
     except OSError as error:
         raise UsageProblem(f"{path}: cannot be read: {error.strerror or error}") from None
     except (ValueError, RecursionError) as error:  # besides TOML's own: numbers without end, nesting without end
@@ -54,15 +62,12 @@ def read_targets(path: Path, default_timeout_s: float) -> tuple[DeclaredTarget, 
     if not isinstance(table, dict):
         raise UsageProblem(f"{path}: [tool.leakguard] must be a table")
     for key in table:
-        if key != "targets":
+        if key not in ("targets", "services"):
             raise UsageProblem(
-                f"{path}: unknown key {key!r} in [tool.leakguard]; known: targets. Options such as leakguard_tool "
-                "belong into [tool.pytest.ini_options]"
+                f"{path}: unknown key {key!r} in [tool.leakguard]; known: targets, services. Options such as "
+                "leakguard_tool belong into [tool.pytest.ini_options]"
             )
-    targets = table.get("targets", {})
-    if not isinstance(targets, dict):
-        raise UsageProblem(f"{path}: declare programs as [tool.leakguard.targets.NAME]")
-    return tuple(_read(name, entry, path, default_timeout_s) for name, entry in targets.items())
+    return table
 
 
 def _read(name: str, entry: Any, path: Path, default_timeout_s: float) -> DeclaredTarget:

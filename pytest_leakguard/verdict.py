@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from signal import Signals
 
 from pytest_leakguard.baseline import Comparison
-from pytest_leakguard.model import Check, ExitStatus, Finding, Outcome, Status
+from pytest_leakguard.model import Check, Finding, Outcome, Status
 
 CLEAN, LEAKS, USAGE, NO_ANSWER = 0, 1, 2, 3
 """Exit status of the console script."""
@@ -94,7 +93,7 @@ def judge_check(check: Check, policy: Policy) -> Judged:
         return Judged(check, Outcome.SKIPPED, (check.skipped,))
     if check.not_repeatable:
         return Judged(check, Outcome.NOT_REPEATABLE, (check.not_repeatable, *check.notes))
-    failure = target_failure(check.exit, check.expected_exit)
+    failure = check.failure
     reasons = (*check.problems, *((failure,) if failure else ()))
     if check.problems:
         return Judged(check, Outcome.NO_ANSWER, reasons)
@@ -116,29 +115,6 @@ def fails(finding: Finding, policy: Policy) -> bool:
             return not policy.is_accepting
         case Status.NEW:
             return finding.is_gating and not policy.is_accepting
-
-
-def target_failure(end: ExitStatus, expected: int | None) -> str:
-    """Why the target itself has failed, in words; empty when it ended as expected."""
-    if end.timed_out:
-        return "the program did not end in time and was stopped"
-    if expected is None:
-        return ""
-    if end.signal is not None:
-        if expected == -end.signal:
-            return ""
-        return f"the program was killed by signal {end.signal} ({signal_name(end.signal)})"
-    if end.code is not None and end.code != expected:
-        return f"the program ended with exit status {end.code}, expected was {expected}"
-    return ""
-
-
-def signal_name(number: int) -> str:
-    """``SIGSEGV`` for 11; the number itself where the platform has no name for it."""
-    try:
-        return Signals(number).name
-    except ValueError:
-        return f"signal {number}"
 
 
 def _over_all(checks: Iterable[Check]) -> tuple[Finding, ...]:

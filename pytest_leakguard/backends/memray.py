@@ -22,8 +22,6 @@ NEEDED_PARTS = 3
 _MAGIC = b"memray\0"
 _LZ4_MAGIC = b"\x04\x22\x4d\x18"
 _PYTHON = re.compile(r"^(python|pypy)[\d.]*$")
-_FREES = frozenset({1, 5, 12})
-"""``memray.AllocatorType``: PYMALLOC_FREE, FREE, MUNMAP."""
 _WITH_VALUE = frozenset({"-X", "-W", "--check-hash-based-pycs"})
 
 
@@ -134,9 +132,10 @@ def _frame_length(stream: BinaryIO) -> int:
 def _leaks(reader: Any, pid: int) -> Iterator[Leak]:
     """Stacks that kept allocating blocks which were never freed."""
     living: dict[int, tuple[int, Any]] = {}
+    frees = _frees()
     events = 0
     for events, record in enumerate(reader.get_allocation_records(), 1):
-        if record.allocator in _FREES:
+        if record.allocator in frees:
             living.pop(record.address, None)
         else:
             living[record.address] = (events, record)
@@ -163,9 +162,17 @@ def _stack(record: Any) -> tuple[Frame, ...]:
     return tuple(frame for frame in frames if not _is_wrapper(frame))
 
 
+def _frees() -> frozenset[int]:
+    """The numbers differ between releases of memray; the names do not."""
+    import memray
+
+    return frozenset(one.value for one in memray.AllocatorType if one.name.endswith(("FREE", "MUNMAP")))
+
+
 def _is_wrapper(frame: Frame) -> bool:
     file = frame.file or ""
-    return file.endswith("memray_main.py") or file in ("<frozen runpy>", "runpy.py")
+    is_memrays_own = "/memray/" in file and file.endswith(("/_memray.py", "/commands/run.py", "/memray/__main__.py"))
+    return is_memrays_own or file.endswith(("memray_main.py", "runpy.py")) or file == "<frozen runpy>"
 
 
 def _is_import(stack: tuple[Frame, ...]) -> bool:

@@ -87,12 +87,13 @@ class Sanitizer:
     def plan(self, target: Target, workdir: Path) -> Launch:
         """The program as it is; everything is asked of the runtime through its options."""
         given = dict(target.env)
+        suppressions = "".join(f':suppressions="{path}"' for path in target.suppressions[:1])
         common = (
             f'log_path="{workdir / "san"}":fast_unwind_on_malloc=0:malloc_context_size=40:color=never'
             f':symbolize=1:stack_trace_format="{FRAME_FORMAT}":{_OWN_END}'
         )
         # The leak check must not replace the program's own exit status; the log is the judge.
-        given["LSAN_OPTIONS"] = _joined(given.get("LSAN_OPTIONS"), f"{common}:log_threads=1:exitcode=0")
+        given["LSAN_OPTIONS"] = _joined(given.get("LSAN_OPTIONS"), f"{common}:log_threads=1:exitcode=0{suppressions}")
         given["ASAN_OPTIONS"] = _joined(given.get("ASAN_OPTIONS"), f"{common}:detect_leaks=1:leak_check_at_exit=1")
         given["LD_DEBUG"], given["LD_DEBUG_OUTPUT"] = "files", str(workdir / LINK_MAP)
         return Launch(

@@ -95,8 +95,7 @@ def lines(diagnosis: Diagnosis, growth: Sequence[Growth]) -> Iterator[str]:
     yield from _table(diagnosis, growth)
     if diagnosis.stopped:
         yield f"stopped: {diagnosis.stopped}"
-    if diagnosis.shape in ("stable", "cache", "burst", "fragmentation") and decisive:
-        yield _sensitivity(growth, diagnosis)
+    yield from sensitivity(diagnosis, growth)
     yield from diagnosis.facts
     for hypothesis in diagnosis.hypotheses:
         yield from _hypothesis(hypothesis)
@@ -109,9 +108,7 @@ def _curve(growth: Growth, diagnosis: Diagnosis) -> Iterator[str]:
         return
     first, last = growth.samples[0], growth.samples[-1]
     ends = f"{quantity(first[1], growth.unit)} → {quantity(last[1], growth.unit)}"
-    settled = (
-        f"; settled near {diagnosis.per} {diagnosis.settled_at:,}" if diagnosis.settled_at is not None else ""
-    )
+    settled = f"; settled near {diagnosis.per} {diagnosis.settled_at:,}" if diagnosis.settled_at is not None else ""
     yield f"{curve(growth.samples)}  {ends}{settled}"
 
 
@@ -144,14 +141,17 @@ def _table(diagnosis: Diagnosis, growth: Sequence[Growth]) -> Iterator[str]:
         yield f"stable: {', '.join(quiet)}"
 
 
-def _sensitivity(growth: Sequence[Growth], diagnosis: Diagnosis) -> str:
-    """What the best reading of memory would have shown."""
+def sensitivity(diagnosis: Diagnosis, growth: Sequence[Growth]) -> Iterator[str]:
+    """What the best reading of memory would have shown, where no leak was found."""
+    if diagnosis.shape in ("leak", "undecided"):
+        return
     sizes = [one.detectable_per_iteration for one in growth if one.unit == "bytes" and one.shape != "undecided"]
     known = [size for size in sizes if size is not None]
     if not known:
-        return "no leak of any size would have shown in so short a run"
+        yield "no leak of any size would have shown in so short a run"
+        return
     shown = quantity(max(min(known), 0))
-    return (
+    yield (
         f"no leak in the first {_count(diagnosis.iterations, diagnosis.per)}; "
         f"one of {shown} per {diagnosis.per} would have shown; a later start could not"
     )

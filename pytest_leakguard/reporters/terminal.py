@@ -31,7 +31,13 @@ class Line:
     colour: str = ""
 
 
-def render(verdict: Verdict, policy: Policy, root: Path | None = None, verbosity: int = 0) -> Iterator[Line]:
+def render(
+    verdict: Verdict,
+    policy: Policy,
+    root: Path | None = None,
+    verbosity: int = 0,
+    how_to_accept: str = "pytest --leakguard --leakguard-accept",
+) -> Iterator[Line]:
     """The section at the end of a run; with ``verbosity`` below 0 only what fails and the last line."""
     failing = [finding for finding in verdict.findings if fails(finding, policy)]
     for finding in _roots(failing):
@@ -44,11 +50,12 @@ def render(verdict: Verdict, policy: Policy, root: Path | None = None, verbosity
     if verbosity >= 0:
         yield from _remainder(verdict, failing)
         yield from _baseline(verdict)
+        yield from _services(verdict)
         yield from _skipped(verdict)
         if verbosity > 0:
             yield from _all_checks(verdict)
     if failing:
-        yield Line('next: fix it, or accept it with  pytest --leakguard --leakguard-accept="why it may stay"')
+        yield Line(f'next: fix it, or accept it with  {how_to_accept}="why it may stay"')
     yield last_line(verdict)
 
 
@@ -157,6 +164,15 @@ def _baseline(verdict: Verdict) -> Iterator[Line]:
         yield Line(f"expired: {', '.join(one_line(key) for key in verdict.expired[:5])}", "yellow")
     if verdict.not_checked:
         yield Line(f"not checked: {len(verdict.not_checked)} accepted leak(s) of targets that did not run whole")
+
+
+def _services(verdict: Verdict) -> Iterator[Line]:
+    """What was seen of services that pass: how they grow, and what would have shown."""
+    for judged in verdict.checks:
+        diagnosis = judged.check.diagnosis
+        if diagnosis and judged.outcome is Outcome.CLEAN:
+            yield Line(f"service {one_line(judged.check.id)}: {growth.head(diagnosis, judged.check.growth)}")
+            yield from (Line(f"      {one_line(told)}") for told in growth.sensitivity(diagnosis, judged.check.growth))
 
 
 def _skipped(verdict: Verdict) -> Iterator[Line]:

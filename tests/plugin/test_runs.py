@@ -167,6 +167,17 @@ def test_a_fixed_leak_is_told_and_pruned_and_fails_only_when_strict(programs: py
     assert "[leak." not in (programs.path / "leakguard-baseline.toml").read_text()
 
 
+def test_a_program_that_fails_early_does_not_make_its_leak_fixed(
+    programs: pytest.Pytester, compile_c: Callable[..., Path]
+) -> None:
+    programs.makepyfile('def test_it(leakguard):\n    leakguard.run(["./leaky"])\n')
+    programs.runpytest("--leakguard", "--leakguard-accept=known")
+    compile_c("int main(void) { return 1; }\n", "-fsanitize=leak", name="leaky", folder=programs.path)
+    result = programs.runpytest("--leakguard", "--leakguard-prune")
+    result.stdout.fnmatch_lines(["not checked: 1 accepted leak(s)*", "pruned 0 fixed leak(s)*"])
+    assert "[leak." in (programs.path / "leakguard-baseline.toml").read_text()
+
+
 def test_entries_of_tests_that_did_not_run_are_not_called_fixed(programs: pytest.Pytester) -> None:
     suite(programs)
     programs.runpytest("--leakguard", "--leakguard-accept=known")
