@@ -67,6 +67,8 @@ class Comparison:
     fixed: tuple[str, ...] = ()
     """Entries whose leak is gone although a target of theirs ran whole."""
     expired: tuple[str, ...] = ()
+    prunable: tuple[str, ...] = ()
+    """Fixed entries all of whose targets ran whole, so that nobody needs them."""
     not_checked: tuple[str, ...] = ()
     """Entries none of whose targets ran whole, so nothing can be said."""
 
@@ -214,9 +216,11 @@ def compare(checks: Iterable[Check], baseline: Baseline, today: dt.date) -> Comp
     calm = [key for key in sorted(baseline.growth) if key not in growing]
     stopped = tuple(key for key in calm if key.rpartition("[")[0] in whole)
     gone = {*fixed, *stopped}
+    needless = (entry.fingerprint for entry in unseen if entry.targets and whole.issuperset(entry.targets))
     return Comparison(
         checks=judged,
         fixed=(*fixed, *stopped),
+        prunable=(*needless, *stopped),
         expired=tuple(sorted(key for key, entry in _entries(baseline) if _has_expired(entry, today))),
         not_checked=(
             *(entry.fingerprint for entry in unseen if entry.fingerprint not in gone),

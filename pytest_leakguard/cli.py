@@ -174,8 +174,8 @@ def _conclude(checks: tuple[Check, ...], baseline: Baseline, settings: Settings,
         new = store.accept_findings(settings.baseline, verdict, settings.accept, arguments.owner)
         told.append(f"accepted {len(new)} leak(s) into {settings.baseline.name}; review and commit it")
     if settings.prune:
-        store.prune_entries(settings.baseline, verdict.fixed)
-        told.append(f"pruned {len(verdict.fixed)} fixed leak(s) from {settings.baseline.name}")
+        store.prune_entries(settings.baseline, verdict.prunable)
+        told.append(f"pruned {len(verdict.prunable)} fixed leak(s) from {settings.baseline.name}")
     if arguments.json == "-":
         sys.stdout.write(report_json.render(verdict, pipeline.environment()))
     else:

@@ -23,7 +23,8 @@ FIXED_SET = 20
 _RENEW_AFTER = 10
 """Requests per connection: what is leaked per connection must show too, and keep-alive must be tried."""
 _METHODS = "GET|POST|PUT|PATCH|DELETE|HEAD|OPTIONS"
-_LINE = re.compile(rf"({_METHODS}) (\S+)(?: (.*?))?(?: -> (\d{{3}}))?", re.DOTALL)
+_LINE = re.compile(rf"({_METHODS}) (\S+)(?: (.*))?", re.DOTALL)
+_STATUS = re.compile(r"(.*) -> (\d{3})", re.DOTALL)
 _COUNTS = (
     re.compile(r"(\d+) requests in"),  # wrk
     re.compile(r"Complete requests:\s+(\d+)"),  # ab
@@ -67,10 +68,11 @@ class RequestLine:
 
 def parse_line(text: str) -> RequestLine:
     """Raises ``UsageProblem`` when it is none."""
-    found = _LINE.fullmatch(text.strip())
+    expected = _STATUS.fullmatch(text.strip())
+    found = _LINE.fullmatch((expected[1] if expected else text).strip())
     if not found or not found[2].startswith("/"):
         raise UsageProblem(f'{text!r} is no request line; write it like "GET /orders/7" or "POST /cart {{...}}"')
-    return RequestLine(found[1], found[2], found[3] or "", int(found[4]) if found[4] else None)
+    return RequestLine(found[1], found[2], found[3] or "", int(expected[2]) if expected else None)
 
 
 def plan(work: object, url: str, concurrency: int = 1, placed: Callable[[str], str] = str) -> Work:

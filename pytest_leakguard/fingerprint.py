@@ -11,7 +11,8 @@ The tools agree on names, not on stacks, so before that
 
 * allocators and the tools' interceptors are left out, and all that lies below ``main`` or a thread's start;
 * inside the C library only the function that was called stays (``strdup``, not ``__GI___strdup``), inside the
-  C++ library only its last name (``push_back``, ``make_shared<Order>``): their inner calls change with versions and optimisation;
+  C++ library only its last name (``push_back``, ``make_shared<Order>``): their inner calls change with versions
+  and optimisation;
 * return types, parameters and white space are left out, template arguments stay; of an inlined call only the
   last name stays, since valgrind knows no more of it;
 * loops of calls are left out, since how deep a recursion was is chance: ``visit visit visit main`` is ``visit main``;

@@ -30,7 +30,7 @@ from pytest_leakguard.reporters.terminal import failure_text
 if TYPE_CHECKING:
     from pytest_leakguard.session import Session
 
-SUSPECT_AFTER = 6
+SUSPECT_AFTER = 30
 """A counter that rose in so many runs one after another makes a suspect."""
 SMALL_SUITE = 100
 SMALL_SUITE_SECONDS = 3.0

@@ -16,11 +16,13 @@ from pytest_leakguard.diagnosis import Production
 from pytest_leakguard.errors import LeakguardError, TargetNotStarted
 from pytest_leakguard.growth import DEFAULT, FULL, Judgement
 from pytest_leakguard.heap import HeapReader
-from pytest_leakguard.model import Check, Target
+from pytest_leakguard.model import Check, Finding, LeakKind, Target
 from pytest_leakguard.options import Settings
 from pytest_leakguard.service import Service, ServiceTarget
 from pytest_leakguard.verdict import Judged
 
+LEAST_PYTHON_BYTES = 64
+"""Per request, under memray: below that nothing fails, but it is told."""
 UNDER_TOOL = 200
 """Requests to send where the service runs under a tool: it is slow, and one request per leak would do."""
 _OUTPUT_TAIL = 4000
@@ -193,7 +195,13 @@ def _serve_under(
     served = Served(running, HeapReader(is_active=False), context, replace(blank, tool=backend.name, notes=notes), 0)
     yield served
     check = _tool_check(backend, program, workdir, running, replace(blank, notes=notes), context)
-    context.finish(check)
+    context.finish(replace(check, findings=tuple(_per_request(one, served.driven) for one in check.findings)))
+
+
+def _per_request(finding: Finding, requests: int) -> Finding:
+    """Objects of an interpreter that average a few bytes per request are its free lists and interned strings."""
+    is_small = finding.kind is LeakKind.PYTHON_OBJECTS and finding.size_bytes < LEAST_PYTHON_BYTES * requests
+    return replace(finding, is_gating=finding.is_gating and not is_small)
 
 
 def _found(target: ServiceTarget) -> tuple[str, ...]:

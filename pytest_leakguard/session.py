@@ -155,8 +155,8 @@ class Session:
                 new = store.accept_findings(settings.baseline, self.verdict, settings.accept)
                 self.written.append(f"accepted {len(new)} leak(s) into {settings.baseline.name}; review and commit it")
             if settings.prune:
-                store.prune_entries(settings.baseline, self.verdict.fixed)
-                self.written.append(f"pruned {len(self.verdict.fixed)} fixed leak(s) from {settings.baseline.name}")
+                store.prune_entries(settings.baseline, self.verdict.prunable)
+                self.written.append(f"pruned {len(self.verdict.prunable)} fixed leak(s) from {settings.baseline.name}")
         except (LeakguardError, OSError) as error:
             self.written.append(f"could not write: {error}")
             self.verdict = replace(self.verdict, problems=(*self.verdict.problems, str(error)))

@@ -48,6 +48,7 @@ class Verdict:
     summary: Mapping[Outcome, int]
     fixed: tuple[str, ...] = ()
     expired: tuple[str, ...] = ()
+    prunable: tuple[str, ...] = ()
     not_checked: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
     """Why the run as a whole fails although no single check does."""
@@ -82,6 +83,7 @@ def judge(comparison: Comparison, policy: Policy) -> Verdict:
         summary={outcome: counts[outcome] for outcome in Outcome},
         fixed=comparison.fixed,
         expired=comparison.expired,
+        prunable=comparison.prunable,
         not_checked=comparison.not_checked,
         problems=_strict_problems(comparison, judged) if policy.is_strict else (),
     )

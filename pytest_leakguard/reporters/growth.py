@@ -99,7 +99,7 @@ def lines(diagnosis: Diagnosis, growth: Sequence[Growth]) -> Iterator[str]:
     yield from diagnosis.facts
     for hypothesis in diagnosis.hypotheses:
         yield from _hypothesis(hypothesis)
-    yield from _forecast(diagnosis)
+    yield from forecast(diagnosis)
     yield from _next_step(diagnosis)
 
 
@@ -165,7 +165,8 @@ def _hypothesis(hypothesis: Hypothesis) -> Iterator[str]:
     yield from (f"    against: {said}" for said in hypothesis.speaks_against)
 
 
-def _forecast(diagnosis: Diagnosis) -> Iterator[str]:
+def forecast(diagnosis: Diagnosis) -> Iterator[str]:
+    """When the memory limit is reached, where one was given."""
     if not diagnosis.limit_bytes or (diagnosis.shape == "leak" and not diagnosis.marks):
         return  # what leaks is no memory
     limit = f"{quantity(diagnosis.limit_bytes)} limit, {quantity(diagnosis.current_bytes)} in use"

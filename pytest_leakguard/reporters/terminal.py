@@ -83,6 +83,8 @@ def _finding(finding: Finding, failing: list[Finding], verdict: Verdict, root: P
     for frame in _calls(finding):
         yield Line(f"         from {place(frame, root)}")
     yield from (Line(f"      {one_line(detail)}") for detail in finding.details)
+    if finding.rate is not None:
+        yield from (Line(f"      {printable(told)}") for told in _forecast(finding, verdict))
     for holder in finding.holders:
         yield Line(f"      held by {one_line(holder)}")
     yield from _through(finding, failing)
@@ -97,6 +99,12 @@ def _what(finding: Finding) -> str:
     rate = finding.rate
     low, high = growth.quantity(rate.low, rate.unit), growth.quantity(rate.high, rate.unit)
     return f"{kind(finding.kind)}: {rate.metric} {growth.quantity(rate.per_iteration, rate.unit)} per request [{low}, {high}]"
+
+
+def _forecast(finding: Finding, verdict: Verdict) -> Iterator[str]:
+    for judged in verdict.checks:
+        if judged.check.id in finding.checks and judged.check.diagnosis:
+            yield from growth.forecast(judged.check.diagnosis)
 
 
 def _diagnosis(check: Check) -> Iterator[str]:

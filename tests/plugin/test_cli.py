@@ -143,6 +143,17 @@ def test_accept_then_known_then_fixed_then_pruned(folder: Path, capsys: pytest.C
     assert "[leak." not in (folder / "leakguard-baseline.toml").read_text()
 
 
+def test_an_entry_that_another_target_may_need_is_not_pruned(folder: Path) -> None:
+    first, second = leaky(folder), leaky(folder, file="second.xml")
+    main(["check", first, second, "--accept", "known"])
+    clean(folder, first)
+    assert main(["check", first, "--prune"]) == 0
+    assert "[leak." in (folder / "leakguard-baseline.toml").read_text(), "second.xml did not run"
+    clean(folder, second)
+    assert main(["check", first, second, "--prune"]) == 0
+    assert "[leak." not in (folder / "leakguard-baseline.toml").read_text()
+
+
 def test_a_leak_accepted_as_possible_is_not_accepted_as_definite(folder: Path) -> None:
     file = leaky(folder)
     main(["check", file, "--accept", "known"])

@@ -15,7 +15,7 @@ SERVED = 0
 
 
 def leak() -> None:
-    KEPT.append(bytes(20 * 1024))
+    KEPT.append(b"x" * (20 * 1024))
 
 
 def cache() -> None:
@@ -79,7 +79,8 @@ if mode == "forks" and os.fork():
     os._exit(0)
 if mode == "stubborn":
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
+kind = http.server.HTTPServer if mode == "workers" else http.server.ThreadingHTTPServer
+server = kind(("127.0.0.1", port), Handler)
 print("listening", flush=True)
 if mode == "workers":  # forked workers on one listener; each ends after 60 orders and is replaced
     while True:

@@ -1,0 +1,37 @@
+"""The incident before its release: the leaking shop fails with rate and forecast, then with the line; the fixed passes.
+
+    pytest --leakguard sample_apps/services/test_shop.py
+"""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("flask", reason="pip install flask gunicorn")
+pytest.importorskip("gunicorn", reason="pip install flask gunicorn")
+HERE = Path(__file__).parent
+GUNICORN = [sys.executable, "-m", "gunicorn", "-w", "2", "-b", "127.0.0.1:{port}", "shop:app"]
+
+
+def check(leakguard, mode, requests=2000, **options):
+    with leakguard.serve(
+        GUNICORN, ready="http://127.0.0.1:{port}/healthz", cwd=HERE, env={"SHOP": mode}, **options
+    ) as service:
+        service.loop(['GET /orders/7', 'POST /cart {"id": 7} -> 201'], requests, rate=40, memory_limit="512 MiB")
+
+
+def test_orders_does_not_grow(leakguard):
+    check(leakguard, "leak")
+
+
+def test_orders_leaves_nothing_allocated(leakguard):
+    check(leakguard, "leak", 200, tool="memray")
+
+
+def test_fixed_orders_does_not_grow(leakguard):
+    check(leakguard, "fixed")
+
+
+def test_fixed_orders_leaves_nothing_allocated(leakguard):
+    check(leakguard, "fixed", 200, tool="memray")
