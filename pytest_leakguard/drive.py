@@ -89,9 +89,7 @@ def plan(work: object, url: str, concurrency: int = 1, placed: Callable[[str], s
     if not re.match(rf"({_METHODS}) ", words[0]):
         return LoadCommand(words)
     if not url:
-        raise UsageProblem(
-            "request lines need a port: put {port} into the command, or attach(pid, port=…)"
-        )
+        raise UsageProblem("request lines need a port: put {port} into the command, or attach(pid, port=…)")
     return Requests([parse_line(line) for line in words], url, concurrency)
 
 

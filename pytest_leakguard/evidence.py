@@ -66,7 +66,9 @@ def weigh(runs: Sequence[float], values: Sequence[float], unit: str) -> Evidence
     grown = slope * half
     detectable = max(floor, QUIET * moves) / max(half, 1.0)
     facts = (slope, slope - error, slope + error, int(end), detectable)
-    has_settled = minima[-1] <= min(before) or minima[-1] <= minima[0]
+    pace_before = (minima[0] - min(before)) / (half / 2 + half / PARTS / 2)
+    is_fading = slope < 0.6 * pace_before
+    has_settled = minima[-1] <= min(before) or minima[-1] <= minima[0] or (is_fading and rise < floor)
     if has_settled or rise < floor * (PARTS - 1) / PARTS:
         early = min(before) - min(values[:2])
         is_cache = early > 4 * floor or min(late[0][1], minima[0]) - values[0] > 4 * floor
@@ -76,8 +78,6 @@ def weigh(runs: Sequence[float], values: Sequence[float], unit: str) -> Evidence
         and later > earlier - (1 if slope * half / PARTS < 2 else 0)
         for earlier, later in zip(minima, minima[1:], strict=False)
     )
-    pace_before = (minima[0] - min(before)) / (half / 2 + half / PARTS / 2)
-    is_fading = slope < 0.6 * pace_before
     if steady and grown >= QUIET * moves and grown >= floor and not is_fading and min(before) < minima[0]:
         return Evidence(Shape.LEAK, *facts)
     if rise < QUIET * moves:  # not above what it moves anyway: nothing this measurement could see

@@ -129,7 +129,7 @@ def _ask_jvm(pid: int) -> float | None:
 
 
 def _used_heap(told: str) -> float | None:
-    """``garbage-first heap   total 65536K, used 1853K [...]``; generations are listed one by one by other collectors."""
+    """``garbage-first heap   total 65536K, used 1853K [...]``; other collectors list each generation."""
     used = 0
     for line in told.splitlines():
         words = line.replace(",", " ").split()

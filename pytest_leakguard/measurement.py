@@ -23,15 +23,18 @@ from pytest_leakguard.growth import (
     next_look,
     next_sample,
 )
-from pytest_leakguard.growth_evidence import MIB, Source
+from pytest_leakguard.growth_evidence import KIB, MIB, Source
 from pytest_leakguard.heap import HeapReader
 from pytest_leakguard.service import Service
 
 SERVICE_METRICS = (replace(HEAP, name="heap_bytes"), *METRICS)
+_WARM_AFTER = 1000
+"""Requests after which the live heap of an interpreter has settled: until then it creeps by some 30 KiB."""
+_EARLY_METRICS = (replace(SERVICE_METRICS[0], floor=64 * KIB), *METRICS)
 LOOKED_AFTER = 5
 """A process that was there at so many samples in a row is one of the service's own, not one per request."""
 SEEN_IN_HEAP_BYTES = 32
-"""Leak per request that a quiet run must have been able to show, where the live heap is known: no free heap hides it."""
+"""Leak per request that a quiet run must have been able to show, where the live heap is known."""
 POOL = 128
 """Descriptors or threads that a service may keep on purpose: pools are mostly of 100 or less."""
 _BREATH = 8 * MIB
@@ -84,7 +87,7 @@ class Course:
         return self._judge({name: values for name, values in self.series.items() if name not in _SECOND_READINGS})
 
     def _judge(self, series: Mapping[str, list[float | None]]) -> Judgement:
-        metrics = SERVICE_METRICS
+        metrics = SERVICE_METRICS if self.done >= _WARM_AFTER else _EARLY_METRICS
         if self.runtime:  # a collected heap breathes by megabytes, which is neither burst nor fragmentation
             metrics = tuple(
                 replace(one, step=max(one.step, _BREATH)) if one.source is Source.RESIDENT else one for one in metrics

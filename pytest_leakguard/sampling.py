@@ -175,7 +175,7 @@ def descriptors(pids: Iterable[int]) -> dict[str, int]:
 
 def _descriptor_kind(entry: Path) -> str:
     try:
-        target = os.readlink(entry)
+        target = str(entry.readlink())
         mode = entry.stat().st_mode
     except OSError:
         return ""
@@ -224,7 +224,7 @@ def _entries(pid: int) -> list[Path]:
 
 def _link(entry: Path) -> str:
     try:
-        return os.readlink(entry)
+        return str(entry.readlink())
     except OSError:
         return ""
 

@@ -1,4 +1,4 @@
-"""Starts a service, waits until it answers, and stops it; or looks at one that already runs. Drives and judges nothing."""
+"""Starts a service, waits until it answers, and stops it; or looks at one that runs already. Judges nothing."""
 
 from __future__ import annotations
 
@@ -210,7 +210,7 @@ def _wait(service: Service, target: ServiceTarget) -> None:
     last = "nothing was asked yet"
     while time.monotonic() < deadline:
         assert service.running is not None
-        if service.running.is_over or (trouble := service.trouble()):
+        if service.running.is_over or service.trouble():
             # Give the supervisor the moment it needs to say how the first process ended.
             time.sleep(_LOOK_S)
             raise _not_ready(service, _early_end(service))

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import hypothesis  # noqa: F401  # here, or every run inside a test imports it afresh, which takes longer than the run
 import pytest
 
 import pytest_leakguard.cli

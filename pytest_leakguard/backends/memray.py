@@ -141,8 +141,11 @@ def _leaks(reader: Any, pid: int) -> Iterator[Leak]:
             living[record.address] = (events, record)
     stacks: dict[tuple[Frame, ...], list[tuple[int, int]]] = {}
     clock = last = 0
+    known: dict[int, tuple[Frame, ...]] = {}  # a service has hundreds of records per stack, each dozens of calls deep
     for when, record in sorted(living.values(), key=lambda one: one[0]):
-        stack = _stack(record)
+        if record.stack_id not in known:
+            known[record.stack_id] = _stack(record)
+        stack = known[record.stack_id]
         is_import = _is_import(stack)
         # The clock of the run counts allocations, but stands still while modules are imported: the stretch before
         # something that an import left behind was the import's.

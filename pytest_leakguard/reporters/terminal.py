@@ -98,7 +98,8 @@ def _what(finding: Finding) -> str:
         return f"{kind(finding.kind)}: {amount(finding.size_bytes, finding.blocks)}"
     rate = finding.rate
     low, high = growth.quantity(rate.low, rate.unit), growth.quantity(rate.high, rate.unit)
-    return f"{kind(finding.kind)}: {rate.metric} {growth.quantity(rate.per_iteration, rate.unit)} per request [{low}, {high}]"
+    pace = growth.quantity(rate.per_iteration, rate.unit)
+    return f"{kind(finding.kind)}: {rate.metric} {pace} per request [{low}, {high}]"
 
 
 def _forecast(finding: Finding, verdict: Verdict) -> Iterator[str]:

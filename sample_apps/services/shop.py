@@ -1,6 +1,6 @@
 """A small shop: the incident's service, once per way of growing. SHOP says which; run it behind gunicorn -w 2.
 
-    SHOP=leak gunicorn -w 2 -b 127.0.0.1:8000 shop:app
+SHOP=leak gunicorn -w 2 -b 127.0.0.1:8000 shop:app
 """
 
 import os

@@ -1,6 +1,6 @@
 """The incident before its release: the leaking shop fails with rate and forecast, then with the line; the fixed passes.
 
-    pytest --leakguard sample_apps/services/test_shop.py
+pytest --leakguard sample_apps/services/test_shop.py
 """
 
 import sys
@@ -18,7 +18,7 @@ def check(leakguard, mode, requests=2000, **options):
     with leakguard.serve(
         GUNICORN, ready="http://127.0.0.1:{port}/healthz", cwd=HERE, env={"SHOP": mode}, **options
     ) as service:
-        service.loop(['GET /orders/7', 'POST /cart {"id": 7} -> 201'], requests, rate=40, memory_limit="512 MiB")
+        service.loop(["GET /orders/7", 'POST /cart {"id": 7} -> 201'], requests, rate=40, memory_limit="512 MiB")
 
 
 def test_orders_does_not_grow(leakguard):

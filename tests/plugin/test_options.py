@@ -28,8 +28,12 @@ EXAMPLES: dict[str, tuple[str, str, Any]] = {
     "strict": ("true", "is_strict", True),
     "kinds": ("still_reachable", "kinds", (LeakKind.STILL_REACHABLE,)),
     "timeout": ("7", "timeout_s", 7.0),
+    "confirm": ("9", "confirm_s", 9.0),
 }
 PRINTS = """
+import pytest
+
+@pytest.mark.leakguard(skip="only prints")
 def test_it(request):
     session = request.config.pluginmanager.get_plugin("leakguard-session")
     print("SETTINGS", session.settings)
@@ -75,7 +79,7 @@ def test_a_wrong_value_is_a_usage_error_that_names_the_option(pytester: pytest.P
     if not option.name:
         pytest.skip("the switch itself: anything but true in an ini file is off")
     pytester.makeini(f"[pytest]\n{option.ini} = nonsense!\n")
-    pytester.makepyfile("def test_it(): pass")
+    pytester.makepyfile(PRINTS)
     result = pytester.runpytest("--leakguard")
     assert result.ret == 4
     result.stderr.fnmatch_lines([f"*{option.flag}: *"])

@@ -33,7 +33,9 @@ def test_growth_fails_is_reported_accepted_and_then_fixed(
     monkeypatch.setenv("MODE", "leak")
     result = pytester.runpytest(*arguments, "--leakguard-report=out")
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*grows by 20*KiB per request*", "*A leak*", "*85% after*", "*next: run again with tool=*"])
+    result.stdout.fnmatch_lines(
+        ["*grows by 20*KiB per request*", "*A leak*", "*85% after*", "*next: run again with tool=*"]
+    )
     report = json.loads((pytester.path / "out" / "report.json").read_text())
     jsonschema.validate(report, json.loads(SCHEMA.read_text()))
     (check,) = report["checks"]
@@ -55,7 +57,13 @@ def test_growth_fails_is_reported_accepted_and_then_fixed(
     monkeypatch.setenv("MODE", "clean")
     result = pytester.runpytest(*arguments, "--leakguard-prune")
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["fixed: test_api.py::test_orders[[]heap_bytes]*", "service test_api.py::test_orders: *", "*no leak in the first*"])
+    result.stdout.fnmatch_lines(
+        [
+            "fixed: test_api.py::test_orders[[]heap_bytes]*",
+            "service test_api.py::test_orders: *",
+            "*no leak in the first*",
+        ]
+    )
     assert "heap_bytes" not in (pytester.path / "leakguard-baseline.toml").read_text()
 
 
@@ -88,7 +96,9 @@ def test_a_declared_service_is_a_test(pytester: pytest.Pytester) -> None:
 
 def _recording(path: Path, slope: float, samples: int = 60) -> Path:
     requests = [50 * i for i in range(samples)]
-    path.write_text(json.dumps({"requests": requests, "rss": [10e6 + slope * x for x in requests], "fds": [5] * samples}))
+    path.write_text(
+        json.dumps({"requests": requests, "rss": [10e6 + slope * x for x in requests], "fds": [5] * samples})
+    )
     return path
 
 

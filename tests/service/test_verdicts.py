@@ -18,7 +18,7 @@ import pytest
 from pytest_leakguard import drive, sampling, serving
 from pytest_leakguard.errors import LeakguardError, UsageProblem
 from pytest_leakguard.model import LeakKind, Outcome
-from pytest_leakguard.service import ServiceNotReady, ServiceTarget
+from pytest_leakguard.service import ServiceNotReady, ServiceTarget, free_port
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="services are measured through /proc")
 APPS = Path(__file__).parents[2] / "sample_apps" / "services"
@@ -130,9 +130,7 @@ def test_a_failing_callable_is_named(bench: Any, make_stub: Make) -> None:
         ("clean", lambda: False, "says not yet"),
     ],
 )
-def test_what_does_not_come_up_says_why(
-    bench: Any, make_stub: Make, mode: str, ready: Any, says: str
-) -> None:
+def test_what_does_not_come_up_says_why(bench: Any, make_stub: Make, mode: str, ready: Any, says: str) -> None:
     with pytest.raises(ServiceNotReady):
         bench.run(make_stub(mode, ready=ready, start_timeout_s=1.0))
     assert bench.judged.outcome is Outcome.NO_ANSWER
@@ -197,7 +195,7 @@ def test_an_exception_in_the_block_stops_the_service(bench: Any, make_stub: Make
 
 def test_attach_measures_and_leaves_running(bench: Any) -> None:
     stub = Path(__file__).with_name("stub.py")
-    port = serving.service.free_port()
+    port = free_port()
     with subprocess.Popen([sys.executable, str(stub), str(port), "leak"], stdout=subprocess.PIPE) as running:
         try:
             assert running.stdout is not None
