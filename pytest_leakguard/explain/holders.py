@@ -29,16 +29,19 @@ class _Search:
     def climb(self) -> bool:
         """One step up from every object of the last level; whether anything was found."""
         upper: list[Any] = []
-        self.ours.add(id(upper))
-        level = self.levels[-1]
-        for index in range(min(len(level), MOST_SIBLINGS)):
-            holders = gc.get_referrers(level[index])
-            self.ours.add(id(holders))
-            for holder in holders:
-                if id(holder) not in self.parents and id(holder) not in self.ours and not _is_ours(holder):
-                    self.parents[id(holder)] = level[index]
-                    upper.append(holder)
-            self.ours.discard(id(holders))
+        level = {id(one): one for one in self.levels[-1][:MOST_SIBLINGS]}
+        self.ours |= {id(upper), id(level)}
+        # One pass over the heap for all of them, which is what takes the time.
+        holders = gc.get_referrers(*level.values())
+        self.ours.add(id(holders))
+        for holder in holders:
+            if id(holder) in self.parents or id(holder) in self.ours or _is_ours(holder):
+                continue
+            child = next((level[id(one)] for one in gc.get_referents(holder) if id(one) in level), None)
+            if child is not None:
+                self.parents[id(holder)] = child
+                upper.append(holder)
+        self.ours -= {id(holders), id(level)}
         upper.sort(key=_preference)
         self.levels.append(upper)
         return bool(upper)
