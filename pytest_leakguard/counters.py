@@ -44,6 +44,8 @@ COUNTERS = (
     Counter("temporary_files", "files", LeakKind.GROWTH, True),
     Counter("asyncio_tasks", "tasks", LeakKind.PYTHON_OBJECTS),
 )
+_CACHES_BY_PATH = (("sys", "path_importer_cache"), ("linecache", "cache"), ("zipimport", "_zip_directory_cache"))
+"""Unbounded, but by paths: a test with a fresh temporary directory per run would make them grow."""
 BLOCKS, HEAP, MAPPED, DESCRIPTORS, THREADS, CHILDREN, FILES, TASKS = range(len(COUNTERS))
 
 
@@ -53,12 +55,16 @@ class Reader:
     def __init__(self, leftovers: Leftovers) -> None:
         self._leftovers = leftovers
         self._heap, self._outside_heap = _heap_readers()
-        self._clear_caches = getattr(sys, "_clear_internal_caches", None) or getattr(sys, "_clear_type_cache", int)
+        self._cached: dict[str, int] = {}
+        clear = getattr(sys, "_clear_internal_caches", None) or getattr(sys, "_clear_type_cache", None)
+        self._clear_caches: Callable[[], object] = clear or int
 
     def read(self, into: array[float], row: int, clears_caches: bool = False) -> None:
         """One reading into ``row`` of an array of ``len(COUNTERS)`` columns, garbage collected before it."""
         if clears_caches:
             self._clear_caches()  # the attribute cache keeps up to 4,096 names alive
+        self._forget_what_is_gone()
+        files = self._leftovers.count()  # first, since it drops the names of files that are gone
         gc.collect()
         at = row * len(COUNTERS)
         into[at + HEAP] = self._heap()
@@ -67,8 +73,19 @@ class Reader:
         into[at + DESCRIPTORS] = descriptor_count()
         into[at + THREADS] = thread_count()
         into[at + CHILDREN] = child_count()
-        into[at + FILES] = self._leftovers.count()
+        into[at + FILES] = files
         into[at + TASKS] = task_count()
+
+    def _forget_what_is_gone(self) -> None:
+        """Drops what the interpreter's caches keep about files that are gone, such as temporary ones."""
+        for module, name in _CACHES_BY_PATH:
+            cache = getattr(sys.modules.get(module), name, None)
+            if not isinstance(cache, dict) or len(cache) == self._cached.get(name):
+                continue
+            for key in [key for key in cache if isinstance(key, str) and key.startswith("/")]:
+                if not Path(key).exists():
+                    cache.pop(key, None)
+            self._cached[name] = len(cache)
 
     def vector(self) -> tuple[float, ...]:
         """One reading without a collection, for line-by-line use."""
@@ -88,7 +105,7 @@ def descriptor_count() -> int:
     """Open descriptors of this process; 0 where the platform does not tell."""
     try:
         # Since Linux 6.2 the size of this directory is the answer, without opening it.
-        return os.stat(_DESCRIPTORS).st_size or len(os.listdir(_DESCRIPTORS)) - 1
+        return os.stat(_DESCRIPTORS).st_size or len(os.listdir(_DESCRIPTORS)) - 1  # noqa: PTH116, PTH208  # in a hurry
     except OSError:
         return 0
 
@@ -96,7 +113,7 @@ def descriptor_count() -> int:
 def thread_count() -> int:
     """Threads of this process, those that Python does not know included."""
     try:
-        return os.stat(_TASKS).st_nlink - 2
+        return os.stat(_TASKS).st_nlink - 2  # noqa: PTH116  # in a hurry
     except OSError:
         return _python_threads()
 
@@ -119,9 +136,9 @@ def child_count() -> int:
 def children() -> list[int]:
     """Process ids of all children, zombies included."""
     found: list[int] = []
-    for task in os.listdir(_TASKS):
+    for task in Path(_TASKS).iterdir():
         try:
-            found += map(int, Path(f"{_TASKS}/{task}/children").read_bytes().split())
+            found += map(int, (task / "children").read_bytes().split())
         except OSError:  # the thread has ended, or the kernel was built without this file
             continue
     return found
@@ -193,12 +210,11 @@ def _psutil_heap() -> Callable[[], int]:
 def descriptors() -> dict[int, str]:
     """Every open descriptor and what it is: ``socket``, ``pipe``, or the path of a file."""
     found: dict[int, str] = {}
-    for name in os.listdir(_DESCRIPTORS) if Path(_DESCRIPTORS).is_dir() else ():
+    for link in Path(_DESCRIPTORS).iterdir() if Path(_DESCRIPTORS).is_dir() else ():
         try:
-            target = os.readlink(f"{_DESCRIPTORS}/{name}")
+            found[int(link.name)] = str(link.readlink())
         except OSError:  # the one that listed them
             continue
-        found[int(name)] = target
     return found
 
 

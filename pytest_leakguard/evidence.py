@@ -11,12 +11,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import pairwise
 
 from pytest_leakguard.model import Growth
 
 PARTS = 4
 STEADY = 0.4
 """A part must rise by at least this share of the pace of the whole."""
+LASTING = 0.75
+"""The pace of the last half, as a share of that of the quarter before it, below which growth is fading."""
 QUIET = 3.0
 """Growth must exceed what the counter moves besides by this factor."""
 FLOORS = {"blocks": 6, "bytes": 2048, "tasks": 6}
@@ -66,8 +69,9 @@ def weigh(runs: Sequence[float], values: Sequence[float], unit: str) -> Evidence
     grown = slope * half
     detectable = max(floor, QUIET * moves) / max(half, 1.0)
     facts = (slope, slope - error, slope + error, int(end), detectable)
-    pace_before = (minima[0] - min(before)) / (half / 2 + half / PARTS / 2)
-    is_fading = slope < 0.6 * pace_before
+    pace, _ = _slope(late)
+    pace_before, _ = _slope([(x, y) for x, y in zip(runs, values, strict=True) if half / 2 <= x < half])
+    is_fading = pace < LASTING * pace_before
     has_settled = minima[-1] <= min(before) or minima[-1] <= minima[0] or (is_fading and rise < floor)
     if has_settled or rise < floor * (PARTS - 1) / PARTS:
         early = min(before) - min(values[:2])
@@ -76,7 +80,7 @@ def weigh(runs: Sequence[float], values: Sequence[float], unit: str) -> Evidence
     steady = all(
         later - earlier >= STEADY * slope * half / PARTS - 1
         and later > earlier - (1 if slope * half / PARTS < 2 else 0)
-        for earlier, later in zip(minima, minima[1:], strict=False)
+        for earlier, later in pairwise(minima)
     )
     if steady and grown >= QUIET * moves and grown >= floor and not is_fading and min(before) < minima[0]:
         return Evidence(Shape.LEAK, *facts)

@@ -1,4 +1,4 @@
-"""Which files this process left in the temporary directory. Other processes use the same directory, so it is not listed."""
+"""Which files this process left in the temporary directory; others use it too, so listing it would not tell."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -30,9 +30,10 @@ class Repeater:
         self._sections = len(item._report_sections)
         self._properties = len(item.user_properties)
         self._markers = len(item.own_markers)
-        definitions = getattr(getattr(item, "_fixtureinfo", None), "name2fixturedefs", {})
+        self._function = item.__dict__.get("_obj")
+        """As it was; pytest-asyncio wraps it once more with every run."""
         # A larger fixture keeps a finalizer for every test that used it, until its own end.
-        self._finalizers = [(one._finalizers, len(one._finalizers)) for many in definitions.values() for one in many]
+        self._finalizers = [(one._finalizers, len(one._finalizers)) for one in _fixture_definitions(item)]
         self.runs = 0
 
     def run(self) -> None:
@@ -46,9 +47,7 @@ class Repeater:
                 if not failure:
                     failure = self._phase("call", lambda: item.ihook.pytest_runtest_call(item=item))
                 failure = (
-                    self._phase(
-                        "teardown", lambda: item.ihook.pytest_runtest_teardown(item=item, nextitem=item.parent)
-                    )
+                    self._phase("teardown", lambda: item.ihook.pytest_runtest_teardown(item=item, nextitem=item.parent))
                     or failure
                 )
             finally:
@@ -76,6 +75,8 @@ class Repeater:
             if isinstance(item.parent, pytest.Class):
                 for name in ("_instance", "_obj"):
                     item.__dict__.pop(name, None)
+            elif self._function is not None:
+                item._obj = self._function
             if not item._request:
                 item._initrequest()
 
@@ -89,3 +90,13 @@ class Repeater:
         if hasattr(item, "_request"):
             item._request = False
             item.funcargs = None
+
+
+def _fixture_definitions(item: pytest.Item) -> Iterator[Any]:
+    """All fixtures of the session; a test may ask for one that its signature does not name."""
+    manager: Any = item.session._fixturemanager
+    by_name = getattr(manager, "_arg2node2fixturedefs", None) or getattr(manager, "_arg2fixturedefs", {})
+    for definitions in by_name.values():
+        lists = definitions.values() if isinstance(definitions, Mapping) else (definitions,)
+        for several in lists:
+            yield from several

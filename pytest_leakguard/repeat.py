@@ -13,8 +13,18 @@ from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pytest_leakguard.counters import BLOCKS, CHILDREN, COUNTERS, DESCRIPTORS, FILES, HEAP, MAPPED, TASKS, THREADS
-from pytest_leakguard.counters import Reader
+from pytest_leakguard.counters import (
+    BLOCKS,
+    CHILDREN,
+    COUNTERS,
+    DESCRIPTORS,
+    FILES,
+    HEAP,
+    MAPPED,
+    TASKS,
+    THREADS,
+    Reader,
+)
 from pytest_leakguard.evidence import Evidence, Shape, weigh
 
 SAMPLES_PER_WINDOW = 16
@@ -184,7 +194,6 @@ class Repetition:
     def _examination(self, evidence: tuple[Evidence, ...]) -> Examination:
         width, used = len(COUNTERS), self._used
         series = tuple(
-            tuple(zip(self._at[:used], self._rows[index : used * width : width], strict=True))
-            for index in range(width)
+            tuple(zip(self._at[:used], self._rows[index : used * width : width], strict=True)) for index in range(width)
         )
         return Examination(evidence, series, self.runs, self._elapsed, self._elapsed > self._limits.seconds)

@@ -75,7 +75,7 @@ class Screening:
         self._filters = list(warnings.filters)
         self._thaw_if_asked(item)
         item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-        self._held[item.nodeid] = runtestprotocol(item, log=False, nextitem=item.parent)
+        self._held[item.nodeid] = runtestprotocol(item, log=False, nextitem=item.parent)  # type: ignore[arg-type]
         return True
 
     @pytest.hookimpl(wrapper=True, tryfirst=True, specname="pytest_runtest_protocol")
@@ -201,14 +201,12 @@ class Screening:
         if counter is not None and self._is_harness(item, counter, examination.evidence[counter].per_run, limits):
             note = "what grows is the test session's own bookkeeping: an empty test grows as much"
             return replace(self._blank(item), notes=(note,), duration_s=examination.seconds)
-        return check_of(
-            self._blank(item), examination, repeater.run, reader, settings.budget_bytes, settings.confirm_s
-        )
+        return check_of(self._blank(item), examination, repeater.run, reader, settings.budget_bytes, settings.confirm_s)
 
     def _is_harness(self, item: pytest.Item, counter: int, per_run: float, limits: Limits) -> bool:
         """Whether an empty test in the same session grows as much."""
         if not self._control:
-            control = Repeater(Control.from_parent(item.parent, name="leakguard control"), self._filters)
+            control = Repeater(Control.from_parent(_collector(item), name="leakguard control"), self._filters)
             short = replace(limits, enough_when_clean=48, enough_when_growing=48, seconds=2.0)
             examination = Repetition(control.run, self._made_reader(), short).examine()
             self._control = tuple(max(0.0, one.low) for one in examination.evidence)
@@ -237,6 +235,11 @@ def _torn_down(item: pytest.Item, nextitem: pytest.Item | None) -> None:
         return
     with capture.item_capture("teardown", item):
         item.session._setupstate.teardown_exact(nextitem)
+
+
+def _collector(item: pytest.Item) -> pytest.Collector:
+    assert item.parent is not None
+    return item.parent
 
 
 def _iterations(item: pytest.Item) -> int | None:

@@ -25,6 +25,7 @@ from pytest_leakguard.targets import DeclaredTarget, read_table, read_targets
 from pytest_leakguard.verdict import Judged, Policy, Verdict, judge, judge_check
 
 CHECKS = pytest.StashKey[list[Check]]()
+OUTCOME = "leakguard_outcome"
 TRANSPORT = "leakguard_checks"
 """Attribute of a test report; pytest-xdist sends it with the report, so it survives a worker that crashes later."""
 
@@ -95,7 +96,7 @@ class Session:
         """Sends a check made after the test along with its report, and says what its answer is."""
         judged = self._answer(check)
         setattr(report, TRANSPORT, [*getattr(report, TRANSPORT, []), encode(check)])
-        report.leakguard_outcome = judged.outcome.value
+        setattr(report, OUTCOME, judged.outcome.value)
         if judged.outcome is not Outcome.CLEAN:
             report.user_properties.extend(junit.properties(judged))
         return judged

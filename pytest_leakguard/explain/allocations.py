@@ -45,12 +45,11 @@ def _counts(work: Callable[[], object], runs: int) -> dict[_Stack, tuple[int, in
     if not tracemalloc.is_tracing():  # the unit has stopped it
         return {}
     counts: dict[_Stack, tuple[int, int]] = {}
-    for trace in tracemalloc.take_snapshot().traces:
-        stack = _places(trace.traceback)
-        if not stack:
-            continue
-        blocks, size_bytes = counts.get(stack, (0, 0))
-        counts[stack] = (blocks + 1, size_bytes + trace.size)
+    for one in tracemalloc.take_snapshot().statistics("traceback"):
+        stack = _places(one.traceback)
+        if stack:
+            blocks, size_bytes = counts.get(stack, (0, 0))
+            counts[stack] = (blocks + one.count, size_bytes + one.size)
     return counts
 
 

@@ -27,11 +27,14 @@ from pytest_leakguard.reporters.words import place
 ENOUGH_EVENTS = 8
 
 
+NOWHERE = Site(())
+
+
 @dataclass(frozen=True, slots=True)
 class Cause:
     """The explanation of one leak."""
 
-    site: Site = Site(())
+    site: Site = NOWHERE
     holders: tuple[str, ...] = ()
     details: tuple[str, ...] = ()
     """What piles up and what else a reader wants to know, one line each."""
@@ -60,7 +63,7 @@ def explain(work: Callable[[], object], counter: int, per_run: float, reader: Re
             site, details = replace(site or Site(stack), stack=stack), (*details, "native memory, seen by memray")
     if counter == DESCRIPTORS:
         details = (*_opened(work), *details)
-    site = site or Site(())
+    site = site or NOWHERE
     if counter in (CHILDREN, FILES):
         cause = Cause()  # the system holds them
     elif counter == THREADS:
@@ -102,7 +105,11 @@ def _holders(work: Callable[[], object], runs: int, per_run: float) -> tuple[_He
     new = [one for one in gc.get_objects() if not type(one).__module__.startswith("pytest_leakguard")]
     gc.unfreeze()
     tally = Tally(type(one) for one in new)
-    often = [(kind, count / runs) for kind, count in tally.most_common(8) if count >= max(3.0, 0.7 * runs * per_run / 4) and (count >= 0.7 * runs or per_run < 1)]
+    often = [
+        (kind, count / runs)
+        for kind, count in tally.most_common(8)
+        if count >= max(3.0, 0.7 * runs * per_run / 4) and (count >= 0.7 * runs or per_run < 1)
+    ]
     details = tuple(
         f"{count:g} of type {kind.__module__}.{kind.__qualname__} per run".replace("builtins.", "")
         for kind, count in often

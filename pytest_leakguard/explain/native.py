@@ -40,7 +40,9 @@ def leaking_stack(work: Callable[[], object], runs: int, per_run: float) -> tupl
 
 
 def _frames(record: Any) -> tuple[Frame, ...]:
-    found = [Frame(function or None, file or None, line or None) for function, file, line in record.hybrid_stack_trace()]
+    found = [
+        Frame(function or None, file or None, line or None) for function, file, line in record.hybrid_stack_trace()
+    ]
     return tuple(
         frame
         for frame in found

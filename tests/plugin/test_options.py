@@ -74,7 +74,9 @@ def test_the_command_line_beats_the_ini_file(pytester: pytest.Pytester) -> None:
     assert "tool='valgrind'" in out and "timeout_s=5.0" in out
 
 
-@pytest.mark.parametrize("option", [one for one in OPTIONS if one.choices or one.kind != "text"], ids=lambda one: one.ini)
+@pytest.mark.parametrize(
+    "option", [one for one in OPTIONS if one.choices or one.kind != "text"], ids=lambda one: one.ini
+)
 def test_a_wrong_value_is_a_usage_error_that_names_the_option(pytester: pytest.Pytester, option: Option) -> None:
     if not option.name:
         pytest.skip("the switch itself: anything but true in an ini file is off")
