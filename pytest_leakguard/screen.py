@@ -53,8 +53,6 @@ class Screening:
         self._items = 0
         self._control: tuple[float, ...] = ()
         self._pid = os.getpid()
-        self._known: set[str] = set()
-        self._thawed_at = 0.0
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Counts the tests, to know how much time each may take."""
@@ -217,7 +215,7 @@ class Screening:
             watcher = leftovers()
             factory = getattr(self._session.config, "_tmp_path_factory", None)
             watcher.watch(pytest_directories(factory.getbasetemp() if factory else None))
-            self._reader = Reader(watcher)
+            self._reader = Reader(watcher, leaves_out_interned=True)
             self._reader.read(self._rows, 0)
         return self._reader
 
