@@ -20,7 +20,10 @@ from pytest_leakguard.errors import LeakguardError, UsageProblem
 from pytest_leakguard.model import LeakKind, Outcome
 from pytest_leakguard.service import ServiceNotReady, ServiceTarget, free_port
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="services are measured through /proc")
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="services are measured through /proc"),
+    pytest.mark.programs,
+]
 APPS = Path(__file__).parents[2] / "sample_apps" / "services"
 Make = Callable[..., ServiceTarget]
 
