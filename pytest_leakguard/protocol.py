@@ -7,7 +7,13 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
-from _pytest.runner import CallInfo, get_reraise_exceptions
+from _pytest.runner import CallInfo
+
+
+def reraised(config: pytest.Config) -> tuple[type[BaseException], ...]:
+    """What ends the session instead of failing a test, as in pytest's own protocol."""
+    ends: tuple[type[BaseException], ...] = (pytest.exit.Exception,)
+    return ends if config.getoption("usepdb", False) else (*ends, KeyboardInterrupt)
 
 
 class NotRepeatable(Exception):
@@ -26,7 +32,7 @@ class Repeater:
 
     def __init__(self, item: pytest.Item, filters: list[Any]) -> None:
         self._item, self._filters = item, filters
-        self._reraise = get_reraise_exceptions(item.config)
+        self._reraise = reraised(item.config)
         self._sections = len(item._report_sections)
         self._properties = len(item.user_properties)
         self._markers = len(item.own_markers)

@@ -16,14 +16,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from _pytest.runner import CallInfo, get_reraise_exceptions, runtestprotocol
+from _pytest.runner import CallInfo, runtestprotocol
 
 from pytest_leakguard.confirm import check_of
 from pytest_leakguard.counters import BLOCKS, COUNTERS, HEAP, MAPPED, TASKS, Reader
 from pytest_leakguard.leftovers import leftovers, pytest_directories
 from pytest_leakguard.model import Check, Outcome
 from pytest_leakguard.options import Settings
-from pytest_leakguard.protocol import Control, NotRepeatable, Repeater
+from pytest_leakguard.protocol import Control, NotRepeatable, Repeater, reraised
 from pytest_leakguard.repeat import Limits, Repetition
 from pytest_leakguard.reporters.terminal import failure_text
 
@@ -98,7 +98,7 @@ class Screening:
         staying = nextitem.listchain() if nextitem else []
         if any(node not in staying for node in state.stack):
             call = CallInfo.from_call(
-                lambda: _torn_down(item, nextitem), when="teardown", reraise=get_reraise_exceptions(item.config)
+                lambda: _torn_down(item, nextitem), when="teardown", reraise=reraised(item.config)
             )
             if call.excinfo is not None:
                 report = item.ihook.pytest_runtest_makereport(item=item, call=call)
