@@ -4,18 +4,30 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 from pytest_leakguard import fingerprint
 from pytest_leakguard.counters import BLOCKS, COUNTERS, HEAP, MAPPED, Reader
 from pytest_leakguard.evidence import Shape
 from pytest_leakguard.explain.cause import Cause, explain
-from pytest_leakguard.model import Check, Finding, Growth
+from pytest_leakguard.model import Check, Finding, Growth, LeakKind
 from pytest_leakguard.repeat import Examination
 
 MOST_POINTS = 40
 _GRAIN_BYTES = 16
 """Sizes are told in steps of the allocator, so that the accepted size of a leak does not flicker."""
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmed:
+    """The answer of one examination, and what it takes to know the same cause again."""
+
+    check: Check
+    examination: Examination
+    container: Any = None
+    """What holds the leak and grows with it, when there is such a thing."""
+    entries_per_run: float = 0.0
 
 
 def check_of(
@@ -25,18 +37,24 @@ def check_of(
     reader: Reader,
     budget_bytes: float,
     seconds: float,
-) -> Check:
+) -> Confirmed:
     """``blank`` with growth, and with a finding when the unit leaks more than its budget per run."""
     check = replace(blank, growth=growth_of(examination), duration_s=examination.seconds)
     counter = examination.leaking
     if counter is None:
-        return replace(check, notes=(*check.notes, *undecided_notes(examination)))
+        return Confirmed(replace(check, notes=(*check.notes, *undecided_notes(examination))), examination)
     cause = explain(work, counter, examination.evidence[counter].per_run, reader, seconds)
     if cause.bounded and not COUNTERS[counter].is_resource:
         note = f"{COUNTERS[counter].metric} still grows after {examination.runs} runs, but {cause.bounded}"
-        return replace(check, growth=_as(check.growth, Shape.CACHE), notes=(*check.notes, note))
+        return Confirmed(replace(check, growth=_as(check.growth, Shape.CACHE), notes=(*check.notes, note)), examination)
     finding = finding_of(counter, examination, cause, check.id)
-    if not COUNTERS[counter].is_resource and finding.size_bytes <= budget_bytes and budget_bytes:
+    return Confirmed(within_budget(check, finding, budget_bytes), examination, cause.container, cause.entries_per_run)
+
+
+def within_budget(check: Check, finding: Finding, budget_bytes: float) -> Check:
+    """``check`` with the finding, or with a note when it is memory within the budget per run."""
+    is_memory = finding.kind in (LeakKind.PYTHON_OBJECTS, LeakKind.GROWTH, LeakKind.MAPPINGS) and finding.size_bytes
+    if is_memory and finding.size_bytes <= budget_bytes:
         note = f"grows by {finding.size_bytes} bytes per run, within its budget of {budget_bytes:g}"
         return replace(check, notes=(*check.notes, note))
     return replace(check, findings=(finding,))

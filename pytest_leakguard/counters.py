@@ -52,8 +52,12 @@ BLOCKS, HEAP, MAPPED, DESCRIPTORS, THREADS, CHILDREN, FILES, TASKS = range(len(C
 class Reader:
     """Reads all counters; make it before the first reading, since making it allocates."""
 
-    def __init__(self, leftovers: Leftovers, leaves_out_interned: bool = False) -> None:
+    def __init__(
+        self, leftovers: Leftovers, leaves_out_interned: bool = False, short_lived: tuple[str, ...] = ()
+    ) -> None:
         self._leftovers = leftovers
+        self._short_lived = short_lived or ("\0",)
+        """What directories begin with that have another name in every run, such as those of ``tmp_path``."""
         # Python 3.12 never frees an interned string, and its pathlib interns every part of every path: a test with
         # a fresh temporary directory per run would grow. CPython's own hunt for leaks leaves them out too.
         is_immortal = leaves_out_interned and sys.version_info[:2] == (3, 12)
@@ -63,13 +67,17 @@ class Reader:
         clear = getattr(sys, "_clear_internal_caches", None) or getattr(sys, "_clear_type_cache", None)
         self._clear_caches: Callable[[], object] = clear or int
 
-    def read(self, into: array[float], row: int, clears_caches: bool = False) -> None:
-        """One reading into ``row`` of an array of ``len(COUNTERS)`` columns, garbage collected before it."""
+    def read(self, into: array[float], row: int, clears_caches: bool = False, generation: int = 2) -> None:
+        """One reading into ``row`` of an array of ``len(COUNTERS)`` columns, garbage collected before it.
+
+        ``generation`` is how far the collection goes. A full one has the interpreter collect everything more often
+        from then on, since it takes what was looked at for all there is.
+        """
         if clears_caches:
             self._clear_caches()  # the attribute cache keeps up to 4,096 names alive
         self._forget_what_is_gone()
         files = self._leftovers.count()  # first, since it drops the names of files that are gone
-        gc.collect()
+        gc.collect(generation)
         at = row * len(COUNTERS)
         into[at + HEAP] = self._heap()
         into[at + BLOCKS] = sys.getallocatedblocks() - self._interned()
@@ -81,13 +89,13 @@ class Reader:
         into[at + TASKS] = task_count()
 
     def _forget_what_is_gone(self) -> None:
-        """Drops what the interpreter's caches keep about files that are gone, such as temporary ones."""
+        """Drops what the interpreter's caches keep about temporary files; it looks again when it needs them."""
         for module, name in _CACHES_BY_PATH:
             cache = getattr(sys.modules.get(module), name, None)
             if not isinstance(cache, dict) or len(cache) == self._cached.get(name):
                 continue
             for key in [key for key in cache if isinstance(key, str) and key.startswith("/")]:
-                if not Path(key).exists():
+                if key.startswith(self._short_lived) or not Path(key).exists():
                     cache.pop(key, None)
             self._cached[name] = len(cache)
 

@@ -41,7 +41,7 @@ def check_loop(
         reader = Reader(watcher)
         examination = Repetition(unit, reader, limits).examine()
         blank = Check(check_id, "test", "counters")
-        return check_of(blank, examination, unit, reader, budget_bytes, seconds)
+        return check_of(blank, examination, unit, reader, budget_bytes, seconds).check
 
 
 def _synchronous(work: Callable[[], Any], stack: ExitStack) -> Callable[[], object]:

@@ -16,6 +16,10 @@ def reraised(config: pytest.Config) -> tuple[type[BaseException], ...]:
     return ends if config.getoption("usepdb", False) else (*ends, KeyboardInterrupt)
 
 
+_KEYS = [pytest.StashKey[None]() for _ in range(6)]
+"""As many as pytest and its plugins put into an item's stash while it runs; the stash never shrinks."""
+
+
 class NotRepeatable(Exception):
     """A later run of the test did not pass; says how."""
 
@@ -41,6 +45,19 @@ class Repeater:
         # A larger fixture keeps a finalizer for every test that used it, until its own end.
         self._finalizers = [(one._finalizers, len(one._finalizers)) for one in _fixture_definitions(item)]
         self.runs = 0
+
+    def settle(self) -> None:
+        """Brings about what a run leaves on the item and in pytest's log handlers, so that the next adds nothing."""
+        plugin = self._item.config.pluginmanager.getplugin("logging-plugin")
+        for name in ("caplog_handler", "report_handler"):
+            handler = getattr(plugin, name, None)
+            if handler is not None:
+                handler.reset()  # as the next set-up does
+        for key in _KEYS:
+            self._item.stash[key] = None
+        for key in _KEYS:
+            del self._item.stash[key]
+        self._forget()
 
     def run(self) -> None:
         """One run; raises ``NotRepeatable`` unless it passes."""
@@ -77,14 +94,8 @@ class Repeater:
     def _renew(self) -> None:
         """A fresh instance and request, as a new test has."""
         item: Any = self._item
-        if hasattr(item, "_request"):
-            if isinstance(item.parent, pytest.Class):
-                for name in ("_instance", "_obj"):
-                    item.__dict__.pop(name, None)
-            elif self._function is not None:
-                item._obj = self._function
-            if not item._request:
-                item._initrequest()
+        if hasattr(item, "_request") and not item._request:
+            item._initrequest()
 
     def _forget(self) -> None:
         item: Any = self._item
@@ -96,6 +107,11 @@ class Repeater:
         if hasattr(item, "_request"):
             item._request = False
             item.funcargs = None
+            if isinstance(item.parent, pytest.Class):
+                for name in ("_instance", "_obj"):  # made anew for every run
+                    item.__dict__.pop(name, None)
+            elif self._function is not None:
+                item._obj = self._function
 
 
 def _fixture_definitions(item: pytest.Item) -> Iterator[Any]:

@@ -84,12 +84,19 @@ class Examination:
 class Repetition:
     """One examination under way. ``work`` is called again and again; what it raises ends the examination."""
 
-    def __init__(self, work: Callable[[], object], reader: Reader, limits: Limits) -> None:
+    def __init__(
+        self,
+        work: Callable[[], object],
+        reader: Reader,
+        limits: Limits,
+        progress: Callable[[int], None] = lambda runs: None,
+    ) -> None:
         self._work, self._reader, self._limits = work, reader, limits
         self._rows = array("d", bytes(8 * len(COUNTERS) * (MOST_SAMPLES + 1)))
         self._at = array("d", bytes(8 * (MOST_SAMPLES + 1)))
         self._used = 0
         self._random = random.Random(20240229)
+        self._progress = progress
         self.runs = 0
         self._began = time.perf_counter()
         self._is_full = False
@@ -135,6 +142,7 @@ class Repetition:
                 work()
             self.runs = start + place
             self._sample()
+            self._progress(self.runs)
             if self._is_over or self._is_exhausted():
                 break
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import gc
 import os
+import shlex
 import time
-from array import array
 from collections.abc import Generator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -18,27 +18,27 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from _pytest.runner import CallInfo, runtestprotocol
 
-from pytest_leakguard.confirm import check_of
-from pytest_leakguard.counters import BLOCKS, COUNTERS, HEAP, MAPPED, TASKS, Reader
+from pytest_leakguard.causes import Causes, growth_of
+from pytest_leakguard.confirm import Confirmed, check_of, within_budget
+from pytest_leakguard.counters import Reader
 from pytest_leakguard.leftovers import leftovers, pytest_directories
-from pytest_leakguard.model import Check, Outcome
+from pytest_leakguard.model import Check
 from pytest_leakguard.options import Settings
+from pytest_leakguard.progress import Progress
 from pytest_leakguard.protocol import Control, NotRepeatable, Repeater, reraised
 from pytest_leakguard.repeat import Limits, Repetition
 from pytest_leakguard.reporters.terminal import failure_text
+from pytest_leakguard.suspicion import QuickLook
 
 if TYPE_CHECKING:
     from pytest_leakguard.session import Session
 
-SUSPECT_AFTER = 30
-"""A counter that rose in so many runs one after another makes a suspect."""
 SMALL_SUITE = 100
-SMALL_SUITE_SECONDS = 3.0
-"""A small suite has time to spare: its tests share so much for more repetitions."""
+SMALL_SUITE_SECONDS = 5.0
+"""A small suite has time to spare: its tests share so much for leaks that are not in every run."""
 CONFIRM = Limits(warm_up=1, first_window=16, enough_when_clean=48, enough_when_growing=2000)
-_STILL = {BLOCKS: 2, HEAP: 512}
-"""Rise over some dozens of runs that interpreter and allocator make by themselves."""
-_SCREENED = tuple(index for index in range(len(COUNTERS)) if index not in (MAPPED, TASKS))
+CONFIRMATIONS = 12
+"""So many times what one suspect may take are spent on all of them, or as much as the suite itself takes."""
 
 
 class Screening:
@@ -47,20 +47,23 @@ class Screening:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._reader: Reader | None = None
-        self._rows = array("d", bytes(8 * len(COUNTERS) * 2))
+        self._look: QuickLook | None = None
         self._held: dict[str, list[pytest.TestReport]] = {}
         self._filters: list[Any] = []
         self._items = 0
         self._control: tuple[float, ...] = ()
+        self._causes = Causes()
         self._pid = os.getpid()
+        self._tests_s = self._confirming_s = 0.0
+        self._progress = Progress.of(session.config)
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Counts the tests, to know how much time each may take."""
         self._items = len(session.items)
 
-    def pytest_unconfigure(self) -> None:
-        """Leaves the collector as it was."""
-        gc.unfreeze()
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self) -> None:
+        """Watches nothing any more."""
         leftovers().stop()
 
     @pytest.hookimpl(tryfirst=True)
@@ -71,9 +74,17 @@ class Screening:
         if not self._is_screened(item) or os.getpid() != self._pid:
             return None
         self._filters = list(warnings.filters)
-        self._thaw_if_asked(item)
-        item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-        self._held[item.nodeid] = runtestprotocol(item, log=False, nextitem=item.parent)  # type: ignore[arg-type]
+        is_rerun = _is_rerun_by_others(item)
+        if not is_rerun:
+            item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+        began = time.perf_counter()
+        reports = runtestprotocol(item, log=False, nextitem=item.parent)  # type: ignore[arg-type]
+        self._tests_s += time.perf_counter() - began
+        if is_rerun:
+            if any(report.failed for report in reports):
+                return None  # pytest-rerunfailures takes it from here, by its own rules
+            item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+        self._held[item.nodeid] = reports
         return True
 
     @pytest.hookimpl(wrapper=True, tryfirst=True, specname="pytest_runtest_protocol")
@@ -117,25 +128,30 @@ class Screening:
         if marker is not None and "skip" in marker.kwargs:
             self._session.record(item, replace(self._blank(item), skipped=str(marker.kwargs["skip"])))
             return False
-        return not _is_rerun_by_others(item) and not _is_interactive(item.config)
-
-    def _thaw_if_asked(self, item: pytest.Item) -> None:
-        """A test that looks at the collector itself must find it as it would be without us."""
-        if any(value is gc for value in vars(item.module).values()):  # type: ignore[attr-defined]
-            gc.unfreeze()
+        return not _is_interactive(item.config)
 
     def _screen(self, item: pytest.Item, reports: list[pytest.TestReport]) -> None:
-        """Repeats the test and turns its report into a failure when it leaks."""
+        """Repeats the test and turns its report into a failure when it leaks.
+
+        What is there by now is frozen meanwhile, so that collecting the garbage of one run takes microseconds. The
+        test's own run has seen the collector as it is without us.
+        """
+        began = time.perf_counter()
         repeater = Repeater(item, self._filters)
+        self._made_look()
+        repeater.settle()
+        gc.freeze()
         try:
             check = self._check(item, repeater)
         except NotRepeatable as problem:
             check = replace(self._blank(item), not_repeatable=f"{item.nodeid}: {problem}")
         finally:
+            gc.unfreeze()
             repeater.restore()
+            self._progress.done()
         call = reports[1]
-        judged = self._session.attach(call, check)
-        if judged.outcome is Outcome.LEAK:
+        judged = self._session.attach(call, replace(check, duration_s=time.perf_counter() - began))
+        if judged.has_failed:
             call.outcome = "failed"
             call.longrepr = failure_text(judged, self._session.policy, self._session.settings.root)
 
@@ -146,60 +162,59 @@ class Screening:
             "test",
             "counters",
             location=(path, (line or 0) + 1),
-            reproduce=f"pytest --leakguard '{item.nodeid}'",
+            reproduce=f"pytest --leakguard {shlex.quote(item.nodeid)}",
         )
 
     def _check(self, item: pytest.Item, repeater: Repeater) -> Check:
-        began = time.perf_counter()
         settings = self._session.settings_of(item)
         wanted = _iterations(item)
-        if wanted is None:
-            suspicious_runs = self._runs_until_suspicion(repeater)
-            if not suspicious_runs:
-                return replace(self._blank(item), duration_s=time.perf_counter() - began)
-            wanted = max(CONFIRM.enough_when_clean, 4 * suspicious_runs)
-        return self._confirm(item, repeater, settings, wanted)
-
-    def _runs_until_suspicion(self, repeater: Repeater) -> int:
-        """After how many runs some counter had risen, with each of them or in all; 0 when none has."""
-        reader, rows, width = self._made_reader(), self._rows, len(COUNTERS)
-        began = time.perf_counter()
+        if wanted is not None:
+            return self._confirm(item, repeater, settings, wanted, "as its marker asks")
         spare_s = SMALL_SUITE_SECONDS / self._items if 0 < self._items <= SMALL_SUITE else 0.0
-        gc.collect(1)
-        gc.freeze()
-        reader.read(rows, 0)
-        rising, first = _SCREENED, rows[:width]
-        middle = first
-        for run in range(1, SUSPECT_AFTER + 1):
-            repeater.run()
-            reader.read(rows, 1)
-            rising = tuple(at for at in rising if rows[width + at] > rows[at])
-            if not rising:
-                break
-            rows[:width] = rows[width:]
-            if run == SUSPECT_AFTER // 2:
-                middle = rows[:width]
-        # Allocators fill their bins for some dozens of runs, ever more slowly; a leak keeps its pace.
-        rising = tuple(at for at in rising if rows[at] - middle[at] > 0.7 * (middle[at] - first[at]))
-        if rising:
-            return SUSPECT_AFTER
-        while time.perf_counter() - began < spare_s:  # a leak that is not in every run
-            for _ in range(8):
-                repeater.run()
-        reader.read(rows, 1)
-        has_risen = any(rows[width + at] - first[at] > _STILL.get(at, 0) for at in _SCREENED)
-        return repeater.runs if spare_s > 0 and has_risen else 0
+        before = self._causes.lengths()
+        suspicion = self._made_look().at(repeater.run, spare_s)
+        if suspicion is None:
+            return self._blank(item)
+        known = self._causes.behind(suspicion, before, self._causes.lengths())
+        if known is not None:
+            finding = replace(known, checks=(item.nodeid,))
+            return within_budget(
+                replace(self._blank(item), growth=growth_of(suspicion)), finding, settings.budget_bytes
+            )
+        return self._confirm(
+            item, repeater, settings, max(CONFIRM.enough_when_clean, 4 * suspicion.runs), str(suspicion)
+        )
 
-    def _confirm(self, item: pytest.Item, repeater: Repeater, settings: Settings, wanted: int) -> Check:
+    def _confirm(self, item: pytest.Item, repeater: Repeater, settings: Settings, wanted: int, why: str) -> Check:
+        if self._confirming_s > max(CONFIRMATIONS * settings.confirm_s, self._tests_s):
+            problem = f"suspect ({why}), but the time to confirm suspects is used up; run it alone for an answer"
+            return replace(self._blank(item), problems=(problem,))
+        began = time.perf_counter()
+        try:
+            return self._confirmed(item, repeater, settings, wanted, why)
+        finally:
+            self._confirming_s += time.perf_counter() - began
+
+    def _confirmed(self, item: pytest.Item, repeater: Repeater, settings: Settings, wanted: int, why: str) -> Check:
         reader = self._made_reader()
         limits = replace(CONFIRM, seconds=settings.confirm_s, enough_when_clean=wanted)
-        self._tell(item, "confirming")
-        examination = Repetition(repeater.run, reader, limits).examine()
+        self._progress.begin(f"confirming {item.nodeid} ({why})")
+        examination = Repetition(repeater.run, reader, limits, self._progress.runs).examine()
         counter = examination.leaking
         if counter is not None and self._is_harness(item, counter, examination.evidence[counter].per_run, limits):
             note = "what grows is the test session's own bookkeeping: an empty test grows as much"
-            return replace(self._blank(item), notes=(note,), duration_s=examination.seconds)
-        return check_of(self._blank(item), examination, repeater.run, reader, settings.budget_bytes, settings.confirm_s)
+            return replace(self._blank(item), notes=(note,))
+        self._progress.begin(f"explaining {item.nodeid}")
+        confirmed = check_of(
+            self._blank(item), examination, repeater.run, reader, settings.budget_bytes, settings.confirm_s
+        )
+        self._remember(confirmed)
+        return confirmed.check
+
+    def _remember(self, confirmed: Confirmed) -> None:
+        for finding in confirmed.check.findings:
+            rises = tuple(one.per_run for one in confirmed.examination.evidence)
+            self._causes.remember(finding, confirmed.container, confirmed.entries_per_run, rises)
 
     def _is_harness(self, item: pytest.Item, counter: int, per_run: float, limits: Limits) -> bool:
         """Whether an empty test in the same session grows as much."""
@@ -214,16 +229,15 @@ class Screening:
         if self._reader is None:
             watcher = leftovers()
             factory = getattr(self._session.config, "_tmp_path_factory", None)
-            watcher.watch(pytest_directories(factory.getbasetemp() if factory else None))
-            self._reader = Reader(watcher, leaves_out_interned=True)
-            self._reader.read(self._rows, 0)
+            directories = pytest_directories(factory.getbasetemp() if factory else None)
+            watcher.watch(directories)
+            self._reader = Reader(watcher, leaves_out_interned=True, short_lived=directories)
         return self._reader
 
-    def _tell(self, item: pytest.Item, what: str) -> None:
-        """Progress of what takes long; nothing with ``-q``."""
-        reporter = self._session.config.pluginmanager.get_plugin("terminalreporter")
-        if reporter is not None and reporter.verbosity > 0:
-            reporter.write_line(f"leakguard: {what} {item.nodeid}")
+    def _made_look(self) -> QuickLook:
+        if self._look is None:
+            self._look = QuickLook(self._made_reader())
+        return self._look
 
 
 def _torn_down(item: pytest.Item, nextitem: pytest.Item | None) -> None:

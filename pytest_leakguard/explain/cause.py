@@ -42,6 +42,9 @@ class Cause:
     """Bytes of Python's own blocks that one run leaves."""
     bounded: str = ""
     """Why it will not grow for ever, where the holder says so."""
+    container: Any = None
+    """The container that grows with it."""
+    entries_per_run: float = 0.0
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -127,7 +130,9 @@ def _cause(held: _Held) -> Cause:
         element = (f"item of type {kind_of(first.element)}",)
         most = first.most
         bounded = f"it holds at most {most} items" if most else ""
-        return Cause(holders=(*chain, *element), bounded=bounded)
+        return Cause(
+            holders=(*chain, *element), bounded=bounded, container=first.container, entries_per_run=first.per_run
+        )
     if held.sample is not None:
         return Cause(holders=chain_to(held.sample))
     return Cause()

@@ -1,0 +1,103 @@
+"""The quick look at one test: a few more runs under exact counters, which clear nearly every test.
+
+A leak raises a counter with every run. So the first run that raises none clears the test, and most tests are
+cleared by their second run. What is left after some runs is a suspect, and ``repeat`` has to decide.
+"""
+
+from __future__ import annotations
+
+import time
+from array import array
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pytest_leakguard.counters import BLOCKS, COUNTERS, HEAP, MAPPED, TASKS, Reader
+
+SUSPECT_AFTER = 8
+"""A counter that rose in so many runs one after another makes a suspect."""
+ALLOCATOR_SETTLES_AFTER = 30
+"""The allocator counts what waits in its bins as used, so heap bytes alone take so many runs."""
+SPARSE_BATCH = 8
+_STILL = {BLOCKS: 2, HEAP: 512}
+"""Rise over some dozens of runs that interpreter and allocator make by themselves."""
+SCREENED = tuple(index for index in range(len(COUNTERS)) if index not in (MAPPED, TASKS))
+_WIDTH = len(COUNTERS)
+FIRST, MIDDLE, LAST, NOW = range(4)
+"""Rows of readings."""
+
+
+@dataclass(frozen=True, slots=True)
+class Suspicion:
+    """What rose, and in how many runs."""
+
+    rises: tuple[float, ...]
+    """Per run, one for each counter, taken over the later half of the runs."""
+    runs: int
+    is_sparse: bool = False
+    """Nothing rose with every run, but something had risen after many."""
+
+    def __str__(self) -> str:
+        """What rose, for people."""
+        rose = [
+            f"{self.rises[at]:+.3g} {COUNTERS[at].metric.replace('_', ' ')}" for at in SCREENED if self.rises[at] > 0
+        ]
+        return f"{', '.join(rose)} per run over {self.runs} runs"
+
+
+class QuickLook:
+    """Looks at one test after another; all it needs is made once, so that looking allocates nothing that stays."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self._rows = array("d", bytes(8 * _WIDTH * 4))
+        reader.read(self._rows, NOW, clears_caches=True)
+
+    def at(self, run: Callable[[], object], spare_s: float = 0.0) -> Suspicion | None:
+        """``None`` when the test is cleared. ``spare_s`` is time for more runs: for leaks that are not in every run.
+
+        Whatever was there before must be frozen; ``run`` may raise, which is the caller's.
+        """
+        rows = self._rows
+        self._reader.read(rows, LAST, clears_caches=True)
+        self._copy(LAST, FIRST)
+        rising, runs = SCREENED, 0
+        while rising and runs < (SUSPECT_AFTER if any(at != HEAP for at in rising) else ALLOCATOR_SETTLES_AFTER):
+            run()
+            runs += 1
+            rising = self._risen(rising)
+            if runs in (SUSPECT_AFTER // 2, ALLOCATOR_SETTLES_AFTER // 2):
+                self._copy(LAST, MIDDLE)
+        if rising and (rising != (HEAP,) or self._keeps_its_pace(HEAP)):
+            half = runs - runs // 2
+            rises = (rows[LAST * _WIDTH + at] - rows[MIDDLE * _WIDTH + at] for at in range(_WIDTH))
+            return Suspicion(tuple(rise / half for rise in rises), runs)
+        return self._sparse(run, runs, spare_s) if spare_s > 0 else None
+
+    def _copy(self, row: int, into: int) -> None:
+        self._rows[into * _WIDTH : (into + 1) * _WIDTH] = self._rows[row * _WIDTH : (row + 1) * _WIDTH]
+
+    def _risen(self, rising: tuple[int, ...]) -> tuple[int, ...]:
+        """Of those that rose so far, the ones that have risen again."""
+        rows = self._rows
+        self._reader.read(rows, NOW, clears_caches=True)
+        still = tuple(at for at in rising if rows[NOW * _WIDTH + at] > rows[LAST * _WIDTH + at])
+        self._copy(NOW, LAST)
+        return still
+
+    def _keeps_its_pace(self, at: int) -> bool:
+        """Allocators fill their bins for some dozens of runs, ever more slowly; a leak does not slow down."""
+        first, middle, last = (self._rows[row * _WIDTH + at] for row in (FIRST, MIDDLE, LAST))
+        return last - middle > 0.7 * (middle - first)
+
+    def _sparse(self, run: Callable[[], object], runs: int, spare_s: float) -> Suspicion | None:
+        rows = self._rows
+        began = time.perf_counter()
+        while time.perf_counter() - began < spare_s:
+            for _ in range(SPARSE_BATCH):
+                run()
+            runs += SPARSE_BATCH
+        self._reader.read(rows, NOW, clears_caches=True)
+        rises = tuple(rows[NOW * _WIDTH + at] - rows[FIRST * _WIDTH + at] for at in range(_WIDTH))
+        if any(rises[at] > _STILL.get(at, 0) for at in SCREENED):
+            return Suspicion(tuple(rise / runs for rise in rises), runs, is_sparse=True)
+        return None
