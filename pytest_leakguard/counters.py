@@ -75,7 +75,7 @@ class Reader:
         """
         if clears_caches:
             self._clear_caches()  # the attribute cache keeps up to 4,096 names alive
-        self._forget_what_is_gone()
+        self.forget_what_is_gone()
         files = self._leftovers.count()  # first, since it drops the names of files that are gone
         gc.collect(generation)
         at = row * len(COUNTERS)
@@ -88,16 +88,22 @@ class Reader:
         into[at + FILES] = files
         into[at + TASKS] = task_count()
 
-    def _forget_what_is_gone(self) -> None:
-        """Drops what the interpreter's caches keep about temporary files; it looks again when it needs them."""
+    def forget_what_is_gone(self) -> None:
+        """Drops what caches keep about temporary files and modules; they look again when they need them."""
         for module, name in _CACHES_BY_PATH:
-            cache = getattr(sys.modules.get(module), name, None)
-            if not isinstance(cache, dict) or len(cache) == self._cached.get(name):
-                continue
-            for key in [key for key in cache if isinstance(key, str) and key.startswith("/")]:
-                if key.startswith(self._short_lived) or not Path(key).exists():
-                    cache.pop(key, None)
-            self._cached[name] = len(cache)
+            self._forget(name, getattr(sys.modules.get(module), name, None), self._is_gone)
+        for hook in sys.meta_path:  # pytest's own remembers by name every module that was ever looked for
+            self._forget("rewrite", getattr(hook, "_marked_for_rewrite_cache", None), _is_no_module)
+
+    def _forget(self, name: str, cache: object, is_gone: Callable[[str], bool]) -> None:
+        if not isinstance(cache, dict) or len(cache) == self._cached.get(name):
+            return
+        for key in [key for key in cache if isinstance(key, str) and is_gone(key)]:
+            cache.pop(key, None)
+        self._cached[name] = len(cache)
+
+    def _is_gone(self, path: str) -> bool:
+        return path.startswith("/") and (path.startswith(self._short_lived) or not os.path.exists(path))  # noqa: PTH110  # pathlib interns what it sees
 
     def vector(self) -> tuple[float, ...]:
         """One reading without a collection, for line-by-line use."""
@@ -111,6 +117,10 @@ class Reader:
             self._leftovers.count(),
             0.0,
         )
+
+
+def _is_no_module(name: str) -> bool:
+    return name not in sys.modules
 
 
 def descriptor_count() -> int:

@@ -52,7 +52,8 @@ class Repeater:
         for name in ("caplog_handler", "report_handler"):
             handler = getattr(plugin, name, None)
             if handler is not None:
-                handler.reset()  # as the next set-up does
+                handler.reset()  # as the next set-up does, and as every report does
+                handler.stream.getvalue()
         for key in _KEYS:
             self._item.stash[key] = None
         for key in _KEYS:

@@ -58,7 +58,8 @@ class QuickLook:
         Whatever was there before must be frozen; ``run`` may raise, which is the caller's.
         """
         rows = self._rows
-        self._reader.read(rows, LAST, clears_caches=True)
+        for _ in range(3):  # clearing and collecting leave a little behind themselves, the first times
+            self._reader.read(rows, LAST, clears_caches=True)
         self._copy(LAST, FIRST)
         rising, runs = SCREENED, 0
         while rising and runs < (SUSPECT_AFTER if any(at != HEAP for at in rising) else ALLOCATOR_SETTLES_AFTER):

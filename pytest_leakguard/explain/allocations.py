@@ -13,15 +13,15 @@ from pytest_leakguard.model import Frame
 FRAMES = 24
 
 
-def surviving(work: Callable[[], object], runs: int) -> tuple[Site, ...]:
+def surviving(work: Callable[[], object], runs: int, tidy: Callable[[], object] = int) -> tuple[Site, ...]:
     """Places whose blocks survive the runs in proportion, most bytes first; empty when nothing can be traced."""
     was_tracing = tracemalloc.is_tracing()
     if not was_tracing:
         tracemalloc.start(FRAMES)
     try:
-        before = _counts(work, max(2, runs // 4))
-        middle = _counts(work, runs)
-        after = _counts(work, runs)
+        before = _counts(work, max(2, runs // 4), tidy)
+        middle = _counts(work, runs, tidy)
+        after = _counts(work, runs, tidy)
     finally:
         if not was_tracing and tracemalloc.is_tracing():
             tracemalloc.stop()
@@ -38,9 +38,10 @@ def surviving(work: Callable[[], object], runs: int) -> tuple[Site, ...]:
 _Stack = tuple[tuple[str, int], ...]
 
 
-def _counts(work: Callable[[], object], runs: int) -> dict[_Stack, tuple[int, int]]:
+def _counts(work: Callable[[], object], runs: int, tidy: Callable[[], object]) -> dict[_Stack, tuple[int, int]]:
     for _ in range(runs):
         work()
+    tidy()
     gc.collect()
     if not tracemalloc.is_tracing():  # the unit has stopped it
         return {}

@@ -56,8 +56,8 @@ class Cause:
 def explain(work: Callable[[], object], counter: int, per_run: float, reader: Reader, seconds: float) -> Cause:
     """The cause of a confirmed leak. Runs the unit some more times; what it raises ends only the explanation."""
     runs = runs_for(work, counter, per_run, seconds)
-    held, details = _holders(work, runs, min(1.0, per_run))
-    sites = surviving(work, runs)
+    held, details = _holders(work, runs, min(1.0, per_run), reader.forget_what_is_gone)
+    sites = surviving(work, runs, reader.forget_what_is_gone)
     site = _site_of_element(work, held, runs) or _best(sites) or _line_of_insertion(work, held, runs)
     if counter not in (BLOCKS,) and (counter != HEAP or site is None or site.size_bytes < 0.5 * per_run):
         exact = rising(work, lambda: reader.vector()[counter], min(runs, 64), per_run)
@@ -97,13 +97,16 @@ class _Held:
         self.container, self.sample = container, sample
 
 
-def _holders(work: Callable[[], object], runs: int, per_run: float) -> tuple[_Held, tuple[str, ...]]:
+def _holders(
+    work: Callable[[], object], runs: int, per_run: float, tidy: Callable[[], object]
+) -> tuple[_Held, tuple[str, ...]]:
     gc.unfreeze()
-    containers = growing(work, runs)
+    containers = growing(work, runs, tidy)
     gc.collect()
     gc.freeze()
     for _ in range(runs):
         work()
+    tidy()
     gc.collect()
     new = [one for one in gc.get_objects() if not type(one).__module__.startswith("pytest_leakguard")]
     gc.unfreeze()

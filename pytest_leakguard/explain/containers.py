@@ -38,16 +38,20 @@ class Growing:
         return self.container.maxlen if isinstance(self.container, deque) else None
 
 
-def growing(work: Callable[[], object], runs: int) -> tuple[Growing, ...]:
-    """Containers that grow in both halves of the runs, fastest first."""
+def growing(work: Callable[[], object], runs: int, tidy: Callable[[], object] = int) -> tuple[Growing, ...]:
+    """Containers that grow in both halves of the runs, fastest first; ``tidy`` drops what may come and go."""
     for _ in range(2):
         work()
+    tidy()
     before = _lengths()
     for _ in range(runs):
         work()
+    tidy()
     middle = _lengths()
     for _ in range(runs):
         work()
+    tidy()
+    gc.collect()
     found = []
     for container in _containers():
         key = id(container)
