@@ -62,26 +62,32 @@ class Reader:
         # a fresh temporary directory per run would grow. CPython's own hunt for leaks leaves them out too.
         is_immortal = leaves_out_interned and sys.version_info[:2] == (3, 12)
         self._interned: Callable[[], int] = getattr(sys, "getunicodeinternedsize", int) if is_immortal else int
-        self._heap, self._outside_heap = _heap_readers()
+        self._heap = _heap_reader()
         self._cached: dict[str, int] = {}
         clear = getattr(sys, "_clear_internal_caches", None) or getattr(sys, "_clear_type_cache", None)
         self._clear_caches: Callable[[], object] = clear or int
 
-    def read(self, into: array[float], row: int, clears_caches: bool = False, generation: int = 2) -> None:
-        """One reading into ``row`` of an array of ``len(COUNTERS)`` columns, garbage collected before it.
+    def read(self, into: array[float], row: int, clears_caches: bool = False) -> None:
+        """One reading into ``row`` of an array of ``len(COUNTERS)`` columns, garbage collected before it."""
+        self.read_cheap(into, row, clears_caches)
+        self.read_heap(into, row)
 
-        ``generation`` is how far the collection goes. A full one has the interpreter collect everything more often
-        from then on, since it takes what was looked at for all there is.
-        """
+    def read_heap(self, into: array[float], row: int) -> None:
+        """The two counters that the allocator has to be asked for, which may take it a while."""
+        at = row * len(COUNTERS)
+        in_use, claimed = self._heap()
+        into[at + HEAP] = in_use
+        into[at + MAPPED] = mapped_bytes() - claimed
+
+    def read_cheap(self, into: array[float], row: int, clears_caches: bool = False) -> None:
+        """All others, garbage collected before."""
         if clears_caches:
             self._clear_caches()  # the attribute cache keeps up to 4,096 names alive
         self.forget_what_is_gone()
         files = self._leftovers.count()  # first, since it drops the names of files that are gone
-        gc.collect(generation)
+        gc.collect()
         at = row * len(COUNTERS)
-        into[at + HEAP] = self._heap()
         into[at + BLOCKS] = sys.getallocatedblocks() - self._interned()
-        into[at + MAPPED] = mapped_bytes() - self._outside_heap()
         into[at + DESCRIPTORS] = descriptor_count()
         into[at + THREADS] = thread_count()
         into[at + CHILDREN] = child_count()
@@ -107,10 +113,11 @@ class Reader:
 
     def vector(self) -> tuple[float, ...]:
         """One reading without a collection, for line-by-line use."""
+        in_use, claimed = self._heap()
         return (
             0.0,
-            self._heap(),
-            mapped_bytes() - self._outside_heap(),
+            in_use,
+            mapped_bytes() - claimed,
             descriptor_count(),
             thread_count(),
             child_count(),
@@ -194,39 +201,36 @@ class _Mallinfo2(ctypes.Structure):
     ]
 
 
-def _heap_readers() -> tuple[Callable[[], int], Callable[[], int]]:
-    """Readers of the bytes in use, and of the address space the allocator itself has mapped."""
+def _heap_reader() -> Callable[[], tuple[int, int]]:
+    """A reader of the bytes in use, and of the address space the allocator itself has mapped."""
     try:
         mallinfo2 = ctypes.CDLL(None).mallinfo2
     except (AttributeError, OSError, TypeError):
-        return _psutil_heap(), int
+        return _psutil_heap()
     mallinfo2.restype, mallinfo2.argtypes = _Mallinfo2, ()
 
-    def in_use() -> int:
-        info = mallinfo2()
-        return int(info.uordblks + info.hblkhd)  # blocks move from one to the other when they are resized
+    def read() -> tuple[int, int]:
+        info = mallinfo2()  # looks at every free chunk: milliseconds where the heap is in many pieces
+        mapped = info.hblkhd
+        return info.uordblks + mapped, info.arena + mapped  # blocks move from one to the other when they are resized
 
-    def claimed() -> int:
-        info = mallinfo2()
-        return int(info.arena + info.hblkhd)
-
-    return in_use, claimed
+    return read
 
 
-def _psutil_heap() -> Callable[[], int]:
+def _psutil_heap() -> Callable[[], tuple[int, int]]:
     """For allocators other than glibc's; always 0 where psutil cannot ask it either."""
     try:
         import psutil
 
         psutil.heap_info()
     except (ImportError, AttributeError, OSError):
-        return int
+        return lambda: (0, 0)
 
-    def in_use() -> int:
+    def read() -> tuple[int, int]:
         info = psutil.heap_info()
-        return int(info.heap_used + info.mmap_used)
+        return int(info.heap_used + info.mmap_used), 0
 
-    return in_use
+    return read
 
 
 def descriptors() -> dict[int, str]:
