@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import gc
 import random
-import time
 from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from pytest_leakguard.clock import Spent
 from pytest_leakguard.counters import (
     BLOCKS,
     CHILDREN,
@@ -98,7 +98,7 @@ class Repetition:
         self._random = random.Random(20240229)
         self._progress = progress
         self.runs = 0
-        self._began = time.perf_counter()
+        self._spent = Spent()
         self._is_full = False
 
     def examine(self) -> Examination:
@@ -155,7 +155,7 @@ class Repetition:
 
     @property
     def _elapsed(self) -> float:
-        return time.perf_counter() - self._began
+        return self._spent.seconds
 
     @property
     def _is_over(self) -> bool:

@@ -19,6 +19,7 @@ import pytest
 from _pytest.runner import CallInfo, runtestprotocol
 
 from pytest_leakguard.causes import Causes, growth_of
+from pytest_leakguard.clock import Spent
 from pytest_leakguard.confirm import Confirmed, check_of, within_budget
 from pytest_leakguard.counters import Reader
 from pytest_leakguard.leftovers import leftovers, pytest_directories
@@ -28,7 +29,7 @@ from pytest_leakguard.progress import Progress
 from pytest_leakguard.protocol import Control, NotRepeatable, Repeater, reraised
 from pytest_leakguard.repeat import Limits, Repetition
 from pytest_leakguard.reporters.terminal import failure_text
-from pytest_leakguard.suspicion import QuickLook
+from pytest_leakguard.suspicion import QuickLook, Suspicion
 
 if TYPE_CHECKING:
     from pytest_leakguard.session import Session
@@ -79,9 +80,9 @@ class Screening:
         is_rerun = _is_rerun_by_others(item)
         if not is_rerun:
             item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-        began = time.perf_counter()
+        spent = Spent()
         reports = runtestprotocol(item, log=False, nextitem=item.parent)  # type: ignore[arg-type]
-        self._tests_s += time.perf_counter() - began
+        self._tests_s += spent.seconds
         if is_rerun:
             if any(report.failed for report in reports):
                 return None  # pytest-rerunfailures takes it from here, by its own rules
@@ -138,7 +139,7 @@ class Screening:
         What is there by now is frozen meanwhile, so that collecting the garbage of one run takes microseconds. The
         test's own run has seen the collector as it is without us.
         """
-        began = time.perf_counter()
+        began, spent = time.perf_counter(), Spent()
         repeater = Repeater(item, self._filters)
         self._made_look()
         repeater.settle()
@@ -152,9 +153,8 @@ class Screening:
             repeater.restore()
             self._progress.done()
         call = reports[1]
-        duration_s = time.perf_counter() - began
-        self._screening_s += duration_s
-        judged = self._session.attach(call, replace(check, duration_s=duration_s))
+        self._screening_s += spent.seconds
+        judged = self._session.attach(call, replace(check, duration_s=time.perf_counter() - began))
         if judged.has_failed:
             call.outcome = "failed"
             call.longrepr = failure_text(judged, self._session.policy, self._session.settings.root)
@@ -185,23 +185,21 @@ class Screening:
             return within_budget(
                 replace(self._blank(item), growth=growth_of(suspicion)), finding, settings.budget_bytes
             )
-        return self._confirm(
-            item, repeater, settings, max(CONFIRM.enough_when_clean, 4 * suspicion.runs), str(suspicion)
-        )
+        if self._confirming_s > max(CONFIRMATIONS * settings.confirm_s, self._tests_s):
+            return _unconfirmed(self._blank(item), suspicion)
+        wanted = max(CONFIRM.enough_when_clean, 4 * suspicion.runs)
+        return self._confirm(item, repeater, settings, wanted, str(suspicion))
 
     def _has_time(self) -> bool:
         """Whether screening has so far taken little beside the suite itself."""
         return self._screening_s < SHARE * self._tests_s
 
     def _confirm(self, item: pytest.Item, repeater: Repeater, settings: Settings, wanted: int, why: str) -> Check:
-        if self._confirming_s > max(CONFIRMATIONS * settings.confirm_s, self._tests_s):
-            problem = f"suspect ({why}), but the time to confirm suspects is used up; run it alone for an answer"
-            return replace(self._blank(item), problems=(problem,))
-        began = time.perf_counter()
+        spent = Spent()
         try:
             return self._confirmed(item, repeater, settings, wanted, why)
         finally:
-            self._confirming_s += time.perf_counter() - began
+            self._confirming_s += spent.seconds
 
     def _confirmed(self, item: pytest.Item, repeater: Repeater, settings: Settings, wanted: int, why: str) -> Check:
         reader = self._made_reader()
@@ -246,6 +244,13 @@ class Screening:
         if self._look is None:
             self._look = QuickLook(self._made_reader())
         return self._look
+
+
+def _unconfirmed(blank: Check, suspicion: Suspicion) -> Check:
+    problem = f"suspect ({suspicion}), but the time to confirm suspects is used up; run it alone for an answer"
+    if suspicion.is_sparse:  # not with every run: a cache, a pool, a buffer as well; no reason to stop a build
+        return replace(blank, notes=(f"undecided: {problem}",))
+    return replace(blank, problems=(problem,))
 
 
 def _torn_down(item: pytest.Item, nextitem: pytest.Item | None) -> None:

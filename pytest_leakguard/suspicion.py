@@ -6,11 +6,11 @@ cleared by their second run. What is left after some runs is a suspect, and ``re
 
 from __future__ import annotations
 
-import time
 from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from pytest_leakguard.clock import Spent
 from pytest_leakguard.counters import BLOCKS, COUNTERS, HEAP, MAPPED, TASKS, Reader
 
 SUSPECT_AFTER = 8
@@ -103,8 +103,8 @@ class QuickLook:
 
     def _sparse(self, run: Callable[[], object], runs: int, spare_s: float) -> Suspicion | None:
         rows = self._rows
-        began = time.perf_counter()
-        while time.perf_counter() - began < spare_s:
+        spent = Spent()
+        while spent.seconds < spare_s:
             for _ in range(SPARSE_BATCH):
                 run()
             runs += SPARSE_BATCH
