@@ -8,17 +8,18 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TextIO
 
-from pytest_leakguard import __version__, baseline_cli, doctor, options, pipeline, store, trend
-from pytest_leakguard.baseline import Baseline, compare
+from pytest_leakguard import __version__, baseline_cli, doctor, options, pipeline, reports, store, trend
+from pytest_leakguard.baseline import Baseline
 from pytest_leakguard.diagnosis import Production
 from pytest_leakguard.errors import LeakguardError, UsageProblem
 from pytest_leakguard.model import Check, Target
 from pytest_leakguard.options import Settings
-from pytest_leakguard.reporters import junit, report_json, terminal
+from pytest_leakguard.reporters import github, junit, report_json, terminal
 from pytest_leakguard.reporters.words import amount, kind, one_line, place, printable
 from pytest_leakguard.table import BASELINE_NAME, OPTIONS, TOOLS
-from pytest_leakguard.verdict import CLEAN, NO_ANSWER, USAGE, Policy, Verdict, judge
+from pytest_leakguard.verdict import CLEAN, NO_ANSWER, USAGE, Policy, Run, Verdict
 
 _COLOURS = {"red": "\x1b[31m", "yellow": "\x1b[33m", "green": "\x1b[32m", "": ""}
 _RUN_OPTIONS = ("baseline", "accept", "prune", "report", "missing-tool", "strict", "kinds", "timeout")
@@ -161,13 +162,24 @@ def _check(arguments: argparse.Namespace) -> int:
 def _conclude(checks: tuple[Check, ...], baseline: Baseline, settings: Settings, arguments: argparse.Namespace) -> int:
     """Judges, writes what was asked for, tells, and only then returns the exit status."""
     policy = Policy(settings.is_strict, settings.accept is not None)
-    verdict = judge(compare(checks, baseline, dt.date.today()), policy)
+    here = Path.cwd()
+    repository = reports.repository_of(here)
+    run = Run(
+        checks,
+        baseline,
+        dt.date.today(),
+        policy,
+        environment=pipeline.environment(),
+        root=here,
+        repository=repository,
+        baseline_file=reports.relative_to(settings.baseline, repository),
+    )
+    verdict = run.judge()
     told: list[str] = []
     if settings.report:
-        store.write_text(settings.report / "report.json", report_json.render(verdict, pipeline.environment()))
-        store.write_text(settings.report / "junit.xml", junit.render(verdict, policy, Path.cwd()))
+        reports.write(settings.report, verdict, run)
     if arguments.json and arguments.json != "-":
-        store.write_text(Path(arguments.json), report_json.render(verdict, pipeline.environment()))
+        store.write_text(Path(arguments.json), report_json.render(verdict, run))
     if arguments.junit:
         store.write_text(Path(arguments.junit), junit.render(verdict, policy, Path.cwd()))
     if settings.accept is not None:
@@ -177,10 +189,18 @@ def _conclude(checks: tuple[Check, ...], baseline: Baseline, settings: Settings,
         store.prune_entries(settings.baseline, verdict.prunable)
         told.append(f"pruned {len(verdict.prunable)} fixed leak(s) from {settings.baseline.name}")
     if arguments.json == "-":
-        sys.stdout.write(report_json.render(verdict, pipeline.environment()))
+        sys.stdout.write(report_json.render(verdict, run))
     else:
         _tell(verdict, policy, -1 if arguments.quiet else arguments.verbose, told)
+    _tell_github(verdict, run, sys.stderr if arguments.json == "-" else sys.stdout)
     return verdict.exit_status
+
+
+def _tell_github(verdict: Verdict, run: Run, stream: TextIO) -> None:
+    reports.add_job_summary(verdict, run)
+    if reports.is_github(os.environ):
+        for text in github.workflow_commands(verdict, run):
+            print(text, file=stream)
 
 
 def _tell(verdict: Verdict, policy: Policy, verbosity: int, told: list[str]) -> None:

@@ -3,30 +3,29 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pytest_leakguard.codec import decode, encode
 from pytest_leakguard.errors import MalformedReport
 from pytest_leakguard.model import Check, Finding, Frame, Growth
-from pytest_leakguard.verdict import Judged, Verdict
+from pytest_leakguard.verdict import Judged, Run, Verdict
 
 FORMAT, VERSION = "leakguard-report", 1
 
 
-def render(verdict: Verdict, environment: Mapping[str, str]) -> str:
+def render(verdict: Verdict, run: Run) -> str:
     """The report as JSON text; its schema is ``schemas/report.schema.json`` in this package."""
-    return json.dumps(as_dict(verdict, environment), indent=2, ensure_ascii=True) + "\n"
+    return json.dumps(as_dict(verdict, run), indent=2, ensure_ascii=True) + "\n"
 
 
-def as_dict(verdict: Verdict, environment: Mapping[str, str]) -> dict[str, Any]:
+def as_dict(verdict: Verdict, run: Run) -> dict[str, Any]:
     """The report as plain values."""
     tools = {one.check.tool: one.check.tool_version for one in verdict.checks if one.check.tool_version}
     return {
         "format": FORMAT,
         "version": VERSION,
-        "environment": {**environment, "tools": tools},
+        "environment": {**run.environment, "tools": tools},
         "summary": {outcome.value: count for outcome, count in verdict.summary.items()},
         "checks": [_check(judged) for judged in verdict.checks],
         "findings": {finding.fingerprint: _finding(finding) for finding in verdict.findings},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,8 +40,8 @@ def render(
 ) -> Iterator[Line]:
     """The section at the end of a run; with ``verbosity`` below 0 only what fails and the last line."""
     failing = [finding for finding in verdict.findings if fails(finding, policy)]
-    for finding in _roots(failing):
-        yield from _finding(finding, failing, verdict, root)
+    for finding in root_causes(failing):
+        yield from finding_lines(finding, failing, verdict, root)
     for judged in verdict.checks:
         if judged.outcome is Outcome.NO_ANSWER:
             yield from _no_answer(judged)
@@ -60,24 +60,28 @@ def render(
 
 
 def last_line(verdict: Verdict) -> Line:
-    """The verdict in one line."""
+    """The verdict in one line, with what is wrong with the run as a whole."""
+    also = "".join(f"; {one_line(problem)}" for problem in verdict.problems)
+    return Line(f"{in_words(verdict)}{also}", "red" if verdict.has_failed else "green")
+
+
+def in_words(verdict: Verdict) -> str:
+    """``FAIL leakguard: 1 clean, 2 leaking``; no text of a target in it."""
     counts = ", ".join(f"{count} {_WORDS[outcome]}" for outcome, count in verdict.summary.items() if count)
     if not verdict.was_measured and not verdict.summary[Outcome.NO_ANSWER]:
-        return Line(f"FAIL leakguard: nothing was measured{f' ({counts})' if counts else ''}", "red")
-    if verdict.has_failed:
-        also = f"; {'; '.join(verdict.problems)}" if verdict.problems else ""
-        return Line(f"FAIL leakguard: {counts}{also}", "red")
-    return Line(f"ok leakguard: {counts}", "green")
+        return f"FAIL leakguard: nothing was measured{f' ({counts})' if counts else ''}"
+    return f"{'FAIL' if verdict.has_failed else 'ok'} leakguard: {counts}"
 
 
-def _roots(failing: list[Finding]) -> list[Finding]:
+def root_causes(failing: Sequence[Finding]) -> list[Finding]:
     """Without the blocks that were lost through another one of the same stack: those are told with it."""
     lost = {names(finding.stack) for finding in failing if finding.kind is LeakKind.DEFINITELY_LOST}
     return [f for f in failing if f.kind is not LeakKind.INDIRECTLY_LOST or names(f.stack) not in lost]
 
 
-def _finding(finding: Finding, failing: list[Finding], verdict: Verdict, root: Path | None) -> Iterator[Line]:
-    yield Line(f"LEAK  {_what(finding)}  [{finding.status}] {finding.fingerprint}", "red")
+def finding_lines(finding: Finding, failing: list[Finding], verdict: Verdict, root: Path | None) -> Iterator[Line]:
+    """One leak with its calls, what holds it, where it was seen and how to see it again; the headline first."""
+    yield Line(f"LEAK  {headline(finding)}  [{finding.status}] {finding.fingerprint}", "red")
     if finding.rate is None:
         yield Line(f"      at {site(finding, root)}")
     for frame in _calls(finding):
@@ -93,7 +97,8 @@ def _finding(finding: Finding, failing: list[Finding], verdict: Verdict, root: P
     yield from _checks(finding, verdict)
 
 
-def _what(finding: Finding) -> str:
+def headline(finding: Finding) -> str:
+    """What leaks and how much, in one line."""
     if finding.rate is None:
         return f"{kind(finding.kind)}: {amount(finding.size_bytes, finding.blocks)}"
     rate = finding.rate
@@ -201,9 +206,9 @@ def failure_text(judged: Judged, policy: Policy, root: Path | None = None) -> st
     """What a failing test says: its leaks and why there may be more."""
     failing = [finding for finding in judged.check.findings if fails(finding, policy)]
     lines: list[str] = []
-    for finding in _roots(failing):
+    for finding in root_causes(failing):
         where = f" at {site(finding, root)}" if finding.rate is None else ""
-        lines.append(f"{_what(finding)}{where}")
+        lines.append(f"{headline(finding)}{where}")
         lines.extend(f"    from {place(frame, root)}" for frame in _calls(finding))
         lines.extend(f"    {one_line(detail)}" for detail in finding.details)
         lines.extend(f"    held by {one_line(holder)}" for holder in finding.holders)
