@@ -16,7 +16,7 @@ from pytest_leakguard.diagnosis import Production
 from pytest_leakguard.errors import LeakguardError, UsageProblem
 from pytest_leakguard.model import Check, Target
 from pytest_leakguard.options import Settings
-from pytest_leakguard.reporters import github, junit, report_json, terminal
+from pytest_leakguard.reporters import github, junit, report_json, report_read, terminal
 from pytest_leakguard.reporters.words import amount, kind, one_line, place, printable
 from pytest_leakguard.table import BASELINE_NAME, OPTIONS, TOOLS
 from pytest_leakguard.verdict import CLEAN, NO_ANSWER, USAGE, Policy, Run, Verdict
@@ -246,7 +246,7 @@ def _explain(arguments: argparse.Namespace) -> int:
     baseline = store.read_baseline(arguments.baseline)
     entry = baseline.leaks.get(arguments.fingerprint)
     path = baseline_cli.report_path(arguments.report)
-    findings = report_json.read_findings(path) if path.is_file() else []
+    findings = report_read.read_findings(path) if path.is_file() else []
     finding = next((one for one in findings if one.fingerprint == arguments.fingerprint), None)
     if entry is None and finding is None:
         raise UsageProblem(f"{arguments.fingerprint} is neither in {arguments.baseline} nor in {path}")

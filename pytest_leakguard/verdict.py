@@ -109,10 +109,13 @@ class Run:
     """Root of the repository; the same as ``root`` unless the project is a part of it."""
     baseline_file: str = ""
     """Relative to the repository; empty when there is none."""
+    compared: Comparison | None = None
+    """What somebody else compared, where the baseline itself was not handed on."""
 
     def judge(self) -> Verdict:
         """The verdict of this run, the same wherever and whenever it is asked."""
-        return judge(compare(self.checks, self.baseline, self.judged_on), self.policy, self.problems)
+        comparison = self.compared or compare(self.checks, self.baseline, self.judged_on)
+        return judge(comparison, self.policy, self.problems)
 
 
 def judge(comparison: Comparison, policy: Policy, problems: tuple[str, ...] = ()) -> Verdict:
