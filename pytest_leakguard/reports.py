@@ -7,13 +7,17 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from pytest_leakguard import store
-from pytest_leakguard.reporters import junit, markdown, report_json
+from pytest_leakguard.reporters import exports, junit, markdown, report_json, sarif
 from pytest_leakguard.verdict import Run, Verdict
 
 _REPORTERS: Mapping[str, Callable[[Verdict, Run], str]] = {
     "report.json": report_json.render,
     "junit.xml": lambda verdict, run: junit.render(verdict, run.policy, run.root),
     "summary.md": markdown.render,
+    "report.sarif": sarif.render,
+    "gl-code-quality.json": exports.code_quality,
+    "stacks.collapsed": exports.collapsed,
+    "stacks.speedscope.json": exports.speedscope,
 }
 
 
