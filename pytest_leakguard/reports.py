@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from pytest_leakguard import store
-from pytest_leakguard.reporters import exports, junit, markdown, report_json, sarif
+from pytest_leakguard.reporters import exports, html, junit, markdown, report_json, sarif
 from pytest_leakguard.verdict import Run, Verdict
 
 _REPORTERS: Mapping[str, Callable[[Verdict, Run], str]] = {
     "report.json": report_json.render,
+    "report.html": html.render,
     "junit.xml": lambda verdict, run: junit.render(verdict, run.policy, run.root),
     "summary.md": markdown.render,
     "report.sarif": sarif.render,

@@ -38,8 +38,8 @@ def code_quality(verdict: Verdict, run: Run) -> str:
 def collapsed(verdict: Verdict, run: Run) -> str:
     """One line per leak, ``main;push;make_node 800``: outermost call first, then bytes."""
     lines = (
-        f"{';'.join(_folded(frame) for frame in _stack(finding))} {finding.size_bytes}"
-        for finding in _weighed(verdict, run)
+        f"{';'.join(_folded(frame) for frame in stack_of(finding))} {finding.size_bytes}"
+        for finding in weighed(verdict, run)
     )
     return "".join(f"{line}\n" for line in lines)
 
@@ -47,8 +47,8 @@ def collapsed(verdict: Verdict, run: Run) -> str:
 def speedscope(verdict: Verdict, run: Run) -> str:
     """A sampled profile whose weights are leaked bytes, for https://www.speedscope.app/ and editors."""
     index: dict[tuple[str, str, int], int] = {}
-    found = list(_weighed(verdict, run))
-    samples = [[index.setdefault(_key(frame), len(index)) for frame in _stack(one)] for one in found]
+    found = list(weighed(verdict, run))
+    samples = [[index.setdefault(_key(frame), len(index)) for frame in stack_of(one)] for one in found]
     weights = [finding.size_bytes for finding in found]
     data: dict[str, Any] = {
         "$schema": "https://www.speedscope.app/file-format-schema.json",
@@ -70,17 +70,14 @@ def speedscope(verdict: Verdict, run: Run) -> str:
     return json.dumps(data, ensure_ascii=True) + "\n"
 
 
-def _weighed(verdict: Verdict, run: Run) -> Iterator[Finding]:
-    """What fails and has bytes; descriptors and threads have none."""
-    return (finding for finding in failing(verdict, run.policy) if finding.size_bytes > 0)
+def weighed(verdict: Verdict, run: Run) -> Iterator[Finding]:
+    """What fails and has bytes and a stack; growth has no stack, descriptors and threads have no bytes."""
+    return (one for one in failing(verdict, run.policy) if one.size_bytes > 0 and one.stack)
 
 
-def _stack(finding: Finding) -> tuple[Frame, ...]:
-    """Outermost call first; growth has no stack, so where it was measured stands for it."""
-    inside = calls(finding.stack) or finding.stack
-    if inside:
-        return tuple(reversed(inside))
-    return (Frame(next(iter(finding.checks), "?")), Frame(finding.rate.metric if finding.rate else finding.kind.value))
+def stack_of(finding: Finding) -> tuple[Frame, ...]:
+    """Outermost call first, without what lies below ``main`` and without allocators."""
+    return tuple(reversed(calls(finding.stack) or finding.stack))
 
 
 def _folded(frame: Frame) -> str:

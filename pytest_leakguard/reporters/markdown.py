@@ -13,9 +13,9 @@ from collections.abc import Iterator, Sequence
 from pytest_leakguard.baseline import growth_key
 from pytest_leakguard.model import Check, Finding, Outcome, Status
 from pytest_leakguard.reporters import growth
-from pytest_leakguard.reporters.terminal import finding_lines, headline, in_words, root_causes
-from pytest_leakguard.reporters.words import amount, one_line, printable
-from pytest_leakguard.verdict import Judged, Run, Verdict, failing
+from pytest_leakguard.reporters.terminal import finding_lines, headline, in_words, leaked, root_causes
+from pytest_leakguard.reporters.words import one_line, printable
+from pytest_leakguard.verdict import Judged, Run, Verdict, failing, fails
 
 MOST_BYTES = 900 * 1024
 """GitHub refuses a summary above 1 MiB and keeps the job green; what others wrote into it needs room as well."""
@@ -111,11 +111,10 @@ def _figures(check: Check, run: Run) -> tuple[str, str, str]:
         low, high = growth.quantity(rate.low, rate.unit), growth.quantity(rate.high, rate.unit)
         pace = f"{growth.quantity(rate.per_iteration, rate.unit)} per request"
         return pace, f"{low} to {high}", growth.quantity(entry.allowed if entry else 0.0, rate.unit)
-    sized = [finding for finding in check.findings if finding.is_gating]
-    if sized:
-        total = amount(sum(one.size_bytes for one in sized), sum(one.blocks for one in sized))
-        accepted = [run.baseline.leaks[one.fingerprint] for one in sized if one.fingerprint in run.baseline.leaks]
-        ceiling = f"{sum(one.max_bytes for one in accepted):,} bytes"
+    if total := leaked(check, run.policy):
+        failed = (finding for finding in check.findings if fails(finding, run.policy))
+        accepted = (run.baseline.leaks.get(finding.fingerprint) for finding in failed)
+        ceiling = f"{sum(entry.max_bytes for entry in accepted if entry):,} bytes"
         repeated = next((one for one in check.growth if one.shape == "leak"), None)
         if repeated is None:
             return total, "exact", ceiling

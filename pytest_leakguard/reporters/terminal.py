@@ -14,7 +14,7 @@ from pytest_leakguard.verdict import Judged, Policy, Verdict, fails
 
 MOST_CALLS = 8
 MOST_CHECKS = 5
-_WORDS = {
+WORDS = {
     Outcome.CLEAN: "clean",
     Outcome.LEAK: "leaking",
     Outcome.NO_ANSWER: "without an answer",
@@ -67,7 +67,7 @@ def last_line(verdict: Verdict) -> Line:
 
 def in_words(verdict: Verdict) -> str:
     """``FAIL leakguard: 1 clean, 2 leaking``; no text of a target in it."""
-    counts = ", ".join(f"{count} {_WORDS[outcome]}" for outcome, count in verdict.summary.items() if count)
+    counts = ", ".join(f"{count} {WORDS[outcome]}" for outcome, count in verdict.summary.items() if count)
     if not verdict.was_measured and not verdict.summary[Outcome.NO_ANSWER]:
         return f"FAIL leakguard: nothing was measured{f' ({counts})' if counts else ''}"
     return f"{'FAIL' if verdict.has_failed else 'ok'} leakguard: {counts}"
@@ -91,7 +91,7 @@ def finding_lines(finding: Finding, failing: list[Finding], verdict: Verdict, ro
         yield from (Line(f"      {printable(told)}") for told in _forecast(finding, verdict))
     for holder in finding.holders:
         yield Line(f"      held by {one_line(holder)}")
-    yield from _through(finding, failing)
+    yield from (Line(f"      {text}") for text in finding_through(finding, failing))
     if finding.status is not Status.NEW and finding.reason:
         yield Line(f"      {finding.status}: {one_line(finding.reason)}{_owner(finding)}")
     yield from _checks(finding, verdict)
@@ -105,6 +105,14 @@ def headline(finding: Finding) -> str:
     low, high = growth.quantity(rate.low, rate.unit), growth.quantity(rate.high, rate.unit)
     pace = growth.quantity(rate.per_iteration, rate.unit)
     return f"{kind(finding.kind)}: {rate.metric} {pace} per request [{low}, {high}]"
+
+
+def leaked(check: Check, policy: Policy) -> str:
+    """What of this check fails, all sizes together; empty when nothing does."""
+    failing = [finding for finding in check.findings if fails(finding, policy)]
+    sized = [finding for finding in failing if finding.rate is None]
+    total = [amount(sum(one.size_bytes for one in sized), sum(one.blocks for one in sized))] if sized else []
+    return "; ".join([*total, *(headline(finding) for finding in failing if finding.rate is not None)])
 
 
 def _forecast(finding: Finding, verdict: Verdict) -> Iterator[str]:
@@ -123,12 +131,13 @@ def _calls(finding: Finding) -> tuple[Frame, ...]:
     return callers(finding.stack)[:MOST_CALLS]
 
 
-def _through(finding: Finding, failing: list[Finding]) -> Iterator[Line]:
+def finding_through(finding: Finding, failing: Sequence[Finding]) -> Iterator[str]:
+    """What was lost because ``finding`` was."""
     if finding.kind is not LeakKind.DEFINITELY_LOST:
         return
     for other in failing:
         if other.kind is LeakKind.INDIRECTLY_LOST and names(other.stack) == names(finding.stack):
-            yield Line(f"      and through it {amount(other.size_bytes, other.blocks)} ({other.fingerprint})")
+            yield f"and through it {amount(other.size_bytes, other.blocks)} ({other.fingerprint})"
 
 
 def _owner(finding: Finding) -> str:
@@ -212,7 +221,7 @@ def failure_text(judged: Judged, policy: Policy, root: Path | None = None) -> st
         lines.extend(f"    from {place(frame, root)}" for frame in _calls(finding))
         lines.extend(f"    {one_line(detail)}" for detail in finding.details)
         lines.extend(f"    held by {one_line(holder)}" for holder in finding.holders)
-        lines.extend("    " + line.text.strip() for line in _through(finding, failing))
+        lines.extend(f"    {text}" for text in finding_through(finding, failing))
         if finding.status is not Status.NEW:
             lines.append(f"    {finding.status}: {one_line(finding.reason)}{_owner(finding)}")
     lines.extend(printable(told) for told in _diagnosis(judged.check))
