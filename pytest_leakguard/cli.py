@@ -10,18 +10,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
 
-from pytest_leakguard import __version__, baseline_cli, doctor, options, pipeline, reports, store, trend
+from pytest_leakguard import __version__, baseline_cli, doctor, options, pipeline, report_cli, reports, store, trend
 from pytest_leakguard.baseline import Baseline
 from pytest_leakguard.diagnosis import Production
 from pytest_leakguard.errors import LeakguardError, UsageProblem
 from pytest_leakguard.model import Check, Target
 from pytest_leakguard.options import Settings
-from pytest_leakguard.reporters import github, junit, report_json, report_read, terminal
+from pytest_leakguard.reporters import github, junit, report_json, report_read
 from pytest_leakguard.reporters.words import amount, kind, one_line, place, printable
 from pytest_leakguard.table import BASELINE_NAME, OPTIONS, TOOLS
 from pytest_leakguard.verdict import CLEAN, NO_ANSWER, USAGE, Policy, Run, Verdict
 
-_COLOURS = {"red": "\x1b[31m", "yellow": "\x1b[33m", "green": "\x1b[32m", "": ""}
 _RUN_OPTIONS = ("baseline", "accept", "prune", "report", "missing-tool", "strict", "kinds", "timeout")
 
 
@@ -44,6 +43,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return NO_ANSWER
+    except OSError as error:
+        print(f"pytest-leakguard: {one_line(str(error.filename))}: {error.strerror}", file=sys.stderr)
+        return NO_ANSWER
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -54,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_check(commands.add_parser("check", help="judge reports that another runner left"))
     _add_trend(commands.add_parser("trend", help="does a series recorded elsewhere grow, and how"))
     _add_doctor(commands.add_parser("doctor", help="which tool can really see a leak on this machine"))
+    report_cli.add_arguments(commands.add_parser("report", help="make every report from report.json, or merge shards"))
     _add_explain(commands.add_parser("explain", help="what is known of one fingerprint"))
     baseline_cli.add_commands(commands.add_parser("baseline", help="accept, prune, check or merge the accepted leaks"))
     return parser
@@ -191,7 +194,7 @@ def _conclude(checks: tuple[Check, ...], baseline: Baseline, settings: Settings,
     if arguments.json == "-":
         sys.stdout.write(report_json.render(verdict, run))
     else:
-        _tell(verdict, policy, -1 if arguments.quiet else arguments.verbose, told)
+        reports.tell(verdict, run, -1 if arguments.quiet else arguments.verbose, told, how_to_accept="--accept")
     _tell_github(verdict, run, sys.stderr if arguments.json == "-" else sys.stdout)
     return verdict.exit_status
 
@@ -201,15 +204,6 @@ def _tell_github(verdict: Verdict, run: Run, stream: TextIO) -> None:
     if reports.is_github(os.environ):
         for text in github.workflow_commands(verdict, run):
             print(text, file=stream)
-
-
-def _tell(verdict: Verdict, policy: Policy, verbosity: int, told: list[str]) -> None:
-    in_colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
-    lines = list(terminal.render(verdict, policy, Path.cwd(), verbosity, how_to_accept="--accept"))
-    lines += [terminal.Line(text) for text in told]
-    for line in lines:
-        colour = _COLOURS[line.colour] if in_colour else ""
-        print(f"{colour}{line.text}\x1b[0m" if colour else line.text)
 
 
 def _trend(arguments: argparse.Namespace) -> int:

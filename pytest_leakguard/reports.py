@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from pytest_leakguard import store
-from pytest_leakguard.reporters import exports, html, junit, markdown, report_json, sarif
+from pytest_leakguard.reporters import exports, html, junit, markdown, report_json, sarif, terminal
 from pytest_leakguard.verdict import Run, Verdict
 
 _REPORTERS: Mapping[str, Callable[[Verdict, Run], str]] = {
@@ -21,6 +22,9 @@ _REPORTERS: Mapping[str, Callable[[Verdict, Run], str]] = {
     "stacks.speedscope.json": exports.speedscope,
 }
 
+HOW_TO_ACCEPT = "pytest --leakguard --leakguard-accept"
+_COLOURS = {"red": "\x1b[31m", "yellow": "\x1b[33m", "green": "\x1b[32m", "": ""}
+
 
 def render_all(verdict: Verdict, run: Run) -> Iterator[tuple[str, str]]:
     """File name and text of each report; ``report.json`` first, since the others can be made from it."""
@@ -32,6 +36,17 @@ def write(directory: Path, verdict: Verdict, run: Run) -> None:
     """Every report of a run into one directory. Raises ``OSError`` when it cannot be written."""
     for name, text in render_all(verdict, run):
         store.write_text(directory / name, text)
+
+
+def tell(
+    verdict: Verdict, run: Run, verbosity: int, also: Iterable[str] = (), how_to_accept: str = HOW_TO_ACCEPT
+) -> None:
+    """The verdict on standard output, in colour where that is a terminal."""
+    in_colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+    lines = list(terminal.render(verdict, run.policy, run.root, verbosity, how_to_accept))
+    for line in (*lines, *map(terminal.Line, also)):
+        colour = _COLOURS[line.colour] if in_colour else ""
+        print(f"{colour}{line.text}\x1b[0m" if colour else line.text)
 
 
 def is_github(environment: Mapping[str, str]) -> bool:

@@ -27,7 +27,7 @@ _PROCESS_NAMES = {"complete": "is_complete", "fork": "is_fork"}
 def read(path: Path) -> dict[str, Any]:
     """A report as plain values; raises ``MalformedReport`` when it is none of ours, or of a newer version."""
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
     except OSError as error:
         raise MalformedReport(f"{path}: cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
@@ -40,6 +40,10 @@ def read(path: Path) -> dict[str, Any]:
         if not isinstance(data.get(key), kind):
             raise MalformedReport(f"{path}: lacks {key!r}; it was cut off or edited")
     return data
+
+
+def _refuse(name: str) -> float:
+    raise ValueError(f"{name} is no number of JSON")
 
 
 def read_findings(path: Path) -> list[Finding]:

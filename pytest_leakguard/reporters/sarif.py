@@ -155,7 +155,7 @@ def _text(text: str) -> dict[str, str]:
 
 def _physical(location: Location) -> dict[str, Any]:
     return {
-        "artifactLocation": {"uri": quote(location.file), "uriBaseId": _ROOT},
+        "artifactLocation": {"uri": quote(location.file, errors="backslashreplace"), "uriBaseId": _ROOT},
         "region": {"startLine": location.line, "startColumn": 1, "endLine": location.line + 1, "endColumn": 1},
     }
 

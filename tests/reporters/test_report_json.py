@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pytest_leakguard import reports
 from pytest_leakguard.errors import MalformedReport
 from pytest_leakguard.reporters import report_json, report_read
 from pytest_leakguard.verdict import Policy, Run
@@ -138,14 +139,15 @@ def test_a_report_cut_off_is_refused(kept: int, tmp_path: Path) -> None:
         report_read.read_run(written(tmp_path, text[:kept]))
 
 
-JUNK: st.SearchStrategy[Any] = (
+EXTREMES = st.sampled_from([1e308, -1e308, 5e-324, 10**30, -1, 2**63, "\ud800", "\x00", "a\nb", "/", ".."])
+JUNK: st.SearchStrategy[Any] = EXTREMES | (
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4) | st.just([]) | st.just({})
 )
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_any_spoilt_report_is_a_run_or_a_malformed_report(tmp_path: Path, data: st.DataObject) -> None:
+def test_any_spoilt_report_is_refused_or_makes_every_report(tmp_path: Path, data: st.DataObject) -> None:
     plain = json.loads(report_json.render(run().judge(), run()))
     node: Any = plain
     while isinstance(node, dict | list) and node:
@@ -155,6 +157,9 @@ def test_any_spoilt_report_is_a_run_or_a_malformed_report(tmp_path: Path, data: 
             break
         node = node[key]
     try:
-        report_read.read_run(written(tmp_path, json.dumps(plain)))
+        spoilt = report_read.read_run(written(tmp_path, json.dumps(plain)))
     except MalformedReport as error:
         assert "report.json" in str(error)
+        return
+    for name, text in reports.render_all(spoilt.judge(), spoilt):
+        assert text.encode("utf-8") or name == "stacks.collapsed"
