@@ -117,7 +117,7 @@ def test_in_a_run_commands_stand_on_lines_of_their_own_and_others_are_stopped(
     summary.write_text("what was there before\n")
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
-    result = pytester.runpytest("--leakguard", *workers)
+    result = pytester.runpytest_subprocess("-p", "no:hypothesispytest", "--leakguard", *workers)
     assert result.ret == 1
     obeyed, token = [], ""
     for line in result.outlines:
@@ -138,7 +138,7 @@ def test_in_a_run_commands_stand_on_lines_of_their_own_and_others_are_stopped(
 
 def test_without_github_nothing_of_it_is_written(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(LEAKY)
-    result = pytester.runpytest("--leakguard")
+    result = pytester.runpytest_subprocess("-p", "no:hypothesispytest", "--leakguard")
     assert not any(line.startswith("::") and "smuggled" not in line for line in result.outlines)
 
 
