@@ -10,15 +10,26 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
 
-from pytest_leakguard import __version__, baseline_cli, doctor, options, pipeline, report_cli, reports, store, trend
+from pytest_leakguard import (
+    __version__,
+    baseline_cli,
+    doctor,
+    explain_cli,
+    options,
+    pipeline,
+    report_cli,
+    reports,
+    store,
+    trend,
+)
 from pytest_leakguard.baseline import Baseline
 from pytest_leakguard.diagnosis import Production
 from pytest_leakguard.errors import LeakguardError, UsageProblem
 from pytest_leakguard.model import Check, Target
 from pytest_leakguard.options import Settings
-from pytest_leakguard.reporters import github, junit, report_json, report_read
-from pytest_leakguard.reporters.words import amount, kind, one_line, place, printable
-from pytest_leakguard.table import BASELINE_NAME, OPTIONS, TOOLS
+from pytest_leakguard.reporters import github, junit, report_json
+from pytest_leakguard.reporters.words import one_line, printable
+from pytest_leakguard.table import OPTIONS, TOOLS
 from pytest_leakguard.verdict import CLEAN, NO_ANSWER, USAGE, Policy, Run, Verdict
 
 _RUN_OPTIONS = ("baseline", "accept", "prune", "report", "missing-tool", "strict", "kinds", "timeout")
@@ -57,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_trend(commands.add_parser("trend", help="does a series recorded elsewhere grow, and how"))
     _add_doctor(commands.add_parser("doctor", help="which tool can really see a leak on this machine"))
     report_cli.add_arguments(commands.add_parser("report", help="make every report from report.json, or merge shards"))
-    _add_explain(commands.add_parser("explain", help="what is known of one fingerprint"))
+    explain_cli.add_arguments(commands.add_parser("explain", help="what is known of one fingerprint"))
     baseline_cli.add_commands(commands.add_parser("baseline", help="accept, prune, check or merge the accepted leaks"))
     return parser
 
@@ -115,16 +126,12 @@ def _add_doctor(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(action=_doctor)
 
 
-def _add_explain(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("fingerprint")
-    parser.add_argument("--baseline", default=BASELINE_NAME, type=Path)
-    parser.add_argument("--report", default="leakguard-report", type=Path, help="directory or file of a report.json")
-    parser.set_defaults(action=_explain)
-
-
 def _settings(arguments: argparse.Namespace) -> Settings:
     given = {name: getattr(arguments, name.replace("-", "_")) for name in _RUN_OPTIONS}
-    return options.resolve(given, Path.cwd(), os.environ)
+    settings = options.resolve(given, Path.cwd(), os.environ)
+    if settings.report is not None:
+        reports.clear(settings.report)
+    return settings
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -234,31 +241,6 @@ def _doctor(arguments: argparse.Namespace) -> int:
             print(printable(line))
     found, seeing = {answer.tool for answer in answers if answer.path}, {a.tool for a in answers if a.sees_leaks}
     return CLEAN if seeing and found == seeing else NO_ANSWER
-
-
-def _explain(arguments: argparse.Namespace) -> int:
-    baseline = store.read_baseline(arguments.baseline)
-    entry = baseline.leaks.get(arguments.fingerprint)
-    path = baseline_cli.report_path(arguments.report)
-    findings = report_read.read_findings(path) if path.is_file() else []
-    finding = next((one for one in findings if one.fingerprint == arguments.fingerprint), None)
-    if entry is None and finding is None:
-        raise UsageProblem(f"{arguments.fingerprint} is neither in {arguments.baseline} nor in {path}")
-    if finding:
-        print(f"{kind(finding.kind)}: {amount(finding.size_bytes, finding.blocks)} [{finding.status}]")
-        print("\n".join(f"    {place(frame, Path.cwd())}" for frame in finding.stack))
-        for holder in finding.holders:
-            print(one_line(f"    held by {holder}"))
-        print(one_line(f"seen in: {', '.join(finding.checks)}"))
-    if entry:
-        owner = f" by {entry.owner}" if entry.owner else ""
-        until = f" until {entry.expires}" if entry.expires else ""
-        print(one_line(f"accepted{owner}{until}: {entry.reason}"))
-        print(
-            one_line(f"at most {amount(entry.max_bytes, entry.max_blocks)} in any one of: {', '.join(entry.targets)}")
-        )
-        print("\n".join(f"    {one_line(call)}" for call in entry.stack))
-    return CLEAN
 
 
 if __name__ == "__main__":

@@ -38,6 +38,12 @@ def write(directory: Path, verdict: Verdict, run: Run) -> None:
         store.write_text(directory / name, text)
 
 
+def clear(directory: Path) -> None:
+    """Removes the reports of an earlier run, so that none of them is taken for this one should it never end."""
+    for name in _REPORTERS:
+        (directory / name).unlink(missing_ok=True)
+
+
 def tell(
     verdict: Verdict, run: Run, verbosity: int, also: Iterable[str] = (), how_to_accept: str = HOW_TO_ACCEPT
 ) -> None:

@@ -62,7 +62,9 @@ class Session:
             baseline = store.read_baseline(settings.baseline)
             session = cls(config, settings, baseline)
             session._add_declared_targets()
-        except UsageProblem as problem:
+            if settings.report is not None and not session.is_worker and not config.option.collectonly:
+                reports.clear(settings.report)
+        except (UsageProblem, OSError) as problem:
             raise pytest.UsageError(f"leakguard: {problem}") from None
         return session
 
@@ -209,22 +211,33 @@ class Session:
         )
 
     def _write(self) -> None:
+        """Everything that is asked for; what cannot be written fails the run and keeps nothing else from being told."""
         assert self.verdict is not None and self.run is not None
-        settings = self.settings
-        try:
-            if settings.report is not None:
-                reports.write(settings.report, self.verdict, self.run)
-                self.written.append(f"reports: {settings.report}")
-            if settings.accept is not None:
-                new = store.accept_findings(settings.baseline, self.verdict, settings.accept)
-                self.written.append(f"accepted {len(new)} leak(s) into {settings.baseline.name}; review and commit it")
-            if settings.prune:
-                store.prune_entries(settings.baseline, self.verdict.prunable)
-                self.written.append(f"pruned {len(self.verdict.prunable)} fixed leak(s) from {settings.baseline.name}")
-            reports.add_job_summary(self.verdict, self.run)
-        except (LeakguardError, OSError) as error:
-            self.written.append(f"could not write: {error}")
-            self.verdict = replace(self.verdict, problems=(*self.verdict.problems, str(error)))
+        for write in (self._write_reports, self._accept, self._prune, self._add_job_summary):
+            try:
+                write(self.verdict, self.run)
+            except (LeakguardError, OSError) as error:
+                self.written.append(f"could not write: {error}")
+                self.verdict = replace(self.verdict, problems=(*self.verdict.problems, str(error)))
+
+    def _write_reports(self, verdict: Verdict, run: Run) -> None:
+        if self.settings.report is not None:
+            reports.write(self.settings.report, verdict, run)
+            self.written.append(f"reports: {self.settings.report}")
+
+    def _accept(self, verdict: Verdict, run: Run) -> None:
+        if self.settings.accept is not None:
+            path = self.settings.baseline
+            new = store.accept_findings(path, verdict, self.settings.accept)
+            self.written.append(f"accepted {len(new)} leak(s) into {path.name}; review and commit it")
+
+    def _prune(self, verdict: Verdict, run: Run) -> None:
+        if self.settings.prune:
+            store.prune_entries(self.settings.baseline, verdict.prunable)
+            self.written.append(f"pruned {len(verdict.prunable)} fixed leak(s) from {self.settings.baseline.name}")
+
+    def _add_job_summary(self, verdict: Verdict, run: Run) -> None:
+        reports.add_job_summary(verdict, run)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> Generator[None, Any, Any]:

@@ -117,3 +117,32 @@ def test_tests_left_out_by_choice_are_not_missed(pytester: pytest.Pytester, monk
     monkeypatch.chdir(pytester.path)
     main(["report", "s", "--output", "out"])
     assert not any("no shard" in problem for problem in report_of(pytester)["problems"])
+
+
+def test_a_report_of_an_earlier_run_is_never_taken_for_this_one(pytester: pytest.Pytester) -> None:
+    """As on a runner that keeps its workspace: this run dies before it can write."""
+    pytester.makepyfile("import os\ndef test_dies(): os._exit(0)\n")
+    old = pytester.path / "out" / "report.json"
+    old.parent.mkdir()
+    old.write_text("green")
+    run(pytester, "--leakguard", "--leakguard-report=out", "--collect-only")
+    assert old.exists(), "looking is not running"
+    run(pytester, "--leakguard", "--leakguard-report=out")
+    assert not old.exists()
+
+
+def test_a_report_that_cannot_be_written_fails_the_run_and_the_summary_says_so(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytester.makepyfile(
+        """
+        from pathlib import Path
+        def test_fine(): Path("out").touch()
+        """
+    )
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(pytester.path / "summary.md"))
+    result = run(pytester, "--leakguard", "--leakguard-report=out")
+    assert result.ret == 1
+    result.stdout.fnmatch_lines(["FAIL leakguard: 1 clean; *out*"])
+    assert "❌" in (pytester.path / "summary.md").read_text()
