@@ -14,7 +14,7 @@ from pytest_leakguard.model import Finding
 from pytest_leakguard.reporters import report_read
 from pytest_leakguard.reporters.rules import RULES
 from pytest_leakguard.reporters.terminal import headline
-from pytest_leakguard.reporters.words import amount, one_line, place, site
+from pytest_leakguard.reporters.words import amount, indented, place, site
 from pytest_leakguard.table import BASELINE_NAME
 from pytest_leakguard.verdict import CLEAN
 
@@ -48,8 +48,7 @@ def _explain(arguments: argparse.Namespace) -> int:
         *_history(growth.id if growth else name, arguments.baseline),
     ]
     for line in lines:
-        indent = len(line) - len(line.lstrip(" "))
-        print(" " * indent + one_line(line))
+        print(indented(line))
     return CLEAN
 
 

@@ -41,13 +41,20 @@ class Curve:
 
 
 def curves_of(check: Check) -> tuple[Curve, ...]:
-    """The series of ``check`` worth a drawing: the one that decided, and every other that leaks or is undecided."""
+    """The series of ``check`` worth a drawing: the one that decided, and others that leak and are not bytes again."""
     decisive = deciding(check.diagnosis, check.growth) if check.diagnosis else None
     told = [decisive] if decisive else []
-    told += [one for one in check.growth if one is not decisive and one.shape in ("leak", "undecided")]
+    told += [
+        one for one in check.growth if one is not decisive and one.shape == "leak" and not (told and _is_bytes(one))
+    ]
     if not told and check.growth and check.kind != "test":
         told = [check.growth[0]]
     return tuple(drawn(check, one) for one in told if len(_finite(one.samples)) > 1)
+
+
+def _is_bytes(growth: Growth) -> bool:
+    """Resident, private and live bytes are readings of the same memory."""
+    return growth.unit == "bytes"
 
 
 def drawn(check: Check, growth: Growth) -> Curve:

@@ -20,7 +20,7 @@ from pytest_leakguard.model import Finding, Outcome, Status
 from pytest_leakguard.reporters import curves, flame, growth
 from pytest_leakguard.reporters.exports import weighed
 from pytest_leakguard.reporters.terminal import WORDS, finding_through, headline, in_words, leaked, root_causes
-from pytest_leakguard.reporters.words import one_line, place, printable, site
+from pytest_leakguard.reporters.words import indented, one_line, place, printable, site
 from pytest_leakguard.verdict import Judged, Run, Verdict, failing
 
 MOST_CAUSES = 60
@@ -159,12 +159,7 @@ def _services(verdict: Verdict) -> Iterator[_Service]:
         diagnosis = judged.check.diagnosis
         if diagnosis is not None:
             lines = (growth.head(diagnosis, judged.check.growth), *growth.lines(diagnosis, judged.check.growth))
-            yield _Service(one_line(judged.check.id), "\n".join(_indented(text) for text in lines))
-
-
-def _indented(text: str) -> str:
-    """``one_line`` that keeps the indentation."""
-    return " " * (len(text) - len(text.lstrip(" "))) + one_line(text)
+            yield _Service(one_line(judged.check.id), "\n".join(indented(text) for text in lines))
 
 
 def _rows(verdict: Verdict, run: Run) -> list[dict[str, Any]]:
@@ -174,7 +169,7 @@ def _rows(verdict: Verdict, run: Run) -> list[dict[str, Any]]:
             "id": one_line(judged.check.id),
             "outcome": judged.outcome.value,
             "words": WORDS[judged.outcome],
-            "tool": one_line(" ".join((judged.check.tool, judged.check.tool_version))),
+            "tool": one_line(" ".join((judged.check.tool or "sampling", judged.check.tool_version))),
             "leaked": leaked(judged.check, run.policy),
             "seconds": f"{judged.check.duration_s:,.2f}",
             "told": [one_line(text) for text in (*judged.reasons, *judged.check.notes)],

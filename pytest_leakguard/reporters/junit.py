@@ -32,7 +32,7 @@ def properties(judged: Judged) -> Iterator[tuple[str, str]]:
     """Name and value of each property that tells a check's leaks; the same in every JUnit file."""
     check = judged.check
     yield "leakguard_outcome", judged.outcome.value
-    yield "leakguard_tool", check.tool
+    yield "leakguard_tool", _clean(check.tool)
     yield "leakguard_findings", ",".join(f"{f.fingerprint}:{f.status}" for f in check.findings)
     for kind, total in check.totals:
         yield f"leakguard_{kind}_bytes", str(total.size_bytes)

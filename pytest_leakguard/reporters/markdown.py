@@ -98,8 +98,9 @@ def _table(rows: Sequence[Judged], run: Run) -> Iterator[str]:
     order = list(_ANSWERS)
     worst_first = sorted(rows, key=lambda one: (order.index(one.outcome) not in (1, 2), one.check.id))
     for judged in worst_first:
-        size, interval, allowed = _figures(judged.check, run)
-        cells = (code(judged.check.id), code(judged.check.tool), size, interval, allowed, _ANSWERS[judged.outcome])
+        figures = map(code, _figures(judged.check, run))
+        tool = code(judged.check.tool or "sampling")
+        cells = (code(judged.check.id), tool, *figures, _ANSWERS[judged.outcome])
         yield f"| {' | '.join(cells)} | {_course(judged.check)} |"
 
 
@@ -121,8 +122,7 @@ def _figures(check: Check, run: Run) -> tuple[str, str, str]:
         return f"{total} per run", f"{repeated.low:,.4g} to {repeated.high:,.4g} {repeated.unit}", ceiling
     if check.diagnosis and (decisive := growth.deciding(check.diagnosis, check.growth)):
         low, high = (growth.quantity(value, decisive.unit) for value in (decisive.low, decisive.high))
-        pace = f"{growth.quantity(decisive.per_iteration, decisive.unit)} per {one_line(check.diagnosis.per)}"
-        return f"{pace} ({decisive.shape})", f"{low} to {high}", ""
+        return growth.head(check.diagnosis, check.growth), f"{low} to {high}", ""
     return "", "", ""
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from pytest_leakguard.fingerprint import callers, names
 from pytest_leakguard.model import Check, Finding, Frame, LeakKind, Outcome, Status
 from pytest_leakguard.reporters import growth
-from pytest_leakguard.reporters.words import amount, kind, one_line, place, printable, site
+from pytest_leakguard.reporters.words import amount, indented, kind, one_line, place, printable, site
 from pytest_leakguard.verdict import Judged, Policy, Verdict, fails
 
 MOST_CALLS = 8
@@ -88,7 +88,7 @@ def finding_lines(finding: Finding, failing: list[Finding], verdict: Verdict, ro
         yield Line(f"         from {place(frame, root)}")
     yield from (Line(f"      {one_line(detail)}") for detail in finding.details)
     if finding.rate is not None:
-        yield from (Line(f"      {printable(told)}") for told in _forecast(finding, verdict))
+        yield from (Line(f"      {indented(told)}") for told in _forecast(finding, verdict))
     for holder in finding.holders:
         yield Line(f"      held by {one_line(holder)}")
     yield from (Line(f"      {text}") for text in finding_through(finding, failing))
@@ -104,7 +104,7 @@ def headline(finding: Finding) -> str:
     rate = finding.rate
     low, high = growth.quantity(rate.low, rate.unit), growth.quantity(rate.high, rate.unit)
     pace = growth.quantity(rate.per_iteration, rate.unit)
-    return f"{kind(finding.kind)}: {rate.metric} {pace} per request [{low}, {high}]"
+    return one_line(f"{kind(finding.kind)}: {rate.metric} {pace} per request [{low}, {high}]")
 
 
 def leaked(check: Check, policy: Policy) -> str:
@@ -123,7 +123,7 @@ def _forecast(finding: Finding, verdict: Verdict) -> Iterator[str]:
 
 def _diagnosis(check: Check) -> Iterator[str]:
     if check.diagnosis is not None:
-        yield growth.head(check.diagnosis, check.growth)
+        yield one_line(growth.head(check.diagnosis, check.growth))
         yield from (f"    {told}" for told in growth.lines(check.diagnosis, check.growth))
 
 
@@ -155,7 +155,7 @@ def _checks(finding: Finding, verdict: Verdict) -> Iterator[Line]:
 
 
 def _no_answer(judged: Judged) -> Iterator[Line]:
-    yield Line(f"NO ANSWER  {one_line(judged.check.id)} ({judged.check.tool})", "red")
+    yield Line(f"NO ANSWER  {one_line(judged.check.id)} ({one_line(judged.check.tool)})", "red")
     for reason in judged.reasons:
         yield Line(f"      {one_line(reason)}")
     if judged.check.findings:
@@ -194,7 +194,8 @@ def _services(verdict: Verdict) -> Iterator[Line]:
     for judged in verdict.checks:
         diagnosis = judged.check.diagnosis
         if diagnosis and judged.outcome is Outcome.CLEAN:
-            yield Line(f"service {one_line(judged.check.id)}: {growth.head(diagnosis, judged.check.growth)}")
+            head = one_line(growth.head(diagnosis, judged.check.growth))
+            yield Line(f"service {one_line(judged.check.id)}: {head}")
             yield from (Line(f"      {one_line(told)}") for told in growth.sensitivity(diagnosis, judged.check.growth))
 
 
@@ -208,7 +209,7 @@ def _skipped(verdict: Verdict) -> Iterator[Line]:
 def _all_checks(verdict: Verdict) -> Iterator[Line]:
     for judged in verdict.checks:
         notes = f" ({one_line('; '.join(judged.check.notes))})" if judged.check.notes else ""
-        yield Line(f"{judged.outcome:<14} {one_line(judged.check.id)} [{judged.check.tool}]{notes}")
+        yield Line(f"{judged.outcome:<14} {one_line(judged.check.id)} [{one_line(judged.check.tool)}]{notes}")
 
 
 def failure_text(judged: Judged, policy: Policy, root: Path | None = None) -> str:
@@ -224,7 +225,7 @@ def failure_text(judged: Judged, policy: Policy, root: Path | None = None) -> st
         lines.extend(f"    {text}" for text in finding_through(finding, failing))
         if finding.status is not Status.NEW:
             lines.append(f"    {finding.status}: {one_line(finding.reason)}{_owner(finding)}")
-    lines.extend(printable(told) for told in _diagnosis(judged.check))
+    lines.extend(indented(told) for told in _diagnosis(judged.check))
     if judged.reasons:
         lines.append("no whole answer:" if judged.outcome is Outcome.NO_ANSWER else "besides:")
         lines.extend(f"    {one_line(reason)}" for reason in judged.reasons)

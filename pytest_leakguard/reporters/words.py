@@ -21,6 +21,11 @@ def one_line(text: str) -> str:
     return printable(re.sub(r"\s*[\r\n\t]+\s*", " ", text)).strip()
 
 
+def indented(text: str) -> str:
+    """``one_line`` that keeps the spaces at the start."""
+    return " " * (len(text) - len(text.lstrip(" "))) + one_line(text)
+
+
 def kind(value: LeakKind) -> str:
     """``definitely lost``."""
     return value.replace("_", " ")

@@ -200,17 +200,21 @@ def hostile_run() -> Run:
                 stack=frames if one.stack else (),
                 holders=(*one.holders, HOSTILE),
                 details=(*one.details, HOSTILE),
+                rate=one.rate and replace(one.rate, metric=HOSTILE, unit=HOSTILE),
             )
             for one in check.findings
         )
         diagnosis = check.diagnosis
         if diagnosis is not None:
-            diagnosis = replace(diagnosis, facts=(HOSTILE,), stopped=HOSTILE)
+            diagnosis = replace(diagnosis, facts=(HOSTILE,), stopped=HOSTILE, metric=HOSTILE, per=HOSTILE)
         return replace(
             check,
             id=f"{check.id}[{HOSTILE}]",
             findings=found,
             diagnosis=diagnosis,
+            growth=tuple(replace(one, metric=HOSTILE, unit=HOSTILE, reason=HOSTILE) for one in check.growth),
+            tool=HOSTILE,
+            tool_version=HOSTILE,
             problems=tuple(f"{text}{HOSTILE}" for text in check.problems),
             notes=(HOSTILE,),
             output=check.output and HOSTILE,

@@ -229,3 +229,12 @@ def test_all_reports_of_a_real_run_say_the_same(pytester: pytest.Pytester, monke
     assert_all_agree(said, Policy())
     assert said["report.json"].counts == {"clean": 1, "leak": 2, "no_answer": 1, "skipped": 1, "not_repeatable": 0}
     assert len(said["report.json"].failing or ()) == 2
+
+
+def test_hostile_text_reaches_no_terminal_raw() -> None:
+    one = hostile_run()
+    lines = [line.text for line in terminal.render(one.judge(), one.policy, one.root, 2)]
+    texts = [terminal.failure_text(judged, one.policy, one.root) for judged in one.judge().checks]
+    assert not any(char in line for line in lines for char in "\n\r\x1b\u202e")
+    assert not any(char in text for text in texts for char in "\r\x1b\u202e")
+    assert not any(line.startswith("::") for text in (*lines, *texts) for line in text.splitlines())
