@@ -126,7 +126,7 @@ def _cause(finding: Finding, found: Sequence[Finding], run: Run) -> dict[str, An
         "reason": one_line(finding.reason) if finding.status is not Status.NEW else "",
         "owner": one_line(finding.owner),
         "calls": [site(finding, run.root), *calls] if finding.stack else [],
-        "details": [one_line(detail) for detail in finding.details],
+        "details": [one_line(detail) for detail in (*finding.details, *_forecast(finding, run))],
         "holders": [one_line(holder) for holder in finding.holders],
         "through": list(finding_through(finding, found)),
         "checks": [one_line(check) for check in finding.checks[:5]],
@@ -134,6 +134,13 @@ def _cause(finding: Finding, found: Sequence[Finding], run: Run) -> dict[str, An
         "reproduce": next(map(one_line, commands), ""),
         "accept": f'pytest-leakguard baseline accept {finding.fingerprint} --reason "why it may stay" --owner @team',
     }
+
+
+def _forecast(finding: Finding, run: Run) -> Iterator[str]:
+    """When the memory limit is reached, for growth."""
+    for check in run.checks:
+        if finding.rate is not None and check.id in finding.checks and check.diagnosis:
+            yield from growth.forecast(check.diagnosis)
 
 
 def _unanswered(judged: Judged) -> dict[str, Any]:
