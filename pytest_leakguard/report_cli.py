@@ -11,6 +11,7 @@ from pytest_leakguard import reports
 from pytest_leakguard.errors import MalformedReport, UsageProblem
 from pytest_leakguard.merging import Shard, merge
 from pytest_leakguard.reporters import github, report_read
+from pytest_leakguard.reporters.report_json import FORMAT
 from pytest_leakguard.reporters.words import one_line
 
 DEFAULT = "leakguard-report"
@@ -53,10 +54,22 @@ def _files(directories: Sequence[Path], output: Path | None) -> Iterator[_Found]
         elif not directory.exists():
             yield directory, "no such file or directory; did the job that writes it run, and was it downloaded?"
         else:
-            found = sorted(path for path in directory.rglob("report.json") if not _is_output(path, output, directory))
+            found = sorted(path for path in _reports_in(directory) if not _is_output(path, output, directory))
             yield from ((path, "") for path in found)
             if not found:
                 yield directory, "holds no report.json; did the job that writes it run with --leakguard-report?"
+
+
+def _reports_in(directory: Path) -> Iterator[Path]:
+    """What is called ``report.json`` or says that it is a report, as jobs may have given it another name."""
+    for path in directory.rglob("*.json"):
+        if path.name == "report.json" or (path.is_file() and _says_report(path)):
+            yield path
+
+
+def _says_report(path: Path) -> bool:
+    with path.open("rb") as stream:
+        return f'"{FORMAT}"'.encode() in stream.read(200)
 
 
 def _is_output(path: Path, output: Path | None, directory: Path) -> bool:

@@ -344,7 +344,8 @@ class TargetItem(pytest.Item):
         one = self.declared
         settings = replace(session.settings, kinds=one.kinds or session.settings.kinds)
         check = pipeline.check_program(one.target, settings, self.nodeid, one.tool, one.expected_exit)
-        judged = session.record(self, check)
+        path, line, _ = self.location
+        judged = session.record(self, replace(check, location=(path, (line or 0) + 1)))
         if judged.has_failed:
             pytest.fail(terminal.failure_text(judged, session.policy, settings.root), pytrace=False)
         if judged.outcome is Outcome.SKIPPED:

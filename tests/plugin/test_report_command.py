@@ -65,6 +65,16 @@ def test_whole_clean_shards_are_clean(folder: Path, capsys: pytest.CaptureFixtur
     assert main(["report", "s", "--expect-shards", "2", "--output", "s/all"]) == 0, "its own output is no shard"
 
 
+def test_shards_of_any_name_in_one_directory_are_found(folder: Path) -> None:
+    """As a download that puts the artifacts of all jobs into one directory leaves them."""
+    for number, name in enumerate(two_clean_shards(), 1):
+        Path("all").mkdir(exist_ok=True)
+        Path(name, "report.json").rename(f"all/shard-{number}.json")
+        Path(name, "gl-code-quality.json").rename(f"all/gl-code-quality-{number}.json")
+    assert main(["report", "all", "--expect-shards", "2"]) == 0
+    assert main(["report", "all/shard-1.json", "all/shard-2.json", "--expect-shards", "2"]) == 0
+
+
 def test_a_missing_shard_is_no_answer(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["report", *two_clean_shards(), "--expect-shards", "3"]) == 3
     assert "FAIL leakguard: 2 clean; 1 of 3 shards are missing" in capsys.readouterr().out

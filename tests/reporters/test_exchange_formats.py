@@ -19,6 +19,8 @@ from pytest_leakguard.verdict import Run
 from tests.conftest import ROOT
 from tests.reporters.example import clean_run, finding, hostile_run, run
 
+pytestmark = pytest.mark.programs
+
 NPM = ROOT / ".tools" / "node_modules"
 MULTITOOL = NPM / "@microsoft" / "sarif-multitool-linux"
 RUNS: dict[str, Callable[[], Run]] = {

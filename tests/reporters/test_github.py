@@ -136,6 +136,19 @@ def test_in_a_run_commands_stand_on_lines_of_their_own_and_others_are_stopped(
     assert text.startswith("what was there before\n") and "FAIL leakguard: 1 leaking" in text
 
 
+def test_a_declared_target_is_annotated_where_it_is_declared(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytester.makepyprojecttoml(
+        '[tool.pytest.ini_options]\n[tool.leakguard.targets.x]\ncommand = ["/bin/true"]\ntool = "sanitizer"\n'
+    )
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    result = pytester.runpytest_subprocess("-p", "no:hypothesispytest", "--leakguard")
+    commands = [line for line in result.outlines if line.startswith("::error ")]
+    ((_, told, message),) = parsed(commands)
+    assert told["file"] == "pyproject.toml" and "no sanitizer inside" in message
+
+
 def test_without_github_nothing_of_it_is_written(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(LEAKY)
     result = pytester.runpytest_subprocess("-p", "no:hypothesispytest", "--leakguard")

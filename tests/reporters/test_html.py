@@ -17,6 +17,8 @@ from pytest_leakguard.verdict import Run
 from tests.reporters.browser import Browser, chromium, executable
 from tests.reporters.example import checks, clean_run, finding, hostile_run, run
 
+pytestmark = pytest.mark.programs
+
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:

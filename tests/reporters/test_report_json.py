@@ -116,10 +116,11 @@ def test_a_report_by_the_published_keys_alone_can_be_read(tmp_path: Path) -> Non
         (lambda data: data.update(version=2), "version 2"),
         (lambda data: data.update(format="x"), "no leakguard-report"),
         (lambda data: data["run"].update(judged_on="soon"), "'soon' is no date"),
+        (lambda data: data["checks"][0]["diagnosis"].update(shape="round"), "'round' is none of"),
         (lambda data: data["checks"][2]["totals"].update(definitely_lost=3), "expected an object"),
         (lambda data: data["checks"][2]["measured"]["a" * 16].update(size_bytes="many"), "expected int"),
     ],
-    ids=range(9),
+    ids=range(10),
 )
 def test_what_was_changed_is_refused_with_its_place(
     change: Callable[[dict[str, Any]], object], told: str, tmp_path: Path
