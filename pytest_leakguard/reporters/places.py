@@ -35,10 +35,8 @@ def of_finding(finding: Finding, run: Run) -> Location | None:
 
 def of_checks(ids: tuple[str, ...], run: Run) -> Iterator[Location]:
     """The lines of these tests that are known."""
-    by_id = {check.id: check for check in run.checks}
-    for check_id in ids:
-        if check_id in by_id and (location := of_check(by_id[check_id], run)):
-            yield location
+    wanted = frozenset(ids)
+    return (location for check in run.checks if check.id in wanted and (location := of_check(check, run)))
 
 
 def of_check(check: Check, run: Run) -> Location | None:

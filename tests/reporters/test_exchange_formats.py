@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import os
 import subprocess
@@ -14,8 +15,10 @@ from urllib.parse import unquote
 import jsonschema
 import pytest
 
+from pytest_leakguard.baseline import AcceptedLeak, Baseline
+from pytest_leakguard.model import LeakKind
 from pytest_leakguard.reporters import exports, sarif
-from pytest_leakguard.verdict import Run
+from pytest_leakguard.verdict import Policy, Run
 from tests.conftest import ROOT
 from tests.reporters.example import clean_run, finding, hostile_run, run
 
@@ -111,6 +114,22 @@ def test_a_run_without_an_answer_says_so_in_sarif() -> None:
     assert log_of(clean_run())["runs"][0]["invocations"][0]["executionSuccessful"] is True
     nothing = log_of(replace(clean_run(), checks=()))["runs"][0]["invocations"][0]
     assert nothing["executionSuccessful"] is False and nothing["toolExecutionNotifications"]
+
+
+def test_a_leak_that_is_no_longer_accepted_warns_until_it_must_fail() -> None:
+    late = replace(accepted("a"), expires=dt.date(2026, 1, 31))
+    program = replace(run().checks[2], findings=(finding("a"),))
+    one = replace(run(), checks=(program,), baseline=Baseline({"a" * 16: late}))
+    (result,) = log_of(one)["runs"][0]["results"]
+    (entry,) = json.loads(exports.code_quality(one.judge(), one))
+    assert (result["level"], entry["severity"], one.judge().exit_status) == ("warning", "minor", 0)
+    strict = replace(one, policy=Policy(is_strict=True))
+    (result,) = log_of(strict)["runs"][0]["results"]
+    assert (result["level"], strict.judge().exit_status) == ("error", 1)
+
+
+def accepted(letter: str) -> AcceptedLeak:
+    return AcceptedLeak(letter * 16, LeakKind.DEFINITELY_LOST, ("tests/test_c.py::test_export",), 480, 10, "known")
 
 
 def test_hostile_text_makes_no_link_and_no_other_address() -> None:
