@@ -20,7 +20,7 @@ from pytest_leakguard.model import Finding, Outcome, Status
 from pytest_leakguard.reporters import curves, flame, growth
 from pytest_leakguard.reporters.exports import weighed
 from pytest_leakguard.reporters.terminal import WORDS, finding_through, headline, in_words, leaked, root_causes
-from pytest_leakguard.reporters.words import indented, one_line, place, printable, site
+from pytest_leakguard.reporters.words import indented, one_line, place, printable, shortened, site
 from pytest_leakguard.verdict import Judged, Run, Verdict, failing
 
 MOST_CAUSES = 60
@@ -28,6 +28,8 @@ MOST_CURVES = 60
 MOST_ROWS = 250
 MOST_LISTED = 50
 MOST_CALLS = 16
+MOST_TEXT = 8000
+"""Characters of one value; more than any drawing needs."""
 _OUTPUT_LINES = 10
 
 
@@ -54,8 +56,10 @@ def _style() -> str:
 
 
 def _harmless(value: Any) -> Any:
-    """Text without control characters and without marks that turn its direction."""
-    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+    """Text without control characters and marks that turn its direction, and not endless."""
+    if not isinstance(value, str) or isinstance(value, Markup):
+        return value
+    return shortened(printable(value), MOST_TEXT)
 
 
 def _values(verdict: Verdict, run: Run) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from pytest_leakguard.baseline import growth_key
 from pytest_leakguard.model import Check, Finding, Outcome, Status
 from pytest_leakguard.reporters import growth
 from pytest_leakguard.reporters.terminal import finding_lines, headline, in_words, leaked, root_causes
-from pytest_leakguard.reporters.words import one_line, printable
+from pytest_leakguard.reporters.words import one_line, printable, shortened
 from pytest_leakguard.verdict import Judged, Run, Verdict, failing, fails
 
 MOST_BYTES = 900 * 1024
@@ -22,6 +22,9 @@ MOST_BYTES = 900 * 1024
 LEAST_BYTES = 4096
 MOST_ROWS = 200
 MOST_LEAKS = 50
+MOST_CODE = 300
+MOST_LINE = 2000
+"""Characters of one text, which may come from a target: none may take the room of all others."""
 UNFOLDED = 1
 _MARKDOWN = re.compile(r"[\\`*_{}\[\]()#!|~:@&<>]|(?<=www)\.")
 _ANSWERS = {
@@ -35,13 +38,13 @@ _ANSWERS = {
 
 def code(text: str) -> str:
     """``text`` as inline code that means nothing but itself, in a table as well."""
-    escaped = _MARKDOWN.sub(lambda match: f"&#{ord(match.group())};", one_line(text))
+    escaped = _MARKDOWN.sub(lambda match: f"&#{ord(match.group())};", shortened(one_line(text), MOST_CODE))
     return f"<code>{escaped}</code>" if escaped else ""
 
 
 def block(lines: Sequence[str]) -> str:
     """Lines as preformatted text; no empty line, which would end it."""
-    return "<pre>" + html.escape("\n".join(printable(line) or " " for line in lines)) + "</pre>"
+    return "<pre>" + html.escape("\n".join(shortened(printable(line), MOST_LINE) or " " for line in lines)) + "</pre>"
 
 
 def render(verdict: Verdict, run: Run, most_bytes: int = MOST_BYTES) -> str:

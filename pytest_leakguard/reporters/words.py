@@ -26,6 +26,11 @@ def indented(text: str) -> str:
     return " " * (len(text) - len(text.lstrip(" "))) + one_line(text)
 
 
+def shortened(text: str, most: int) -> str:
+    """At most ``most`` characters of ``text``, with a sign where something is left out."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
 def kind(value: LeakKind) -> str:
     """``definitely lost``."""
     return value.replace("_", " ")

@@ -12,7 +12,7 @@ import pytest
 from pytest_leakguard import reports
 from pytest_leakguard.cli import main
 from pytest_leakguard.model import Check
-from pytest_leakguard.reporters import github, markdown
+from pytest_leakguard.reporters import github, html, markdown
 from pytest_leakguard.reporters.places import in_repository
 from tests.reporters.example import HOSTILE, checks, clean_run, finding, hostile_run, run
 
@@ -178,6 +178,16 @@ def test_the_summary_stays_below_its_limit_and_says_so() -> None:
     assert len(text.encode()) <= 8_000
     assert "**Cut off here**" in text and text.startswith("## ❌ FAIL leakguard: 1 leaking")
     assert "**Cut off here**" not in markdown.render(many.judge(), many)
+
+
+def test_one_endless_text_does_not_take_the_room_of_the_others() -> None:
+    endless = tuple(replace(check, id=f"{check.id}[{'x' * 500_000}]", notes=("y" * 500_000,)) for check in run().checks)
+    long = replace(run(), checks=endless)
+    text = markdown.render(long.judge(), long)
+    assert "definitely lost&#58; 480 bytes in 10 blocks" in text and "--leakguard-accept=" in text
+    assert "**Cut off here**" not in text and len(text) < 50_000
+    assert len(html.render(long.judge(), long)) < 1_000_000
+    assert all(len(line) < 20_000 for line in github.workflow_commands(long.judge(), long))
 
 
 def test_a_summary_that_is_nearly_full_is_left_alone(tmp_path: Path) -> None:
