@@ -6,10 +6,11 @@ import base64
 import json
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Self
 
@@ -133,6 +134,7 @@ def chromium(path: str) -> Iterator[Browser]:
         pass_fds=(command_read, answer_write),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        start_new_session=True,
     )
     os.close(command_read)
     os.close(answer_write)
@@ -142,6 +144,7 @@ def chromium(path: str) -> Iterator[Browser]:
             to_browser.write(json.dumps({"id": 0, "method": "Browser.close"}).encode() + b"\0")
         process.wait(20)
     finally:
-        process.kill()
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # its helpers too, which would write into the profile
         process.wait()
         shutil.rmtree(profile, ignore_errors=True)
