@@ -10,7 +10,7 @@ from pathlib import Path
 from pytest_leakguard import known, process, store
 from pytest_leakguard.baseline import AcceptedGrowth, AcceptedLeak
 from pytest_leakguard.errors import UsageProblem
-from pytest_leakguard.reporters import report_json
+from pytest_leakguard.reporters import report_read
 from pytest_leakguard.reporters.words import one_line
 from pytest_leakguard.table import BASELINE_NAME
 from pytest_leakguard.verdict import CLEAN, USAGE
@@ -56,7 +56,7 @@ def _accept(arguments: argparse.Namespace) -> int:
     _refuse_in_ci("accept")
     if not arguments.reason.strip():
         raise UsageProblem("--reason: why may these leaks stay?")
-    findings = report_json.read_findings(report_path(arguments.report))
+    findings = report_read.read_findings(report_path(arguments.report))
     wanted = set(arguments.fingerprints) or {f.fingerprint for f in findings if f.is_gating}
     unknown = wanted - {finding.fingerprint for finding in findings}
     if unknown:
@@ -77,7 +77,7 @@ def _date(text: str) -> dt.date:
 
 def _prune(arguments: argparse.Namespace) -> int:
     _refuse_in_ci("prune")
-    fixed = tuple(report_json.read(report_path(arguments.report))["baseline"]["fixed"])
+    fixed = tuple(report_read.read(report_path(arguments.report))["baseline"]["fixed"])
     store.prune_entries(arguments.baseline, fixed)
     print(f"pruned {len(fixed)} fixed leak(s) from {arguments.baseline}")
     return CLEAN

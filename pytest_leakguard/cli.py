@@ -8,19 +8,30 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TextIO
 
-from pytest_leakguard import __version__, baseline_cli, doctor, options, pipeline, store, trend
-from pytest_leakguard.baseline import Baseline, compare
+from pytest_leakguard import (
+    __version__,
+    baseline_cli,
+    doctor,
+    explain_cli,
+    options,
+    pipeline,
+    report_cli,
+    reports,
+    store,
+    trend,
+)
+from pytest_leakguard.baseline import Baseline
 from pytest_leakguard.diagnosis import Production
 from pytest_leakguard.errors import LeakguardError, UsageProblem
 from pytest_leakguard.model import Check, Target
 from pytest_leakguard.options import Settings
-from pytest_leakguard.reporters import junit, report_json, terminal
-from pytest_leakguard.reporters.words import amount, kind, one_line, place, printable
-from pytest_leakguard.table import BASELINE_NAME, OPTIONS, TOOLS
-from pytest_leakguard.verdict import CLEAN, NO_ANSWER, USAGE, Policy, Verdict, judge
+from pytest_leakguard.reporters import github, junit, report_json
+from pytest_leakguard.reporters.words import one_line, printable
+from pytest_leakguard.table import OPTIONS, TOOLS
+from pytest_leakguard.verdict import CLEAN, NO_ANSWER, USAGE, Policy, Run, Verdict
 
-_COLOURS = {"red": "\x1b[31m", "yellow": "\x1b[33m", "green": "\x1b[32m", "": ""}
 _RUN_OPTIONS = ("baseline", "accept", "prune", "report", "missing-tool", "strict", "kinds", "timeout")
 
 
@@ -43,6 +54,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return NO_ANSWER
+    except OSError as error:
+        print(f"pytest-leakguard: {one_line(str(error.filename))}: {error.strerror}", file=sys.stderr)
+        return NO_ANSWER
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -53,7 +67,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_check(commands.add_parser("check", help="judge reports that another runner left"))
     _add_trend(commands.add_parser("trend", help="does a series recorded elsewhere grow, and how"))
     _add_doctor(commands.add_parser("doctor", help="which tool can really see a leak on this machine"))
-    _add_explain(commands.add_parser("explain", help="what is known of one fingerprint"))
+    report_cli.add_arguments(commands.add_parser("report", help="make every report from report.json, or merge shards"))
+    explain_cli.add_arguments(commands.add_parser("explain", help="what is known of one fingerprint"))
     baseline_cli.add_commands(commands.add_parser("baseline", help="accept, prune, check or merge the accepted leaks"))
     return parser
 
@@ -111,16 +126,12 @@ def _add_doctor(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(action=_doctor)
 
 
-def _add_explain(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("fingerprint")
-    parser.add_argument("--baseline", default=BASELINE_NAME, type=Path)
-    parser.add_argument("--report", default="leakguard-report", type=Path, help="directory or file of a report.json")
-    parser.set_defaults(action=_explain)
-
-
 def _settings(arguments: argparse.Namespace) -> Settings:
     given = {name: getattr(arguments, name.replace("-", "_")) for name in _RUN_OPTIONS}
-    return options.resolve(given, Path.cwd(), os.environ)
+    settings = options.resolve(given, Path.cwd(), os.environ)
+    if settings.report is not None:
+        reports.clear(settings.report)
+    return settings
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -161,13 +172,24 @@ def _check(arguments: argparse.Namespace) -> int:
 def _conclude(checks: tuple[Check, ...], baseline: Baseline, settings: Settings, arguments: argparse.Namespace) -> int:
     """Judges, writes what was asked for, tells, and only then returns the exit status."""
     policy = Policy(settings.is_strict, settings.accept is not None)
-    verdict = judge(compare(checks, baseline, dt.date.today()), policy)
+    here = Path.cwd()
+    repository = reports.repository_of(here)
+    run = Run(
+        checks,
+        baseline,
+        dt.date.today(),
+        policy,
+        environment=pipeline.environment(),
+        root=here,
+        repository=repository,
+        baseline_file=reports.relative_to(settings.baseline, repository),
+    )
+    verdict = run.judge()
     told: list[str] = []
     if settings.report:
-        store.write_text(settings.report / "report.json", report_json.render(verdict, pipeline.environment()))
-        store.write_text(settings.report / "junit.xml", junit.render(verdict, policy, Path.cwd()))
+        reports.write(settings.report, verdict, run)
     if arguments.json and arguments.json != "-":
-        store.write_text(Path(arguments.json), report_json.render(verdict, pipeline.environment()))
+        store.write_text(Path(arguments.json), report_json.render(verdict, run))
     if arguments.junit:
         store.write_text(Path(arguments.junit), junit.render(verdict, policy, Path.cwd()))
     if settings.accept is not None:
@@ -177,19 +199,18 @@ def _conclude(checks: tuple[Check, ...], baseline: Baseline, settings: Settings,
         store.prune_entries(settings.baseline, verdict.prunable)
         told.append(f"pruned {len(verdict.prunable)} fixed leak(s) from {settings.baseline.name}")
     if arguments.json == "-":
-        sys.stdout.write(report_json.render(verdict, pipeline.environment()))
+        sys.stdout.write(report_json.render(verdict, run))
     else:
-        _tell(verdict, policy, -1 if arguments.quiet else arguments.verbose, told)
+        reports.tell(verdict, run, -1 if arguments.quiet else arguments.verbose, told, how_to_accept="--accept")
+    _tell_github(verdict, run, sys.stderr if arguments.json == "-" else sys.stdout)
     return verdict.exit_status
 
 
-def _tell(verdict: Verdict, policy: Policy, verbosity: int, told: list[str]) -> None:
-    in_colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
-    lines = list(terminal.render(verdict, policy, Path.cwd(), verbosity, how_to_accept="--accept"))
-    lines += [terminal.Line(text) for text in told]
-    for line in lines:
-        colour = _COLOURS[line.colour] if in_colour else ""
-        print(f"{colour}{line.text}\x1b[0m" if colour else line.text)
+def _tell_github(verdict: Verdict, run: Run, stream: TextIO) -> None:
+    reports.add_job_summary(verdict, run)
+    if reports.is_github(os.environ):
+        for text in github.workflow_commands(verdict, run):
+            print(text, file=stream)
 
 
 def _trend(arguments: argparse.Namespace) -> int:
@@ -220,31 +241,6 @@ def _doctor(arguments: argparse.Namespace) -> int:
             print(printable(line))
     found, seeing = {answer.tool for answer in answers if answer.path}, {a.tool for a in answers if a.sees_leaks}
     return CLEAN if seeing and found == seeing else NO_ANSWER
-
-
-def _explain(arguments: argparse.Namespace) -> int:
-    baseline = store.read_baseline(arguments.baseline)
-    entry = baseline.leaks.get(arguments.fingerprint)
-    path = baseline_cli.report_path(arguments.report)
-    findings = report_json.read_findings(path) if path.is_file() else []
-    finding = next((one for one in findings if one.fingerprint == arguments.fingerprint), None)
-    if entry is None and finding is None:
-        raise UsageProblem(f"{arguments.fingerprint} is neither in {arguments.baseline} nor in {path}")
-    if finding:
-        print(f"{kind(finding.kind)}: {amount(finding.size_bytes, finding.blocks)} [{finding.status}]")
-        print("\n".join(f"    {place(frame, Path.cwd())}" for frame in finding.stack))
-        for holder in finding.holders:
-            print(one_line(f"    held by {holder}"))
-        print(one_line(f"seen in: {', '.join(finding.checks)}"))
-    if entry:
-        owner = f" by {entry.owner}" if entry.owner else ""
-        until = f" until {entry.expires}" if entry.expires else ""
-        print(one_line(f"accepted{owner}{until}: {entry.reason}"))
-        print(
-            one_line(f"at most {amount(entry.max_bytes, entry.max_blocks)} in any one of: {', '.join(entry.targets)}")
-        )
-        print("\n".join(f"    {one_line(call)}" for call in entry.stack))
-    return CLEAN
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 import types
 import typing
 from enum import Enum
@@ -24,6 +25,8 @@ def encode(value: Any) -> Any:
         return value.value
     if isinstance(value, Path):
         return str(value)
+    if isinstance(value, dt.date):
+        return value.isoformat()
     if isinstance(value, list | tuple):
         return [encode(one) for one in value]
     return value
@@ -94,6 +97,11 @@ def _scalar(kind: Any, data: Any, where: str) -> Any:
             raise MalformedReport(f"{where}: {seen} is none of {', '.join(str(one.value) for one in kind)}") from None
     if kind is Path and isinstance(data, str):
         return Path(data)
+    if kind is dt.date and isinstance(data, str):
+        try:
+            return dt.date.fromisoformat(data)
+        except ValueError:
+            raise MalformedReport(f"{where}: {data[:40]!r} is no date") from None
     if kind is float and isinstance(data, int) and not isinstance(data, bool) and abs(data) < _FLOAT_LIMIT:
         return float(data)
     if not isinstance(data, kind) or (isinstance(data, bool) and kind is not bool):

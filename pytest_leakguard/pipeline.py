@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from pytest_leakguard import binary, fingerprint, lineage, process, symbols
+from pytest_leakguard import __version__, binary, fingerprint, lineage, process, symbols
 from pytest_leakguard.backends import BACKENDS, recognise
 from pytest_leakguard.backends.base import Backend, merge
 from pytest_leakguard.errors import LeakguardError, MalformedReport, ToolMissing, UsageProblem
@@ -345,5 +345,9 @@ def _check_family(family: list[_Read], settings: Settings) -> Check:
 
 
 def environment() -> dict[str, str]:
-    """Python and platform of this run, as the report states them."""
-    return {"python": platform.python_version(), "platform": f"{platform.system().lower()}-{platform.machine()}"}
+    """Python, platform and this package's version, as the report states them."""
+    return {
+        "python": platform.python_version(),
+        "platform": f"{platform.system().lower()}-{platform.machine()}",
+        "leakguard": __version__,
+    }

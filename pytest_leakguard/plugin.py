@@ -43,6 +43,14 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(Screening(session), "leakguard-screening")
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Notes what was asked for, after -k and -m and before pytest-split, which registers later and so comes later."""
+    session = config.pluginmanager.get_plugin("leakguard-session")
+    if session is not None:
+        session.wanted = [item.nodeid for item in items]
+
+
 def _is_on(config: pytest.Config) -> bool:
     given = config.getoption("leakguard", None)
     ini = config.getini("leakguard")

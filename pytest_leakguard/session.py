@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+import secrets
 from collections.abc import Generator, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,20 +12,21 @@ from typing import Any
 
 import pytest
 
-from pytest_leakguard import options, pipeline, store
+from pytest_leakguard import options, pipeline, reports, store
 from pytest_leakguard.baseline import Baseline, compare
 from pytest_leakguard.codec import decode, encode
 from pytest_leakguard.errors import LeakguardError, UsageProblem
 from pytest_leakguard.fixture import Leakguard
 from pytest_leakguard.model import Check, Outcome
 from pytest_leakguard.options import Settings
-from pytest_leakguard.reporters import junit, report_json, terminal
+from pytest_leakguard.reporters import github, junit, terminal
 from pytest_leakguard.services import DeclaredService, read_services
 from pytest_leakguard.table import OPTIONS, Option
 from pytest_leakguard.targets import DeclaredTarget, read_table, read_targets
-from pytest_leakguard.verdict import Judged, Policy, Verdict, judge, judge_check
+from pytest_leakguard.verdict import Judged, Policy, Run, Selection, Verdict, judge_check
 
 CHECKS = pytest.StashKey[list[Check]]()
+ELSEWHERE = "leakguard_elsewhere"
 OUTCOME = "leakguard_outcome"
 TRANSPORT = "leakguard_checks"
 """Attribute of a test report; pytest-xdist sends it with the report, so it survives a worker that crashes later."""
@@ -38,7 +40,17 @@ class Session:
         self.policy = Policy(settings.is_strict, settings.accept is not None)
         self.checks: dict[str, Check] = {}
         self.verdict: Verdict | None = None
+        self.run: Run | None = None
         self.written: list[str] = []
+        self.stop_token = ""
+        """While GitHub is told to obey nothing."""
+        self.problems: list[str] = []
+        """What the run as a whole could not answer."""
+        self.wanted: list[str] = []
+        """Tests asked for, before pytest-split leaves some to other shards."""
+        self.selected: dict[str, None] = {}
+        self.ran: set[str] = set()
+        self.elsewhere: set[str] = set()
         self.is_worker = hasattr(config, "workerinput")
 
     @classmethod
@@ -50,7 +62,9 @@ class Session:
             baseline = store.read_baseline(settings.baseline)
             session = cls(config, settings, baseline)
             session._add_declared_targets()
-        except UsageProblem as problem:
+            if settings.report is not None and not session.is_worker and not config.option.collectonly:
+                reports.clear(settings.report)
+        except (UsageProblem, OSError) as problem:
             raise pytest.UsageError(f"leakguard: {problem}") from None
         return session
 
@@ -124,9 +138,32 @@ class Session:
         """Collects them where the session ends; a rerun replaces what the first run said."""
         if self.is_worker:
             return
+        self.ran.add(report.nodeid)
         for data in getattr(report, TRANSPORT, []):
             check = decode(Check, data)
             self.checks[check.id] = check
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Which tests this process is to run; what pytest-split took away is left to other shards."""
+        ids = [item.nodeid for item in session.items]
+        self.selected.update(dict.fromkeys(ids))
+        if self.config.pluginmanager.hasplugin("pytestsplitplugin"):
+            self.elsewhere = set(self.wanted).difference(ids)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self, node: Any, ids: list[str]) -> None:
+        """The same from a worker of pytest-xdist."""
+        self.selected.update(dict.fromkeys(ids))
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any, error: object) -> None:
+        """A worker that ended too early: what it had reported is kept, and the run is not whole."""
+        output = getattr(node, "workeroutput", None)
+        if error or output is None:
+            name = getattr(getattr(node, "gateway", None), "id", "?")
+            self.problems.append(f"worker {name} crashed: what it had not yet reported is lost")
+        else:
+            self.elsewhere.update(output.get(ELSEWHERE, ()))
 
     def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
         """``L`` for a test that failed because of a leak, ``N`` for one whose check gave no answer."""
@@ -137,34 +174,96 @@ class Session:
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         """Judges the run, writes every report, and only then decides the exit status."""
+        if self.is_worker:
+            self.config.workeroutput[ELSEWHERE] = sorted(self.elsewhere)  # type: ignore[attr-defined]  # xdist's own
         if self.is_worker or self.config.option.collectonly:
             return
-        checks = [self.checks[key] for key in sorted(self.checks)]
-        self.verdict = judge(compare(checks, self.baseline, dt.date.today()), self.policy)
+        self.run = self._run_of(session, exitstatus)
+        self.verdict = self.run.judge()
         self._write()
         if exitstatus == pytest.ExitCode.OK and self.verdict.has_failed:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
-    def _write(self) -> None:
-        assert self.verdict is not None
-        settings = self.settings
-        try:
-            if settings.report is not None:
-                write_reports(settings.report, self.verdict, self.policy, settings.root)
-                self.written.append(f"reports: {settings.report}")
-            if settings.accept is not None:
-                new = store.accept_findings(settings.baseline, self.verdict, settings.accept)
-                self.written.append(f"accepted {len(new)} leak(s) into {settings.baseline.name}; review and commit it")
-            if settings.prune:
-                store.prune_entries(settings.baseline, self.verdict.prunable)
-                self.written.append(f"pruned {len(self.verdict.prunable)} fixed leak(s) from {settings.baseline.name}")
-        except (LeakguardError, OSError) as error:
-            self.written.append(f"could not write: {error}")
-            self.verdict = replace(self.verdict, problems=(*self.verdict.problems, str(error)))
+    def _run_of(self, session: pytest.Session, exitstatus: int) -> Run:
+        """All that was measured, ready to be judged."""
+        never_ran = tuple(name for name in self.selected if name not in self.ran)
+        was_stopped = bool(session.shouldstop or session.shouldfail) or exitstatus == pytest.ExitCode.INTERRUPTED
+        if never_ran and was_stopped:
+            self.problems.append(f"the run was stopped early: {len(never_ran)} selected test(s) never ran")
+        checked = {check.id.partition("#")[0] for check in self.checks.values()} | set(self.checks)
+        root = self.settings.root
+        repository = reports.repository_of(root)
+        return Run(
+            checks=tuple(self.checks[key] for key in sorted(self.checks)),
+            baseline=self.baseline,
+            judged_on=dt.date.today(),
+            policy=self.policy,
+            problems=tuple(self.problems),
+            selection=Selection(
+                ran_unchecked=tuple(sorted(self.ran - checked)),
+                never_ran=tuple(sorted(never_ran)),
+                elsewhere=tuple(sorted(self.elsewhere - self.ran)),
+            ),
+            environment=pipeline.environment(),
+            root=root,
+            repository=repository,
+            baseline_file=reports.relative_to(self.settings.baseline, repository),
+        )
 
-    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+    def _write(self) -> None:
+        """Everything that is asked for; what cannot be written fails the run and keeps nothing else from being told."""
+        assert self.verdict is not None and self.run is not None
+        for write in (self._write_reports, self._accept, self._prune, self._add_job_summary):
+            try:
+                write(self.verdict, self.run)
+            except (LeakguardError, OSError) as error:
+                self.written.append(f"could not write: {error}")
+                self.verdict = replace(self.verdict, problems=(*self.verdict.problems, str(error)))
+
+    def _write_reports(self, verdict: Verdict, run: Run) -> None:
+        if self.settings.report is not None:
+            reports.write(self.settings.report, verdict, run)
+            self.written.append(f"reports: {self.settings.report}")
+
+    def _accept(self, verdict: Verdict, run: Run) -> None:
+        if self.settings.accept is not None:
+            path = self.settings.baseline
+            new = store.accept_findings(path, verdict, self.settings.accept)
+            self.written.append(f"accepted {len(new)} leak(s) into {path.name}; review and commit it")
+
+    def _prune(self, verdict: Verdict, run: Run) -> None:
+        if self.settings.prune:
+            store.prune_entries(self.settings.baseline, verdict.prunable)
+            self.written.append(f"pruned {len(verdict.prunable)} fixed leak(s) from {self.settings.baseline.name}")
+
+    def _add_job_summary(self, verdict: Verdict, run: Run) -> None:
+        reports.add_job_summary(verdict, run)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> Generator[None, Any, Any]:
+        """On GitHub, what failing tests have written is shown where it commands nothing."""
+        if not reports.is_github(os.environ):
+            return (yield)
+        self.stop_token = secrets.token_hex(16)
+        terminalreporter.ensure_newline()
+        terminalreporter.write_line(github.stopped(self.stop_token))
+        try:
+            return (yield)
+        finally:
+            self._resume(terminalreporter)
+
+    def _resume(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """GitHub obeys again, so that our annotations and those of others count."""
+        if self.stop_token:
+            terminalreporter.ensure_newline()
+            terminalreporter.write_line(github.resumed(self.stop_token))
+            self.stop_token = ""
+
+    @pytest.hookimpl(tryfirst=True, specname="pytest_terminal_summary")
+    def pytest_leakguard_section(self, terminalreporter: pytest.TerminalReporter) -> None:
         """The leakguard section."""
-        if self.verdict is None:
+        self._resume(terminalreporter)
+        if self.verdict is None or self.run is None:
             return
         terminalreporter.section("leakguard", "=")
         verbosity = self.config.get_verbosity()
@@ -172,6 +271,9 @@ class Session:
             terminalreporter.write_line(line.text, **({line.colour: True} if line.colour else {}))
         for text in self.written:
             terminalreporter.write_line(text)
+        if reports.is_github(os.environ):
+            for text in github.workflow_commands(self.verdict, self.run):
+                terminalreporter.write_line(text)
 
 
 def session_of(config: pytest.Config) -> Session:
@@ -179,12 +281,6 @@ def session_of(config: pytest.Config) -> Session:
     session = config.pluginmanager.get_plugin("leakguard-session")
     assert isinstance(session, Session)
     return session
-
-
-def write_reports(directory: Path, verdict: Verdict, policy: Policy, root: Path) -> None:
-    """Every report of a run into one directory."""
-    store.write_text(directory / "report.json", report_json.render(verdict, pipeline.environment()))
-    store.write_text(directory / "junit.xml", junit.render(verdict, policy, root))
 
 
 def _given(config: pytest.Config, option: Option) -> Any:
@@ -248,7 +344,8 @@ class TargetItem(pytest.Item):
         one = self.declared
         settings = replace(session.settings, kinds=one.kinds or session.settings.kinds)
         check = pipeline.check_program(one.target, settings, self.nodeid, one.tool, one.expected_exit)
-        judged = session.record(self, check)
+        path, line, _ = self.location
+        judged = session.record(self, replace(check, location=(path, (line or 0) + 1)))
         if judged.has_failed:
             pytest.fail(terminal.failure_text(judged, session.policy, settings.root), pytrace=False)
         if judged.outcome is Outcome.SKIPPED:

@@ -46,7 +46,11 @@ OPTIONS = (
         "accept", "write the leaks of this run into the baseline, with this reason; refused in CI", metavar="REASON"
     ),
     Option("prune", "remove the accepted leaks that are gone; refused in CI", "flag"),
-    Option("report", "write report.json and junit.xml into this directory", metavar="DIR"),
+    Option(
+        "report",
+        "write report.json, report.html, junit.xml, report.sarif, summary.md and more into this directory",
+        metavar="DIR",
+    ),
     Option("budget", "growth per iteration that is not yet a leak (default 0)", "size", "SIZE", in_marker="budget"),
     Option("missing-tool", "when a tool is not installed (default: skip, in CI fail)", choices=("skip", "fail")),
     Option("strict", "fixed or expired baseline entries and unrepeatable tests fail the run", "flag"),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
-from pytest_leakguard.baseline import Comparison
+from pytest_leakguard.baseline import Baseline, Comparison, compare
 from pytest_leakguard.model import Check, Finding, Outcome, Status
 
 CLEAN, LEAKS, USAGE, NO_ANSWER = 0, 1, 2, 3
@@ -52,13 +54,15 @@ class Verdict:
     not_checked: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
     """Why the run as a whole fails although no single check does."""
+    unanswered: tuple[str, ...] = ()
+    """Those of ``problems`` that leave a question open, such as a worker that crashed or a shard that is missing."""
 
     @property
     def exit_status(self) -> int:
         """Exit status of the console script: a leak that is proved outranks a question left open."""
         if self.summary[Outcome.LEAK]:
             return LEAKS
-        if self.summary[Outcome.NO_ANSWER] or not self.was_measured:
+        if self.summary[Outcome.NO_ANSWER] or self.unanswered or not self.was_measured:
             return NO_ANSWER
         return LEAKS if self.problems else CLEAN
 
@@ -73,8 +77,49 @@ class Verdict:
         return self.exit_status != CLEAN
 
 
-def judge(comparison: Comparison, policy: Policy) -> Verdict:
-    """The verdict over all checks of a run."""
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which tests this run was to measure, as far as pytest knows; ids of tests."""
+
+    ran_unchecked: tuple[str, ...] = ()
+    """Ran, and no check was made in them."""
+    never_ran: tuple[str, ...] = ()
+    """Selected, and the run ended before their turn."""
+    elsewhere: tuple[str, ...] = ()
+    """Left to other shards by pytest-split."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What a verdict follows from; all that a report may tell, and all that ``report.json`` keeps."""
+
+    checks: tuple[Check, ...]
+    baseline: Baseline = field(default_factory=Baseline)
+    judged_on: dt.date = dt.date.min
+    """Decides which accepted leaks have expired."""
+    policy: Policy = Policy()
+    problems: tuple[str, ...] = ()
+    """What the run as a whole could not answer, such as a worker that crashed."""
+    selection: Selection = Selection()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Python, platform and the like, for people."""
+    root: Path | None = None
+    """Directory that paths are told from; tests and baseline are named relative to it."""
+    repository: Path | None = None
+    """Root of the repository; the same as ``root`` unless the project is a part of it."""
+    baseline_file: str = ""
+    """Relative to the repository; empty when there is none."""
+    compared: Comparison | None = None
+    """What somebody else compared, where the baseline itself was not handed on."""
+
+    def judge(self) -> Verdict:
+        """The verdict of this run, the same wherever and whenever it is asked."""
+        comparison = self.compared or compare(self.checks, self.baseline, self.judged_on)
+        return judge(comparison, self.policy, self.problems)
+
+
+def judge(comparison: Comparison, policy: Policy, problems: tuple[str, ...] = ()) -> Verdict:
+    """The verdict over all checks of a run; ``problems`` are what the run as a whole could not answer."""
     judged = tuple(judge_check(check, policy) for check in comparison.checks)
     counts = Counter(one.outcome for one in judged)
     return Verdict(
@@ -85,7 +130,8 @@ def judge(comparison: Comparison, policy: Policy) -> Verdict:
         expired=comparison.expired,
         prunable=comparison.prunable,
         not_checked=comparison.not_checked,
-        problems=_strict_problems(comparison, judged) if policy.is_strict else (),
+        problems=(*problems, *(_strict_problems(comparison, judged) if policy.is_strict else ())),
+        unanswered=problems,
     )
 
 
@@ -117,6 +163,11 @@ def fails(finding: Finding, policy: Policy) -> bool:
             return not policy.is_accepting
         case Status.NEW:
             return finding.is_gating and not policy.is_accepting
+
+
+def failing(verdict: Verdict, policy: Policy) -> tuple[Finding, ...]:
+    """The findings that fail the build, in the order of the verdict."""
+    return tuple(finding for finding in verdict.findings if fails(finding, policy))
 
 
 def _over_all(checks: Iterable[Check]) -> tuple[Finding, ...]:

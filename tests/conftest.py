@@ -16,12 +16,14 @@ import pytest_leakguard.session  # noqa: F401  # loaded before pytester takes it
 pytest_plugins = ["pytester"]
 ROOT = Path(__file__).parent.parent
 APPS = ROOT / "sample_apps"
+RUNNERS = ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "GITHUB_WORKSPACE", "CI_PROJECT_DIR", "WORKSPACE")
+"""What CI runners set and the reporters look at."""
 
 
 @pytest.fixture(autouse=True)
 def no_ci(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tests decide themselves whether they are in CI."""
-    for name in ("CI", "BUILD_NUMBER", "ASAN_OPTIONS", "LSAN_OPTIONS", "VALGRIND_OPTS"):
+    for name in ("CI", "BUILD_NUMBER", "ASAN_OPTIONS", "LSAN_OPTIONS", "VALGRIND_OPTS", *RUNNERS):
         monkeypatch.delenv(name, raising=False)
 
 

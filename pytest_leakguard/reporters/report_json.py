@@ -3,33 +3,31 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from pytest_leakguard.codec import decode, encode
-from pytest_leakguard.errors import MalformedReport
-from pytest_leakguard.model import Check, Finding, Frame, Growth
-from pytest_leakguard.verdict import Judged, Verdict
+from pytest_leakguard.codec import encode
+from pytest_leakguard.model import Check, Finding, Frame, Growth, Process
+from pytest_leakguard.verdict import Judged, Run, Verdict
 
 FORMAT, VERSION = "leakguard-report", 1
 
 
-def render(verdict: Verdict, environment: Mapping[str, str]) -> str:
+def render(verdict: Verdict, run: Run) -> str:
     """The report as JSON text; its schema is ``schemas/report.schema.json`` in this package."""
-    return json.dumps(as_dict(verdict, environment), indent=2, ensure_ascii=True) + "\n"
+    return json.dumps(as_dict(verdict, run), indent=2, ensure_ascii=True) + "\n"
 
 
-def as_dict(verdict: Verdict, environment: Mapping[str, str]) -> dict[str, Any]:
+def as_dict(verdict: Verdict, run: Run) -> dict[str, Any]:
     """The report as plain values."""
     tools = {one.check.tool: one.check.tool_version for one in verdict.checks if one.check.tool_version}
+    findings = {finding.fingerprint: finding for finding in verdict.findings}
     return {
         "format": FORMAT,
         "version": VERSION,
-        "environment": {**environment, "tools": tools},
+        "environment": {**run.environment, "tools": tools},
         "summary": {outcome.value: count for outcome, count in verdict.summary.items()},
-        "checks": [_check(judged) for judged in verdict.checks],
-        "findings": {finding.fingerprint: _finding(finding) for finding in verdict.findings},
+        "checks": [_check(judged, findings) for judged in verdict.checks],
+        "findings": {fingerprint: finding_as_dict(finding) for fingerprint, finding in findings.items()},
         "baseline": {
             "fixed": list(verdict.fixed),
             "expired": list(verdict.expired),
@@ -37,10 +35,30 @@ def as_dict(verdict: Verdict, environment: Mapping[str, str]) -> dict[str, Any]:
         },
         "problems": list(verdict.problems),
         "exit_status": verdict.exit_status,
+        "run": _run(run),
     }
 
 
-def _check(judged: Judged) -> dict[str, Any]:
+def _run(run: Run) -> dict[str, Any]:
+    """What the verdict follows from besides the checks."""
+    return {
+        "judged_on": encode(run.judged_on),
+        "root": encode(run.root),
+        "repository": encode(run.repository),
+        "baseline_file": run.baseline_file,
+        "policy": encode(run.policy),
+        "problems": list(run.problems),
+        "selection": encode(run.selection),
+        "accepted": None
+        if run.compared
+        else {
+            "leaks": encode(tuple(run.baseline.leaks.values())),
+            "growth": encode(tuple(run.baseline.growth.values())),
+        },
+    }
+
+
+def _check(judged: Judged, findings: dict[str, Finding]) -> dict[str, Any]:
     check: Check = judged.check
     return {
         "id": check.id,
@@ -54,19 +72,37 @@ def _check(judged: Judged) -> dict[str, Any]:
         "growth": [_growth(growth) for growth in check.growth],
         "diagnosis": encode(check.diagnosis),
         "findings": [finding.fingerprint for finding in check.findings],
+        "measured": {one.fingerprint: _measured(one, findings[one.fingerprint]) for one in check.findings},
         "totals": {kind.value: {"bytes": total.size_bytes, "blocks": total.blocks} for kind, total in check.totals},
-        "processes": [
-            {
-                "pid": one.pid,
-                "ppid": one.ppid,
-                "command": one.command,
-                "complete": one.is_complete,
-                "reason": one.reason,
-            }
-            for one in check.processes
-        ],
+        "processes": [_process(process) for process in check.processes],
         "command": list(check.command),
         "reproduce": check.reproduce,
+        "problems": list(check.problems),
+        "skipped": check.skipped,
+        "not_repeatable": check.not_repeatable,
+        "expected_exit": check.expected_exit,
+        "tool_version": check.tool_version,
+        "output": check.output,
+        "location": encode(check.location),
+    }
+
+
+def _measured(here: Finding, over_all: Finding) -> dict[str, Any]:
+    """What this check saw of a finding, as far as it differs from the finding over all checks; its size always."""
+    told, common = finding_as_dict(here), finding_as_dict(over_all)
+    always = ("status", "size_bytes", "blocks")
+    return {key: value for key, value in told.items() if key in always or value != common[key]}
+
+
+def _process(process: Process) -> dict[str, Any]:
+    return {
+        "pid": process.pid,
+        "ppid": process.ppid,
+        "command": process.command,
+        "complete": process.is_complete,
+        "reason": process.reason,
+        "fork": process.is_fork,
+        "signal": process.signal,
     }
 
 
@@ -87,7 +123,8 @@ def _growth(growth: Growth) -> dict[str, Any]:
     }
 
 
-def _finding(finding: Finding) -> dict[str, Any]:
+def finding_as_dict(finding: Finding) -> dict[str, Any]:
+    """One finding; its fingerprint is the key it stands under."""
     return {
         "kind": finding.kind.value,
         "status": finding.status.value,
@@ -96,6 +133,7 @@ def _finding(finding: Finding) -> dict[str, Any]:
         "blocks": finding.blocks,
         "stack": [_frame(frame) for frame in finding.stack],
         "sites": list(finding.sites),
+        "details": list(finding.details),
         "rate": encode(finding.rate),
         "holders": list(finding.holders),
         "checks": list(finding.checks),
@@ -105,34 +143,11 @@ def _finding(finding: Finding) -> dict[str, Any]:
 
 
 def _frame(frame: Frame) -> dict[str, Any]:
+    """Without the address, which is chance, unless nothing else tells the call."""
     module = frame.module.rpartition("/")[2] if frame.module else None
-    return {"function": frame.function, "file": frame.file, "line": frame.line, "module": module}
-
-
-def read(path: Path) -> dict[str, Any]:
-    """A report as plain values; raises ``MalformedReport`` when it is none of ours, or of a newer version."""
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise MalformedReport(f"{path}: cannot be read: {error.strerror}") from None
-    except ValueError as error:
-        raise MalformedReport(f"{path}: not JSON: {error}") from None
-    if not isinstance(data, dict) or data.get("format") != FORMAT:
-        raise MalformedReport(f'{path}: no {FORMAT} (its "format" says otherwise)')
-    if data.get("version") != VERSION:
-        raise MalformedReport(f"{path}: version {data.get('version')!r}; this pytest-leakguard reads version {VERSION}")
-    for key in ("checks", "findings", "baseline"):
-        if key not in data:
-            raise MalformedReport(f"{path}: lacks {key!r}; it was cut off or edited")
-    return data
-
-
-def read_findings(path: Path) -> list[Finding]:
-    """The findings of a report."""
-    return [_to_finding(path, key, value) for key, value in read(path)["findings"].items()]
-
-
-def _to_finding(path: Path, fingerprint: str, data: dict[str, Any]) -> Finding:
-    values = {**data, "fingerprint": fingerprint, "is_gating": data.get("gates", True)}
-    values.pop("gates", None)
-    return decode(Finding, values, f"{path}: findings.{fingerprint}")
+    told = {"function": frame.function, "file": frame.file, "line": frame.line, "module": module}
+    if frame.is_inlined:
+        told["is_inlined"] = True
+    if frame.function is None:
+        told["offset"] = frame.offset if frame.offset is not None else frame.address
+    return told

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_leakguard.fingerprint import callers, names
 from pytest_leakguard.model import Check, Finding, Frame, LeakKind, Outcome, Status
 from pytest_leakguard.reporters import growth
-from pytest_leakguard.reporters.words import amount, kind, one_line, place, printable, site
+from pytest_leakguard.reporters.words import amount, indented, kind, one_line, place, printable, site
 from pytest_leakguard.verdict import Judged, Policy, Verdict, fails
 
 MOST_CALLS = 8
 MOST_CHECKS = 5
-_WORDS = {
+WORDS = {
     Outcome.CLEAN: "clean",
     Outcome.LEAK: "leaking",
     Outcome.NO_ANSWER: "without an answer",
@@ -40,8 +40,8 @@ def render(
 ) -> Iterator[Line]:
     """The section at the end of a run; with ``verbosity`` below 0 only what fails and the last line."""
     failing = [finding for finding in verdict.findings if fails(finding, policy)]
-    for finding in _roots(failing):
-        yield from _finding(finding, failing, verdict, root)
+    for finding in root_causes(failing):
+        yield from finding_lines(finding, failing, verdict, root)
     for judged in verdict.checks:
         if judged.outcome is Outcome.NO_ANSWER:
             yield from _no_answer(judged)
@@ -60,46 +60,59 @@ def render(
 
 
 def last_line(verdict: Verdict) -> Line:
-    """The verdict in one line."""
-    counts = ", ".join(f"{count} {_WORDS[outcome]}" for outcome, count in verdict.summary.items() if count)
+    """The verdict in one line, with what is wrong with the run as a whole."""
+    also = "".join(f"; {one_line(problem)}" for problem in verdict.problems)
+    return Line(f"{in_words(verdict)}{also}", "red" if verdict.has_failed else "green")
+
+
+def in_words(verdict: Verdict) -> str:
+    """``FAIL leakguard: 1 clean, 2 leaking``; no text of a target in it."""
+    counts = ", ".join(f"{count} {WORDS[outcome]}" for outcome, count in verdict.summary.items() if count)
     if not verdict.was_measured and not verdict.summary[Outcome.NO_ANSWER]:
-        return Line(f"FAIL leakguard: nothing was measured{f' ({counts})' if counts else ''}", "red")
-    if verdict.has_failed:
-        also = f"; {'; '.join(verdict.problems)}" if verdict.problems else ""
-        return Line(f"FAIL leakguard: {counts}{also}", "red")
-    return Line(f"ok leakguard: {counts}", "green")
+        return f"FAIL leakguard: nothing was measured{f' ({counts})' if counts else ''}"
+    return f"{'FAIL' if verdict.has_failed else 'ok'} leakguard: {counts}"
 
 
-def _roots(failing: list[Finding]) -> list[Finding]:
+def root_causes(failing: Sequence[Finding]) -> list[Finding]:
     """Without the blocks that were lost through another one of the same stack: those are told with it."""
     lost = {names(finding.stack) for finding in failing if finding.kind is LeakKind.DEFINITELY_LOST}
     return [f for f in failing if f.kind is not LeakKind.INDIRECTLY_LOST or names(f.stack) not in lost]
 
 
-def _finding(finding: Finding, failing: list[Finding], verdict: Verdict, root: Path | None) -> Iterator[Line]:
-    yield Line(f"LEAK  {_what(finding)}  [{finding.status}] {finding.fingerprint}", "red")
+def finding_lines(finding: Finding, failing: list[Finding], verdict: Verdict, root: Path | None) -> Iterator[Line]:
+    """One leak with its calls, what holds it, where it was seen and how to see it again; the headline first."""
+    yield Line(f"LEAK  {headline(finding)}  [{finding.status}] {finding.fingerprint}", "red")
     if finding.rate is None:
         yield Line(f"      at {site(finding, root)}")
     for frame in _calls(finding):
         yield Line(f"         from {place(frame, root)}")
     yield from (Line(f"      {one_line(detail)}") for detail in finding.details)
     if finding.rate is not None:
-        yield from (Line(f"      {printable(told)}") for told in _forecast(finding, verdict))
+        yield from (Line(f"      {indented(told)}") for told in _forecast(finding, verdict))
     for holder in finding.holders:
         yield Line(f"      held by {one_line(holder)}")
-    yield from _through(finding, failing)
+    yield from (Line(f"      {text}") for text in finding_through(finding, failing))
     if finding.status is not Status.NEW and finding.reason:
         yield Line(f"      {finding.status}: {one_line(finding.reason)}{_owner(finding)}")
     yield from _checks(finding, verdict)
 
 
-def _what(finding: Finding) -> str:
+def headline(finding: Finding) -> str:
+    """What leaks and how much, in one line."""
     if finding.rate is None:
         return f"{kind(finding.kind)}: {amount(finding.size_bytes, finding.blocks)}"
     rate = finding.rate
     low, high = growth.quantity(rate.low, rate.unit), growth.quantity(rate.high, rate.unit)
     pace = growth.quantity(rate.per_iteration, rate.unit)
-    return f"{kind(finding.kind)}: {rate.metric} {pace} per request [{low}, {high}]"
+    return one_line(f"{kind(finding.kind)}: {rate.metric} {pace} per request [{low}, {high}]")
+
+
+def leaked(check: Check, policy: Policy) -> str:
+    """What of this check fails, all sizes together; empty when nothing does."""
+    failing = [finding for finding in check.findings if fails(finding, policy)]
+    sized = [finding for finding in failing if finding.rate is None]
+    total = [amount(sum(one.size_bytes for one in sized), sum(one.blocks for one in sized))] if sized else []
+    return "; ".join([*total, *(headline(finding) for finding in failing if finding.rate is not None)])
 
 
 def _forecast(finding: Finding, verdict: Verdict) -> Iterator[str]:
@@ -110,7 +123,7 @@ def _forecast(finding: Finding, verdict: Verdict) -> Iterator[str]:
 
 def _diagnosis(check: Check) -> Iterator[str]:
     if check.diagnosis is not None:
-        yield growth.head(check.diagnosis, check.growth)
+        yield one_line(growth.head(check.diagnosis, check.growth))
         yield from (f"    {told}" for told in growth.lines(check.diagnosis, check.growth))
 
 
@@ -118,12 +131,13 @@ def _calls(finding: Finding) -> tuple[Frame, ...]:
     return callers(finding.stack)[:MOST_CALLS]
 
 
-def _through(finding: Finding, failing: list[Finding]) -> Iterator[Line]:
+def finding_through(finding: Finding, failing: Sequence[Finding]) -> Iterator[str]:
+    """What was lost because ``finding`` was."""
     if finding.kind is not LeakKind.DEFINITELY_LOST:
         return
     for other in failing:
         if other.kind is LeakKind.INDIRECTLY_LOST and names(other.stack) == names(finding.stack):
-            yield Line(f"      and through it {amount(other.size_bytes, other.blocks)} ({other.fingerprint})")
+            yield f"and through it {amount(other.size_bytes, other.blocks)} ({other.fingerprint})"
 
 
 def _owner(finding: Finding) -> str:
@@ -141,7 +155,7 @@ def _checks(finding: Finding, verdict: Verdict) -> Iterator[Line]:
 
 
 def _no_answer(judged: Judged) -> Iterator[Line]:
-    yield Line(f"NO ANSWER  {one_line(judged.check.id)} ({judged.check.tool})", "red")
+    yield Line(f"NO ANSWER  {one_line(judged.check.id)} ({one_line(judged.check.tool)})", "red")
     for reason in judged.reasons:
         yield Line(f"      {one_line(reason)}")
     if judged.check.findings:
@@ -180,7 +194,8 @@ def _services(verdict: Verdict) -> Iterator[Line]:
     for judged in verdict.checks:
         diagnosis = judged.check.diagnosis
         if diagnosis and judged.outcome is Outcome.CLEAN:
-            yield Line(f"service {one_line(judged.check.id)}: {growth.head(diagnosis, judged.check.growth)}")
+            head = one_line(growth.head(diagnosis, judged.check.growth))
+            yield Line(f"service {one_line(judged.check.id)}: {head}")
             yield from (Line(f"      {one_line(told)}") for told in growth.sensitivity(diagnosis, judged.check.growth))
 
 
@@ -194,23 +209,23 @@ def _skipped(verdict: Verdict) -> Iterator[Line]:
 def _all_checks(verdict: Verdict) -> Iterator[Line]:
     for judged in verdict.checks:
         notes = f" ({one_line('; '.join(judged.check.notes))})" if judged.check.notes else ""
-        yield Line(f"{judged.outcome:<14} {one_line(judged.check.id)} [{judged.check.tool}]{notes}")
+        yield Line(f"{judged.outcome:<14} {one_line(judged.check.id)} [{one_line(judged.check.tool)}]{notes}")
 
 
 def failure_text(judged: Judged, policy: Policy, root: Path | None = None) -> str:
     """What a failing test says: its leaks and why there may be more."""
     failing = [finding for finding in judged.check.findings if fails(finding, policy)]
     lines: list[str] = []
-    for finding in _roots(failing):
+    for finding in root_causes(failing):
         where = f" at {site(finding, root)}" if finding.rate is None else ""
-        lines.append(f"{_what(finding)}{where}")
+        lines.append(f"{headline(finding)}{where}")
         lines.extend(f"    from {place(frame, root)}" for frame in _calls(finding))
         lines.extend(f"    {one_line(detail)}" for detail in finding.details)
         lines.extend(f"    held by {one_line(holder)}" for holder in finding.holders)
-        lines.extend("    " + line.text.strip() for line in _through(finding, failing))
+        lines.extend(f"    {text}" for text in finding_through(finding, failing))
         if finding.status is not Status.NEW:
             lines.append(f"    {finding.status}: {one_line(finding.reason)}{_owner(finding)}")
-    lines.extend(printable(told) for told in _diagnosis(judged.check))
+    lines.extend(indented(told) for told in _diagnosis(judged.check))
     if judged.reasons:
         lines.append("no whole answer:" if judged.outcome is Outcome.NO_ANSWER else "besides:")
         lines.extend(f"    {one_line(reason)}" for reason in judged.reasons)

@@ -21,6 +21,16 @@ def one_line(text: str) -> str:
     return printable(re.sub(r"\s*[\r\n\t]+\s*", " ", text)).strip()
 
 
+def indented(text: str) -> str:
+    """``one_line`` that keeps the spaces at the start."""
+    return " " * (len(text) - len(text.lstrip(" "))) + one_line(text)
+
+
+def shortened(text: str, most: int) -> str:
+    """At most ``most`` characters of ``text``, with a sign where something is left out."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
 def kind(value: LeakKind) -> str:
     """``definitely lost``."""
     return value.replace("_", " ")

@@ -1,0 +1,211 @@
+"""``report.html``: one file that needs nothing else, no script and no network; made with Jinja, every value escaped.
+
+A content security policy in the page forbids scripts and requests, should a value ever get through unescaped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from markupsafe import Markup
+
+from pytest_leakguard import __version__
+from pytest_leakguard.fingerprint import callers
+from pytest_leakguard.model import Finding, Outcome, Status
+from pytest_leakguard.reporters import curves, flame, growth
+from pytest_leakguard.reporters.exports import weighed
+from pytest_leakguard.reporters.terminal import WORDS, finding_through, headline, in_words, leaked, root_causes
+from pytest_leakguard.reporters.words import indented, one_line, place, printable, shortened, site
+from pytest_leakguard.verdict import Judged, Run, Verdict, failing
+
+MOST_CAUSES = 60
+MOST_CURVES = 60
+MOST_ROWS = 250
+MOST_LISTED = 50
+MOST_CALLS = 16
+MOST_TEXT = 8000
+"""Characters of one value; more than any drawing needs."""
+_OUTPUT_LINES = 10
+
+
+def render(verdict: Verdict, run: Run) -> str:
+    """The page."""
+    return _template().render(_values(verdict, run))
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(
+        loader=PackageLoader("pytest_leakguard", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        finalize=_harmless,
+    )
+    return environment.get_template("report.html.j2")
+
+
+@cache
+def _style() -> str:
+    return files("pytest_leakguard").joinpath("templates", "report.css").read_text(encoding="utf-8")
+
+
+def _harmless(value: Any) -> Any:
+    """Text without control characters and marks that turn its direction, and not endless."""
+    if not isinstance(value, str) or isinstance(value, Markup):
+        return value
+    return shortened(printable(value), MOST_TEXT)
+
+
+def _values(verdict: Verdict, run: Run) -> dict[str, Any]:
+    found = failing(verdict, run.policy)
+    causes = root_causes(found)
+    drawn = [curve for judged in _worst_first(verdict) for curve in curves.curves_of(judged.check)]
+    unanswered = [judged for judged in verdict.checks if judged.outcome is Outcome.NO_ANSWER]
+    rows = _rows(verdict, run)
+    known = [finding for finding in verdict.findings if finding.status is Status.KNOWN]
+    flames = flame.tree(weighed(verdict, run), "all leaks that fail")
+    return {
+        "version": __version__,
+        "style": Markup(_style()),  # our own file
+        "title": in_words(verdict),
+        "failed": verdict.has_failed,
+        "problems": [one_line(problem) for problem in verdict.problems],
+        "counts": [
+            {"outcome": outcome.value, "words": WORDS[outcome], "number": number}
+            for outcome, number in verdict.summary.items()
+        ],
+        "sections": list(_sections(bool(unanswered), flames is not None, bool(drawn))),
+        "causes": [_cause(finding, found, run) for finding in causes[:MOST_CAUSES]],
+        "more_causes": max(0, len(causes) - MOST_CAUSES),
+        "unanswered": [_unanswered(judged) for judged in unanswered[:MOST_CAUSES]],
+        "more_unanswered": max(0, len(unanswered) - MOST_CAUSES),
+        "flame": flames,
+        "curves": drawn[:MOST_CURVES],
+        "more_curves": max(0, len(drawn) - MOST_CURVES),
+        "width": curves.WIDTH,
+        "height": curves.HEIGHT,
+        "services": list(_services(verdict)),
+        "rows": rows,
+        "rows_told": f"{len(rows)} of {len(verdict.checks)} checks, what fails first",
+        "known": [_known(finding) for finding in known[:MOST_LISTED]],
+        "known_told": f"{len(known)}, {sum(one.size_bytes for one in known):,} bytes",
+        "fixed": verdict.fixed,
+        "expired": verdict.expired,
+        "not_checked": verdict.not_checked,
+        "most": MOST_LISTED,
+        "environment": list(_environment(run)),
+    }
+
+
+def _sections(is_open: bool, has_flame: bool, has_curves: bool) -> Iterator[tuple[str, str]]:
+    yield "causes", "Root causes"
+    if is_open:
+        yield "unanswered", "Without an answer"
+    if has_flame:
+        yield "flame", "Where the bytes leaked"
+    if has_curves:
+        yield "growth", "Growth"
+    yield from (("checks", "Checks"), ("baseline", "Baseline"), ("environment", "Environment"))
+
+
+def _worst_first(verdict: Verdict) -> list[Judged]:
+    order = (Outcome.LEAK, Outcome.NO_ANSWER, Outcome.NOT_REPEATABLE, Outcome.SKIPPED, Outcome.CLEAN)
+    return sorted(verdict.checks, key=lambda one: (order.index(one.outcome), one.check.kind == "test", one.check.id))
+
+
+def _cause(finding: Finding, found: Sequence[Finding], run: Run) -> dict[str, Any]:
+    commands = (check.reproduce for check in run.checks if check.id in finding.checks and check.reproduce)
+    calls = [place(frame, run.root) for frame in callers(finding.stack)[:MOST_CALLS]]
+    return {
+        "fingerprint": finding.fingerprint,
+        "status": finding.status.value,
+        "headline": headline(finding),
+        "site": site(finding, run.root) if finding.stack else "",
+        "reason": one_line(finding.reason) if finding.status is not Status.NEW else "",
+        "owner": one_line(finding.owner),
+        "calls": [site(finding, run.root), *calls] if finding.stack else [],
+        "details": [one_line(detail) for detail in (*finding.details, *_forecast(finding, run))],
+        "holders": [one_line(holder) for holder in finding.holders],
+        "through": list(finding_through(finding, found)),
+        "checks": [one_line(check) for check in finding.checks[:5]],
+        "more_checks": max(0, len(finding.checks) - 5),
+        "reproduce": next(map(one_line, commands), ""),
+        "accept": f'pytest-leakguard baseline accept {finding.fingerprint} --reason "why it may stay" --owner @team',
+    }
+
+
+def _forecast(finding: Finding, run: Run) -> Iterator[str]:
+    """When the memory limit is reached, for growth."""
+    for check in run.checks:
+        if finding.rate is not None and check.id in finding.checks and check.diagnosis:
+            yield from growth.forecast(check.diagnosis)
+
+
+def _unanswered(judged: Judged) -> dict[str, Any]:
+    check = judged.check
+    return {
+        "id": one_line(check.id),
+        "tool": one_line(check.tool),
+        "reasons": [one_line(reason) for reason in judged.reasons],
+        "output": "\n".join(printable(text) for text in check.output.strip().splitlines()[-_OUTPUT_LINES:]),
+        "reproduce": one_line(check.reproduce),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class _Service:
+    check: str
+    text: str
+
+
+def _services(verdict: Verdict) -> Iterator[_Service]:
+    """What speaks for and against each explanation, and the forecast, as in the terminal."""
+    for judged in _worst_first(verdict):
+        diagnosis = judged.check.diagnosis
+        if diagnosis is not None:
+            lines = (growth.head(diagnosis, judged.check.growth), *growth.lines(diagnosis, judged.check.growth))
+            yield _Service(one_line(judged.check.id), "\n".join(indented(text) for text in lines))
+
+
+def _rows(verdict: Verdict, run: Run) -> list[dict[str, Any]]:
+    """What fails, then the rest as far as there is room."""
+    return [
+        {
+            "id": one_line(judged.check.id),
+            "outcome": judged.outcome.value,
+            "words": WORDS[judged.outcome],
+            "tool": one_line(" ".join((judged.check.tool or "sampling", judged.check.tool_version))),
+            "leaked": leaked(judged.check, run.policy),
+            "seconds": f"{judged.check.duration_s:,.2f}",
+            "told": [one_line(text) for text in (*judged.reasons, *judged.check.notes)],
+        }
+        for judged in _worst_first(verdict)[:MOST_ROWS]
+    ]
+
+
+def _known(finding: Finding) -> dict[str, str]:
+    return {
+        "fingerprint": finding.fingerprint,
+        "headline": headline(finding),
+        "reason": one_line(finding.reason),
+        "owner": one_line(finding.owner),
+    }
+
+
+def _environment(run: Run) -> Iterator[tuple[str, str]]:
+    for name, value in run.environment.items():
+        yield one_line(name), one_line(value)
+    tools: dict[str, str] = {}
+    for check in run.checks:
+        tools[check.tool] = check.tool_version or tools.get(check.tool, "")
+    for tool, version in sorted(tools.items()):
+        yield one_line(tool), one_line(version) or "part of pytest-leakguard or of the target"
+    yield "baseline", one_line(run.baseline_file) or "none"
+    yield "accepted leaks", f"{len(run.baseline.leaks) + len(run.baseline.growth)}"
+    yield "judged on", run.judged_on.isoformat()

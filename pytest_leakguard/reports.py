@@ -1,0 +1,90 @@
+"""Writes every report of a run, and tells GitHub Actions where it listens. Formats nothing itself."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+
+from pytest_leakguard import store
+from pytest_leakguard.reporters import exports, html, junit, markdown, report_json, sarif, terminal
+from pytest_leakguard.verdict import Run, Verdict
+
+_REPORTERS: Mapping[str, Callable[[Verdict, Run], str]] = {
+    "report.json": report_json.render,
+    "report.html": html.render,
+    "junit.xml": lambda verdict, run: junit.render(verdict, run.policy, run.root),
+    "summary.md": markdown.render,
+    "report.sarif": sarif.render,
+    "gl-code-quality.json": exports.code_quality,
+    "stacks.collapsed": exports.collapsed,
+    "stacks.speedscope.json": exports.speedscope,
+}
+
+HOW_TO_ACCEPT = "pytest --leakguard --leakguard-accept"
+_COLOURS = {"red": "\x1b[31m", "yellow": "\x1b[33m", "green": "\x1b[32m", "": ""}
+
+
+def render_all(verdict: Verdict, run: Run) -> Iterator[tuple[str, str]]:
+    """File name and text of each report; ``report.json`` first, since the others can be made from it."""
+    for name, render in _REPORTERS.items():
+        yield name, render(verdict, run)
+
+
+def write(directory: Path, verdict: Verdict, run: Run) -> None:
+    """Every report of a run into one directory. Raises ``OSError`` when it cannot be written."""
+    for name, text in render_all(verdict, run):
+        store.write_text(directory / name, text)
+
+
+def clear(directory: Path) -> None:
+    """Removes the reports of an earlier run, so that none of them is taken for this one should it never end."""
+    for name in _REPORTERS:
+        (directory / name).unlink(missing_ok=True)
+
+
+def tell(
+    verdict: Verdict, run: Run, verbosity: int, also: Iterable[str] = (), how_to_accept: str = HOW_TO_ACCEPT
+) -> None:
+    """The verdict on standard output, in colour where that is a terminal."""
+    in_colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+    lines = list(terminal.render(verdict, run.policy, run.root, verbosity, how_to_accept))
+    for line in (*lines, *map(terminal.Line, also)):
+        colour = _COLOURS[line.colour] if in_colour else ""
+        print(f"{colour}{line.text}\x1b[0m" if colour else line.text)
+
+
+def is_github(environment: Mapping[str, str]) -> bool:
+    """Whether this process is a step of a GitHub Actions job."""
+    return environment.get("GITHUB_ACTIONS") == "true"
+
+
+def add_job_summary(verdict: Verdict, run: Run, environment: Mapping[str, str] = os.environ) -> None:
+    """Appends ``summary.md`` to the job summary, within what GitHub takes of a step. Raises ``OSError``."""
+    name = environment.get("GITHUB_STEP_SUMMARY", "")
+    if not is_github(environment) or not name:
+        return
+    path = Path(name)
+    taken = path.stat().st_size if path.exists() else 0
+    room = markdown.MOST_BYTES - taken
+    if room < markdown.LEAST_BYTES:
+        return  # more would make GitHub drop what others wrote there too
+    with path.open("a", encoding="utf-8", errors="backslashreplace", newline="\n") as stream:
+        stream.write(markdown.render(verdict, run, room))
+
+
+def repository_of(root: Path, environment: Mapping[str, str] = os.environ) -> Path:
+    """The repository that ``root`` lies in; ``root`` itself where none is to be seen."""
+    for name in ("GITHUB_WORKSPACE", "CI_PROJECT_DIR", "WORKSPACE"):
+        given = environment.get(name)
+        if given and root.resolve().is_relative_to(Path(given).resolve()):
+            return Path(given).resolve()
+    return next((folder for folder in (root, *root.parents) if (folder / ".git").exists()), root)
+
+
+def relative_to(path: Path, folder: Path) -> str:
+    """``path`` as seen from ``folder``, with slashes; empty when it is not an existing file inside."""
+    if not path.is_file() or not path.resolve().is_relative_to(folder):
+        return ""
+    return path.resolve().relative_to(folder).as_posix()
