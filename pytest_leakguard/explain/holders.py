@@ -31,8 +31,11 @@ class _Search:
         upper: list[Any] = []
         level = {id(one): one for one in self.levels[-1][:MOST_SIBLINGS]}
         self.ours |= {id(upper), id(level)}
-        # One pass over the heap for all of them, which is what takes the time.
-        holders = gc.get_referrers(*level.values())
+        # One pass over the heap for all of them, which is what takes the time. Python 3.13 leaves out its own copy of
+        # the arguments, not the tuple they were given in, which would be taken for the holder of all.
+        given = tuple(level.values())
+        self.ours.add(id(given))
+        holders = gc.get_referrers(*given)
         self.ours.add(id(holders))
         for holder in holders:
             if id(holder) in self.parents or id(holder) in self.ours or _is_ours(holder):
@@ -41,7 +44,7 @@ class _Search:
             if child is not None:
                 self.parents[id(holder)] = child
                 upper.append(holder)
-        self.ours -= {id(holders), id(level)}
+        self.ours -= {id(holders), id(level), id(given)}
         upper.sort(key=_preference)
         self.levels.append(upper)
         return bool(upper)
