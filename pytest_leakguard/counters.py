@@ -53,15 +53,14 @@ class Reader:
     """Reads all counters; make it before the first reading, since making it allocates."""
 
     def __init__(
-        self, leftovers: Leftovers, leaves_out_interned: bool = False, short_lived: tuple[str, ...] = ()
+        self, leftovers: Leftovers, leaves_out_interned: bool = True, short_lived: tuple[str, ...] = ()
     ) -> None:
         self._leftovers = leftovers
         self._short_lived = short_lived or ("\0",)
         """What directories begin with that have another name in every run, such as those of ``tmp_path``."""
-        # Python 3.12 never frees an interned string, and its pathlib interns every part of every path: a test with
-        # a fresh temporary directory per run would grow. CPython's own hunt for leaks leaves them out too.
-        is_immortal = leaves_out_interned and sys.version_info[:2] == (3, 12)
-        self._interned: Callable[[], int] = getattr(sys, "getunicodeinternedsize", int) if is_immortal else int
+        self.counts_interned = not leaves_out_interned
+        """Strings that the interpreter interned for good are among the blocks."""
+        self._interned = ImmortalStrings().count if leaves_out_interned else int
         self._heap, self._outside_heap = _heap_readers()
         self._cached: dict[str, int] = {}
         clear = getattr(sys, "_clear_internal_caches", None) or getattr(sys, "_clear_type_cache", None)
@@ -121,6 +120,29 @@ class Reader:
 
 def _is_no_module(name: str) -> bool:
     return name not in sys.modules
+
+
+class ImmortalStrings:
+    """Counts the strings that this interpreter has interned and will never free; 0 where it frees them all.
+
+    Python 3.12 keeps every interned string: each attribute set by a new name, each part of a path in pathlib. Python
+    3.13 keeps those of its compiler. Neither is a leak of the code that runs, so CPython's own hunt for leaks leaves
+    them out as well.
+    """
+
+    def __init__(self) -> None:
+        self._size: Callable[..., int] = getattr(sys, "getunicodeinternedsize", int)
+        self._size_at_count = self._known = 0
+
+    def count(self) -> int:
+        """Takes as long as there are strings where some of them are mortal, but only when their number has changed."""
+        size = self._size()
+        if sys.version_info < (3, 13):
+            return size
+        if size != self._size_at_count:
+            self._size_at_count = size
+            self._known = self._size(_only_immortal=True)
+        return self._known
 
 
 def descriptor_count() -> int:

@@ -15,11 +15,11 @@ from typing import Any
 
 from pytest_leakguard import counters
 from pytest_leakguard.counters import BLOCKS, CHILDREN, DESCRIPTORS, FILES, HEAP, THREADS, Reader
-from pytest_leakguard.explain import native
+from pytest_leakguard.explain import interned, native
 from pytest_leakguard.explain.allocations import FRAMES, own_frames, surviving
 from pytest_leakguard.explain.code import Site, frames_of, source_line
 from pytest_leakguard.explain.containers import Growing, growing, length, newest
-from pytest_leakguard.explain.holders import chain_to, kind_of, root_of
+from pytest_leakguard.explain.holders import UNKNOWN, chain_to, kind_of, root_of
 from pytest_leakguard.explain.lines import rising
 from pytest_leakguard.model import Frame
 from pytest_leakguard.reporters.words import place
@@ -73,6 +73,8 @@ def explain(work: Callable[[], object], counter: int, per_run: float, reader: Re
         cause = Cause(holders=_thread_holders())
     else:
         cause = _cause(held)
+        if counter == BLOCKS and not cause.holders:  # nothing that the collector knows has grown
+            cause = replace(cause, holders=(interned.HOLDER if reader.counts_interned else UNKNOWN,))
     lost = sum(one.size_bytes for one in sites)
     return replace(cause, site=site, size_bytes=lost, details=(*details, *_place_details(site)))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -30,3 +31,24 @@ TAKES_REFERENCE = """
 def test_what_only_c_code_holds_has_no_other_holder(pytester: pytest.Pytester) -> None:
     _, finding = explained(pytester, TAKES_REFERENCE)
     assert finding["holders"] == ["a C extension, or a reference that C code took and never gave back", "list"]
+
+
+NEW_NAMES = """
+    import itertools, sys
+    SEQUENCE = itertools.count()
+    class Some: pass
+    def test_compiled(leakguard): leakguard.loop(lambda: compile(f"name_{next(SEQUENCE)}", "x", "eval"))
+    def test_attribute(leakguard): leakguard.loop(lambda: setattr(Some(), f"name_{next(SEQUENCE)}", 1))
+    def test_interned(leakguard): leakguard.loop(lambda: sys.intern(f"name_{next(SEQUENCE)}"))
+"""
+
+
+def test_strings_that_the_interpreter_keeps_are_a_leak_only_of_who_has_them_interned(
+    pytester: pytest.Pytester,
+) -> None:
+    pytester.makepyfile(NEW_NAMES)
+    result = pytester.runpytest_subprocess("--leakguard", "--leakguard-confirm=2", "-p", "no:cacheprovider")
+    is_immortal = sys.version_info[:2] == (3, 12)
+    result.assert_outcomes(passed=2 if is_immortal else 3, failed=1 if is_immortal else 0)
+    if is_immortal:
+        result.stdout.fnmatch_lines(["LEAK*", "*line: def test_interned*", "*held by*interned strings*"])
