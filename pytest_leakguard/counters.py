@@ -63,8 +63,7 @@ class Reader:
         self._interned = ImmortalStrings().count if leaves_out_interned else int
         self._heap, self._outside_heap = _heap_readers()
         self._cached: dict[str, int] = {}
-        clear = getattr(sys, "_clear_internal_caches", None) or getattr(sys, "_clear_type_cache", None)
-        self._clear_caches: Callable[[], object] = clear or int
+        self._clear_caches = cache_clearer()
 
     def read(self, into: array[float], row: int, clears_caches: bool = False, generation: int = 2) -> None:
         """One reading into ``row`` of an array of ``len(COUNTERS)`` columns, garbage collected before it.
@@ -120,6 +119,12 @@ class Reader:
 
 def _is_no_module(name: str) -> bool:
     return name not in sys.modules
+
+
+def cache_clearer() -> Callable[[], object]:
+    """What empties the interpreter's attribute cache, which keeps up to 4,096 names alive that nobody else has."""
+    clear = getattr(sys, "_clear_internal_caches", None) or getattr(sys, "_clear_type_cache", None)
+    return clear or int
 
 
 class ImmortalStrings:

@@ -17,7 +17,8 @@ from pytest_leakguard import counters
 from pytest_leakguard.counters import BLOCKS, CHILDREN, DESCRIPTORS, FILES, HEAP, THREADS, Reader
 from pytest_leakguard.explain import interned, native
 from pytest_leakguard.explain.allocations import FRAMES, own_frames, surviving
-from pytest_leakguard.explain.code import Site, frames_of, source_line
+from pytest_leakguard.explain.called import called_on, release_of
+from pytest_leakguard.explain.code import Site, frames_of, package_of, source_line
 from pytest_leakguard.explain.containers import Growing, growing, length, newest
 from pytest_leakguard.explain.holders import UNKNOWN, chain_to, kind_of, root_of
 from pytest_leakguard.explain.lines import rising
@@ -25,6 +26,7 @@ from pytest_leakguard.model import Frame
 from pytest_leakguard.reporters.words import place
 
 ENOUGH_EVENTS = 8
+MOST_INNER = 4
 
 
 NOWHERE = Site(())
@@ -62,8 +64,6 @@ def explain(work: Callable[[], object], counter: int, per_run: float, reader: Re
     if counter not in (BLOCKS,) and (counter != HEAP or site is None or site.size_bytes < 0.5 * per_run):
         exact = rising(work, lambda: reader.vector()[counter], min(runs, 64), per_run)
         site = _best_line(exact) or site
-        if counter == HEAP and (stack := native.leaking_stack(work, runs, per_run)):
-            site, details = replace(site or Site(stack), stack=stack), (*details, "native memory, seen by memray")
     if counter == DESCRIPTORS:
         details = (*_opened(work), *details)
     site = site or NOWHERE
@@ -73,10 +73,30 @@ def explain(work: Callable[[], object], counter: int, per_run: float, reader: Re
         cause = Cause(holders=_thread_holders())
     else:
         cause = _cause(held)
-        if counter == BLOCKS and not cause.holders:  # nothing that the collector knows has grown
-            cause = replace(cause, holders=(interned.HOLDER if reader.counts_interned else UNKNOWN,))
+    if counter in (BLOCKS, HEAP) and (not cause.holders or cause.holders[0] == UNKNOWN):
+        site, cause = _in_compiled_code(work, site, cause, counter, runs, per_run)
+        if reader.counts_interned:
+            cause = replace(cause, holders=(interned.HOLDER, *cause.holders[1:]))
     lost = sum(one.size_bytes for one in sites)
-    return replace(cause, site=site, size_bytes=lost, details=(*details, *_place_details(site)))
+    return replace(cause, site=site, size_bytes=lost, details=(*details, *_place_details(site), *cause.details))
+
+
+def _in_compiled_code(
+    work: Callable[[], object], site: Site, cause: Cause, counter: int, runs: int, per_run: float
+) -> tuple[Site, Cause]:
+    """What nothing that the collector knows holds: which compiled code lost it, and of which package that is."""
+    at = next(iter(site.stack), None)
+    stack = native.leaking_stack(work, runs, per_run, at, of_objects=counter == BLOCKS)
+    calls = native.inside(stack)
+    site = replace(site, native=calls) if site.stack else Site(stack[len(calls) :], native=calls)
+    called = called_on(work, at) if at is not None else ()
+    # Nothing that only memray tells, since a name is made of it; without a line all that is left.
+    suspects = (*called, *((site.library,) if site.library else ()), *(() if at else calls))
+    package = next(filter(None, (package_of(frame.module or frame.file or "") for frame in suspects)), "")
+    told = tuple(f"calls {frame.function}" for frame in called[:3])
+    release = (f"in the package {release_of(package)}",) if package else ()
+    holder = f"{UNKNOWN} ({package})" if package else UNKNOWN
+    return site, replace(cause, holders=(holder, *cause.holders[1:]), details=(*told, *release))
 
 
 def runs_for(work: Callable[[], object], counter: int, per_run: float, seconds: float) -> int:
@@ -190,9 +210,8 @@ def _opened(work: Callable[[], object]) -> tuple[str, ...]:
 def _place_details(site: Site) -> tuple[str, ...]:
     own: Frame | None = site.own
     text = source_line(own) if own else ""
-    inner = site.stack[0] if site.stack else None
-    inside = f"allocated inside {place(inner)}" if inner and own and inner != own else ""
-    return tuple(line for line in (f"line: {text}" if text else "", inside) if line)
+    inside = ", called by ".join(map(place, site.inner[:MOST_INNER]))
+    return tuple(line for line in (f"line: {text}" if text else "", inside and f"allocated inside {inside}") if line)
 
 
 def _thread_holders() -> tuple[str, ...]:

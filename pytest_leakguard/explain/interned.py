@@ -1,4 +1,4 @@
-"""Whether code outside the interpreter interns ever new strings by itself, where the interpreter keeps them for good."""
+"""Whether code outside the interpreter has ever new strings interned, where the interpreter keeps them for good."""
 
 from __future__ import annotations
 

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
+import sysconfig
+import textwrap
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from pytest_leakguard.explain.code import Owner, owner, package_of
 
 
 def explained(pytester: pytest.Pytester, source: str, *more: str) -> tuple[pytest.RunResult, dict[str, Any]]:
@@ -52,3 +57,70 @@ def test_strings_that_the_interpreter_keeps_are_a_leak_only_of_who_has_them_inte
     result.assert_outcomes(passed=2 if is_immortal else 3, failed=1 if is_immortal else 0)
     if is_immortal:
         result.stdout.fnmatch_lines(["LEAK*", "*line: def test_interned*", "*held by*interned strings*"])
+
+
+LOSING = """
+    #include <Python.h>
+    #include <stdlib.h>
+    #include <sys/mman.h>
+    #include <string.h>
+    __attribute__((noinline)) static PyObject *made_here(void) { return PyList_New(3); }
+    static PyObject *object(PyObject *self, PyObject *none) { made_here(); Py_RETURN_NONE; }
+    static PyObject *text(PyObject *self, PyObject *none) { PyUnicode_FromFormat("%p", &object); Py_RETURN_NONE; }
+    static PyObject *memory(PyObject *self, PyObject *none) { memset(malloc(500), 1, 500); Py_RETURN_NONE; }
+    static PyMethodDef methods[] = {
+        {"object", object, METH_NOARGS, ""}, {"text", text, METH_NOARGS, ""}, {"memory", memory, METH_NOARGS, ""}, {0}
+    };
+    static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "losing", "", -1, methods};
+    PyMODINIT_FUNC PyInit_losing(void) { return PyModule_Create(&module); }
+"""
+
+
+@pytest.fixture
+def losing(pytester: pytest.Pytester, compile_c: Callable[..., Path]) -> Path:
+    """An installed package of compiled code that loses what it allocates, and one of Python that uses it."""
+    packages = Path(pytester.path) / "site-packages"
+    include = f"-I{sysconfig.get_path('include')}"
+    compile_c(textwrap.dedent(LOSING), "-shared", "-fPIC", include, name="losing.so", folder=packages)
+    (packages / "wrapping.py").write_text("import losing\ndef wrapped():\n    losing.object()\n")
+    pytester.makeini("[pytest]\npythonpath = site-packages\n")
+    return packages
+
+
+@pytest.mark.parametrize(
+    ("call", "told", "package"),
+    [
+        ("losing.object()", "calls losing.object", "losing"),
+        ("losing.text()", "calls losing.text", "losing"),
+        ("losing.memory()", "calls losing.memory", "losing"),
+        ("wrapping.wrapped()", "wrapped (*wrapping.py:3)", "losing"),
+    ],
+)
+@pytest.mark.usefixtures("losing")
+def test_the_package_whose_compiled_code_loses_memory_is_named(
+    pytester: pytest.Pytester, call: str, told: str, package: str
+) -> None:
+    source = f"import losing, wrapping\ndef test_it(leakguard):\n    leakguard.loop(lambda: {call}, iterations=200)\n"
+    result, finding = explained(pytester, source)
+    assert finding["holders"][0].endswith(f"never gave back ({package})")
+    assert finding["stack"][0]["file"].endswith(".py")
+    assert finding["stack"][0]["line"] == 3
+    result.stdout.fnmatch_lines([f"*{told}*", f"*in the package {package}*"])
+
+
+@pytest.mark.usefixtures("losing")
+def test_the_function_that_loses_memory_is_named_where_memray_is_installed(pytester: pytest.Pytester) -> None:
+    pytest.importorskip("memray")
+    source = "import losing\ndef test_it(leakguard):\n    leakguard.loop(lambda: losing.object(), iterations=200)\n"
+    result, _ = explained(pytester, source)
+    result.stdout.fnmatch_lines(["*allocated inside made_here (*losing.so.c:*), called by object (*losing.so.c:*"])
+
+
+@pytest.mark.parametrize("file", ["", "<string>", "Objects/call.c", "/builder/src/lib.rs", "nowhere/_speedups.c"])
+def test_a_source_that_is_not_here_is_not_the_users(file: str) -> None:
+    assert owner(file) is Owner.INTERPRETER
+
+
+def test_a_compiled_source_is_its_packages() -> None:
+    assert owner("hypothesis/_speedups.c") is Owner.LIBRARY
+    assert package_of("hypothesis/_speedups.c") == "hypothesis"
