@@ -9,16 +9,22 @@ from typing import Any
 
 from pytest_leakguard.explain.code import Owner, owner
 
-IMMORTAL = sys.version_info[:2] == (3, 12)
-"""Python 3.12 never frees what ``sys.intern`` was given; the versions before and after do."""
 HOLDER = "the interpreter's table of interned strings, which Python 3.12 never frees (sys.intern)"
+
+
+def immortal_count() -> int:
+    """How many strings are interned for good; 0 where ``sys.intern`` does not have that effect.
+
+    Python 3.12 never frees what it was given; the versions before and after do.
+    """
+    count: Callable[[], int] = getattr(sys, "getunicodeinternedsize", int)
+    return count() if sys.version_info[:2] == (3, 12) else 0
 
 
 class _Watch:
     """Follows calls of ``sys.intern``, however it was imported."""
 
     def __init__(self) -> None:
-        self._size: Callable[[], int] = getattr(sys, "getunicodeinternedsize", int)
         self._before = 0
         self.has_grown = False
 
@@ -27,14 +33,14 @@ class _Watch:
         if called is not sys.intern or owner(frame.f_code.co_filename) > Owner.LIBRARY:
             return
         if event == "c_call":
-            self._before = self._size()
+            self._before = immortal_count()
         elif event == "c_return":
-            self.has_grown |= self._size() > self._before
+            self.has_grown |= immortal_count() > self._before
 
 
 def interns_new_strings(work: Callable[[], object]) -> bool:
     """Whether the user's or a package's code had a string interned in one more run that was not there before."""
-    if not IMMORTAL:
+    if immortal_count() == 0:
         return False
     watch, others = _Watch(), sys.getprofile()
     sys.setprofile(watch.profile)
