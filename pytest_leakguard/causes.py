@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pytest_leakguard.counters import BLOCKS, COUNTERS, HEAP, MAPPED, TASKS
+from pytest_leakguard.counters import BLOCKS, COUNTERS, HEAP, MAPPED, PRIVATE, TASKS
 from pytest_leakguard.explain.containers import length
 from pytest_leakguard.model import Finding, Growth
 from pytest_leakguard.suspicion import SCREENED, Suspicion
 
-_MEMORY = (BLOCKS, HEAP, MAPPED, TASKS)
+_MEMORY = (BLOCKS, HEAP, MAPPED, TASKS, PRIVATE)
 SLACK = 2.0
 """What an entry of the same container weighs in another test, as a multiple of what it weighed in the first."""
 SLACK_BLOCKS = 8

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pytest_leakguard import fingerprint
-from pytest_leakguard.counters import BLOCKS, COUNTERS, HEAP, MAPPED, Reader
+from pytest_leakguard.counters import BLOCKS, COUNTERS, HEAP, MAPPED, PRIVATE, Reader
 from pytest_leakguard.evidence import Shape
 from pytest_leakguard.explain.cause import Cause, explain
 from pytest_leakguard.model import Check, Finding, Growth, LeakKind
@@ -63,7 +63,7 @@ def within_budget(check: Check, finding: Finding, budget_bytes: float) -> Check:
 def finding_of(counter: int, examination: Examination, cause: Cause, check_id: str) -> Finding:
     """The leak by its name; its size is that of one run."""
     kind, evidence = COUNTERS[counter].kind, examination.evidence
-    native = evidence[counter].per_run if counter in (HEAP, MAPPED) else 0.0
+    native = evidence[counter].per_run if counter in (HEAP, MAPPED, PRIVATE) else 0.0
     size = math.ceil(max(native, cause.size_bytes) / _GRAIN_BYTES) * _GRAIN_BYTES
     blocks = evidence[counter].per_run if counter != HEAP else evidence[BLOCKS].per_run
     own = cause.site.own
@@ -71,7 +71,7 @@ def finding_of(counter: int, examination: Examination, cause: Cause, check_id: s
         fingerprint=fingerprint.of_names(kind.value, cause.names),
         kind=kind,
         size_bytes=size,
-        blocks=max(1, math.ceil(blocks - 0.05)) if counter != MAPPED else 1,
+        blocks=max(1, math.ceil(blocks - 0.05)) if counter not in (MAPPED, PRIVATE) else 1,
         stack=cause.site.reading_order,
         holders=cause.holders,
         checks=(check_id,),

@@ -18,7 +18,7 @@ from typing import Any
 from pytest_leakguard.leftovers import Leftovers
 from pytest_leakguard.model import LeakKind
 
-_PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
 _TASKS, _DESCRIPTORS = "/proc/self/task", "/proc/self/fd"
 
 
@@ -43,10 +43,13 @@ COUNTERS = (
     Counter("child_processes", "processes", LeakKind.CHILD_PROCESSES, True),
     Counter("temporary_files", "files", LeakKind.GROWTH, True),
     Counter("asyncio_tasks", "tasks", LeakKind.PYTHON_OBJECTS),
+    Counter("private_bytes", "bytes of pages", LeakKind.MAPPINGS),
 )
 _CACHES_BY_PATH = (("sys", "path_importer_cache"), ("linecache", "cache"), ("zipimport", "_zip_directory_cache"))
 """Unbounded, but by paths: a test with a fresh temporary directory per run would make them grow."""
-BLOCKS, HEAP, MAPPED, DESCRIPTORS, THREADS, CHILDREN, FILES, TASKS = range(len(COUNTERS))
+BLOCKS, HEAP, MAPPED, DESCRIPTORS, THREADS, CHILDREN, FILES, TASKS, PRIVATE = range(len(COUNTERS))
+PRIVATE_GRAIN_BYTES = 64 * 1024
+"""Resident pages come and go one by one; in such steps a quiet process reads the same again and again."""
 
 
 class Reader:
@@ -79,7 +82,10 @@ class Reader:
         at = row * len(COUNTERS)
         into[at + HEAP] = self._heap()
         into[at + BLOCKS] = sys.getallocatedblocks() - self._interned()
-        into[at + MAPPED] = mapped_bytes() - self._outside_heap()
+        claimed = self._outside_heap()
+        mapped, private = memory()
+        into[at + MAPPED] = mapped - claimed
+        into[at + PRIVATE] = (private - claimed) // PRIVATE_GRAIN_BYTES * PRIVATE_GRAIN_BYTES
         into[at + DESCRIPTORS] = descriptor_count()
         into[at + THREADS] = thread_count()
         into[at + CHILDREN] = child_count()
@@ -105,15 +111,17 @@ class Reader:
 
     def vector(self) -> tuple[float, ...]:
         """One reading without a collection, for line-by-line use."""
+        mapped, private = memory()
         return (
             0.0,
             self._heap(),
-            mapped_bytes() - self._outside_heap(),
+            mapped - self._outside_heap(),
             descriptor_count(),
             thread_count(),
             child_count(),
             self._leftovers.count(),
             0.0,
+            private,
         )
 
 
@@ -202,14 +210,19 @@ def task_count() -> int:
     return len(known if known is not None else getattr(tasks, "_all_tasks", ()))
 
 
-def mapped_bytes() -> int:
-    """All address space of this process in bytes."""
+def memory() -> tuple[int, int]:
+    """Bytes of address space of this process, and those in private pages that are resident; zeros where untold.
+
+    What a library keeps in a pool of its own shows in neither the heap nor, once the pool is mapped, in the address
+    space; the pages that it comes to use do.
+    """
     try:
         descriptor = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
-        return 0
+        return 0, 0
     try:
-        return int(os.read(descriptor, 32).split(None, 1)[0]) * _PAGE
+        size, resident, shared = os.read(descriptor, 64).split(None, 3)[:3]
+        return int(size) * PAGE_BYTES, (int(resident) - int(shared)) * PAGE_BYTES
     finally:
         os.close(descriptor)
 

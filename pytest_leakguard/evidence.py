@@ -22,7 +22,7 @@ LASTING = 0.75
 """The pace of the last half, as a share of that of the quarter before it, below which growth is fading."""
 QUIET = 3.0
 """Growth must exceed what the counter moves besides by this factor."""
-FLOORS = {"blocks": 6, "bytes": 2048, "tasks": 6}
+FLOORS = {"blocks": 6, "bytes": 2048, "tasks": 6, "bytes of pages": 512 * 1024}
 """Rise over the last half below which a counter is still: interpreter caches and allocator bins move so much."""
 RESOURCE_FLOOR = 4
 

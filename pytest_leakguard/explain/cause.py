@@ -14,7 +14,18 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pytest_leakguard import counters
-from pytest_leakguard.counters import BLOCKS, CHILDREN, DESCRIPTORS, FILES, HEAP, THREADS, Reader
+from pytest_leakguard.counters import (
+    BLOCKS,
+    CHILDREN,
+    DESCRIPTORS,
+    FILES,
+    HEAP,
+    MAPPED,
+    PAGE_BYTES,
+    PRIVATE,
+    THREADS,
+    Reader,
+)
 from pytest_leakguard.explain import interned, native
 from pytest_leakguard.explain.allocations import FRAMES, own_frames, surviving
 from pytest_leakguard.explain.called import called_on, release_of
@@ -27,6 +38,8 @@ from pytest_leakguard.reporters.words import place
 
 ENOUGH_EVENTS = 8
 MOST_INNER = 4
+_MEMORY = (HEAP, MAPPED, PRIVATE)
+"""Counters of bytes in which the interpreter's own blocks are not."""
 
 
 NOWHERE = Site(())
@@ -59,11 +72,13 @@ def explain(work: Callable[[], object], counter: int, per_run: float, reader: Re
     """The cause of a confirmed leak. Runs the unit some more times; what it raises ends only the explanation."""
     runs = runs_for(work, counter, per_run, seconds)
     held, details = _holders(work, runs, min(1.0, per_run), reader.forget_what_is_gone)
+    if counter in _MEMORY:  # what else there is new of objects is not what was lost
+        held, details = _Held(held.container, None), ()
     sites = surviving(work, runs, reader.forget_what_is_gone)
     site = _site_of_element(work, held, runs) or _best(sites) or _line_of_insertion(work, held, runs)
-    if counter not in (BLOCKS,) and (counter != HEAP or site is None or site.size_bytes < 0.5 * per_run):
+    if counter != BLOCKS and (counter != HEAP or site is None or site.size_bytes < 0.5 * per_run):
         exact = rising(work, lambda: reader.vector()[counter], min(runs, 64), per_run)
-        site = _best_line(exact) or site
+        site = _best_line(exact or _touching(work, counter, reader, runs, per_run)) or site
     if counter == DESCRIPTORS:
         details = (*_opened(work), *details)
     site = site or NOWHERE
@@ -73,12 +88,19 @@ def explain(work: Callable[[], object], counter: int, per_run: float, reader: Re
         cause = Cause(holders=_thread_holders())
     else:
         cause = _cause(held)
-    if counter in (BLOCKS, HEAP) and (not cause.holders or cause.holders[0] == UNKNOWN):
+    if counter in (BLOCKS, *_MEMORY) and (not cause.holders or cause.holders[0] == UNKNOWN):
         site, cause = _in_compiled_code(work, site, cause, counter, runs, per_run)
         if reader.counts_interned:
             cause = replace(cause, holders=(interned.HOLDER, *cause.holders[1:]))
     lost = sum(one.size_bytes for one in sites)
     return replace(cause, site=site, size_bytes=lost, details=(*details, *_place_details(site), *cause.details))
+
+
+def _touching(work: Callable[[], object], counter: int, reader: Reader, runs: int, per_run: float) -> tuple[Site, ...]:
+    """Where a pool that is mapped once in many runs is used: its pages are touched one after another."""
+    if counter not in (MAPPED, PRIVATE):
+        return ()
+    return rising(work, lambda: reader.vector()[PRIVATE], min(runs, 512), per_run)
 
 
 def _in_compiled_code(
@@ -104,6 +126,8 @@ def runs_for(work: Callable[[], object], counter: int, per_run: float, seconds: 
     began = time.perf_counter()
     work()
     one_s = max(1e-6, time.perf_counter() - began)
+    if counter in (MAPPED, PRIVATE):  # pages are touched one by one
+        return max(4, min(512, math.ceil(ENOUGH_EVENTS * PAGE_BYTES / per_run), int(seconds / 20 / one_s)))
     per_event = max(1.0, min(1.0, per_run) and 1.0 / min(1.0, max(per_run, 1e-4)))
     most = 24 if counters.COUNTERS[counter].is_resource and per_run >= 0.5 else 4000
     wanted = min(most, math.ceil(ENOUGH_EVENTS * per_event) if counter != HEAP or per_run < 1 else 48)

@@ -75,8 +75,16 @@ LOSING = """
     static PyObject *object(PyObject *self, PyObject *none) { made_here(); Py_RETURN_NONE; }
     static PyObject *text(PyObject *self, PyObject *none) { PyUnicode_FromFormat("%p", &object); Py_RETURN_NONE; }
     static PyObject *memory(PyObject *self, PyObject *none) { memset(malloc(500), 1, 500); Py_RETURN_NONE; }
+    static char *pool; static size_t used, most = 1 << 30;
+    static PyObject *pages(PyObject *self, PyObject *limit) {
+        if (!pool) pool = mmap(0, most, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        memset(pool + used, 1, 1024);
+        used = (used + 1024) % PyLong_AsLong(limit);
+        Py_RETURN_NONE;
+    }
     static PyMethodDef methods[] = {
-        {"object", object, METH_NOARGS, ""}, {"text", text, METH_NOARGS, ""}, {"memory", memory, METH_NOARGS, ""}, {0}
+        {"object", object, METH_NOARGS, ""}, {"text", text, METH_NOARGS, ""}, {"memory", memory, METH_NOARGS, ""},
+        {"pages", pages, METH_O, ""}, {0}
     };
     static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "losing", "", -1, methods};
     PyMODINIT_FUNC PyInit_losing(void) { return PyModule_Create(&module); }
@@ -100,6 +108,7 @@ def losing(pytester: pytest.Pytester, compile_c: Callable[..., Path]) -> Path:
         ("losing.object()", "calls losing.object", "losing"),
         ("losing.text()", "calls losing.text", "losing"),
         ("losing.memory()", "calls losing.memory", "losing"),
+        ("losing.pages(1 << 30)", "calls losing.pages", "losing"),
         ("wrapping.wrapped()", "wrapped (*wrapping.py:3)", "losing"),
     ],
 )
@@ -113,6 +122,12 @@ def test_the_package_whose_compiled_code_loses_memory_is_named(
     assert finding["stack"][0]["file"].endswith(".py")
     assert finding["stack"][0]["line"] == 3
     result.stdout.fnmatch_lines([f"*{told}*", f"*in the package {package}*"])
+
+
+@pytest.mark.usefixtures("losing")
+def test_a_pool_that_is_used_over_and_over_is_no_leak(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile("import losing\ndef test_it(leakguard): leakguard.loop(lambda: losing.pages(1 << 20))\n")
+    pytester.runpytest_subprocess("--leakguard", "-p", "no:cacheprovider").assert_outcomes(passed=1)
 
 
 @pytest.mark.usefixtures("losing")
