@@ -88,5 +88,5 @@ def _frames(record: Any) -> tuple[Frame, ...]:
 def _is_told(frame: Frame) -> bool:
     if frame.file is None:
         return not (frame.function or "").startswith(_INTERPRETER_FUNCTIONS)
-    is_interpreter = frame.file.startswith(_INTERPRETER_SOURCES) or frame.file.startswith("<")
+    is_interpreter = frame.file.startswith((*_INTERPRETER_SOURCES, "<")) or "/include/python3" in frame.file
     return not is_interpreter and owner(frame.file) is not Owner.HARNESS

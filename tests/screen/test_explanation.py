@@ -146,3 +146,18 @@ def test_a_source_that_is_not_here_is_not_the_users(file: str) -> None:
 def test_a_compiled_source_is_its_packages() -> None:
     assert owner("hypothesis/_speedups.c") is Owner.LIBRARY
     assert package_of("hypothesis/_speedups.c") == "hypothesis"
+
+
+NOW_AND_THEN = """
+    import itertools, os
+    RUNS = itertools.count(1)
+    def test_it():
+        if next(RUNS) % 10 == 0:
+            os.open(os.devnull, os.O_RDONLY)
+"""
+
+
+def test_objects_that_are_merely_new_hold_nothing(pytester: pytest.Pytester) -> None:
+    _, finding = explained(pytester, NOW_AND_THEN)
+    assert finding["kind"] == "file_descriptors"
+    assert finding["holders"] == []
