@@ -12,6 +12,7 @@ from pytest_leakguard.model import Finding, Growth
 from pytest_leakguard.suspicion import SCREENED, Suspicion
 
 _MEMORY = (BLOCKS, HEAP, MAPPED, TASKS, PRIVATE)
+_BYTES = (HEAP, MAPPED, PRIVATE)
 SLACK = 2.0
 """What an entry of the same container weighs in another test, as a multiple of what it weighed in the first."""
 SLACK_BLOCKS = 8
@@ -76,4 +77,5 @@ def _growths(suspicion: Suspicion) -> Iterator[Growth]:
     for at in SCREENED:
         rise = suspicion.rises[at]
         if rise > 0:
-            yield Growth(COUNTERS[at].metric, "leak", rise, rise, rise, suspicion.runs)
+            unit = "bytes" if at in _BYTES else COUNTERS[at].unit
+            yield Growth(COUNTERS[at].metric, "leak", rise, rise, rise, suspicion.runs, unit=unit)

@@ -89,7 +89,7 @@ def pace(counter: int, examination: Examination) -> str:
 def growth_of(examination: Examination) -> tuple[Growth, ...]:
     """One entry per counter that moved, and the two memory counters always, for what they could have seen."""
     return tuple(
-        evidence.growth(counter.metric, _thinned(series))
+        evidence.growth(counter.metric, _thinned(series), counter.unit)
         for index, (counter, evidence, series) in enumerate(
             zip(COUNTERS, examination.evidence, examination.samples, strict=True)
         )
