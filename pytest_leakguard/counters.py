@@ -64,28 +64,33 @@ class Reader:
         self.counts_interned = not leaves_out_interned
         """Strings that the interpreter interned for good are among the blocks."""
         self._interned = ImmortalStrings().count if leaves_out_interned else int
-        self._heap, self._outside_heap = _heap_readers()
+        self._heap = _heap_reader()
         self._cached: dict[str, int] = {}
         self._clear_caches = cache_clearer()
 
-    def read(self, into: array[float], row: int, clears_caches: bool = False, generation: int = 2) -> None:
-        """One reading into ``row`` of an array of ``len(COUNTERS)`` columns, garbage collected before it.
+    def read(self, into: array[float], row: int, clears_caches: bool = False) -> None:
+        """One reading into ``row`` of an array of ``len(COUNTERS)`` columns, garbage collected before it."""
+        self.read_cheap(into, row, clears_caches)
+        self.read_heap(into, row)
 
-        ``generation`` is how far the collection goes. A full one has the interpreter collect everything more often
-        from then on, since it takes what was looked at for all there is.
-        """
+    def read_heap(self, into: array[float], row: int) -> None:
+        """The counters that the allocator has to be asked for, which may take it a while."""
+        at = row * len(COUNTERS)
+        in_use, claimed = self._heap()
+        mapped, private = memory()
+        into[at + HEAP] = in_use
+        into[at + MAPPED] = mapped - claimed
+        into[at + PRIVATE] = (private - claimed) // PRIVATE_GRAIN_BYTES * PRIVATE_GRAIN_BYTES
+
+    def read_cheap(self, into: array[float], row: int, clears_caches: bool = False) -> None:
+        """All others, garbage collected before."""
         if clears_caches:
             self._clear_caches()  # the attribute cache keeps up to 4,096 names alive
         self.forget_what_is_gone()
         files = self._leftovers.count()  # first, since it drops the names of files that are gone
-        gc.collect(generation)
+        gc.collect()
         at = row * len(COUNTERS)
-        into[at + HEAP] = self._heap()
         into[at + BLOCKS] = sys.getallocatedblocks() - self._interned()
-        claimed = self._outside_heap()
-        mapped, private = memory()
-        into[at + MAPPED] = mapped - claimed
-        into[at + PRIVATE] = (private - claimed) // PRIVATE_GRAIN_BYTES * PRIVATE_GRAIN_BYTES
         into[at + DESCRIPTORS] = descriptor_count()
         into[at + THREADS] = thread_count()
         into[at + CHILDREN] = child_count()
@@ -111,11 +116,12 @@ class Reader:
 
     def vector(self) -> tuple[float, ...]:
         """One reading without a collection, for line-by-line use."""
+        in_use, claimed = self._heap()
         mapped, private = memory()
         return (
             0.0,
-            self._heap(),
-            mapped - self._outside_heap(),
+            in_use,
+            mapped - claimed,
             descriptor_count(),
             thread_count(),
             child_count(),
@@ -234,39 +240,36 @@ class _Mallinfo2(ctypes.Structure):
     ]
 
 
-def _heap_readers() -> tuple[Callable[[], int], Callable[[], int]]:
-    """Readers of the bytes in use, and of the address space the allocator itself has mapped."""
+def _heap_reader() -> Callable[[], tuple[int, int]]:
+    """A reader of the bytes in use, and of the address space the allocator itself has mapped."""
     try:
         mallinfo2 = ctypes.CDLL(None).mallinfo2
     except (AttributeError, OSError, TypeError):
-        return _psutil_heap(), int
+        return _psutil_heap()
     mallinfo2.restype, mallinfo2.argtypes = _Mallinfo2, ()
 
-    def in_use() -> int:
-        info = mallinfo2()
-        return int(info.uordblks + info.hblkhd)  # blocks move from one to the other when they are resized
+    def read() -> tuple[int, int]:
+        info = mallinfo2()  # looks at every free chunk: milliseconds where the heap is in many pieces
+        mapped = info.hblkhd
+        return info.uordblks + mapped, info.arena + mapped  # blocks move from one to the other when they are resized
 
-    def claimed() -> int:
-        info = mallinfo2()
-        return int(info.arena + info.hblkhd)
-
-    return in_use, claimed
+    return read
 
 
-def _psutil_heap() -> Callable[[], int]:
+def _psutil_heap() -> Callable[[], tuple[int, int]]:
     """For allocators other than glibc's; always 0 where psutil cannot ask it either."""
     try:
         import psutil
 
         psutil.heap_info()
     except (ImportError, AttributeError, OSError):
-        return int
+        return lambda: (0, 0)
 
-    def in_use() -> int:
+    def read() -> tuple[int, int]:
         info = psutil.heap_info()
-        return int(info.heap_used + info.mmap_used)
+        return int(info.heap_used + info.mmap_used), 0
 
-    return in_use
+    return read
 
 
 def descriptors() -> dict[int, str]:

@@ -131,6 +131,8 @@ class Repetition:
     def _window(self, length: int) -> None:
         """One window; samples lie at random places of equal stretches, so that no period of the unit is met."""
         work, start = self._work, self.runs
+        if gc.get_freeze_count() == 0:
+            gc.freeze()  # the unit has thawed what was frozen
         places = sorted(
             {
                 max(1, round((part + self._random.random()) * length / SAMPLES_PER_WINDOW))
@@ -151,8 +153,6 @@ class Repetition:
                 break
 
     def _sample(self) -> None:
-        if gc.get_freeze_count() == 0:
-            gc.freeze()  # the unit has thawed what was frozen
         self._reader.read(self._rows, self._used, True)
         self._at[self._used] = self.runs
         self._used += 1

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 SMALL_SUITE = 100
 SMALL_SUITE_SECONDS = 5.0
 """A small suite has time to spare: its tests share so much for leaks that are not in every run."""
+SHARE = 0.5
+"""Of the suite's own time: so much is spent on small rises of the allocator's bytes, which mostly mean nothing."""
 CONFIRM = Limits(warm_up=1, first_window=16, enough_when_clean=48, enough_when_growing=2000)
 INTERNED = "it has new strings interned, which this interpreter never frees"
 CONFIRMATIONS = 12
@@ -56,7 +58,7 @@ class Screening:
         self._control: tuple[float, ...] = ()
         self._causes = Causes()
         self._pid = os.getpid()
-        self._tests_s = self._confirming_s = 0.0
+        self._tests_s = self._screening_s = self._confirming_s = 0.0
         self._progress = Progress.of(session.config)
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
@@ -152,7 +154,9 @@ class Screening:
             repeater.restore()
             self._progress.done()
         call = reports[1]
-        judged = self._session.attach(call, replace(check, duration_s=time.perf_counter() - began))
+        duration_s = time.perf_counter() - began
+        self._screening_s += duration_s
+        judged = self._session.attach(call, replace(check, duration_s=duration_s))
         if judged.has_failed:
             call.outcome = "failed"
             call.longrepr = failure_text(judged, self._session.policy, self._session.settings.root)
@@ -181,7 +185,7 @@ class Screening:
 
     def _looked_at(self, item: pytest.Item, repeater: Repeater, settings: Settings, spare_s: float) -> Check:
         before = self._causes.lengths()
-        suspicion = self._made_look().at(repeater.run, spare_s)
+        suspicion = self._made_look().at(repeater.run, spare_s, lambda: bool(spare_s) or self._has_time())
         if suspicion is None:
             return self._blank(item)
         known = self._causes.behind(suspicion, before, self._causes.lengths())
@@ -193,6 +197,10 @@ class Screening:
         return self._confirm(
             item, repeater, settings, max(CONFIRM.enough_when_clean, 4 * suspicion.runs), str(suspicion)
         )
+
+    def _has_time(self) -> bool:
+        """Whether screening has so far taken little beside the suite itself."""
+        return self._screening_s < SHARE * self._tests_s
 
     def _confirm(self, item: pytest.Item, repeater: Repeater, settings: Settings, wanted: int, why: str) -> Check:
         if self._confirming_s > max(CONFIRMATIONS * settings.confirm_s, self._tests_s):

@@ -17,6 +17,7 @@ SUSPECT_AFTER = 8
 """A counter that rose in so many runs one after another makes a suspect."""
 ALLOCATOR_SETTLES_AFTER = 30
 """The allocator counts what waits in its bins as used, so heap bytes alone take so many runs."""
+SMALL_BYTES = 512
 SPARSE_BATCH = 8
 _STILL = {BLOCKS: 2, HEAP: 512, MAPPED: 4 * 1024**2, PRIVATE: 1024**2}
 """Rise over some dozens of runs that interpreter and allocator make by themselves."""
@@ -52,25 +53,32 @@ class QuickLook:
         self._rows = array("d", bytes(8 * _WIDTH * 4))
         reader.read(self._rows, NOW, clears_caches=True)
 
-    def at(self, run: Callable[[], object], spare_s: float = 0.0) -> Suspicion | None:
+    def at(
+        self, run: Callable[[], object], spare_s: float = 0.0, has_time: Callable[[], bool] = lambda: True
+    ) -> Suspicion | None:
         """``None`` when the test is cleared. ``spare_s`` is time for more runs: for leaks that are not in every run.
 
-        Whatever was there before must be frozen; ``run`` may raise, which is the caller's.
+        ``has_time`` is asked before a run whose only reason is that the allocator's bytes rose by less than
+        ``SMALL_BYTES``, as they do in most tests for some runs. Whatever was there before must be frozen; ``run`` may
+        raise, which is the caller's.
         """
         rows = self._rows
         for _ in range(3):  # clearing and collecting leave a little behind themselves, the first times
-            self._reader.read(rows, LAST, clears_caches=True)
-        self._copy(LAST, FIRST)
+            self._reader.read_cheap(rows, NOW, clears_caches=True)
+        self._reader.read_heap(rows, NOW)
+        self._copy(NOW, FIRST)
         rising, runs = SCREENED, 0
         while rising and runs < (SUSPECT_AFTER if any(at != HEAP for at in rising) else ALLOCATOR_SETTLES_AFTER):
             run()
             runs += 1
             rising = self._risen(rising)
+            if rising == (HEAP,) and self._rose(HEAP) < SMALL_BYTES and not has_time():
+                return None
             if runs in (SUSPECT_AFTER // 2, ALLOCATOR_SETTLES_AFTER // 2):
-                self._copy(LAST, MIDDLE)
+                self._copy(NOW, MIDDLE)
         if rising and (rising != (HEAP,) or self._keeps_its_pace(HEAP)):
             half = runs - runs // 2
-            rises = (rows[LAST * _WIDTH + at] - rows[MIDDLE * _WIDTH + at] for at in range(_WIDTH))
+            rises = (rows[NOW * _WIDTH + at] - rows[MIDDLE * _WIDTH + at] for at in range(_WIDTH))
             return Suspicion(tuple(rise / half for rise in rises), runs)
         return self._sparse(run, runs, spare_s) if spare_s > 0 else None
 
@@ -80,14 +88,17 @@ class QuickLook:
     def _risen(self, rising: tuple[int, ...]) -> tuple[int, ...]:
         """Of those that rose so far, the ones that have risen again."""
         rows = self._rows
-        self._reader.read(rows, NOW, clears_caches=True)
-        still = tuple(at for at in rising if rows[NOW * _WIDTH + at] > rows[LAST * _WIDTH + at])
         self._copy(NOW, LAST)
-        return still
+        self._reader.read(rows, NOW, clears_caches=True)
+        return tuple(at for at in rising if self._rose(at) > 0)
+
+    def _rose(self, at: int) -> float:
+        """By how much, with the last run."""
+        return self._rows[NOW * _WIDTH + at] - self._rows[LAST * _WIDTH + at]
 
     def _keeps_its_pace(self, at: int) -> bool:
         """Allocators fill their bins for some dozens of runs, ever more slowly; a leak does not slow down."""
-        first, middle, last = (self._rows[row * _WIDTH + at] for row in (FIRST, MIDDLE, LAST))
+        first, middle, last = (self._rows[row * _WIDTH + at] for row in (FIRST, MIDDLE, NOW))
         return last - middle > 0.7 * (middle - first)
 
     def _sparse(self, run: Callable[[], object], runs: int, spare_s: float) -> Suspicion | None:
