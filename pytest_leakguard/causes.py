@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pytest_leakguard.counters import BLOCKS, COUNTERS, HEAP, MAPPED, TASKS
-from pytest_leakguard.explain.containers import length
+from pytest_leakguard.clock import Spent
+from pytest_leakguard.confirm import Confirmed
+from pytest_leakguard.counters import BLOCKS, COUNTERS, HEAP, MAPPED, PRIVATE, TASKS
+from pytest_leakguard.explain.cause import site_of_newest
+from pytest_leakguard.explain.containers import length, newest
 from pytest_leakguard.model import Finding, Growth
 from pytest_leakguard.suspicion import SCREENED, Suspicion
 
-_MEMORY = (BLOCKS, HEAP, MAPPED, TASKS)
+_MEMORY = (BLOCKS, HEAP, MAPPED, TASKS, PRIVATE)
+_BYTES = (HEAP, MAPPED, PRIVATE)
 SLACK = 2.0
 """What an entry of the same container weighs in another test, as a multiple of what it weighed in the first."""
 SLACK_BLOCKS = 8
+MOST_TRACING_S = 20.0
+"""Seconds of one session for comparing places of allocation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +29,10 @@ class Known:
 
     finding: Finding
     container: Any
+    entry: type
+    """Of what type the entries are."""
+    names: tuple[str, ...]
+    """Where an entry is allocated, without lines; empty when that is not known."""
     blocks_per_entry: float
     rises: tuple[float, ...]
     """Per run of the test it was confirmed in, one for each counter."""
@@ -33,27 +43,45 @@ class Causes:
 
     def __init__(self) -> None:
         self._known: list[Known] = []
+        self._tracing_s = 0.0
 
-    def remember(self, finding: Finding, container: Any, entries_per_run: float, rises: tuple[float, ...]) -> None:
+    def remember(self, confirmed: Confirmed) -> None:
         """Keeps a cause for the tests to come; one without a container cannot be told again by looking."""
-        if container is not None and entries_per_run > 0:
-            blocks = rises[BLOCKS] / entries_per_run
-            self._known.append(Known(finding, container, blocks, rises))
+        container, entries = confirmed.container, confirmed.entries_per_run
+        if container is None or entries <= 0:
+            return
+        rises = tuple(one.per_run for one in confirmed.examination.evidence)
+        for finding in confirmed.check.findings:
+            entry = type(newest(container))
+            self._known.append(Known(finding, container, entry, confirmed.names, rises[BLOCKS] / entries, rises))
 
     def lengths(self) -> tuple[int, ...]:
         """How many entries each container has now."""
         return tuple(length(known.container) for known in self._known)
 
-    def behind(self, suspicion: Suspicion, before: tuple[int, ...], after: tuple[int, ...]) -> Finding | None:
+    def behind(
+        self, suspicion: Suspicion, before: tuple[int, ...], after: tuple[int, ...], run: Callable[[], object]
+    ) -> Finding | None:
         """The known cause that accounts for all that rose, as a finding of this test; ``None`` when none does.
 
-        ``before`` and ``after`` are the lengths around the runs of the suspicion.
+        ``before`` and ``after`` are the lengths around the runs of the suspicion. One more run is traced, to see
+        that what has come into the container was allocated at the same place: several leaks may share a registry.
         """
         for known, first, last in zip(self._known, before, after, strict=False):
             entries = (last - first) / suspicion.runs
-            if entries > 0 and all(self._accounts(known, entries, suspicion, at) for at in SCREENED):
+            fits = entries > 0 and all(self._accounts(known, entries, suspicion, at) for at in SCREENED)
+            if fits and type(newest(known.container)) is known.entry and self._is_same_place(known, run):
                 return replace(known.finding, blocks=max(1, round(suspicion.rises[BLOCKS])))
         return None
+
+    def _is_same_place(self, known: Known, run: Callable[[], object]) -> bool:
+        if self._tracing_s > MOST_TRACING_S:
+            return True  # seen often enough to take it for what it has always been
+        spent, count = Spent(), length(known.container)
+        site = site_of_newest(run, known.container, 1)
+        self._tracing_s += spent.seconds
+        has_come = length(known.container) > count
+        return site is None or not has_come or site.names == known.names
 
     @staticmethod
     def _accounts(known: Known, entries: float, suspicion: Suspicion, counter: int) -> bool:
@@ -76,4 +104,5 @@ def _growths(suspicion: Suspicion) -> Iterator[Growth]:
     for at in SCREENED:
         rise = suspicion.rises[at]
         if rise > 0:
-            yield Growth(COUNTERS[at].metric, "leak", rise, rise, rise, suspicion.runs)
+            unit = "bytes" if at in _BYTES else COUNTERS[at].unit
+            yield Growth(COUNTERS[at].metric, "leak", rise, rise, rise, suspicion.runs, unit=unit)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pytest_leakguard import fingerprint
-from pytest_leakguard.counters import BLOCKS, COUNTERS, HEAP, MAPPED, Reader
+from pytest_leakguard.counters import BLOCKS, COUNTERS, HEAP, MAPPED, PRIVATE, Reader
 from pytest_leakguard.evidence import Shape
 from pytest_leakguard.explain.cause import Cause, explain
 from pytest_leakguard.model import Check, Finding, Growth, LeakKind
@@ -28,6 +28,8 @@ class Confirmed:
     container: Any = None
     """What holds the leak and grows with it, when there is such a thing."""
     entries_per_run: float = 0.0
+    names: tuple[str, ...] = ()
+    """Where it is allocated, without lines."""
 
 
 def check_of(
@@ -48,7 +50,8 @@ def check_of(
         note = f"{COUNTERS[counter].metric} still grows after {examination.runs} runs, but {cause.bounded}"
         return Confirmed(replace(check, growth=_as(check.growth, Shape.CACHE), notes=(*check.notes, note)), examination)
     finding = finding_of(counter, examination, cause, check.id)
-    return Confirmed(within_budget(check, finding, budget_bytes), examination, cause.container, cause.entries_per_run)
+    found = within_budget(check, finding, budget_bytes)
+    return Confirmed(found, examination, cause.container, cause.entries_per_run, cause.site.names)
 
 
 def within_budget(check: Check, finding: Finding, budget_bytes: float) -> Check:
@@ -63,7 +66,7 @@ def within_budget(check: Check, finding: Finding, budget_bytes: float) -> Check:
 def finding_of(counter: int, examination: Examination, cause: Cause, check_id: str) -> Finding:
     """The leak by its name; its size is that of one run."""
     kind, evidence = COUNTERS[counter].kind, examination.evidence
-    native = evidence[counter].per_run if counter in (HEAP, MAPPED) else 0.0
+    native = evidence[counter].per_run if counter in (HEAP, MAPPED, PRIVATE) else 0.0
     size = math.ceil(max(native, cause.size_bytes) / _GRAIN_BYTES) * _GRAIN_BYTES
     blocks = evidence[counter].per_run if counter != HEAP else evidence[BLOCKS].per_run
     own = cause.site.own
@@ -71,7 +74,7 @@ def finding_of(counter: int, examination: Examination, cause: Cause, check_id: s
         fingerprint=fingerprint.of_names(kind.value, cause.names),
         kind=kind,
         size_bytes=size,
-        blocks=max(1, math.ceil(blocks - 0.05)) if counter != MAPPED else 1,
+        blocks=max(1, math.ceil(blocks - 0.05)) if counter not in (MAPPED, PRIVATE) else 1,
         stack=cause.site.reading_order,
         holders=cause.holders,
         checks=(check_id,),
@@ -89,7 +92,7 @@ def pace(counter: int, examination: Examination) -> str:
 def growth_of(examination: Examination) -> tuple[Growth, ...]:
     """One entry per counter that moved, and the two memory counters always, for what they could have seen."""
     return tuple(
-        replace(evidence.growth(counter.metric, _thinned(series)), unit=counter.unit)
+        evidence.growth(counter.metric, _thinned(series), counter.unit)
         for index, (counter, evidence, series) in enumerate(
             zip(COUNTERS, examination.evidence, examination.samples, strict=True)
         )

@@ -18,7 +18,7 @@ from typing import Any
 from pytest_leakguard.leftovers import Leftovers
 from pytest_leakguard.model import LeakKind
 
-_PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
 _TASKS, _DESCRIPTORS = "/proc/self/task", "/proc/self/fd"
 
 
@@ -43,29 +43,30 @@ COUNTERS = (
     Counter("child_processes", "processes", LeakKind.CHILD_PROCESSES, True),
     Counter("temporary_files", "files", LeakKind.GROWTH, True),
     Counter("asyncio_tasks", "tasks", LeakKind.PYTHON_OBJECTS),
+    Counter("private_bytes", "bytes of pages", LeakKind.MAPPINGS),
 )
 _CACHES_BY_PATH = (("sys", "path_importer_cache"), ("linecache", "cache"), ("zipimport", "_zip_directory_cache"))
 """Unbounded, but by paths: a test with a fresh temporary directory per run would make them grow."""
-BLOCKS, HEAP, MAPPED, DESCRIPTORS, THREADS, CHILDREN, FILES, TASKS = range(len(COUNTERS))
+BLOCKS, HEAP, MAPPED, DESCRIPTORS, THREADS, CHILDREN, FILES, TASKS, PRIVATE = range(len(COUNTERS))
+PRIVATE_GRAIN_BYTES = 64 * 1024
+"""Resident pages come and go one by one; in such steps a quiet process reads the same again and again."""
 
 
 class Reader:
     """Reads all counters; make it before the first reading, since making it allocates."""
 
     def __init__(
-        self, leftovers: Leftovers, leaves_out_interned: bool = False, short_lived: tuple[str, ...] = ()
+        self, leftovers: Leftovers, leaves_out_interned: bool = True, short_lived: tuple[str, ...] = ()
     ) -> None:
         self._leftovers = leftovers
         self._short_lived = short_lived or ("\0",)
         """What directories begin with that have another name in every run, such as those of ``tmp_path``."""
-        # Python 3.12 never frees an interned string, and its pathlib interns every part of every path: a test with
-        # a fresh temporary directory per run would grow. CPython's own hunt for leaks leaves them out too.
-        is_immortal = leaves_out_interned and sys.version_info[:2] == (3, 12)
-        self._interned: Callable[[], int] = getattr(sys, "getunicodeinternedsize", int) if is_immortal else int
+        self.counts_interned = not leaves_out_interned
+        """Strings that the interpreter interned for good are among the blocks."""
+        self._interned = ImmortalStrings().count if leaves_out_interned else int
         self._heap = _heap_reader()
         self._cached: dict[str, int] = {}
-        clear = getattr(sys, "_clear_internal_caches", None) or getattr(sys, "_clear_type_cache", None)
-        self._clear_caches: Callable[[], object] = clear or int
+        self._clear_caches = cache_clearer()
 
     def read(self, into: array[float], row: int, clears_caches: bool = False) -> None:
         """One reading into ``row`` of an array of ``len(COUNTERS)`` columns, garbage collected before it."""
@@ -73,11 +74,13 @@ class Reader:
         self.read_heap(into, row)
 
     def read_heap(self, into: array[float], row: int) -> None:
-        """The two counters that the allocator has to be asked for, which may take it a while."""
+        """The counters that the allocator has to be asked for, which may take it a while."""
         at = row * len(COUNTERS)
         in_use, claimed = self._heap()
+        mapped, private = memory()
         into[at + HEAP] = in_use
-        into[at + MAPPED] = mapped_bytes() - claimed
+        into[at + MAPPED] = mapped - claimed
+        into[at + PRIVATE] = (private - claimed) // PRIVATE_GRAIN_BYTES * PRIVATE_GRAIN_BYTES
 
     def read_cheap(self, into: array[float], row: int, clears_caches: bool = False) -> None:
         """All others, garbage collected before."""
@@ -114,20 +117,51 @@ class Reader:
     def vector(self) -> tuple[float, ...]:
         """One reading without a collection, for line-by-line use."""
         in_use, claimed = self._heap()
+        mapped, private = memory()
         return (
             0.0,
             in_use,
-            mapped_bytes() - claimed,
+            mapped - claimed,
             descriptor_count(),
             thread_count(),
             child_count(),
             self._leftovers.count(),
             0.0,
+            private,
         )
 
 
 def _is_no_module(name: str) -> bool:
     return name not in sys.modules
+
+
+def cache_clearer() -> Callable[[], object]:
+    """What empties the interpreter's attribute cache, which keeps up to 4,096 names alive that nobody else has."""
+    clear = getattr(sys, "_clear_internal_caches", None) or getattr(sys, "_clear_type_cache", None)
+    return clear or int
+
+
+class ImmortalStrings:
+    """Counts the strings that this interpreter has interned and will never free; 0 where it frees them all.
+
+    Python 3.12 keeps every interned string: each attribute set by a new name, each part of a path in pathlib. Python
+    3.13 keeps those of its compiler. Neither is a leak of the code that runs, so CPython's own hunt for leaks leaves
+    them out as well.
+    """
+
+    def __init__(self) -> None:
+        self._size: Callable[..., int] = getattr(sys, "getunicodeinternedsize", int)
+        self._size_at_count = self._known = 0
+
+    def count(self) -> int:
+        """Takes as long as there are strings where some of them are mortal, but only when their number has changed."""
+        size = self._size()
+        if sys.version_info < (3, 13):
+            return size
+        if size != self._size_at_count:
+            self._size_at_count = size
+            self._known = self._size(_only_immortal=True)
+        return self._known
 
 
 def descriptor_count() -> int:
@@ -182,14 +216,19 @@ def task_count() -> int:
     return len(known if known is not None else getattr(tasks, "_all_tasks", ()))
 
 
-def mapped_bytes() -> int:
-    """All address space of this process in bytes."""
+def memory() -> tuple[int, int]:
+    """Bytes of address space of this process, and those in private pages that are resident; zeros where untold.
+
+    What a library keeps in a pool of its own shows in neither the heap nor, once the pool is mapped, in the address
+    space; the pages that it comes to use do.
+    """
     try:
         descriptor = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
-        return 0
+        return 0, 0
     try:
-        return int(os.read(descriptor, 32).split(None, 1)[0]) * _PAGE
+        size, resident, shared = os.read(descriptor, 64).split(None, 3)[:3]
+        return int(size) * PAGE_BYTES, (int(resident) - int(shared)) * PAGE_BYTES
     finally:
         os.close(descriptor)
 

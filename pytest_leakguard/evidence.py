@@ -22,7 +22,7 @@ LASTING = 0.75
 """The pace of the last half, as a share of that of the quarter before it, below which growth is fading."""
 QUIET = 3.0
 """Growth must exceed what the counter moves besides by this factor."""
-FLOORS = {"blocks": 6, "bytes": 2048, "tasks": 6}
+FLOORS = {"blocks": 6, "bytes": 2048, "tasks": 6, "bytes of pages": 512 * 1024}
 """Rise over the last half below which a counter is still: interpreter caches and allocator bins move so much."""
 RESOURCE_FLOOR = 4
 
@@ -50,9 +50,20 @@ class Evidence:
     has_settled: bool = False
     """The last half of the run ended no higher than it began."""
 
-    def growth(self, metric: str, samples: Sequence[tuple[float, float]]) -> Growth:
-        """As it stands in the report."""
-        return Growth(metric, self.shape.value, self.per_run, self.low, self.high, self.runs, tuple(samples))
+    def growth(self, metric: str, samples: Sequence[tuple[float, float]], unit: str) -> Growth:
+        """As it stands in the report; pages are bytes there."""
+        return Growth(
+            metric,
+            self.shape.value,
+            self.per_run,
+            self.low,
+            self.high,
+            self.runs,
+            tuple(samples),
+            unit="bytes" if unit.startswith("bytes") else unit,
+            rise=samples[-1][1] - samples[0][1] if samples else 0.0,
+            detectable_per_iteration=self.detectable_per_run,
+        )
 
 
 def weigh(runs: Sequence[float], values: Sequence[float], unit: str) -> Evidence:

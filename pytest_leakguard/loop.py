@@ -11,6 +11,7 @@ from typing import Any
 
 from pytest_leakguard.confirm import check_of
 from pytest_leakguard.counters import Reader
+from pytest_leakguard.explain.interned import interns_new_strings
 from pytest_leakguard.leftovers import leftovers
 from pytest_leakguard.model import Check
 from pytest_leakguard.repeat import Limits, Repetition
@@ -40,6 +41,9 @@ def check_loop(
         unit = _synchronous(work, stack)
         reader = Reader(watcher)
         examination = Repetition(unit, reader, limits).examine()
+        if examination.leaking is None and interns_new_strings(unit):
+            reader = Reader(watcher, leaves_out_interned=False)
+            examination = Repetition(unit, reader, limits).examine()
         blank = Check(check_id, "test", "counters")
         return check_of(blank, examination, unit, reader, budget_bytes, seconds).check
 

@@ -21,6 +21,7 @@ from pytest_leakguard.counters import (
     FILES,
     HEAP,
     MAPPED,
+    PRIVATE,
     TASKS,
     THREADS,
     Reader,
@@ -64,21 +65,24 @@ class Examination:
     @property
     def leaking(self) -> int | None:
         """The counter that names the leak: scarce things before memory, causes before what follows from them."""
-        order = (THREADS, CHILDREN, DESCRIPTORS, FILES, MAPPED, BLOCKS, HEAP, TASKS)
+        order = (THREADS, CHILDREN, DESCRIPTORS, FILES, MAPPED, BLOCKS, HEAP, PRIVATE, TASKS)
         for index in order:
-            if self.evidence[index].shape is Shape.LEAK and not (index == MAPPED and self._is_arena_growth()):
+            if self.evidence[index].shape is Shape.LEAK and not self._is_arena_growth(index):
                 return index
         return None
 
-    def _is_arena_growth(self) -> bool:
-        """Address space that the interpreter's own small blocks (at most 512 bytes) or the allocator explain."""
+    def _is_arena_growth(self, index: int) -> bool:
+        """Pages that the interpreter's own small blocks (at most 512 bytes) or the allocator explain."""
+        if index not in (MAPPED, PRIVATE):
+            return False
         blocks, heap = self.evidence[BLOCKS].per_run, self.evidence[HEAP].per_run
-        return self.evidence[MAPPED].per_run <= 512 * max(0.0, blocks) + 1.25 * max(0.0, heap)
+        return self.evidence[index].per_run <= 512 * max(0.0, blocks) + 1.25 * max(0.0, heap)
 
     @property
     def undecided(self) -> tuple[int, ...]:
         """Counters that grew without proof."""
-        return tuple(at for at, one in enumerate(self.evidence) if one.shape is Shape.UNDECIDED)
+        # Allocators use more and more of their pages for a while: that alone, and unevenly, is no sign of a leak.
+        return tuple(at for at, one in enumerate(self.evidence) if one.shape is Shape.UNDECIDED and at != PRIVATE)
 
 
 class Repetition:
@@ -167,7 +171,7 @@ class Repetition:
 
     def _is_exhausted(self) -> bool:
         """Going on would break the process: it has lost as much as any proof needs."""
-        memory = max(self._grown(HEAP), self._grown(MAPPED))
+        memory = max(self._grown(HEAP), self._grown(MAPPED), self._grown(PRIVATE))
         threads = self._grown(THREADS) > 2 * QUOTAS[THREADS]  # their stacks are address space, not memory
         scarce = any(self._grown(one) > 2.5 * quota for one, quota in QUOTAS.items())
         return scarce or threads or (memory > MEMORY_QUOTA_BYTES and self._grown(THREADS) <= 0)

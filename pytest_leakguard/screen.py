@@ -20,8 +20,9 @@ from _pytest.runner import CallInfo, runtestprotocol
 
 from pytest_leakguard.causes import Causes, growth_of
 from pytest_leakguard.clock import Spent
-from pytest_leakguard.confirm import Confirmed, check_of, within_budget
+from pytest_leakguard.confirm import check_of, within_budget
 from pytest_leakguard.counters import Reader
+from pytest_leakguard.explain.interned import immortal_count, interns_new_strings
 from pytest_leakguard.leftovers import leftovers, pytest_directories
 from pytest_leakguard.model import Check
 from pytest_leakguard.options import Settings
@@ -40,6 +41,7 @@ SMALL_SUITE_SECONDS = 5.0
 SHARE = 0.5
 """Of the suite's own time: so much is spent on small rises of the allocator's bytes, which mostly mean nothing."""
 CONFIRM = Limits(warm_up=1, first_window=16, enough_when_clean=48, enough_when_growing=2000)
+INTERNED = "it has new strings interned, which this interpreter never frees"
 CONFIRMATIONS = 12
 """So many times what one suspect may take are spent on all of them, or as much as the suite itself takes."""
 
@@ -175,11 +177,18 @@ class Screening:
         if wanted is not None:
             return self._confirm(item, repeater, settings, wanted, "as its marker asks")
         spare_s = SMALL_SUITE_SECONDS / self._items if 0 < self._items <= SMALL_SUITE else 0.0
+        strings = immortal_count()
+        check = self._looked_at(item, repeater, settings, spare_s)
+        if not check.findings and immortal_count() > strings and interns_new_strings(repeater.run):
+            return self._confirm(item, repeater, settings, CONFIRM.enough_when_clean, INTERNED)
+        return check
+
+    def _looked_at(self, item: pytest.Item, repeater: Repeater, settings: Settings, spare_s: float) -> Check:
         before = self._causes.lengths()
         suspicion = self._made_look().at(repeater.run, spare_s, lambda: bool(spare_s) or self._has_time())
         if suspicion is None:
             return self._blank(item)
-        known = self._causes.behind(suspicion, before, self._causes.lengths())
+        known = self._causes.behind(suspicion, before, self._causes.lengths(), repeater.run)
         if known is not None:
             finding = replace(known, checks=(item.nodeid,))
             return within_budget(
@@ -202,7 +211,7 @@ class Screening:
             self._confirming_s += spent.seconds
 
     def _confirmed(self, item: pytest.Item, repeater: Repeater, settings: Settings, wanted: int, why: str) -> Check:
-        reader = self._made_reader()
+        reader = self._new_reader(leaves_out_interned=False) if why == INTERNED else self._made_reader()
         limits = replace(CONFIRM, seconds=settings.confirm_s, enough_when_clean=wanted)
         self._progress.begin(f"confirming {item.nodeid} ({why})")
         examination = Repetition(repeater.run, reader, limits, self._progress.runs).examine()
@@ -214,13 +223,8 @@ class Screening:
         confirmed = check_of(
             self._blank(item), examination, repeater.run, reader, settings.budget_bytes, settings.confirm_s
         )
-        self._remember(confirmed)
+        self._causes.remember(confirmed)
         return confirmed.check
-
-    def _remember(self, confirmed: Confirmed) -> None:
-        for finding in confirmed.check.findings:
-            rises = tuple(one.per_run for one in confirmed.examination.evidence)
-            self._causes.remember(finding, confirmed.container, confirmed.entries_per_run, rises)
 
     def _is_harness(self, item: pytest.Item, counter: int, per_run: float, limits: Limits) -> bool:
         """Whether an empty test in the same session grows as much."""
@@ -233,12 +237,16 @@ class Screening:
 
     def _made_reader(self) -> Reader:
         if self._reader is None:
-            watcher = leftovers()
-            factory = getattr(self._session.config, "_tmp_path_factory", None)
-            directories = pytest_directories(factory.getbasetemp() if factory else None)
-            watcher.watch(directories)
-            self._reader = Reader(watcher, leaves_out_interned=True, short_lived=directories)
+            self._reader = self._new_reader(leaves_out_interned=True)
         return self._reader
+
+    def _new_reader(self, leaves_out_interned: bool) -> Reader:
+        watcher = leftovers()
+        factory = getattr(self._session.config, "_tmp_path_factory", None)
+        directories = pytest_directories(factory.getbasetemp() if factory else None)
+        if not watcher.is_watching:
+            watcher.watch(directories)
+        return Reader(watcher, leaves_out_interned, directories)
 
     def _made_look(self) -> QuickLook:
         if self._look is None:

@@ -7,6 +7,7 @@ import tracemalloc
 from collections.abc import Callable
 from itertools import takewhile
 
+from pytest_leakguard.counters import cache_clearer
 from pytest_leakguard.explain.code import Owner, Site, is_ours, owner
 from pytest_leakguard.model import Frame
 
@@ -39,9 +40,11 @@ _Stack = tuple[tuple[str, int], ...]
 
 
 def _counts(work: Callable[[], object], runs: int, tidy: Callable[[], object]) -> dict[_Stack, tuple[int, int]]:
+    gc.collect()  # empties the free lists too, which a snapshot fills with tuples that the unit would use untraced
     for _ in range(runs):
         work()
     tidy()
+    cache_clearer()()
     gc.collect()
     if not tracemalloc.is_tracing():  # the unit has stopped it
         return {}

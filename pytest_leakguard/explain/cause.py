@@ -14,17 +14,32 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pytest_leakguard import counters
-from pytest_leakguard.counters import BLOCKS, CHILDREN, DESCRIPTORS, FILES, HEAP, THREADS, Reader
-from pytest_leakguard.explain import native
+from pytest_leakguard.counters import (
+    BLOCKS,
+    CHILDREN,
+    DESCRIPTORS,
+    FILES,
+    HEAP,
+    MAPPED,
+    PAGE_BYTES,
+    PRIVATE,
+    THREADS,
+    Reader,
+)
+from pytest_leakguard.explain import interned, native
 from pytest_leakguard.explain.allocations import FRAMES, own_frames, surviving
-from pytest_leakguard.explain.code import Site, frames_of, source_line
+from pytest_leakguard.explain.called import called_on, release_of
+from pytest_leakguard.explain.code import Site, frames_of, package_of, source_line
 from pytest_leakguard.explain.containers import Growing, growing, length, newest
-from pytest_leakguard.explain.holders import chain_to, kind_of, root_of
+from pytest_leakguard.explain.holders import UNKNOWN, chain_to, kind_of, root_of
 from pytest_leakguard.explain.lines import rising
 from pytest_leakguard.model import Frame
 from pytest_leakguard.reporters.words import place
 
 ENOUGH_EVENTS = 8
+MOST_INNER = 4
+_MEMORY = (HEAP, MAPPED, PRIVATE)
+"""Counters of bytes in which the interpreter's own blocks are not."""
 
 
 NOWHERE = Site(())
@@ -56,14 +71,16 @@ class Cause:
 def explain(work: Callable[[], object], counter: int, per_run: float, reader: Reader, seconds: float) -> Cause:
     """The cause of a confirmed leak. Runs the unit some more times; what it raises ends only the explanation."""
     runs = runs_for(work, counter, per_run, seconds)
-    held, details = _holders(work, runs, min(1.0, per_run), reader.forget_what_is_gone)
+    # An object mostly takes several blocks; of what is scarce each is counted.
+    objects = per_run if counters.COUNTERS[counter].is_resource else per_run / 4
+    held, details = _holders(work, runs, min(1.0, objects), per_run >= 1, reader.forget_what_is_gone)
+    if counter in _MEMORY:  # what else there is new of objects is not what was lost
+        held, details = _Held(held.container, None), ()
     sites = surviving(work, runs, reader.forget_what_is_gone)
     site = _site_of_element(work, held, runs) or _best(sites) or _line_of_insertion(work, held, runs)
-    if counter not in (BLOCKS,) and (counter != HEAP or site is None or site.size_bytes < 0.5 * per_run):
+    if counter != BLOCKS and (counter != HEAP or site is None or site.size_bytes < 0.5 * per_run):
         exact = rising(work, lambda: reader.vector()[counter], min(runs, 64), per_run)
-        site = _best_line(exact) or site
-        if counter == HEAP and (stack := native.leaking_stack(work, runs, per_run)):
-            site, details = replace(site or Site(stack), stack=stack), (*details, "native memory, seen by memray")
+        site = _best_line(exact or _touching(work, counter, reader, runs, per_run)) or site
     if counter == DESCRIPTORS:
         details = (*_opened(work), *details)
     site = site or NOWHERE
@@ -73,8 +90,37 @@ def explain(work: Callable[[], object], counter: int, per_run: float, reader: Re
         cause = Cause(holders=_thread_holders())
     else:
         cause = _cause(held)
+    if counter in (BLOCKS, *_MEMORY) and (not cause.holders or cause.holders[0] == UNKNOWN):
+        site, cause = _in_compiled_code(work, site, cause, counter, runs, per_run)
+        if reader.counts_interned:
+            cause = replace(cause, holders=(interned.HOLDER, *cause.holders[1:]))
     lost = sum(one.size_bytes for one in sites)
-    return replace(cause, site=site, size_bytes=lost, details=(*details, *_place_details(site)))
+    return replace(cause, site=site, size_bytes=lost, details=(*details, *_place_details(site), *cause.details))
+
+
+def _touching(work: Callable[[], object], counter: int, reader: Reader, runs: int, per_run: float) -> tuple[Site, ...]:
+    """Where a pool that is mapped once in many runs is used: its pages are touched one after another."""
+    if counter not in (MAPPED, PRIVATE):
+        return ()
+    return rising(work, lambda: reader.vector()[PRIVATE], min(runs, 512), per_run)
+
+
+def _in_compiled_code(
+    work: Callable[[], object], site: Site, cause: Cause, counter: int, runs: int, per_run: float
+) -> tuple[Site, Cause]:
+    """What nothing that the collector knows holds: which compiled code lost it, and of which package that is."""
+    at = next(iter(site.stack), None)
+    stack = native.leaking_stack(work, runs, per_run, at, of_objects=counter == BLOCKS)
+    calls = native.inside(stack)
+    site = replace(site, native=calls) if site.stack else Site(stack[len(calls) :], native=calls)
+    called = called_on(work, at) if at is not None else ()
+    # Nothing that only memray tells, since a name is made of it; without a line all that is left.
+    suspects = (*called, *((site.library,) if site.library else ()), *(() if at else calls))
+    package = next(filter(None, (package_of(frame.module or frame.file or "") for frame in suspects)), "")
+    told = tuple(f"calls {frame.function}" for frame in called[:3])
+    release = (f"in the package {release_of(package)}",) if package else ()
+    holder = f"{UNKNOWN} ({package})" if package else UNKNOWN
+    return site, replace(cause, holders=(holder, *cause.holders[1:]), details=(*told, *release))
 
 
 def runs_for(work: Callable[[], object], counter: int, per_run: float, seconds: float) -> int:
@@ -82,6 +128,8 @@ def runs_for(work: Callable[[], object], counter: int, per_run: float, seconds: 
     began = time.perf_counter()
     work()
     one_s = max(1e-6, time.perf_counter() - began)
+    if counter in (MAPPED, PRIVATE):  # pages are touched one by one
+        return max(4, min(512, math.ceil(ENOUGH_EVENTS * PAGE_BYTES / per_run), int(seconds / 20 / one_s)))
     per_event = max(1.0, min(1.0, per_run) and 1.0 / min(1.0, max(per_run, 1e-4)))
     most = 24 if counters.COUNTERS[counter].is_resource and per_run >= 0.5 else 4000
     wanted = min(most, math.ceil(ENOUGH_EVENTS * per_event) if counter != HEAP or per_run < 1 else 48)
@@ -98,23 +146,22 @@ class _Held:
 
 
 def _holders(
-    work: Callable[[], object], runs: int, per_run: float, tidy: Callable[[], object]
+    work: Callable[[], object], runs: int, per_run: float, is_in_every_run: bool, tidy: Callable[[], object]
 ) -> tuple[_Held, tuple[str, ...]]:
     gc.unfreeze()
     containers = growing(work, runs, tidy)
+    Tally(map(type, ()))  # the first one fills caches of abstract classes
     gc.collect()
     gc.freeze()
-    for _ in range(runs):
-        work()
-    tidy()
-    gc.collect()
-    new = [one for one in gc.get_objects() if not type(one).__module__.startswith("pytest_leakguard")]
+    # What there is after any number of runs, such as the harness's of the last run, is not what piles up.
+    always = Tally(map(type, _new_objects(work, max(2, runs // 2), tidy)))
+    new = _new_objects(work, runs, tidy)
     gc.unfreeze()
-    tally = Tally(type(one) for one in new)
+    tally = Tally(map(type, new)) - always
     often = [
         (kind, count / runs)
         for kind, count in tally.most_common(8)
-        if count >= max(3.0, 0.7 * runs * per_run / 4) and (count >= 0.7 * runs or per_run < 1)
+        if count >= (0.7 * runs if is_in_every_run else max(3.0, 0.7 * runs * per_run))
     ]
     details = tuple(
         f"{count:g} of type {kind.__module__}.{kind.__qualname__} per run".replace("builtins.", "")
@@ -124,6 +171,14 @@ def _holders(
     sample = next((one for kind, _ in often for one in new[len(new) // 2 :] if type(one) is kind), None)
     del new
     return _Held(next(iter(containers), None), sample), details
+
+
+def _new_objects(work: Callable[[], object], runs: int, tidy: Callable[[], object]) -> list[Any]:
+    for _ in range(runs):
+        work()
+    tidy()
+    gc.collect()
+    return [one for one in gc.get_objects() if not type(one).__module__.startswith("pytest_leakguard")]
 
 
 def _cause(held: _Held) -> Cause:
@@ -142,14 +197,18 @@ def _cause(held: _Held) -> Cause:
 
 
 def _site_of_element(work: Callable[[], object], held: _Held, runs: int) -> Site | None:
+    return None if held.container is None else site_of_newest(work, held.container.container, runs)
+
+
+def site_of_newest(work: Callable[[], object], container: Any, runs: int) -> Site | None:
     """Where the newest thing in a growing container was made; the rest of what leaks hangs on it."""
-    if held.container is None or tracemalloc.is_tracing():
+    if tracemalloc.is_tracing():
         return None
     tracemalloc.start(FRAMES)
     try:
         for _ in range(runs):
             work()
-        trace = tracemalloc.get_object_traceback(newest(held.container.container))
+        trace = tracemalloc.get_object_traceback(newest(container))
     finally:
         tracemalloc.stop()
     stack = own_frames(trace) if trace else ()
@@ -188,9 +247,8 @@ def _opened(work: Callable[[], object]) -> tuple[str, ...]:
 def _place_details(site: Site) -> tuple[str, ...]:
     own: Frame | None = site.own
     text = source_line(own) if own else ""
-    inner = site.stack[0] if site.stack else None
-    inside = f"allocated inside {place(inner)}" if inner and own and inner != own else ""
-    return tuple(line for line in (f"line: {text}" if text else "", inside) if line)
+    inside = ", called by ".join(map(place, site.inner[:MOST_INNER]))
+    return tuple(line for line in (f"line: {text}" if text else "", inside and f"allocated inside {inside}") if line)
 
 
 def _thread_holders() -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 import types
+from collections.abc import Iterator
 from typing import Any
 
 from pytest_leakguard.explain.code import Owner, owner
@@ -19,20 +20,25 @@ UNKNOWN = "a C extension, or a reference that C code took and never gave back"
 class _Search:
     """The lists of a search, which themselves refer to what is searched."""
 
-    __slots__ = ("levels", "ours", "parents")
+    __slots__ = ("levels", "ours", "parents", "running")
 
     def __init__(self, target: Any) -> None:
         self.levels: list[list[Any]] = [[target]]
         self.parents: dict[int, Any] = {id(target): None}
         self.ours = {id(self.levels), id(self.levels[0]), id(self.parents)}
+        self.running = frozenset(_running())
+        """Ids of frames that run; others hang on an exception or a generator, which somebody holds."""
 
     def climb(self) -> bool:
         """One step up from every object of the last level; whether anything was found."""
         upper: list[Any] = []
         level = {id(one): one for one in self.levels[-1][:MOST_SIBLINGS]}
         self.ours |= {id(upper), id(level)}
-        # One pass over the heap for all of them, which is what takes the time.
-        holders = gc.get_referrers(*level.values())
+        # One pass over the heap for all of them, which is what takes the time. Python 3.13 leaves out its own copy of
+        # the arguments, not the tuple they were given in, which would be taken for the holder of all.
+        given = tuple(level.values())
+        self.ours.add(id(given))
+        holders = gc.get_referrers(*given)
         self.ours.add(id(holders))
         for holder in holders:
             if id(holder) in self.parents or id(holder) in self.ours or _is_ours(holder):
@@ -41,7 +47,7 @@ class _Search:
             if child is not None:
                 self.parents[id(holder)] = child
                 upper.append(holder)
-        self.ours -= {id(holders), id(level)}
+        self.ours -= {id(holders), id(level), id(given)}
         upper.sort(key=_preference)
         self.levels.append(upper)
         return bool(upper)
@@ -54,12 +60,20 @@ def chain_to(target: Any) -> tuple[str, ...]:
     deepest = target
     for _ in range(MOST_STEPS):
         for one in search.levels[-1]:
-            if root := _root_of(one):
+            if (not isinstance(one, types.FrameType) or id(one) in search.running) and (root := _root_of(one)):
                 return _told(root, one, search.parents, target)
         if not search.climb():
             break
         deepest = search.levels[-1][0]
     return _told((UNKNOWN,), deepest, search.parents, target)
+
+
+def _running() -> Iterator[int]:
+    for frame in sys._current_frames().values():
+        at: types.FrameType | None = frame
+        while at is not None:
+            yield id(at)
+            at = at.f_back
 
 
 def root_of(chain: tuple[str, ...]) -> str:

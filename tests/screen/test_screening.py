@@ -159,6 +159,11 @@ def test_loop_fails_on_a_leak_and_passes_a_cache(pytester: pytest.Pytester) -> N
     result, report = screened(pytester, source)
     result.assert_outcomes(failed=1, passed=2)
     assert kinds(report) == {"test_leak": "python_objects"}
+    leaking = next(check for check in report["checks"] if check["findings"])
+    blocks = next(one for one in leaking["growth"] if one["metric"] == "blocks")
+    assert (blocks["shape"], blocks["unit"]) == ("leak", "blocks")
+    assert blocks["rise"] >= 200
+    assert blocks["detectable_per_iteration"] > 0
 
 
 def test_without_the_option_nothing_is_imported(pytester: pytest.Pytester) -> None:
