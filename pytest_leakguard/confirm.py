@@ -86,7 +86,7 @@ def finding_of(counter: int, examination: Examination, cause: Cause, check_id: s
 def pace(counter: int, examination: Examination) -> str:
     """``+4 blocks per run over 25,570 runs``."""
     evidence = examination.evidence[counter]
-    return f"{evidence.per_run:+.4g} {COUNTERS[counter].unit} per run over {evidence.runs:,} runs"
+    return f"{evidence.per_run:+.3g} {COUNTERS[counter].unit} per run over {evidence.runs:,} runs"
 
 
 def growth_of(examination: Examination) -> tuple[Growth, ...]:

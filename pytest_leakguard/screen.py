@@ -58,6 +58,8 @@ class Screening:
         self._items = 0
         self._control: tuple[float, ...] = ()
         self._causes = Causes()
+        self._told: dict[str, str] = {}
+        """Fingerprints of leaks, and the test that has told all about each."""
         self._pid = os.getpid()
         self._tests_s = self._screening_s = self._confirming_s = 0.0
         self._progress = Progress.of(session.config)
@@ -159,7 +161,9 @@ class Screening:
         judged = self._session.attach(call, replace(check, duration_s=time.perf_counter() - began))
         if judged.has_failed:
             call.outcome = "failed"
-            call.longrepr = failure_text(judged, self._session.policy, self._session.settings.root)
+            call.longrepr = failure_text(judged, self._session.policy, self._session.settings.root, self._told)
+            for finding in judged.check.findings:
+                self._told.setdefault(finding.fingerprint, item.nodeid)
 
     def _blank(self, item: pytest.Item) -> Check:
         path, line, _ = item.location

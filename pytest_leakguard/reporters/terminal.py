@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from pytest_leakguard.fingerprint import callers, names
 from pytest_leakguard.model import Check, Finding, Frame, LeakKind, Outcome, Status
@@ -212,20 +213,28 @@ def _all_checks(verdict: Verdict) -> Iterator[Line]:
         yield Line(f"{judged.outcome:<14} {one_line(judged.check.id)} [{one_line(judged.check.tool)}]{notes}")
 
 
-def failure_text(judged: Judged, policy: Policy, root: Path | None = None) -> str:
-    """What a failing test says: its leaks and why there may be more."""
+def failure_text(
+    judged: Judged, policy: Policy, root: Path | None = None, told: Mapping[str, str] = MappingProxyType({})
+) -> str:
+    """What a failing test says: its leaks and why there may be more.
+
+    ``told`` are the tests that have said all about a leak, by its fingerprint: once is enough for a thousand tests.
+    """
     failing = [finding for finding in judged.check.findings if fails(finding, policy)]
     lines: list[str] = []
     for finding in root_causes(failing):
         where = f" at {site(finding, root)}" if finding.rate is None else ""
         lines.append(f"{headline(finding)}{where}")
+        if finding.fingerprint in told:
+            lines.append(f"    {finding.fingerprint}, as in {one_line(told[finding.fingerprint])}")
+            continue
         lines.extend(f"    from {place(frame, root)}" for frame in _calls(finding))
         lines.extend(f"    {one_line(detail)}" for detail in finding.details)
         lines.extend(f"    held by {one_line(holder)}" for holder in finding.holders)
         lines.extend(f"    {text}" for text in finding_through(finding, failing))
         if finding.status is not Status.NEW:
             lines.append(f"    {finding.status}: {one_line(finding.reason)}{_owner(finding)}")
-    lines.extend(indented(told) for told in _diagnosis(judged.check))
+    lines.extend(indented(line) for line in _diagnosis(judged.check))
     if judged.reasons:
         lines.append("no whole answer:" if judged.outcome is Outcome.NO_ANSWER else "besides:")
         lines.extend(f"    {one_line(reason)}" for reason in judged.reasons)

@@ -176,3 +176,25 @@ def test_without_the_option_nothing_is_imported(pytester: pytest.Pytester) -> No
         """
     )
     pytester.runpytest_subprocess("-p", "no:cacheprovider").assert_outcomes(passed=1)
+
+
+def test_a_thousand_tests_with_one_leak_tell_it_once(pytester: pytest.Pytester) -> None:
+    source = """
+        import pytest
+        KEEP, OTHER = [], []
+        class Order:
+            def __init__(self): self.payload = bytearray(32)
+        class Ticket:
+            def __init__(self): self.payload = bytearray(32)
+        @pytest.mark.parametrize("n", range(12))
+        def test_many(n): KEEP.append(Order())
+        def test_other_thing_in_the_same_list(): KEEP.append(Ticket())
+        def test_other_list(): OTHER.append(Order())
+        def test_clean(): Order()
+    """
+    result, report = screened(pytester, source)
+    result.assert_outcomes(failed=14, passed=1)
+    assert sorted(len(one["checks"]) for one in report["findings"].values()) == [1, 1, 12]
+    text = result.stdout.str()
+    assert text.count("held by list KEEP") + text.count("held by module") < 14, "not a wall of text for every test"
+    assert text.count(", as in ") == 11
