@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 
-WAITING = 0.25
+WAITING = 0.5
 """A second that went by without this process computing counts so much: it waited, or others had the processor."""
 
 
 class Spent:
-    """Seconds of this process since it was made: those computed, or a quarter of those gone by if that is more."""
+    """Seconds of this process since it was made: those computed, or half of those gone by if that is more."""
 
     __slots__ = ("_cpu_s", "_wall_s")
 

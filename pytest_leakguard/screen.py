@@ -191,7 +191,8 @@ class Screening:
         before = self._causes.lengths()
         suspicion = self._made_look().at(repeater.run, spare_s, lambda: bool(spare_s) or self._has_time())
         if suspicion is None:
-            return self._blank(item)
+            note = self._made_look().left_open
+            return replace(self._blank(item), notes=(note,) if note else ())
         known = self._causes.behind(suspicion, before, self._causes.lengths(), repeater.run)
         if known is not None:
             finding = replace(known, checks=(item.nodeid,))
