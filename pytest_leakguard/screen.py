@@ -62,6 +62,8 @@ class Screening:
         """Fingerprints of leaks, and the test that has told all about each."""
         self._pid = os.getpid()
         self._tests_s = self._screening_s = self._confirming_s = 0.0
+        self._spent = Spent()
+        """Since the screening of the current test began."""
         self._progress = Progress.of(session.config)
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
@@ -143,7 +145,7 @@ class Screening:
         What is there by now is frozen meanwhile, so that collecting the garbage of one run takes microseconds. The
         test's own run has seen the collector as it is without us.
         """
-        began, spent = time.perf_counter(), Spent()
+        began, self._spent = time.perf_counter(), Spent()
         repeater = Repeater(item, self._filters)
         self._made_look()
         repeater.settle()
@@ -157,7 +159,7 @@ class Screening:
             repeater.restore()
             self._progress.done()
         call = reports[1]
-        self._screening_s += spent.seconds
+        self._screening_s += self._spent.seconds
         judged = self._session.attach(call, replace(check, duration_s=time.perf_counter() - began))
         if judged.has_failed:
             call.outcome = "failed"
@@ -206,7 +208,7 @@ class Screening:
 
     def _has_time(self) -> bool:
         """Whether screening has so far taken little beside the suite itself."""
-        return self._screening_s < SHARE * self._tests_s
+        return self._screening_s + self._spent.seconds < SHARE * self._tests_s
 
     def _confirm(self, item: pytest.Item, repeater: Repeater, settings: Settings, wanted: int, why: str) -> Check:
         spent = Spent()
