@@ -13,6 +13,7 @@ from typing import TextIO
 from pytest_leakguard import (
     __version__,
     baseline_cli,
+    ci_cli,
     doctor,
     explain_cli,
     options,
@@ -70,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     report_cli.add_arguments(commands.add_parser("report", help="make every report from report.json, or merge shards"))
     explain_cli.add_arguments(commands.add_parser("explain", help="what is known of one fingerprint"))
     baseline_cli.add_commands(commands.add_parser("baseline", help="accept, prune, check or merge the accepted leaks"))
+    ci_cli.add_commands(commands.add_parser("ci", help="what the gate of a build system calls"))
     return parser
 
 
