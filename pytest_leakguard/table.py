@@ -39,8 +39,8 @@ class Option(NamedTuple):
 
 OPTIONS = (
     Option("", "look for leaks; without it the plugin does nothing", "flag"),
-    Option("scope", "which tests are screened", choices=("all", "marked")),
-    Option("tool", "tool for programs and explanations", choices=TOOLS, in_marker="tool"),
+    Option("scope", "which tests are screened (default: all)", choices=("all", "marked")),
+    Option("tool", "tool for programs and explanations (default: auto)", choices=TOOLS, in_marker="tool"),
     Option("baseline", f"accepted leaks (default: {BASELINE_NAME} beside the ini file)", metavar="PATH"),
     Option(
         "accept", "write the leaks of this run into the baseline, with this reason; refused in CI", metavar="REASON"
