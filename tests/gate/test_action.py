@@ -14,9 +14,13 @@ from tests.gate.conftest import ACTION, Gate
 
 pytestmark = pytest.mark.programs  # bash, pip and pytest inside pytest: once is enough, whatever the interpreter
 
-CLEAN = "def test_clean():\n    assert sum(range(9)) == 36\n"
+# Checks of single callables: as real as screened tests (test_four_commits has one of those), and quick.
+CLEAN = "def test_clean(leakguard):\n    leakguard.loop(int, iterations=20)\n"
+PLAIN = "def test_plain():\n    assert sum(range(9)) == 36\n"
 BROKEN = "def test_wrong():\n    assert 0\n"
-LEAKY = "KEPT = []\n\n\ndef test_leaky():\n    KEPT.append([object() for _ in range(50)])\n"
+LEAKY = (
+    "KEPT = []\n\n\ndef test_leaky(leakguard):\n    leakguard.loop(lambda: KEPT.append(bytearray(99)), iterations=20)\n"
+)
 
 
 def write(gate: Gate, **files: str) -> None:
@@ -77,7 +81,7 @@ def test_failing_tests_are_not_green_although_nothing_leaks(gate: Gate) -> None:
 def test_without_a_measurement_the_result_is_error_and_the_step_fails(
     gate: Gate, inputs: dict[str, str], why: str
 ) -> None:
-    write(gate, test_it=CLEAN)
+    write(gate, test_it=PLAIN if "marked" in str(inputs) else CLEAN)
     result = gate.run(**inputs)
     assert (result.status, result.outputs["result"]) == ("failure", "error"), result.log
     assert any(part in result.log for part in why.split("|")), result.log
@@ -119,7 +123,7 @@ def test_a_report_of_an_earlier_run_does_not_answer_for_this_one(gate: Gate) -> 
 
 def test_a_program_under_test_cannot_write_the_outputs_of_the_step(gate: Gate) -> None:
     names = "('GITHUB_OUTPUT', 'GITHUB_ENV', 'GITHUB_PATH', 'GITHUB_STATE')"
-    code = f"import os\n\n\ndef test_it():\n    assert not [name for name in {names} if name in os.environ]\n"
+    code = f"import os\n\n\ndef test_it(leakguard):\n    leakguard.loop(int, iterations=20)\n    assert not [name for name in {names} if name in os.environ]\n"
     write(gate, test_it=code)
     assert gate.run().outputs["result"] == "pass"
 
@@ -207,11 +211,11 @@ def machine(gate: Gate, tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("files", "asks"),
     [
-        ({"test_it.py": CLEAN}, False),
-        ({"test_it.py": CLEAN, "pyproject.toml": '[tool.leakguard.targets.a]\ncommand = ["/bin/true"]\n'}, True),
+        ({"test_it.py": PLAIN}, False),
+        ({"test_it.py": PLAIN, "pyproject.toml": '[tool.leakguard.targets.a]\ncommand = ["/bin/true"]\n'}, True),
         (
             {
-                "test_it.py": CLEAN,
+                "test_it.py": PLAIN,
                 "pyproject.toml": f'[tool.leakguard.targets.a]\ncommand = ["{sys.executable}", "-V"]\ntool = "memray"\n',
             },
             False,
