@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pytest_leakguard.cli import main
+from pytest_leakguard.gate import read_result
 from tests.gate.runner import read_values
 from tests.plugin.test_cli import LEAK_XML, clean, leaky
 
@@ -113,3 +118,43 @@ def test_words_of_a_report_cannot_command_github(
 def test_the_golden_report_is_one_of_valgrind() -> None:
     """Guards the tests above: what they check is a leak."""
     assert "definitely lost" in " ".join(LEAK_XML.split())
+
+
+ODD = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=9), st.just([]), st.just({}), st.just([{}])
+)
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Every place in a JSON value."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [path, *(place for key, one in inner for place in places(one, (*path, key)))]
+
+
+def changed(value: Any, path: tuple[Any, ...], odd: Any) -> Any:
+    if not path:
+        return odd
+    if isinstance(value, dict):
+        return {**value, path[0]: changed(value[path[0]], path[1:], odd)}
+    return [*value[: path[0]], changed(value[path[0]], path[1:], odd), *value[path[0] + 1 :]]
+
+
+@pytest.fixture(scope="module")
+def leaking(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report of a leak."""
+    folder = tmp_path_factory.mktemp("leaking")
+    leaky(folder)
+    main(["check", "-q", "--report", str(folder), str(folder / "leaky.xml")])
+    return folder
+
+
+@given(data=st.data())
+@settings(max_examples=300, deadline=None)
+def test_an_odd_value_anywhere_in_a_report_of_a_leak_is_never_a_pass(leaking: Path, data: st.DataObject) -> None:
+    whole = json.loads((leaking / "report.json").read_text())
+    place = data.draw(st.sampled_from(places(whole)))
+    odd = changed(whole, place, data.draw(ODD))
+    with tempfile.TemporaryDirectory() as name:
+        (Path(name) / "report.json").write_text(json.dumps(odd))
+        assert read_result(Path(name), 1).result in ("fail", "error")
+        assert read_result(Path(name), 0).result in ("fail", "error")
