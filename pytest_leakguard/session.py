@@ -239,18 +239,33 @@ class Session:
     def _add_job_summary(self, verdict: Verdict, run: Run) -> None:
         reports.add_job_summary(verdict, run)
 
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionstart(self) -> None:
+        """On GitHub, what tests and their programs print past pytest's capture commands nothing either."""
+        if not self.is_worker and self.config.getoption("capture", "fd") != "fd":
+            self._stop(self.config.pluginmanager.get_plugin("terminalreporter"))
+
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> Generator[None, Any, Any]:
         """On GitHub, what failing tests have written is shown where it commands nothing."""
-        if not reports.is_github(os.environ):
-            return (yield)
-        self.stop_token = secrets.token_hex(16)
-        terminalreporter.ensure_newline()
-        terminalreporter.write_line(github.stopped(self.stop_token))
+        self._stop(terminalreporter)
         try:
             return (yield)
         finally:
             self._resume(terminalreporter)
+
+    @pytest.hookimpl(trylast=True, specname="pytest_terminal_summary")
+    def pytest_short_summary_follows(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """pytest's own list of failures comes last, and has messages of tests in it."""
+        self._stop(terminalreporter)
+
+    def _stop(self, terminalreporter: pytest.TerminalReporter | None) -> None:
+        """From here on GitHub obeys no command, whoever prints it."""
+        if terminalreporter is None or self.stop_token or not reports.is_github(os.environ):
+            return
+        self.stop_token = secrets.token_hex(16)
+        terminalreporter.ensure_newline()
+        terminalreporter.write_line(github.stopped(self.stop_token))
 
     def _resume(self, terminalreporter: pytest.TerminalReporter) -> None:
         """GitHub obeys again, so that our annotations and those of others count."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -262,3 +263,36 @@ def test_the_action_keeps_to_its_form() -> None:
     assert all("${{" not in step.get("run", "") for step in action["runs"]["steps"])
     pinned = [step["uses"] for step in action["runs"]["steps"] if "uses" in step]
     assert pinned and all(len(one.rpartition("@")[2]) == 40 for one in pinned)
+
+
+INJECTING = """import os
+
+import pytest
+
+COMMAND = "::error file=a.c,line=1::planted"
+
+
+def test_message():
+    pytest.fail("first" + chr(10) + COMMAND, pytrace=False)
+
+
+def test_output():
+    print(COMMAND)
+    os.write(1, (chr(10) + COMMAND + chr(10)).encode())
+    raise AssertionError("x" + chr(10) + COMMAND)
+
+
+def test_checked(leakguard):
+    os.write(1, (COMMAND + chr(10)).encode())
+    leakguard.loop(int, iterations=20)
+"""
+
+
+@pytest.mark.parametrize("args", ["", "-q", "-rA", "-s", "--capture=sys", "-n 2 -q"])
+def test_nothing_that_tests_print_is_a_command(gate: Gate, args: str) -> None:
+    write(gate, test_it=INJECTING)
+    result = gate.run(args=args)
+    assert "planted" in result.log
+    assert [told for told in result.annotations if "planted" in str(told)] == []
+    open_ends = set(re.findall(r"^::stop-commands::(.+)$", result.log, re.MULTILINE))
+    assert open_ends and all(f"\n::{end}::\n" in result.log for end in open_ends), "GitHub obeys again at the end"
