@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 VENV ?= .venv
 PY := $(VENV)/bin/python
 
-.PHONY: demo test test-all bench clean tools-demo tools-test
+.PHONY: demo test test-all bench docs clean tools-demo tools-test
 
 demo: tools-demo $(VENV)/.demo
 	@ci/demo $(VENV)
@@ -19,6 +19,10 @@ bench: tools-test $(VENV)/.demo
 	$(PY) -m pip install -q ValgrindCI
 	for script in benchmarks/*.py; do echo "== $$script"; $(PY) $$script; done
 
+docs: tools-demo $(VENV)/.demo
+	@$(PY) -m pip install -q 'sphinx>=8' 'furo>=2024.8' 'myst-parser>=4'
+	@$(VENV)/bin/sphinx-build -W -n -q -b html docs docs/_build && echo docs/_build/index.html
+
 tools-demo tools-test:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed (apt-get install python3)" >&2; exit 1; }
 	@PYTHON=$(PYTHON) ci/install-tools $(subst tools-,,$@)
@@ -29,5 +33,5 @@ $(VENV)/.demo: pyproject.toml
 	@touch $@
 
 clean:
-	rm -rf .venv .venv-* sample_apps/build leakguard-report dist
+	rm -rf .venv .venv-* .tools sample_apps/build docs/_build leakguard-report dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -10,11 +10,13 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from tests.gate.conftest import ROOT, command
+from tests.gate.github_stub import serving
 from tests.gate.runner import ActionFailed, Result, Runner, Step
 from tests.gate.test_action import CLEAN, LEAKY
 from tests.gate.test_validators import NODE, find, node
@@ -48,11 +50,13 @@ class Job:
         self.workspace, self.scratch, self.environment = workspace, scratch, environment
         self.artifacts = scratch / "artifacts"
         self.artifacts.mkdir(parents=True)
+        self.github: dict[str, Any] = {}
         self._count = 0
 
     def run(self, workflow: Path, name: str, matrix: Mapping[str, str] | None = None, **needs: str) -> Result:
         self._count += 1
         runner = Runner(self.workspace, self.scratch / f"job-{self._count}", self.environment)
+        runner.github |= self.github
         runner.needs = {name: {"result": result} for name, result in needs.items()}
         ours = {"./ci/github-action": self._action, "./.github/actions/leakguard": self._action}
         others = ("actions/checkout", "actions/setup-python")
@@ -77,9 +81,14 @@ class Job:
         return {"artifact-url": "https://example.test/artifact"}
 
     def _download(self, step: Step) -> Mapping[str, str]:
-        pattern = step.inputs.get("pattern") or step.inputs["name"]
-        for found in self.artifacts.glob(pattern):
-            shutil.copytree(found, self.workspace / step.inputs["path"] / found.name, dirs_exist_ok=True)
+        place = self.workspace / step.inputs["path"]
+        if "name" in step.inputs:  # one artifact: its files, without a folder of its name
+            if not (self.artifacts / step.inputs["name"]).is_dir():
+                raise ActionFailed({})
+            shutil.copytree(self.artifacts / step.inputs["name"], place)
+            return {}
+        for found in self.artifacts.glob(step.inputs["pattern"]):
+            shutil.copytree(found, place / found.name)
         return {}
 
 
@@ -158,6 +167,41 @@ def test_the_matrix_workflow_joins_its_shards_and_misses_a_lost_one(tmp_path: Pa
     assert lost.status == "failure"
     assert [level for level, _, text in lost.annotations if "shard" in text] != []
     assert (job.artifacts / "leakguard-report" / "report.html").is_file(), "what the others have measured is kept"
+
+
+@pytest.mark.parametrize("has_report", [True, False])
+def test_the_comment_workflow_reads_the_artifact_and_nothing_of_the_pull_request(
+    tmp_path: Path, machine: dict[str, str], has_report: bool
+) -> None:
+    workspace = tmp_path / "workspace"
+    job = Job(suite(workspace, test_it=LEAKY), tmp_path / "scratch", machine)
+    job.run(ROOT / "ci/workflows/leakguard.yml", "leaks")
+    if not has_report:
+        shutil.rmtree(job.artifacts / "leakguard-report")
+    job.workspace = tmp_path / "empty"
+    job.workspace.mkdir()
+    commit = "5f2c" * 10
+    event = {
+        "workflow_run": {
+            "id": 77, "conclusion": "failure", "head_sha": commit, "head_branch": "leak",
+            "head_repository": {"owner": {"login": "forker"}}, "html_url": "https://example.test/runs/77",
+        }
+    }  # fmt: skip
+    (tmp_path / "event.json").write_text(json.dumps(event))
+    with serving() as github:
+        github.pulls = [{"number": 7, "label": "forker:leak", "head": {"sha": commit}}]
+        job.github = {"event": event, "token": "a-token"}
+        job.environment = {
+            **machine, "GITHUB_API_URL": github.url, "GITHUB_REPOSITORY": "acme/shop",
+            "GITHUB_EVENT_PATH": str(tmp_path / "event.json"),
+        }  # fmt: skip
+        result = job.run(ROOT / "ci/workflows/leakguard-comment.yml", "comment")
+    assert result.status == "success", result.log
+    assert list(job.workspace.iterdir()) == [], "nothing was checked out"
+    (comment,) = github.comments.values()
+    assert comment["on"] == 7
+    assert ("1 leaking" in comment["body"]) == has_report
+    assert ("no answer" in comment["body"]) != has_report
 
 
 GITLAB_CI = "include:\n  - local: ci/leakguard.gitlab-ci.yml\n\nleaks:\n  extends: .leakguard\n"
