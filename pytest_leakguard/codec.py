@@ -17,10 +17,14 @@ T = TypeVar("T")
 _FLOAT_LIMIT = 1 << 1023
 
 
-def encode(value: Any) -> Any:
-    """``value`` as dicts, lists, strings and numbers that ``json`` takes."""
+def encode(value: Any, is_lean: bool = False) -> Any:
+    """``value`` as dicts, lists, strings and numbers that ``json`` takes; a lean one leaves out what is as declared.
+
+    Lean is for the transport of many checks, nearly all of them clean; ``decode`` reads both.
+    """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {item.name: encode(getattr(value, item.name)) for item in dataclasses.fields(value)}
+        pairs = ((name, getattr(value, name), default) for name, default in _fields(type(value)))
+        return {name: encode(one, is_lean) for name, one, default in pairs if not (is_lean and one == default)}
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, Path):
@@ -28,8 +32,14 @@ def encode(value: Any) -> Any:
     if isinstance(value, dt.date):
         return value.isoformat()
     if isinstance(value, list | tuple):
-        return [encode(one) for one in value]
+        return [encode(one, is_lean) for one in value]
     return value
+
+
+@lru_cache
+def _fields(kind: Any) -> tuple[tuple[str, Any], ...]:
+    """Names and declared values; a field without one is equal to nothing."""
+    return tuple((item.name, item.default) for item in dataclasses.fields(kind))
 
 
 def decode(kind: type[T], data: Any, where: str = "") -> T:

@@ -109,7 +109,7 @@ class Session:
     def attach(self, report: pytest.TestReport, check: Check) -> Judged:
         """Sends a check made after the test along with its report, and says what its answer is."""
         judged = self._answer(check)
-        setattr(report, TRANSPORT, [*getattr(report, TRANSPORT, []), encode(check)])
+        setattr(report, TRANSPORT, [*getattr(report, TRANSPORT, []), encode(check, is_lean=True)])
         setattr(report, OUTCOME, judged.outcome.value)
         if judged.outcome is not Outcome.CLEAN:
             report.user_properties.extend(junit.properties(judged))
@@ -128,7 +128,7 @@ class Session:
         report = yield
         checks = item.stash.get(CHECKS, [])
         if checks:
-            setattr(report, TRANSPORT, [encode(check) for check in checks])
+            setattr(report, TRANSPORT, [encode(check, is_lean=True) for check in checks])
             report.leakguard_outcome = self._answer(checks[-1]).outcome.value
             item.stash[CHECKS] = []
         return report

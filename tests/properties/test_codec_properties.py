@@ -107,3 +107,10 @@ HUGE = 10**5000
 def test_absurd_values_are_refused_with_their_place(data: Any) -> None:
     with pytest.raises(MalformedReport, match="Check"):
         decode(Check, data)
+
+
+@given(st.builds(Check, id=st.text(), kind=st.just("test"), tool=st.text(), notes=st.lists(st.text()).map(tuple)))
+def test_a_lean_value_reads_back_the_same(check: Check) -> None:
+    lean = encode(check, is_lean=True)
+    assert decode(Check, json.loads(json.dumps(lean))) == check
+    assert "findings" not in lean
