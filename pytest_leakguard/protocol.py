@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from _pytest.runner import CallInfo
+from _pytest.unittest import TestCaseFunction
 
 
 def reraised(config: pytest.Config) -> tuple[type[BaseException], ...]:
@@ -16,6 +17,8 @@ def reraised(config: pytest.Config) -> tuple[type[BaseException], ...]:
     return ends if config.getoption("usepdb", False) else (*ends, KeyboardInterrupt)
 
 
+_REPORT_MAKERS = ("_pytest.", "pytest_leakguard.", "_hypothesis_pytestplugin", "pytest_asyncio.", "xdist.")
+"""Modules whose part in making a report changes nothing about a phase that raised nothing."""
 _KEYS = [pytest.StashKey[None]() for _ in range(6)]
 """As many as pytest and its plugins put into an item's stash while it runs; the stash never shrinks."""
 
@@ -37,6 +40,7 @@ class Repeater:
     def __init__(self, item: pytest.Item, filters: list[Any]) -> None:
         self._item, self._filters = item, filters
         self._reraise = reraised(item.config)
+        self._needs_report = _needs_report(item)
         self._sections = len(item._report_sections)
         self._properties = len(item.user_properties)
         self._markers = len(item.own_markers)
@@ -87,6 +91,8 @@ class Repeater:
     def _phase(self, when: Any, call: Callable[[], object]) -> str:
         """One phase; what went wrong in one line, empty when nothing did."""
         info: CallInfo[object] = CallInfo.from_call(call, when=when, reraise=self._reraise)
+        if info.excinfo is None and not self._needs_report:
+            return ""
         report = self._item.ihook.pytest_runtest_makereport(item=self._item, call=info)
         if report.passed and not hasattr(report, "wasxfail"):
             return ""
@@ -113,6 +119,18 @@ class Repeater:
                     item.__dict__.pop(name, None)
             elif self._function is not None:
                 item._obj = self._function
+
+
+def _needs_report(item: pytest.Item) -> bool:
+    """Whether a phase that raised nothing may have failed, or somebody waits for its report.
+
+    Making reports is a third of what repeating a quick test takes.
+    """
+    if not isinstance(item, pytest.Function) or isinstance(item, TestCaseFunction):
+        return True  # a control item, or one of unittest, which keeps what went wrong to itself
+    implementations = item.ihook.pytest_runtest_makereport.get_hookimpls()
+    others = [one for one in implementations if not one.function.__module__.startswith(_REPORT_MAKERS)]
+    return bool(others) or "subtests" in item.fixturenames
 
 
 def _fixture_definitions(item: pytest.Item) -> Iterator[Any]:
