@@ -161,3 +161,23 @@ def test_objects_that_are_merely_new_hold_nothing(pytester: pytest.Pytester) -> 
     _, finding = explained(pytester, NOW_AND_THEN)
     assert finding["kind"] == "file_descriptors"
     assert finding["holders"] == []
+
+
+UNEXPLAINED = """
+    import tracemalloc
+    KEEP = []
+    def remember():
+        assert not tracemalloc.is_tracing(), "too slow"
+        KEEP.append(object())
+    def test_it(): remember()
+    def test_loop(leakguard): leakguard.loop(remember, iterations=200)
+"""
+
+
+def test_a_leak_that_cannot_be_explained_is_still_a_leak(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(UNEXPLAINED)
+    result = pytester.runpytest_subprocess("--leakguard", "--leakguard-confirm=1", "-p", "no:cacheprovider")
+    result.assert_outcomes(failed=2)
+    result.stdout.fnmatch_lines(["*no explanation: *too slow*"])
+    names = {line.split()[-1] for line in result.outlines if line.startswith("LEAK  ")}
+    assert len(names) == 2, "accepting one of them must not accept the other"
