@@ -157,6 +157,12 @@ NOW_AND_THEN = """
 """
 
 
+def test_the_size_is_what_one_run_loses(pytester: pytest.Pytester) -> None:
+    source = "KEEP = []\ndef remember(): KEEP.append(bytes(100))\ndef test_it(): remember()\n"
+    _, finding = explained(pytester, source)
+    assert finding["size_bytes"] in (144, 160), "133 bytes, and 8 of the list, in steps of the allocator"
+
+
 def test_objects_that_are_merely_new_hold_nothing(pytester: pytest.Pytester) -> None:
     _, finding = explained(pytester, NOW_AND_THEN)
     assert finding["kind"] == "file_descriptors"
