@@ -108,8 +108,13 @@ def growth_of(examination: Examination) -> tuple[Growth, ...]:
         for index, (counter, evidence, series) in enumerate(
             zip(COUNTERS, examination.evidence, examination.samples, strict=True)
         )
-        if index in (BLOCKS, HEAP) or evidence.shape is not Shape.STABLE
+        if index in (BLOCKS, HEAP) or evidence.shape not in _quiet(index)
     )
+
+
+def _quiet(counter: int) -> tuple[Shape, ...]:
+    """Shapes that say nothing: allocators use ever more of their pages for a while."""
+    return (Shape.STABLE, Shape.CACHE, Shape.UNDECIDED) if counter == PRIVATE else (Shape.STABLE,)
 
 
 def undecided_notes(examination: Examination) -> tuple[str, ...]:
