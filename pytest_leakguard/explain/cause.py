@@ -38,6 +38,7 @@ from pytest_leakguard.reporters.words import place
 
 ENOUGH_EVENTS = 8
 MOST_INNER = 4
+_SHARE = 0.2
 _MEMORY = (HEAP, MAPPED, PRIVATE)
 """Counters of bytes in which the interpreter's own blocks are not."""
 
@@ -94,8 +95,20 @@ def explain(work: Callable[[], object], counter: int, per_run: float, reader: Re
         site, cause = _in_compiled_code(work, site, cause, counter, runs, per_run)
         if reader.counts_interned:
             cause = replace(cause, holders=(interned.HOLDER, *cause.holders[1:]))
-    lost = sum(one.size_bytes for one in sites)
-    return replace(cause, site=site, size_bytes=lost, details=(*details, *_place_details(site), *cause.details))
+    return replace(
+        cause, site=site, size_bytes=_lost_bytes(sites), details=(*details, *_place_details(site), *cause.details)
+    )
+
+
+def _lost_bytes(sites: tuple[Site, ...]) -> float:
+    """Bytes per run, without places where a block or two stayed that have nothing to do with the leak."""
+    most_blocks = max((site.blocks for site in sites), default=0.0)
+    most_bytes = max((site.size_bytes for site in sites), default=0.0)
+    return sum(
+        site.size_bytes
+        for site in sites
+        if site.blocks >= _SHARE * most_blocks > 0 or site.size_bytes >= _SHARE * most_bytes
+    )
 
 
 def _touching(work: Callable[[], object], counter: int, reader: Reader, runs: int, per_run: float) -> tuple[Site, ...]:
