@@ -219,7 +219,9 @@ class Screening:
 
     def _confirmed(self, item: pytest.Item, repeater: Repeater, settings: Settings, wanted: int, why: str) -> Check:
         reader = self._new_reader(leaves_out_interned=False) if why == INTERNED else self._made_reader()
-        limits = replace(CONFIRM, seconds=settings.confirm_s, enough_when_clean=wanted)
+        # What shows only in many runs needs many times as many to be told from a step.
+        growing = max(CONFIRM.enough_when_growing, 4 * wanted)
+        limits = replace(CONFIRM, seconds=settings.confirm_s, enough_when_clean=wanted, enough_when_growing=growing)
         self._progress.begin(f"confirming {item.nodeid} ({why})")
         examination = Repetition(repeater.run, reader, limits, self._progress.runs).examine()
         counter = examination.leaking
