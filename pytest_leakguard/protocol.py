@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from _pytest.runner import CallInfo
+from _pytest.tmpdir import tmppath_result_key
 from _pytest.unittest import TestCaseFunction
 
 
@@ -92,6 +93,8 @@ class Repeater:
         """One phase; what went wrong in one line, empty when nothing did."""
         info: CallInfo[object] = CallInfo.from_call(call, when=when, reraise=self._reraise)
         if info.excinfo is None and not self._needs_report:
+            # What tmp_path asks for at its end, and making a report leaves there.
+            self._item.stash.setdefault(tmppath_result_key, {})[when] = True
             return ""
         report = self._item.ihook.pytest_runtest_makereport(item=self._item, call=info)
         if report.passed and not hasattr(report, "wasxfail"):
