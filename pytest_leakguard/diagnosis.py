@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from pytest_leakguard.forecasting import Reach, forecast
 from pytest_leakguard.growth import (
     Burst,
     Cache,
     Fragmentation,
     Judgement,
     Leaking,
-    Reach,
     Trend,
     Undecided,
-    forecast,
 )
 from pytest_leakguard.growth_evidence import RUN_WINDOWS, WARM_UP, Source, envelope, usable
 from pytest_leakguard.model import Diagnosis, Growth, Hypothesis, Mark

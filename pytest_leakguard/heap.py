@@ -28,6 +28,8 @@ class HeapReader:
     """Whether it is worth asking; false for good once nobody answered at the first time."""
     told: str = ""
     _known: frozenset[int] = field(default_factory=frozenset)
+    _asked: frozenset[int] = field(default_factory=frozenset)
+    _is_jvm: bool = False
 
     def environment(self, argv: tuple[str, ...], given: dict[str, str], cwd: Path | None) -> dict[str, str]:
         """Variables that switch the agents on in the service to be started."""
@@ -72,7 +74,9 @@ class HeapReader:
         if not self.is_active:
             return None
         pids = list(pids)
-        if sampling.runtime(pids) == "jvm":
+        if frozenset(pids) != self._asked:  # which is dear to find out each time
+            self._asked, self._is_jvm = frozenset(pids), sampling.runtime(pids) == "jvm"
+        if self._is_jvm:
             return self._sum({pid: _ask_jvm(pid) for pid in pids}, pids)
         return self._sum({pid: self._ask(pid) for pid in pids}, pids)
 

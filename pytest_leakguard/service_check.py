@@ -6,9 +6,9 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
+from pytest_leakguard.course import Course
 from pytest_leakguard.diagnosis import Production, diagnose, growths
 from pytest_leakguard.growth import Judgement, Leaking, Undecided
-from pytest_leakguard.measurement import Course
 from pytest_leakguard.model import Check, Finding, Growth, LeakKind, Rate
 from pytest_leakguard.reporters.growth import quantity
 
@@ -94,13 +94,14 @@ def _facts(course: Course) -> Iterator[str]:
     grown = _largest(course.mappings, "bytes")
     if grown:
         yield f"mappings that grew: {grown}"
+    if (dirty := course.gained("private_dirty")) > 0:
+        yield f"private dirty pages: +{quantity(dirty)}"
     if opened := _largest(course.descriptors, ""):
         yield f"descriptors that were opened and kept: {opened}"
     if course.page_cache_bytes > 1 << 20:
         yield f"page cache of the control group grew by {quantity(course.page_cache_bytes)}: files, not the service"
     if course.duration_s > 0:
-        share = course.sampling_s / course.duration_s
-        yield f"{course.done / course.duration_s:,.0f} requests/s; sampling took {share:.1%} of the time"
+        yield f"{course.done / course.duration_s:,.0f} requests/s; sampling took {course.overhead:.1%} of the time"
 
 
 def _largest(gains: Mapping[str, int], unit: str) -> str:

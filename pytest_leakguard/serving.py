@@ -10,14 +10,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
-from pytest_leakguard import binary, drive, measurement, pipeline, service, service_check
+from pytest_leakguard import binary, drive, loop_progress, measurement, pipeline, service, service_check
 from pytest_leakguard.backends.base import Backend
+from pytest_leakguard.course import Course
 from pytest_leakguard.diagnosis import Production
 from pytest_leakguard.errors import LeakguardError, TargetNotStarted
-from pytest_leakguard.growth import DEFAULT, FULL, Judgement
+from pytest_leakguard.growth import Judgement
 from pytest_leakguard.heap import HeapReader
 from pytest_leakguard.model import Check, Finding, LeakKind, Target
 from pytest_leakguard.options import Settings
+from pytest_leakguard.sequential import DEFAULT, FULL, Preset
 from pytest_leakguard.service import Service, ServiceTarget
 from pytest_leakguard.verdict import Judged
 
@@ -133,12 +135,8 @@ class Served:
             return f"{silence}; {failure}" if silence else failure
         return f"{self._service.death()}; {failure}"
 
-    def _tell(self, course: measurement.Course, look: Judgement) -> None:
-        overall = look.overall
-        self._context.progress(
-            f"{course.done:,} requests, {course.done / max(1e-9, course.elapsed_s):,.0f}/s: "
-            f"{overall.metric.name} {overall.shape}, kept {overall.rise:+,.0f} {overall.metric.unit}"
-        )
+    def _tell(self, course: Course, look: Judgement | None, preset: Preset) -> None:
+        self._context.progress(loop_progress.line(course, look, preset))
 
 
 def _about(planned: drive.Work) -> tuple[str, ...]:

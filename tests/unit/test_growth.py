@@ -11,14 +11,11 @@ from typing import Any
 
 import pytest
 
+from pytest_leakguard.forecasting import forecast
 from pytest_leakguard.growth import (
     BLOCKS,
-    CAREFUL,
-    DEFAULT,
     DESCRIPTORS,
-    FULL,
     HEAP,
-    IN_PROCESS,
     IN_PROCESS_METRICS,
     RESIDENT,
     Burst,
@@ -29,14 +26,11 @@ from pytest_leakguard.growth import (
     Stable,
     Trend,
     Undecided,
-    forecast,
     judge,
     judge_series,
-    may_stop,
-    next_look,
-    next_sample,
 )
 from pytest_leakguard.growth_evidence import Slope
+from pytest_leakguard.sequential import CAREFUL, DEFAULT, FULL, IN_PROCESS, may_stop, next_look
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = sorted((ROOT / "tests/golden/traces").glob("*.json"))
@@ -287,7 +281,6 @@ def test_no_run_goes_beyond_its_budget() -> None:
 
 
 def test_samples_and_looks_are_geometric() -> None:
-    assert (next_sample(0), next_sample(1000)) == (2, 1020)
     assert (next_look(0), next_look(1000), next_look(0, IN_PROCESS)) == (50, 1250, 100)
 
 
