@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from pytest_leakguard.growth import HEAP, METRICS, Judgement, judge
+from pytest_leakguard.growth import HEAP, METRICS, RESIDENT, Judgement, judge
 from pytest_leakguard.growth_evidence import KIB, MIB, Source
 
 SERVICE_METRICS = (replace(HEAP, name="heap_bytes", floor=64 * KIB), *METRICS)
@@ -56,6 +56,13 @@ class Course:
     def look(self) -> Judgement:
         """The answer so far; second readings of the same pages are left for the end."""
         return self._judge({name: values for name, values in self.series.items() if name not in _SECOND_READINGS})
+
+    def quiet_after(self, leak_bytes: float) -> float:
+        """Requests after which a leak of ``leak_bytes`` each would have shown."""
+        metric = next((one for one in SERVICE_METRICS if one.source is Source.HEAP), RESIDENT)
+        if not any(value is not None for value in self.series.get(metric.name, ())):
+            metric = RESIDENT
+        return (metric.slack * self.processes + metric.floor) / leak_bytes
 
     @property
     def overhead(self) -> float:

@@ -78,7 +78,8 @@ class HeapReader:
             self._asked, self._is_jvm = frozenset(pids), sampling.runtime(pids) == "jvm"
         if self._is_jvm:
             return self._sum({pid: _ask_jvm(pid) for pid in pids}, pids)
-        return self._sum({pid: self._ask(pid) for pid in pids}, pids)
+        callers = [(pid, self._call(pid)) for pid in pids]  # all at once: they answer side by side
+        return self._sum({pid: self._hear(caller) for pid, caller in callers}, pids)
 
     def _sum(self, answers: dict[int, float | None], pids: list[int]) -> float | None:
         known = {pid: value for pid, value in answers.items() if value is not None}
@@ -98,15 +99,25 @@ class HeapReader:
             )
         return f"live heap read in {known} of {total} process(es)"
 
-    def _ask(self, pid: int) -> float | None:
+    def _call(self, pid: int) -> socket.socket | None:
         if self.directory is None:
             return None
+        caller = socket.socket(socket.AF_UNIX)
         try:
-            with socket.socket(socket.AF_UNIX) as caller:
-                caller.settimeout(_ANSWER_S)
-                caller.connect(str(self.directory / f"{pid}.sock"))
-                caller.sendall(b"heap\n")
-                answer = b""
+            caller.settimeout(_ANSWER_S)
+            caller.connect(f"{self.directory}/{pid}.sock")
+            caller.sendall(b"heap\n")
+        except OSError:  # no agent inside, or it is gone
+            caller.close()
+            return None
+        return caller
+
+    def _hear(self, caller: socket.socket | None) -> float | None:
+        if caller is None:
+            return None
+        answer = b""
+        try:
+            with caller:
                 while not answer.endswith(b"\n") and (part := caller.recv(256)):
                     answer += part
             return float(answer)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pytest_leakguard.course import Course
-from pytest_leakguard.growth import Judgement
 from pytest_leakguard.reporters.growth import quantity
 from pytest_leakguard.sequential import Preset, missing
 
 
-def line(course: Course, look: Judgement | None, preset: Preset) -> str:
+def line(course: Course, preset: Preset) -> str:
     """``1,024 requests, 812/s, heap_bytes +1.2 MiB, leak so far; 8 MiB of growth ...``."""
+    look = course.looks[-1] if course.looks else None
     pace = course.done / course.elapsed_s if course.elapsed_s > 0 else 0.0
     told = f"{course.done:,} requests, {pace:,.0f}/s"
     name = look.overall.metric.name if look else "private_bytes"

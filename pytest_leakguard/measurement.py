@@ -29,7 +29,7 @@ _BATCHES = 30
 """Runs of a load command, where nothing was said of how many."""
 _TOLD_EVERY_S = 0.5
 
-Progress = Callable[[Course, Judgement | None, Preset], None]
+Progress = Callable[[Course, Preset], None]
 
 
 def preset_for(work: Work, budget: int) -> Preset:
@@ -44,7 +44,7 @@ def measure(
     preset: Preset,
     timeout_s: float,
     heap: HeapReader,
-    progress: Progress = lambda course, look, preset: None,
+    progress: Progress = lambda course, preset: None,
 ) -> Course:
     """Drive ``service`` until the growth verdict holds, the budget or the time is used, or something breaks."""
     watch = Watch(service, heap, preset.max_requests)
@@ -52,7 +52,7 @@ def measure(
     course = watch.course
     before = watch.inventory()
     try:
-        watch.sample(0)
+        watch.begin()
         watch.note_processes()
         if heap.is_active and preset.stops_early:
             preset = replace(preset, min_leak_bytes=SEEN_IN_HEAP_BYTES)
@@ -99,33 +99,44 @@ def _drive(watch: Watch, work: Work, preset: Preset, deadline: float, progress: 
         course.working_s += now - before
         done += batch
         is_last = done >= preset.max_requests or now >= deadline
-        if watch.service.trouble(watch.sample(done, is_last, is_thorough=done >= look_at)):
+        if watch.service.trouble(watch.sample(done, is_last)):
             raise RequestFailed(f"after request {done}")
         if isinstance(work, LoadCommand) and len(course.requests) == 2:
             preset = _for_batches(preset, batch)
         course.elapsed_s = now - watch.started
+        if now - told_at > _TOLD_EVERY_S:
+            told_at = now
+            progress(course, preset)
+        if watch.ended_count() >= _RECYCLED and not (course.looks and isinstance(course.looks[-1].overall, Leaking)):
+            return f"its processes come and go: after {done} requests {_RECYCLED} and more had ended"
         if done < look_at and not is_last:
-            if now - told_at > _TOLD_EVERY_S:
-                told_at = now
-                progress(course, course.looks[-1] if course.looks else None, preset)
+            continue
+        look_at = next_look(done, preset)
+        if not is_last and not _may_decide(course, preset):
             continue
         with watch.costing():
-            look = course.look()
-            course.looks.append(look)
-            progress(course, look, preset)
-            told_at, look_at = now, next_look(done, preset)
-            stopped, preset = _next_step(watch, look, preset, is_last)
+            course.looks.append(course.look())
+            stopped, preset = _next_step(course.looks, preset, is_last)
         if stopped:
             return stopped
         if is_last and time.monotonic() >= deadline:
             return f"the time is used after {done} of {preset.max_requests} requests"
 
 
-def _next_step(watch: Watch, look: Judgement, preset: Preset, is_last: bool) -> tuple[str, Preset]:
+def _may_decide(course: Course, preset: Preset) -> bool:
+    """Whether a look can be one of the two that end the run: looks are dear beside quick requests."""
+    if not preset.stops_early:
+        return False
+    memory = max(course.gained("private_bytes"), course.gained("heap_bytes"))
+    counters = max(course.gained(name) for name in ("fds", "threads", "procs"))
+    is_quiet_possible = 2 * course.done >= course.quiet_after(preset.min_leak_bytes)
+    return memory >= preset.allowance_bytes / 2 or counters >= POOL / 2 or is_quiet_possible
+
+
+def _next_step(looks: list[Judgement], preset: Preset, is_last: bool) -> tuple[str, Preset]:
     """Why to stop, or nothing and the preset to go on with."""
-    if watch.ended_count() >= _RECYCLED and not isinstance(look.overall, Leaking):
-        return f"its processes come and go: after {watch.course.done} requests {_RECYCLED} and more had ended", preset
-    stopped = may_stop(watch.course.looks, preset)
+    look = looks[-1]
+    stopped = may_stop(looks, preset)
     if not stopped or not (is_last or not (_may_fill_up(look) or _swells(look))):
         return "", preset
     longer = _longer(look, preset)

@@ -88,19 +88,17 @@ def _is_sensitive(look: Judgement, preset: Preset, times: float) -> bool:
 
 
 def missing(looks: Sequence[Judgement], requests: int, preset: Preset) -> str:
-    """Say what a verdict still takes after so many ``requests``, for whoever waits; the budget when only that."""
-    rest = f"at most {max(0, preset.max_requests - requests):,} requests to go"
-    if not looks:
-        return f"first look after {preset.min_requests} requests"
-    overall = looks[-1].overall
-    if not preset.stops_early or isinstance(overall, Undecided):
+    """Say what a verdict still takes after so many ``requests``, for whoever waits."""
+    rest = f"at most {max(0, preset.max_requests - requests):,} more requests"
+    if not looks or not preset.stops_early or isinstance(looks[-1].overall, Undecided):
         return rest
+    overall = looks[-1].overall
     if isinstance(overall, Leaking):
         if overall.metric.unit == "bytes" and overall.rise < preset.allowance_bytes:
-            return f"{preset.allowance_bytes / MIB:.0f} MiB of growth, so that it is no cache that fills; or {rest}"
-        return f"a second look that confirms it; or {rest}"
+            return f"{rest}, or {preset.allowance_bytes / MIB:.0f} MiB of growth, as no cache that fills has"
+        return f"a look that confirms it, or {rest}"
     heaps = [trend for trend in looks[-1].trends if trend.metric.source is Source.HEAP] or [overall]
     seen = max((trend.detectable_per_iteration or math.inf) for trend in heaps)
     if seen > preset.min_leak_bytes:
-        return f"until a leak of {preset.min_leak_bytes:.0f} bytes per request would have shown; {rest}"
+        return f"{rest}, or as many as show a leak of {preset.min_leak_bytes:.0f} bytes per request"
     return rest

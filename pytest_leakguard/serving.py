@@ -15,7 +15,6 @@ from pytest_leakguard.backends.base import Backend
 from pytest_leakguard.course import Course
 from pytest_leakguard.diagnosis import Production
 from pytest_leakguard.errors import LeakguardError, TargetNotStarted
-from pytest_leakguard.growth import Judgement
 from pytest_leakguard.heap import HeapReader
 from pytest_leakguard.model import Check, Finding, LeakKind, Target
 from pytest_leakguard.options import Settings
@@ -135,8 +134,8 @@ class Served:
             return f"{silence}; {failure}" if silence else failure
         return f"{self._service.death()}; {failure}"
 
-    def _tell(self, course: Course, look: Judgement | None, preset: Preset) -> None:
-        self._context.progress(loop_progress.line(course, look, preset))
+    def _tell(self, course: Course, preset: Preset) -> None:
+        self._context.progress(loop_progress.line(course, preset))
 
 
 def _about(planned: drive.Work) -> tuple[str, ...]:

@@ -12,15 +12,15 @@ from pytest_leakguard.course import Course
 from pytest_leakguard.heap import HeapReader
 from pytest_leakguard.service import Service
 
-LOOKED_AFTER = 5
+LOOKED_AFTER = 3
 """A process that was there at so many samples in a row is one of the service's own, not one per request."""
 COST_SHARE = 0.015
 """What sampling may cost of the time the requests take; looks at the growth come on top, together below 2 %."""
-_FINEST, _COARSEST = 0.02, 0.06
+_FINEST, _COARSEST = 0.025, 0.06
 """Distance of two samples as a share of the requests so far: at 6 % the last half of a run still has twelve."""
-_COARSEST_HEAP = 0.1
-"""At 10 % the last three quarters of a run have fifteen readings of the live heap; eleven are needed."""
-_LEAST_GAP = 4
+_FINEST_HEAP, _COARSEST_HEAP = 0.05, 0.1
+"""At 10 % the last three quarters of a run have fourteen readings of the live heap; eleven are needed."""
+_LEAST_GAP, _LEAST_HEAP_GAP = 4, 16
 _DEAR_S = 0.1
 """A reading of the live heap that takes longer (a JVM's) is taken less often."""
 _DEAR_READINGS = 40
@@ -74,20 +74,31 @@ class Watch:
 
     def next_sample(self, done: int) -> int:
         """After which request to sample next: every 2 % of those so far, fewer where that would cost too much."""
-        step = min(_COARSEST, max(_FINEST, _FINEST * self._dearness()))
-        return done + max(_LEAST_GAP, int(done * step))
+        coarsest = _COARSEST_HEAP if self._heap.is_active else _COARSEST  # then the pages are a second opinion
+        step = min(coarsest, max(_FINEST, _FINEST * self._dearness()))
+        following = done + max(_LEAST_GAP, int(done * step))
+        if not self._heap.is_active or self._heap_cost_s > _DEAR_S:
+            return following
+        return min(following, max(done + 1, self._heap_due()))
 
     def _dearness(self) -> float:
         """How many times more than its share sampling has cost so far."""
-        spent = time.monotonic() - self.started
-        return self.course.sampling_s / (COST_SHARE * spent) if spent > 0 else 1.0
+        spent_s = self.course.working_s + self.course.sampling_s
+        return self.course.sampling_s / (COST_SHARE * spent_s) if spent_s > 0 else 1.0
 
-    def sample(self, done: int, is_last: bool = False, is_thorough: bool = False) -> list[int]:
-        """Take one, and return who was alive. A thorough one has second readings of the same pages too."""
+    def begin(self) -> None:
+        """The sample before the first request; what it costs to wake the agents is part of the start."""
+        self._walk(is_due=True)
+        self._heap.read(self._pids)
+        self.sample(0)
+        self.course.sampling_s = 0.0
+
+    def sample(self, done: int, is_last: bool = False) -> list[int]:
+        """Take one, and return who was alive."""
         with self.costing():
-            self._walk(is_last or is_thorough)
+            self._walk(is_last)
             live = self._live_heap(done, is_last)  # first: it collects garbage
-            reading = self._reading(is_last or is_thorough)
+            reading = self._reading(is_last)
             self._keep(done, reading, live)
         return self._pids
 
@@ -144,11 +155,11 @@ class Watch:
         self.course.heap_told = self._heap.told
         return live
 
-    def _heap_due(self) -> float:
+    def _heap_due(self) -> int:
         if self._heap_cost_s > _DEAR_S:
             return self._heap_at + self._budget // _DEAR_READINGS
-        step = min(_COARSEST_HEAP, max(_FINEST, _FINEST * self._dearness()))
-        return self._heap_at + max(_LEAST_GAP, math.floor(self._heap_at * step))
+        step = min(_COARSEST_HEAP, max(_FINEST_HEAP, _FINEST_HEAP * self._dearness()))
+        return self._heap_at + max(_LEAST_HEAP_GAP, math.floor(self._heap_at * step))
 
     def ended(self) -> Iterator[str]:
         """The service's own processes that were no longer there at the last sample."""
