@@ -26,7 +26,9 @@ _DYING_S = 1.0
 _RECYCLED = 3
 """So many of the service's own processes that ended are no accident."""
 _BATCHES = 30
-"""Runs of a load command, where nothing was said of how many."""
+"""Runs of a load command, at least."""
+_UNCOUNTED_BATCHES = 60
+"""Runs of one that does not say how many requests it sent."""
 _TOLD_EVERY_S = 0.5
 
 Progress = Callable[[Course, Preset], None]
@@ -160,6 +162,8 @@ def _swells(look: Judgement) -> bool:
 
 def _for_batches(preset: Preset, batch: int) -> Preset:
     """Each run of a load command is one sample, and there must be enough of them."""
+    if batch == 1:
+        return replace(preset, max_requests=min(preset.max_requests, _UNCOUNTED_BATCHES))
     return replace(preset, max_requests=max(preset.max_requests, _BATCHES * batch))
 
 

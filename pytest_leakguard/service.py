@@ -33,9 +33,11 @@ Ready = str | Callable[[], object] | None
 class ServiceNotReady(LeakguardError):
     """The service did not come up; ``output`` is what it wrote."""
 
-    def __init__(self, message: str, output: str = "") -> None:
+    def __init__(self, message: str, output: str = "", has_ended: bool = False) -> None:
         super().__init__(message)
         self.output = output
+        self.has_ended = has_ended
+        """By itself, rather than that it took too long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +215,7 @@ def _wait(service: Service, target: ServiceTarget) -> None:
         if service.running.is_over or service.trouble():
             # Give the supervisor the moment it needs to say how the first process ended.
             time.sleep(_LOOK_S)
-            raise _not_ready(service, _early_end(service))
+            raise _not_ready(service, _early_end(service), has_ended=True)
         answer = ask()
         if not answer:
             return
@@ -231,9 +233,9 @@ def _early_end(service: Service) -> str:
     return f"{service.death()}, before it was ready"
 
 
-def _not_ready(service: Service, message: str) -> ServiceNotReady:
+def _not_ready(service: Service, message: str, has_ended: bool = False) -> ServiceNotReady:
     service.stop()
-    return ServiceNotReady(message, service.output())
+    return ServiceNotReady(message, service.output(), has_ended)
 
 
 def _question(service: Service, target: ServiceTarget) -> Callable[[], str]:

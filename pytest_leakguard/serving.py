@@ -161,14 +161,27 @@ def serve(target: ServiceTarget, context: Context, tool: str | None = None, live
             if tool is not None:
                 yield from _serve_under(tool, target, context, blank, stack)
                 return
-            if live_heap:
-                added = heap.environment(target.argv, dict(target.env), target.cwd)
-                target = replace(target, env=(*target.env, *added.items()))
-            running = service.start(target)
+            running = _start(target, heap)
         except (service.ServiceNotReady, TargetNotStarted) as error:
             _fail(context, blank, error)
         stack.callback(running.stop)
         yield Served(running, heap, context, blank, target.memory_limit_bytes or 0)
+
+
+def _start(target: ServiceTarget, heap: HeapReader) -> Service:
+    """With agents inside; without them where it does not come up so, as a second thread is too much for some."""
+    if not heap.is_active:
+        return service.start(target)
+    added = heap.environment(target.argv, dict(target.env), target.cwd)
+    try:
+        return service.start(replace(target, env=(*target.env, *added.items())))
+    except service.ServiceNotReady as refused:
+        if not refused.has_ended:
+            raise
+        running = service.start(target)  # when it does not start like this either, its own error is told
+        heap.is_active = False
+        running.notes.append(f"no live heap: with an agent inside {refused}; started again without")
+        return running
 
 
 def _fail(context: Context, blank: Check, error: LeakguardError) -> NoReturn:
