@@ -151,7 +151,7 @@ def _hypotheses(judgement: Judgement) -> tuple[Hypothesis, ...]:
 
 
 def _tails(trend: Trend, *, growing: bool) -> tuple[str, ...]:
-    told = [said for said in trend.evidence if said.startswith("last ")]
+    told = [said for said in trend.evidence if said.startswith("last ") and "too few samples" not in said]
     return tuple(said for said in told if ("grows by" in said) is growing)
 
 

@@ -29,7 +29,7 @@ _BATCHES = 30
 """Runs of a load command, at least."""
 _UNCOUNTED_BATCHES = 60
 """Runs of one that does not say how many requests it sent."""
-_TOLD_EVERY_S = 0.5
+TOLD_EVERY_S = 0.5
 
 Progress = Callable[[Course, Preset], None]
 
@@ -106,7 +106,7 @@ def _drive(watch: Watch, work: Work, preset: Preset, deadline: float, progress: 
         if isinstance(work, LoadCommand) and len(course.requests) == 2:
             preset = _for_batches(preset, batch)
         course.elapsed_s = now - watch.started
-        if now - told_at > _TOLD_EVERY_S:
+        if now - told_at > TOLD_EVERY_S:
             told_at = now
             progress(course, preset)
         if watch.ended_count() >= _RECYCLED and not (course.looks and isinstance(course.looks[-1].overall, Leaking)):

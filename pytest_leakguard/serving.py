@@ -43,6 +43,7 @@ class Context:
     finish: Finish
     """Records a check and fails the test when it must."""
     progress: Progress = lambda text: None
+    """Shows how far a loop is; nothing when it is over."""
 
 
 class Served:
@@ -98,6 +99,7 @@ class Served:
         course = measurement.measure(
             self._service, planned, preset, timeout_s or self._context.settings.timeout_s, self._heap, self._tell
         )
+        self._context.progress("")
         if course.failure:
             course.failure = self._explained(course.failure)
         production = Production(rate, memory_limit_bytes or self._limit_bytes)
