@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -29,6 +30,11 @@ UNDER_TOOL = 200
 _OUTPUT_TAIL = 4000
 _STOPS_FOR_A_REPORT_S = 30.0
 """A tool writes its report when the service ends; valgrind's leak check of a large one takes its time."""
+
+_ENDS_BY_ITSELF = (
+    "the service died of the signal that was to stop it; so that the tool can write its report, it has to end by "
+    "itself on SIGTERM: with a handler after which main returns or exit is called"
+)
 
 Finish = Callable[[Check], Judged]
 Progress = Callable[[str], None]
@@ -232,7 +238,10 @@ def _tool_check(
     except LeakguardError as error:
         return replace(blank, problems=(str(error),))
     assert status is not None
-    return pipeline.conclude(backend, program, workdir, blank, context.settings, replace(status, interrupted=False))
+    check = pipeline.conclude(backend, program, workdir, blank, context.settings, replace(status, interrupted=False))
+    if check.problems and status.signal in (signal.SIGTERM, signal.SIGINT):
+        return replace(check, problems=(*check.problems, _ENDS_BY_ITSELF))
+    return check
 
 
 @contextmanager
