@@ -140,7 +140,8 @@ class Served:
         if not self._service.trouble():
             silence = self._service.silence()
             return f"{silence}; {failure}" if silence else failure
-        return f"{self._service.death()}; {failure}"
+        death = self._service.death()
+        return failure if failure.startswith(death) else f"{death}; {failure}"
 
     def _tell(self, course: Course, preset: Preset) -> None:
         self._context.progress(loop_progress.line(course, preset))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -15,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from pytest_leakguard import drive, sampling, serving
+from pytest_leakguard import control_group, drive, sampling, serving
 from pytest_leakguard.errors import LeakguardError, UsageProblem
 from pytest_leakguard.model import LeakKind, Outcome
 from pytest_leakguard.service import ServiceNotReady, ServiceTarget, free_port
@@ -176,11 +177,29 @@ def test_recycled_workers_hide_leaks_and_are_no_pass(bench: Any, make_stub: Make
     assert judged.check.diagnosis.iterations < 1000
 
 
-def test_the_memory_limit_is_enforced_and_said(bench: Any, make_stub: Make) -> None:
+@pytest.mark.parametrize("may_make_groups", [True, False])
+def test_the_memory_limit_is_enforced_and_said(
+    bench: Any, make_stub: Make, monkeypatch: pytest.MonkeyPatch, may_make_groups: bool
+) -> None:
+    if not may_make_groups:
+        monkeypatch.setattr(control_group, "create", lambda limit_bytes: None)
     judged = bench.run(make_stub("leak", memory_limit_bytes=60 << 20), requests=5000, stops_early=False)
     assert judged.outcome is Outcome.NO_ANSWER
     assert "killed for memory" in judged.reasons[0]
+    assert re.search(r"\(after [\d,]+ requests\)", judged.reasons[0])
     assert judged.check.findings  # what was seen until then is kept
+
+
+def test_a_worker_killed_at_the_memory_limit_is_said_although_the_next_one_answers(bench: Any, make_stub: Make) -> None:
+    group = control_group.create(45 << 20)
+    if group is None:
+        pytest.skip("no control group may be made here; the supervisor then ends all processes at once")
+    group.close()
+    assert not group.path.exists()
+    judged = bench.run(make_stub("greedy_worker", memory_limit_bytes=90 << 20), requests=5000, stops_early=False)
+    assert judged.outcome is Outcome.NO_ANSWER
+    assert "killed for memory" in judged.reasons[0]
+    assert judged.check.diagnosis is None or judged.check.diagnosis.iterations < 5000
 
 
 def test_a_service_that_ignores_sigterm_is_gone_all_the_same(bench: Any, make_stub: Make) -> None:
