@@ -124,7 +124,7 @@ class Tail:
 
     @property
     def told(self) -> str:
-        rate = f"{self.slope.per_iteration:.4g} per request"
+        rate = f"{_plain(self.slope.per_iteration)} per request"
         said = "; ".join(self.against) or f"grows by {rate}, chance {self.chance:.2g}"
         return f"last {self.share:.0%}: {said}"
 
@@ -144,6 +144,10 @@ def usable(requests: Sequence[float], values: Sequence[float | None]) -> Run:
     if len(xs) > 1 and xs[-1] - xs[0] < _NEXT_SAMPLE:
         return Run((), (), total)
     return Run(tuple(xs), tuple(ys), total - len(xs))
+
+
+def _plain(number: float) -> str:
+    return f"{number:,.0f}" if abs(number) >= 100 else f"{number:.3g}"
 
 
 def _is_sane(number: float) -> bool:
@@ -267,7 +271,7 @@ def is_slowing(run: Run) -> str:
     second, third, last = (theil_sen(envelope(run.part(k / 4, (k + 1) / 4), TAIL_WINDOWS)) for k in (1, 2, 3))
     fades = last < 0.6 * third or last < 0.35 * second
     if fades or (last < 0.8 * third and third < 0.8 * second):
-        return f"growth fades: {second:.4g}, {third:.4g}, {last:.4g} per request by quarter"
+        return f"growth fades: {_plain(second)}, {_plain(third)}, {_plain(last)} per request by quarter"
     return ""
 
 
