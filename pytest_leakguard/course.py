@@ -11,9 +11,7 @@ from pytest_leakguard.growth_evidence import KIB, MIB, Source
 SERVICE_METRICS = (replace(HEAP, name="heap_bytes", floor=64 * KIB), *METRICS)
 """The live heap of a warm interpreter still creeps, by some 40 KiB over 2,000 requests: less is nobody's leak."""
 _BREATH = 8 * MIB
-_UNJUDGED = ("private_dirty",)
-"""Read too seldom to be judged."""
-_SECOND_READINGS = ("rss", *_UNJUDGED)
+_SECOND_READINGS = ("rss",)
 
 
 @dataclass(slots=True)
@@ -45,13 +43,16 @@ class Course:
     page_cache_bytes: int = 0
     """Page cache that the control group gained; no part of the service."""
 
+    private_dirty_bytes: int = 0
+    """Private dirty pages gained, or lost."""
+
     @property
     def done(self) -> int:
         return int(self.requests[-1]) if self.requests else 0
 
     def judge(self) -> Judgement:
         """The answer of the whole run."""
-        return self._judge({name: values for name, values in self.series.items() if name not in _UNJUDGED})
+        return self._judge(self.series)
 
     def look(self) -> Judgement:
         """The answer so far; second readings of the same pages are left for the end."""

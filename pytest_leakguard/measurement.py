@@ -70,9 +70,10 @@ def measure(
         course.failure = f"{trouble}; {course.failure}" if course.failure else trouble
     else:
         after = watch.inventory()
-        course.mappings = _gained(before[0], after[0])
-        course.descriptors = _gained(before[1], after[1])
-        course.page_cache_bytes = max(0, after[2] - before[2])
+        course.mappings = _gained(before.mappings, after.mappings)
+        course.descriptors = _gained(before.descriptors, after.descriptors)
+        course.page_cache_bytes = max(0, after.page_cache - before.page_cache)
+        course.private_dirty_bytes = after.private_dirty - before.private_dirty
     course.replaced = list(watch.ended())
     return course
 

@@ -37,8 +37,6 @@ class Reading:
     """A whole tree at one moment."""
 
     processes: tuple[ProcessReading, ...]
-    is_full: bool = True
-    """With dirty pages."""
 
     @property
     def private_bytes(self) -> int:
@@ -75,7 +73,7 @@ def read_quickly(pids: Iterable[int], known: Mapping[int, int]) -> Reading:
     counters are exact depends on the kernel (6.2 to 6.16 keep part of them per CPU): compare with ``read`` first.
     """
     found = (_quickly(pid, known.get(pid, 0)) for pid in pids)
-    return Reading(tuple(one for one in found if one is not None), is_full=False)
+    return Reading(tuple(one for one in found if one is not None))
 
 
 def _quickly(pid: int, started: int) -> ProcessReading | None:

@@ -94,8 +94,8 @@ def _facts(course: Course) -> Iterator[str]:
     grown = _largest(course.mappings, "bytes")
     if grown:
         yield f"mappings that grew: {grown}"
-    if (dirty := course.gained("private_dirty")) > 0:
-        yield f"private dirty pages: +{quantity(dirty)}"
+    if course.private_dirty_bytes > 0:
+        yield f"private dirty pages: +{quantity(course.private_dirty_bytes)}"
     if opened := _largest(course.descriptors, ""):
         yield f"descriptors that were opened and kept: {opened}"
     if course.page_cache_bytes > 1 << 20:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from pytest_leakguard import sampling
 from pytest_leakguard.course import Course
@@ -32,6 +33,17 @@ _PAGES_APART = 4 * 4096
 """By which the two may differ, as they are not read at the same moment."""
 
 
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """What there is before the first and after the last request; sizes in bytes."""
+
+    mappings: Mapping[str, int]
+    """Resident, by kind."""
+    descriptors: Mapping[str, int]
+    page_cache: int
+    private_dirty: int
+
+
 class Watch:
     """Takes the samples, and knows which processes there were."""
 
@@ -51,11 +63,15 @@ class Watch:
         """For each process the samples it was seen at, the first and the last."""
         self._commands: dict[int, str] = {}
 
-    def inventory(self) -> tuple[dict[str, int], dict[str, int], int]:
-        """Mappings and descriptors by kind, page cache; too dear for every sample."""
+    def inventory(self) -> Inventory:
+        """Now; too dear for every sample."""
         pids = self.service.pids()
-        cache = sampling.page_cache_bytes(self.service.pid) or 0
-        return sampling.mappings(pids), sampling.descriptors(pids), cache
+        return Inventory(
+            sampling.mappings(pids),
+            sampling.descriptors(pids),
+            sampling.page_cache_bytes(self.service.pid) or 0,
+            sampling.read(pids).private_dirty,
+        )
 
     def note_processes(self) -> None:
         """How many there are, and whether a runtime with a heap of its own is among them."""
@@ -128,7 +144,6 @@ class Watch:
         values: dict[str, float | None] = {
             "private_bytes": reading.private_bytes,
             "rss": reading.rss,
-            "private_dirty": reading.private_dirty if reading.is_full else None,
             "fds": reading.descriptors,
             "threads": reading.threads,
             "procs": len(reading.processes),
