@@ -52,9 +52,10 @@ def measure(
     watch = Watch(service, heap, preset.max_requests)
     started = time.monotonic()
     course = watch.course
-    before = watch.inventory()
+    before = None
     try:
         watch.begin()
+        before = watch.inventory()
         watch.note_processes()
         if heap.is_active and preset.stops_early:
             preset = replace(preset, min_leak_bytes=SEEN_IN_HEAP_BYTES)
@@ -68,7 +69,7 @@ def measure(
         course.duration_s = time.monotonic() - started
     if trouble := service.trouble():
         course.failure = f"{trouble}; {course.failure}" if course.failure else trouble
-    else:
+    elif before is not None:
         after = watch.inventory()
         course.mappings = _gained(before.mappings, after.mappings)
         course.descriptors = _gained(before.descriptors, after.descriptors)
