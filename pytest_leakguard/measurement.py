@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -35,9 +36,10 @@ Progress = Callable[[Course, Preset], None]
 
 
 def preset_for(work: Work, budget: int) -> Preset:
-    """How sure to be before stopping; unique keys need more, since a cache that still fills looks like a leak."""
-    chosen = DEFAULT if work.is_fixed_set else CAREFUL
-    return replace(chosen, max_requests=budget, allowance_bytes=CAREFUL.allowance_bytes)
+    """How sure to be before stopping; with unique keys a cache that still fills looks like a leak, however much."""
+    if not work.is_fixed_set:
+        return replace(CAREFUL, max_requests=budget, allowance_bytes=math.inf)
+    return replace(DEFAULT, max_requests=budget, allowance_bytes=CAREFUL.allowance_bytes)
 
 
 def measure(

@@ -94,6 +94,8 @@ def missing(looks: Sequence[Judgement], requests: int, preset: Preset) -> str:
         return rest
     overall = looks[-1].overall
     if isinstance(overall, Leaking):
+        if overall.metric.unit == "bytes" and math.isinf(preset.allowance_bytes):
+            return rest
         if overall.metric.unit == "bytes" and overall.rise < preset.allowance_bytes:
             return f"{rest}, or {preset.allowance_bytes / MIB:.0f} MiB of growth, as no cache that fills has"
         return f"a look that confirms it, or {rest}"

@@ -21,10 +21,7 @@ from pytest_leakguard.errors import LeakguardError, UsageProblem
 from pytest_leakguard.model import LeakKind, Outcome
 from pytest_leakguard.service import ServiceNotReady, ServiceTarget, free_port
 
-pytestmark = [
-    pytest.mark.skipif(sys.platform != "linux", reason="services are measured through /proc"),
-    pytest.mark.programs,
-]
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="services are measured through /proc")
 APPS = Path(__file__).parents[2] / "sample_apps" / "services"
 Make = Callable[..., ServiceTarget]
 
@@ -246,6 +243,7 @@ def test_the_agent_hands_over_to_the_sitecustomize_it_hides(bench: Any, tmp_path
         assert "seen" in served.output
 
 
+@pytest.mark.programs
 def test_a_c_server_is_seen_to_the_byte(bench: Any, tmp_path: Path) -> None:
     compiler = shutil.which("gcc") or shutil.which("cc")
     if compiler is None:
@@ -274,6 +272,13 @@ def test_a_worker_that_dies_is_seen(bench: Any, make_stub: Make) -> None:
         timer.join()
     assert bench.judged.outcome is Outcome.NO_ANSWER
     assert f"process {worker}" in bench.judged.reasons[0]
+
+
+def test_with_unique_keys_no_leak_is_called_before_all_requests_are_sent(bench: Any, make_stub: Make) -> None:
+    judged = bench.run(make_stub("leak"), ["GET /orders/{n}"], requests=1200)
+    assert judged.outcome is Outcome.LEAK
+    assert judged.check.diagnosis.iterations == 1200
+    assert any("distinct requests" in note for note in judged.check.notes)
 
 
 # Reading request lines
