@@ -27,10 +27,12 @@ _DEAR_S = 0.1
 _DEAR_READINGS = 40
 _WALK_EVERY = 8
 """Samples between two walks over the process tree while nobody seems to have come or gone."""
-_COMPARISONS = 4
-"""Full readings at the start, to find out whether the kernel's cheap counters are exact here."""
+_COMPARISONS, _COMPARED_EVERY = 4, 16
+"""Full readings at the start, and samples between two later ones, to see whether the cheap counters are exact here."""
+_MOST_APART = 2
+"""So often may they differ, as the service need not be at rest, before they are given up for good."""
 _PAGES_APART = 4 * 4096
-"""By which the two may differ, as they are not read at the same moment."""
+"""Bytes per process by which the two may differ, as they are not read at the same moment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,7 @@ class Watch:
         self._pids: list[int] = []
         self._walked_at = -_WALK_EVERY
         self._births: dict[int, int] = {}
-        self._compared, self._apart = 0, 0
+        self._apart = 0
         self._seen: dict[tuple[int, int], list[int]] = {}
         """For each process the samples it was seen at, the first and the last."""
         self._commands: dict[int, str] = {}
@@ -125,16 +127,17 @@ class Watch:
             self._pids, self._walked_at = self.service.pids(), number
 
     def _reading(self, is_thorough: bool) -> sampling.Reading:
-        is_exact = self._compared >= _COMPARISONS and self._apart < _COMPARISONS - 1
-        if is_exact and not is_thorough and not set(self._pids) - self._births.keys():
+        number = len(self.course.requests)
+        is_compared = self._apart < _MOST_APART and (number < _COMPARISONS or number % _COMPARED_EVERY == 0)
+        is_quick = self._apart < _MOST_APART and not is_compared
+        if is_quick and not is_thorough and not set(self._pids) - self._births.keys():
             reading = sampling.read_quickly(self._pids, self._births)
             if len(reading.processes) == len(self._pids):
                 return reading
             self._walk(is_due=True)  # somebody has gone, and may have been replaced
         reading = sampling.read(self._pids)
         self._births = {one.pid: one.started for one in reading.processes}
-        if self._compared < _COMPARISONS:
-            self._compared += 1
+        if is_compared:
             quick = sampling.read_quickly(self._pids, self._births)
             apart = abs(quick.private_bytes - reading.private_bytes)
             self._apart += apart > _PAGES_APART * max(1, len(self._pids))

@@ -30,7 +30,7 @@ from pytest_leakguard.growth import (
     judge_series,
 )
 from pytest_leakguard.growth_evidence import Slope
-from pytest_leakguard.sequential import CAREFUL, DEFAULT, FULL, IN_PROCESS, may_stop, next_look
+from pytest_leakguard.sequential import CAREFUL, DEFAULT, FULL, IN_PROCESS, may_stop, missing, next_look
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = sorted((ROOT / "tests/golden/traces").glob("*.json"))
@@ -303,3 +303,11 @@ def test_forecast_says_never_for_what_does_not_grow() -> None:
 
 def test_a_passed_threshold_is_reached_now() -> None:
     assert forecast(judge_series(REQUESTS, line(0)), 1, 100, 90).alert.seconds == 0
+
+
+def test_what_a_verdict_still_takes_is_said() -> None:
+    assert missing([], 0, DEFAULT) == "at most 5,000 more requests"
+    assert "that confirms it" in missing([look(Leaking, 900, rise=2 * MIB)], 900, DEFAULT)
+    assert "1 MiB of growth" in missing([look(Leaking, 900, rise=MIB / 2)], 900, DEFAULT)
+    assert "leak of 256 bytes" in missing([look(Stable, 900, 600)], 900, DEFAULT)
+    assert missing([look(Stable, 900, 600)], 900, FULL) == "at most 4,100 more requests"
