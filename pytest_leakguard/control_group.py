@@ -55,6 +55,7 @@ class MemoryGroup:
 def create(limit_bytes: int, root: Path = ROOT) -> MemoryGroup | None:
     """A group with this limit, proved to take processes; ``None`` where that is not allowed."""
     for parent, limit_file in _parents(root):
+        _remove_orphans(parent)
         group = MemoryGroup(parent / f"leakguard-{os.getpid()}-{next(_numbers)}", limit_bytes)
         try:
             group.path.mkdir()
@@ -64,6 +65,15 @@ def create(limit_bytes: int, root: Path = ROOT) -> MemoryGroup | None:
             return group
         group.close()
     return None
+
+
+def _remove_orphans(parent: Path) -> None:
+    """Groups of a pytest that was killed; what still holds processes stays."""
+    for path in parent.glob("leakguard-*-*"):
+        pid = path.name.split("-")[1]
+        if pid.isdigit() and not Path(f"/proc/{pid}").exists():
+            with suppress(OSError):
+                path.rmdir()
 
 
 def _parents(root: Path) -> Iterator[tuple[Path, str]]:

@@ -305,7 +305,7 @@ def burst_in(run: Run, metric: Metric) -> str:
     """Say what step or excursion makes up the run's growth; empty when it is filling or flat.
 
     A step is a rise within two neighbouring windows, after the warm-up of the first 15 %, that
-    makes up half of all rise. An excursion was given back, and was more than what was kept.
+    makes up half of all rise; a small one must be nearly all of it. An excursion was given back, and was more than what was kept.
     """
     points = envelope(run, RUN_WINDOWS)
     values = [y for _, y in points]
@@ -319,6 +319,7 @@ def burst_in(run: Run, metric: Metric) -> str:
     after = run.xs[0] + 0.15 * run.span
     leaps = [(c - a, x) for a, (x, _), c in zip(values, points[1:], values[2:], strict=False) if x >= after]
     leap, where = max(leaps, default=(0.0, 0.0))
-    if leap >= max(metric.step, 0.5 * rises):
+    is_all_there_is = leap >= max(metric.step / 4, 0.9 * rises)
+    if is_all_there_is or leap >= max(metric.step, 0.5 * rises):
         return f"a step of {leap:.0f} {metric.unit} near request {where:.0f}"
     return ""
