@@ -305,7 +305,8 @@ def burst_in(run: Run, metric: Metric) -> str:
     """Say what step or excursion makes up the run's growth; empty when it is filling or flat.
 
     A step is a rise within two neighbouring windows, after the warm-up of the first 15 %, that
-    makes up half of all rise; a small one must be nearly all of it. An excursion was given back, and was more than what was kept.
+    makes up half of all rise; a small one must be nearly all of it. An excursion was given back, and
+    was more than what was kept.
     """
     points = envelope(run, RUN_WINDOWS)
     values = [y for _, y in points]
