@@ -31,6 +31,9 @@ _COMPARISONS, _COMPARED_EVERY = 4, 16
 """Full readings at the start, and samples between two later ones, to see whether the cheap counters are exact here."""
 _MOST_APART = 2
 """So often may they differ, as the service need not be at rest, before they are given up for good."""
+_REST_S, _REST_LOOK_S, _CALM_LOOKS = 5.0, 0.05, 4
+"""At most so long to wait until nothing starts up any more, and between two of the looks that must agree."""
+_AT_REST_BYTES = 256 * 1024
 _PAGES_APART = 4 * 4096
 """Bytes per process by which the two may differ, as they are not read at the same moment."""
 
@@ -106,10 +109,20 @@ class Watch:
 
     def begin(self) -> None:
         """The sample before the first request; what it costs to wake the agents is part of the start."""
-        self._walk(is_due=True)
+        self._await_rest()
         self._heap.read(self._pids)
         self.sample(0)
         self.course.sampling_s = 0.0
+
+    def _await_rest(self) -> None:
+        """It may answer while further workers still start: what they take is no growth per request."""
+        deadline, before, calm = time.monotonic() + _REST_S, -1, 0
+        while calm < _CALM_LOOKS and time.monotonic() < deadline:
+            self._walk(is_due=True)
+            now = sampling.read(self._pids).private_bytes
+            calm = calm + 1 if abs(now - before) < _AT_REST_BYTES else 0
+            before = now
+            time.sleep(_REST_LOOK_S)
 
     def sample(self, done: int, is_last: bool = False) -> list[int]:
         """Take one, and return who was alive."""
