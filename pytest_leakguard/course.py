@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -79,7 +80,8 @@ class Course:
     def _judge(self, series: Mapping[str, list[float | None]]) -> Judgement:
         metrics = SERVICE_METRICS
         if self.runtime:  # a collected heap breathes by megabytes, which is neither burst nor fragmentation
+            breath = math.inf if self.runtime == "jvm" else _BREATH  # and a JVM's rises to its limit by design
             metrics = tuple(
-                replace(one, step=max(one.step, _BREATH)) if one.source is Source.RESIDENT else one for one in metrics
+                replace(one, step=max(one.step, breath)) if one.source is Source.RESIDENT else one for one in metrics
             )
         return judge(self.requests, series, processes=self.processes, runtime=self.runtime, metrics=metrics)

@@ -181,7 +181,9 @@ def _cache(overall: Trend) -> Hypothesis:
 
 def _burst(overall: Trend) -> Hypothesis:
     step = "look in the log for what ran at that request; then bound or stream what it loads"
-    steps = tuple(said for said in overall.evidence if said.startswith("a step of") or said.endswith("given back"))
+    steps = tuple(
+        said for said in overall.evidence if said.startswith(("a step of", "steps of")) or said.endswith("given back")
+    )
     if isinstance(overall, Burst):
         return Hypothesis("C", "application logic (burst)", steps, (), step)
     spread = () if "two steps" in " ".join(overall.evidence) else ("the rise is spread over the run, not a step",)

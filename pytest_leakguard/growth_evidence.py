@@ -305,8 +305,8 @@ def burst_in(run: Run, metric: Metric) -> str:
     """Say what step or excursion makes up the run's growth; empty when it is filling or flat.
 
     A step is a rise within two neighbouring windows, after the warm-up of the first 15 %, that
-    makes up half of all rise; a small one must be nearly all of it. An excursion was given back, and
-    was more than what was kept.
+    makes up half of all rise; a small one must be nearly all of it, two together most of it. An
+    excursion was given back, and was more than what was kept.
     """
     points = envelope(run, RUN_WINDOWS)
     values = [y for _, y in points]
@@ -318,9 +318,12 @@ def burst_in(run: Run, metric: Metric) -> str:
         return f"{given_back:.0f} {metric.unit} were taken and given back"
     rises = sum(max(0.0, b - a) for a, b in pairwise(values))
     after = run.xs[0] + 0.15 * run.span
-    leaps = [(c - a, x) for a, (x, _), c in zip(values, points[1:], values[2:], strict=False) if x >= after]
-    leap, where = max(leaps, default=(0.0, 0.0))
+    leaps = [(c - a, x, i) for i, (a, (x, _), c) in enumerate(zip(values, points[1:], values[2:], strict=False))]
+    leap, where, at = max((one for one in leaps if one[1] >= after), default=(0.0, 0.0, 0))
     is_all_there_is = leap >= max(metric.step / 4, 0.9 * rises)
     if is_all_there_is or leap >= max(metric.step, 0.5 * rises):
         return f"a step of {leap:.0f} {metric.unit} near request {where:.0f}"
+    second, again, _ = max((one for one in leaps if one[1] >= after and abs(one[2] - at) > 1), default=(0.0, 0.0, 0))
+    if min(leap, second) >= metric.step and leap + second >= 0.8 * rises:  # one in each of two workers
+        return f"steps of {leap:.0f} and {second:.0f} {metric.unit} near requests {where:.0f} and {again:.0f}"
     return ""
