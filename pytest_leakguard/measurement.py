@@ -61,7 +61,7 @@ def measure(
         watch.note_processes()
         if heap.is_active and preset.stops_early:
             preset = replace(preset, min_leak_bytes=SEEN_IN_HEAP_BYTES)
-        course.stopped = _drive(watch, work, preset, started + timeout_s, progress)
+        course.stopped = _Loop(watch, work, preset, started + timeout_s, progress).run()
     except RequestFailed as failed:
         course.failure = str(failed)
         if isinstance(failed.__cause__, OSError | HTTPException):
@@ -93,40 +93,61 @@ def _gained(before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, in
     return {kind: gain for kind, gain in sorted(gains.items(), key=lambda one: -one[1]) if gain > 0}
 
 
-def _drive(watch: Watch, work: Work, preset: Preset, deadline: float, progress: Progress) -> str:
-    """Requests, samples and looks; returns why it stopped."""
-    course, done, look_at = watch.course, 0, next_look(0, preset)
-    told_at = time.monotonic()
-    while True:
-        goal = min(watch.next_sample(done), preset.max_requests)
+class _Loop:
+    """Requests, samples and looks, until there is a reason to stop."""
+
+    def __init__(self, watch: Watch, work: Work, preset: Preset, deadline: float, progress: Progress) -> None:
+        self._watch, self._work, self._preset, self._deadline = watch, work, preset, deadline
+        self._progress, self._told_at = progress, time.monotonic()
+        self._course = watch.course
+        self._look_at = next_look(0, preset)
+
+    def run(self) -> str:
+        """Why it stopped."""
+        while True:
+            is_last = self._requests()
+            self._tell()
+            if stopped := self._why_stop(is_last):
+                return stopped
+
+    def _requests(self) -> bool:
+        """One batch and the sample after it; whether it was the last that may be."""
+        course, done = self._course, self._course.done
+        goal = min(self._watch.next_sample(done), self._preset.max_requests)
         before = time.monotonic()
-        batch = work.run(done, goal - done)
+        batch = self._work.run(done, goal - done)
         now = time.monotonic()
         course.working_s += now - before
+        course.elapsed_s = now - self._watch.started
+        if isinstance(self._work, LoadCommand) and len(course.requests) == 1:
+            self._preset = _for_batches(self._preset, batch)
         done += batch
-        is_last = done >= preset.max_requests or now >= deadline
-        if watch.service.trouble(watch.sample(done, is_last)):
+        is_last = done >= self._preset.max_requests or now >= self._deadline
+        if self._watch.service.trouble(self._watch.sample(done, is_last)):
             raise RequestFailed(f"after request {done}")
-        if isinstance(work, LoadCommand) and len(course.requests) == 2:
-            preset = _for_batches(preset, batch)
-        course.elapsed_s = now - watch.started
-        if now - told_at > TOLD_EVERY_S:
-            told_at = now
-            progress(course, preset)
-        if watch.ended_count() >= _RECYCLED and not (course.looks and isinstance(course.looks[-1].overall, Leaking)):
+        return is_last
+
+    def _tell(self) -> None:
+        if time.monotonic() - self._told_at > TOLD_EVERY_S:
+            self._told_at = time.monotonic()
+            self._progress(self._course, self._preset)
+
+    def _why_stop(self, is_last: bool) -> str:
+        course, done = self._course, self._course.done
+        is_leak = bool(course.looks) and isinstance(course.looks[-1].overall, Leaking)
+        if self._watch.ended_count() >= _RECYCLED and not is_leak:
             return f"its processes come and go: after {done} requests {_RECYCLED} and more had ended"
-        if done < look_at and not is_last:
-            continue
-        look_at = next_look(done, preset)
-        if not is_last and not _may_decide(course, preset):
-            continue
-        with watch.costing():
+        if done < self._look_at and not is_last:
+            return ""
+        self._look_at = next_look(done, self._preset)
+        if not is_last and not _may_decide(course, self._preset):
+            return ""
+        with self._watch.costing():
             course.looks.append(course.look())
-            stopped, preset = _next_step(course.looks, preset, is_last)
-        if stopped:
-            return stopped
-        if is_last and time.monotonic() >= deadline:
-            return f"the time is used after {done} of {preset.max_requests} requests"
+            stopped, self._preset = _next_step(course.looks, self._preset, is_last)
+        if not stopped and is_last and time.monotonic() >= self._deadline:
+            return f"the time is used after {done} of {self._preset.max_requests} requests"
+        return stopped
 
 
 def _may_decide(course: Course, preset: Preset) -> bool:

@@ -256,7 +256,10 @@ def _wait(service: Service, target: ServiceTarget) -> None:
             raise _not_ready(service, _early_end(service), has_ended=True)
         answer = ask()
         if not answer:
-            return
+            time.sleep(2 * _LOOK_S)  # one that goes into the background may answer before its first process is gone
+            if not service.trouble():
+                return
+            continue
         last = answer
         time.sleep(_LOOK_S)
     raise _not_ready(service, f"{service.name} was not ready within {target.start_timeout_s:g} s: {last}")
