@@ -259,7 +259,7 @@ def _wait(service: Service, target: ServiceTarget) -> None:
             time.sleep(2 * _LOOK_S)  # one that goes into the background may answer before its first process is gone
             if not service.trouble():
                 return
-            continue
+            raise _not_ready(service, _early_end(service), has_ended=True)
         last = answer
         time.sleep(_LOOK_S)
     raise _not_ready(service, f"{service.name} was not ready within {target.start_timeout_s:g} s: {last}")
