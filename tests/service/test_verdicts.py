@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -81,16 +80,20 @@ def test_too_few_requests_are_undecided_and_no_pass(bench: Any, make_stub: Make)
     assert "undecided" in judged.reasons[0]
 
 
+def get_order(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port), 30) as connection:
+        connection.sendall(b"GET /orders/1 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        while connection.recv(4096):
+            pass
+
+
 def test_a_callable_and_concurrency(bench: Any, make_stub: Make) -> None:
     calls: list[int] = []
     with serving.serve(make_stub("clean"), bench.context) as served:
 
         def order(number: int) -> None:
             calls.append(number)
-            with socket.create_connection(("127.0.0.1", served.port), 5) as connection:
-                connection.sendall(b"GET /orders/1 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
-                while connection.recv(4096):
-                    pass
+            get_order(served.port)
 
         served.loop(order, 300, concurrency=4)
         served.loop(["GET /orders/7"], 300, concurrency=4)
@@ -267,10 +270,13 @@ def test_a_worker_that_dies_is_seen(bench: Any, make_stub: Make) -> None:
     target = ServiceTarget((sys.executable, "-c", spawner, stub, "{port}", "clean"), start_timeout_s=60.0)
     with serving.serve(target, bench.context) as served:
         worker = next(pid for pid in sampling.below(served.pid))
-        timer = threading.Timer(0.5, lambda: os.kill(worker, signal.SIGKILL))
-        timer.start()
-        served.loop(["GET /orders/7"], 3000, stops_early=False)
-        timer.join()
+
+        def order(number: int) -> None:
+            if number == 500:
+                os.kill(worker, signal.SIGKILL)
+            get_order(served.port)
+
+        served.loop(order, 1000, stops_early=False)
     assert bench.judged.outcome is Outcome.NO_ANSWER
     assert f"process {worker}" in bench.judged.reasons[0]
 
