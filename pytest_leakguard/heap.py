@@ -16,6 +16,7 @@ from pytest_leakguard.errors import LeakguardError
 AGENTS = Path(__file__).parent / "agents"
 _ANSWER_S = 10.0
 _COMPILE_S = 30.0
+_UNSEEN = "small leaks and fragmentation cannot be told from free memory that is kept"
 
 
 @dataclass(slots=True)
@@ -26,7 +27,8 @@ class HeapReader:
     """Where the agents' sockets are; private."""
     is_active: bool = True
     """Whether it is worth asking; false for good once nobody answered at the first time."""
-    told: str = ""
+    told: str = f"no live heap, as no agent was put inside, so {_UNSEEN}"
+    """What the report says of it."""
     _known: frozenset[int] = field(default_factory=frozenset)
     _asked: frozenset[int] = field(default_factory=frozenset)
     _is_jvm: bool = False
@@ -94,8 +96,8 @@ class HeapReader:
     def _tell(self, known: int, total: int) -> str:
         if not known:
             return (
-                "no live heap: no agent answered (Python, Node, Java and dynamically linked glibc programs can), so "
-                "small leaks and fragmentation cannot be told from free memory that is kept"
+                "no live heap: no agent answered (Python, Node, Java and dynamically linked glibc programs can), "
+                f"so {_UNSEEN}"
             )
         return f"live heap read in {known} of {total} process(es)"
 

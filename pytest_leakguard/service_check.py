@@ -24,6 +24,7 @@ _DECIDING = ("heap_bytes", "private_bytes", "fds", "threads", "procs")
 def check_of(course: Course, blank: Check, production: Production, budget_bytes: float = 0.0) -> Check:
     """``blank`` with what ``course`` says. ``budget_bytes`` of growth per request are not yet a leak."""
     judgement = course.judge()
+    is_leak = isinstance(judgement.overall, Leaking)  # nothing else can be told of a run that broke off
     growth = growths(judgement, course.requests, course.series)
     diagnosis = diagnose(
         judgement, course.requests, course.series, "request", production, course.stopped, _facts(course)
@@ -36,7 +37,7 @@ def check_of(course: Course, blank: Check, production: Production, budget_bytes:
         expected_exit=None,
         duration_s=round(course.duration_s, 3),
         growth=growth,
-        diagnosis=None if course.failure and not isinstance(judgement.overall, Leaking) else diagnosis,
+        diagnosis=diagnosis if is_leak or not (course.failure or course.replaced) else None,
     )
 
 

@@ -111,6 +111,7 @@ class Watch:
         """The sample before the first request; what it costs to wake the agents is part of the start."""
         self._await_rest()
         self._heap.read(self._pids)
+        self.course.heap_told = self._heap.told
         self.sample(0)
         self.course.sampling_s = 0.0
 
