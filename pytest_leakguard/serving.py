@@ -166,13 +166,16 @@ def serve(target: ServiceTarget, context: Context, tool: str | None = None, live
     with ExitStack() as stack:
         heap = HeapReader(is_active=live_heap and tool is None)
         stack.callback(heap.close)
+        problem: LeakguardError | None = None
         try:
             if tool is not None:
                 yield from _serve_under(tool, target, context, blank, stack)
                 return
             running = _start(target, heap)
         except (service.ServiceNotReady, TargetNotStarted) as error:
-            _fail(context, blank, error)
+            problem = error
+        if problem is not None:  # out here, so that the failing test does not tell of it twice
+            _fail(context, blank, problem)
         stack.callback(running.stop)
         yield Served(running, heap, context, blank, target.memory_limit_bytes or 0)
 
