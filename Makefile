@@ -29,7 +29,7 @@ tools-demo tools-test:
 
 $(VENV)/.demo: pyproject.toml
 	@$(PYTHON) -m venv $(VENV)
-	@$(PY) -m pip install -q -e '.[memray]' pytest-xdist
+	@$(PY) -m pip install -q -e '.[memray]' pytest-xdist flask gunicorn
 	@touch $@
 
 clean:

@@ -1,75 +1,126 @@
-"""Requests and seconds until the verdict on live services, beside what simple methods say of the same series.
+"""Requests and seconds until the verdict on live services, what sampling costs, and what simple methods say.
 
     python benchmarks/service_verdict.py [RUNS]
 
-Drives ``sample_apps/services/server.c`` and the test stub on loopback; needs a C compiler and Linux.
+Drives ``sample_apps/services`` on loopback; needs Linux, a C compiler, and Flask with gunicorn for the shop. The simple
+methods judge the very same series of resident memory.
 """
 
 from __future__ import annotations
 
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
+import time
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.growth_matrix import SIMPLE
-from pytest_leakguard import serving
-from pytest_leakguard.model import Check
-from pytest_leakguard.options import Settings
+from pytest_leakguard import drive, measurement, service
+from pytest_leakguard.course import Course
+from pytest_leakguard.heap import HeapReader
 from pytest_leakguard.service import ServiceTarget
-from pytest_leakguard.verdict import Judged, Policy, judge_check
 
-ROOT = Path(__file__).parents[1]
-STUB = ROOT / "tests" / "service" / "stub.py"
-
-
-def measure(target: ServiceTarget, live_heap: bool) -> Check:
-    """One service, driven until its verdict."""
-    checks: list[Check] = []
-
-    def keep(check: Check) -> Judged:
-        checks.append(check)
-        return judge_check(check, Policy())
-
-    context = serving.Context(Settings(), lambda: "benchmark", keep)
-    with serving.serve(target, context, live_heap=live_heap) as served:
-        served.loop(["GET /orders/7"], 5000)
-    return checks[0]
+APPS = Path(__file__).parents[1] / "sample_apps" / "services"
+BUDGET = 5000
 
 
-def targets(server: Path) -> Iterator[tuple[str, ServiceTarget]]:
-    """Services with a known answer."""
-    for mode, told in (("slow_leak", "C, 64 B"), ("leak", "C, 1 KiB"), ("fixed", "C, clean"), ("cache", "C, cache")):
-        yield told, ServiceTarget((str(server), "{port}", mode))
-    for mode, told in (("leak", "Python, 20 KiB"), ("clean", "Python, clean"), ("cache", "Python, cache")):
-        yield told, ServiceTarget((sys.executable, str(STUB), "{port}", mode))
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One service, with what it really leaks per request."""
+
+    name: str
+    target: ServiceTarget
+    leak_bytes: float
+    live_heap: bool = True
+
+
+def measure(case: Case) -> tuple[Course, float]:
+    """The course of one run, and its seconds without start and stop."""
+    heap = HeapReader(is_active=case.live_heap)
+    target = case.target
+    if case.live_heap:
+        added = heap.environment(target.argv, dict(target.env), target.cwd)
+        target = replace(target, env=(*target.env, *added.items()))
+    running = service.start(target)
+    try:
+        work = drive.plan(["GET /orders/7"], running.url)
+        started = time.monotonic()
+        course = measurement.measure(running, work, measurement.preset_for(work, BUDGET), 300.0, heap)
+        return course, time.monotonic() - started
+    finally:
+        running.stop()
+        heap.close()
+
+
+def cases(server: Path) -> Iterator[Case]:
+    """From 64 bytes to 10 KiB per request, and clean."""
+    c = {mode: ServiceTarget((str(server), "{port}", mode)) for mode in ("leak", "slow_leak", "fixed", "cache")}
+    gunicorn = (sys.executable, "-m", "gunicorn", "-w", "2", "-b", "127.0.0.1:{port}", "shop:app")
+    ready = "http://127.0.0.1:{port}/healthz"
+    shop = {
+        mode: ServiceTarget(gunicorn, ready, cwd=APPS, env=(("SHOP", mode),))
+        for mode in ("leak", "slow_leak", "fixed", "cache")
+    }
+    for live_heap in (True, False):
+        yield Case("C, 64 B", c["slow_leak"], 64, live_heap)
+        yield Case("C, 1 KiB", c["leak"], 1040, live_heap)
+        yield Case("C, clean", c["fixed"], 0, live_heap)
+        yield Case("C, cache", c["cache"], 0, live_heap)
+        yield Case("shop, 64 B", shop["slow_leak"], 72, live_heap)
+        yield Case("shop, 10 KiB", shop["leak"], 10273, live_heap)
+        yield Case("shop, clean", shop["fixed"], 0, live_heap)
+        yield Case("shop, cache", shop["cache"], 0, live_heap)
 
 
 def main() -> None:
     runs = int(sys.argv[1]) if len(sys.argv) > 1 else 1
     compiler = shutil.which("cc") or sys.exit("needs a C compiler")
+    right: Counter[str] = Counter()
+    false: Counter[str] = Counter()
+    leaks = clean = 0
     with tempfile.TemporaryDirectory() as folder:
         server = Path(folder) / "server"
-        source = ROOT / "sample_apps" / "services" / "server.c"
-        subprocess.run([compiler, "-O0", "-g", "-o", str(server), str(source)], check=True)
-        print(f"{'service':<16}{'heap':>6}{'requests':>10}{'seconds':>9}  verdict   simple methods that call it a leak")
-        for _ in range(runs):
-            for told, target in targets(server):
-                for live_heap in (True, False):
-                    _print(told, live_heap, measure(target, live_heap))
+        subprocess.run([compiler, "-O0", "-g", "-o", str(server), str(APPS / "server.c")], check=True)
+        print(f"{'service':<14}{'heap':>5}{'requests':>10}{'seconds':>9}{'per request':>13}", end="")
+        print(f"{'samples':>9}{'per sample':>12}{'overhead':>10}  verdict")
+        for case in cases(server):
+            found = [measure(case) for _ in range(runs)]
+            _print(case, found)
+            for course, _ in found:
+                leaks, clean = leaks + (case.leak_bytes > 0), clean + (case.leak_bytes == 0)
+                for name, says_leak in _answers(course):
+                    (right if case.leak_bytes else false)[name] += says_leak
+    print(f"\n{'method, on the same series':<32}{'leaks found':>14}{'false alarms':>15}")
+    for name in (*SIMPLE, "leakguard"):
+        print(f"{name:<32}{right[name]:>8} of {leaks:<3}{false[name]:>9} of {clean}")
 
 
-def _print(told: str, live_heap: bool, check: Check) -> None:
-    assert check.diagnosis is not None, check.problems
-    pages = next(one for one in check.growth if one.metric == "private_bytes")
-    fooled = [name for name, ask in SIMPLE.items() if ask(list(pages.samples)[1:])]
+def _answers(course: Course) -> Iterator[tuple[str, bool]]:
+    pages = [(x, y) for x, y in zip(course.requests, course.series["private_bytes"], strict=True) if y is not None]
+    yield from ((name, ask(pages[1:])) for name, ask in SIMPLE.items())
+    yield "leakguard", course.judge().shape == "leak"
+
+
+def _print(case: Case, found: list[tuple[Course, float]]) -> None:
+    courses = [course for course, _ in found]
+    requests = statistics.median(course.done for course in courses)
+    samples = statistics.median(len(course.requests) for course in courses)
+    sampling_s = statistics.median(course.sampling_s for course in courses)
+    working_s = statistics.median(course.working_s for course in courses)
+    verdicts = Counter(course.judge().shape for course in courses)
     print(
-        f"{told:<16}{'yes' if live_heap else 'no':>6}{check.diagnosis.iterations:>10}{check.duration_s:>9.1f}"
-        f"  {check.diagnosis.shape:<9} {', '.join(fooled) or 'none'}",
+        f"{case.name:<14}{'yes' if case.live_heap else 'no':>5}{requests:>10.0f}"
+        f"{statistics.median(seconds for _, seconds in found):>9.2f}{1e3 * working_s / requests:>10.2f} ms"
+        f"{samples:>9.0f}{1e3 * sampling_s / samples:>9.2f} ms"
+        f"{statistics.median(course.overhead for course in courses):>10.1%}"
+        f"  {', '.join(f'{number}x {shape}' for shape, number in verdicts.most_common())}",
         flush=True,
     )
 

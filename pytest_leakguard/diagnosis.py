@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from pytest_leakguard.forecasting import Reach, forecast
 from pytest_leakguard.growth import (
     Burst,
     Cache,
     Fragmentation,
     Judgement,
     Leaking,
-    Reach,
     Trend,
     Undecided,
-    forecast,
 )
 from pytest_leakguard.growth_evidence import RUN_WINDOWS, WARM_UP, Source, envelope, usable
 from pytest_leakguard.model import Diagnosis, Growth, Hypothesis, Mark
@@ -152,7 +151,7 @@ def _hypotheses(judgement: Judgement) -> tuple[Hypothesis, ...]:
 
 
 def _tails(trend: Trend, *, growing: bool) -> tuple[str, ...]:
-    told = [said for said in trend.evidence if said.startswith("last ")]
+    told = [said for said in trend.evidence if said.startswith("last ") and "too few samples" not in said]
     return tuple(said for said in told if ("grows by" in said) is growing)
 
 
@@ -182,7 +181,9 @@ def _cache(overall: Trend) -> Hypothesis:
 
 def _burst(overall: Trend) -> Hypothesis:
     step = "look in the log for what ran at that request; then bound or stream what it loads"
-    steps = tuple(said for said in overall.evidence if said.startswith("a step of") or said.endswith("given back"))
+    steps = tuple(
+        said for said in overall.evidence if said.startswith(("a step of", "steps of")) or said.endswith("given back")
+    )
     if isinstance(overall, Burst):
         return Hypothesis("C", "application logic (burst)", steps, (), step)
     spread = () if "two steps" in " ".join(overall.evidence) else ("the rise is spread over the run, not a step",)

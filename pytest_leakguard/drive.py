@@ -30,6 +30,7 @@ _COUNTS = (
     re.compile(r"Complete requests:\s+(\d+)"),  # ab
     re.compile(r"requests:\s+(\d+)\s+total"),  # h2load
     re.compile(r"(\d+) requests completed in"),  # redis-benchmark
+    re.compile(r"transactions actually processed: (\d+)"),  # pgbench
 )
 _FAILURES = re.compile(r"(?:Non-2xx(?: or 3xx)? responses|Failed requests):\s+([1-9]\d*)")
 

@@ -1,8 +1,7 @@
 """Whether memory or a counter grows per request, and how: one type per answer, no I/O.
 
-``judge_series`` answers for one series, ``judge`` for all series of a run, ``may_stop`` says
-between looks whether more requests are needed, ``forecast`` how long the memory lasts. Method
-and measurements are the growth study's (v3.1); its arithmetic is in ``growth_evidence``.
+``judge_series`` answers for one series, ``judge`` for all series of a run. Method and
+measurements are the growth study's (v3.1); its arithmetic is in ``growth_evidence``.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from itertools import takewhile
 from typing import Any, ClassVar, TypeAlias, TypeVar
 
 from pytest_leakguard.growth_evidence import (
@@ -22,7 +20,6 @@ from pytest_leakguard.growth_evidence import (
     WARM_UP,
     Metric,
     Run,
-    Slope,
     Source,
     Tail,
     burst_in,
@@ -373,129 +370,3 @@ def _nothing_known() -> Undecided:
         have=0,
         need=MIN_SAMPLES,
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Preset:
-    """When a run of looks may end before its budget; from 63 runs on seven services."""
-
-    name: str
-    allowance_bytes: float
-    """Growth below this does not end a run as a leak: rings and collectors ramp up so far."""
-    min_leak_bytes: float
-    """A quiet run goes on until a leak of this many bytes per request would have shown."""
-    max_requests: int
-    min_requests: int = 50
-    min_leak_blocks: float = 0.02
-    stops_early: bool = True
-
-    def min_leak(self, metric: Metric) -> float:
-        """Return the smallest leak worth waiting for, in the metric's unit per request."""
-        return {"bytes": self.min_leak_bytes, "blocks": self.min_leak_blocks}.get(metric.unit, math.inf)
-
-
-DEFAULT = Preset("default", MIB, 256, 5000)
-"""For a fixed set of at most 20 distinct requests, where key-driven caches settle at once."""
-CAREFUL = Preset("careful", 8 * MIB, 64, 5000)
-"""For requests with unique keys."""
-FULL = Preset("full", 0, 0, 5000, stops_early=False)
-IN_PROCESS = Preset("in-process", 0, 16, 2000, min_requests=100)
-"""For calls with the same arguments, garbage collected before each sample."""
-
-
-def next_sample(requests: int) -> int:
-    """Return when to sample next: every 2 % keeps ten rises within reach at any length of run."""
-    return requests + max(2, requests // 50)
-
-
-def next_look(requests: int, preset: Preset = DEFAULT) -> int:
-    """Return the request count of the next look; geometric, so that there are few of them."""
-    return max(preset.min_requests, math.ceil(1.25 * requests))
-
-
-def may_stop(looks: Sequence[Judgement], preset: Preset = DEFAULT) -> str:
-    """Say why the run may end at the last look; empty when it has to go on."""
-    if not looks:
-        return ""
-    requests = looks[-1].overall.iterations
-    if requests >= preset.max_requests:
-        return f"the budget of {preset.max_requests} requests is used"
-    if not preset.stops_early or requests < preset.min_requests:
-        return ""
-    return _surely_leaks(looks, preset) or _surely_quiet(looks, preset)
-
-
-def _surely_leaks(looks: Sequence[Judgement], preset: Preset) -> str:
-    """A leak look needs a confirming one, half as many requests later, and none against it."""
-    unbroken = list(takewhile(lambda look: look.shape == Leaking.shape, reversed(looks)))
-    if not unbroken:
-        return ""
-    last, first = unbroken[0].overall, unbroken[-1].overall
-    is_enough = last.metric.unit != "bytes" or last.rise >= preset.allowance_bytes
-    if is_enough and last.iterations >= 1.5 * first.iterations:
-        return f"a leak from request {first.iterations} on"
-    return ""
-
-
-def _surely_quiet(looks: Sequence[Judgement], preset: Preset) -> str:
-    quiet = {Stable.shape, Cache.shape, Burst.shape}
-    if len(looks) < 2 or not {look.shape for look in looks[-2:]} <= quiet:
-        return ""
-    if _is_sensitive(looks[-1], preset, 1) and _is_sensitive(looks[-2], preset, 2):
-        return f"quiet; no leak in the first {looks[-1].overall.iterations} requests"
-    return ""
-
-
-def _is_sensitive(look: Judgement, preset: Preset, times: float) -> bool:
-    heaps = [trend for trend in look.trends if trend.metric.source is Source.HEAP]
-    seen = [
-        trend.detectable_per_iteration is not None
-        and trend.detectable_per_iteration <= times * preset.min_leak(trend.metric)
-        for trend in heaps or [look.overall]
-    ]
-    return all(seen)
-
-
-@dataclass(frozen=True, slots=True)
-class Reach:
-    """When a share of the memory limit is reached if the same traffic continues."""
-
-    share: float
-    requests: float | None
-    """``None``: never, at the growth measured."""
-    seconds: float | None
-    soonest_s: float | None
-    """By the upper end of the growth's interval; ``None``: never."""
-    latest_s: float | None
-    """By the lower end; ``None``: no upper bound."""
-
-
-@dataclass(frozen=True, slots=True)
-class Forecast:
-    """An extrapolation, as good as the traffic stays the same."""
-
-    alert: Reach
-    """85 % of the limit."""
-    severe: Reach
-    """95 % of the limit."""
-
-
-def forecast(growth: Slope | Estimate, rate_per_s: float, limit_bytes: float, current_bytes: float) -> Forecast:
-    """Return when 85 % and 95 % of the limit are reached; limits act on resident growth."""
-    return Forecast(*(_reach(share, growth, rate_per_s, limit_bytes, current_bytes) for share in (0.85, 0.95)))
-
-
-def _reach(share: float, growth: Slope | Estimate, rate_per_s: float, limit: float, current: float) -> Reach:
-    room = max(0.0, share * limit - current)
-    requests = _quotient(room, growth.per_iteration)
-    soonest, likely, latest = (
-        _quotient(room, per_request * rate_per_s) for per_request in (growth.high, growth.per_iteration, growth.low)
-    )
-    return Reach(share, requests, likely, soonest, latest)
-
-
-def _quotient(room: float, pace: float) -> float | None:
-    if room == 0:
-        return 0.0  # already there, whatever the pace
-    reached = room / pace if pace > 0 else math.inf
-    return reached if math.isfinite(reached) else None

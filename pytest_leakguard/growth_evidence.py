@@ -124,7 +124,7 @@ class Tail:
 
     @property
     def told(self) -> str:
-        rate = f"{self.slope.per_iteration:.4g} per request"
+        rate = f"{_plain(self.slope.per_iteration)} per request"
         said = "; ".join(self.against) or f"grows by {rate}, chance {self.chance:.2g}"
         return f"last {self.share:.0%}: {said}"
 
@@ -144,6 +144,10 @@ def usable(requests: Sequence[float], values: Sequence[float | None]) -> Run:
     if len(xs) > 1 and xs[-1] - xs[0] < _NEXT_SAMPLE:
         return Run((), (), total)
     return Run(tuple(xs), tuple(ys), total - len(xs))
+
+
+def _plain(number: float) -> str:
+    return f"{number:,.0f}" if abs(number) >= 100 else f"{number:.3g}"
 
 
 def _is_sane(number: float) -> bool:
@@ -267,7 +271,7 @@ def is_slowing(run: Run) -> str:
     second, third, last = (theil_sen(envelope(run.part(k / 4, (k + 1) / 4), TAIL_WINDOWS)) for k in (1, 2, 3))
     fades = last < 0.6 * third or last < 0.35 * second
     if fades or (last < 0.8 * third and third < 0.8 * second):
-        return f"growth fades: {second:.4g}, {third:.4g}, {last:.4g} per request by quarter"
+        return f"growth fades: {_plain(second)}, {_plain(third)}, {_plain(last)} per request by quarter"
     return ""
 
 
@@ -301,7 +305,8 @@ def burst_in(run: Run, metric: Metric) -> str:
     """Say what step or excursion makes up the run's growth; empty when it is filling or flat.
 
     A step is a rise within two neighbouring windows, after the warm-up of the first 15 %, that
-    makes up half of all rise. An excursion was given back, and was more than what was kept.
+    makes up half of all rise; a small one must be nearly all of it, two together most of it. An
+    excursion was given back, and was more than what was kept.
     """
     points = envelope(run, RUN_WINDOWS)
     values = [y for _, y in points]
@@ -313,8 +318,12 @@ def burst_in(run: Run, metric: Metric) -> str:
         return f"{given_back:.0f} {metric.unit} were taken and given back"
     rises = sum(max(0.0, b - a) for a, b in pairwise(values))
     after = run.xs[0] + 0.15 * run.span
-    leaps = [(c - a, x) for a, (x, _), c in zip(values, points[1:], values[2:], strict=False) if x >= after]
-    leap, where = max(leaps, default=(0.0, 0.0))
-    if leap >= max(metric.step, 0.5 * rises):
+    leaps = [(c - a, x, i) for i, (a, (x, _), c) in enumerate(zip(values, points[1:], values[2:], strict=False))]
+    leap, where, at = max((one for one in leaps if one[1] >= after), default=(0.0, 0.0, 0))
+    is_all_there_is = leap >= max(metric.step / 4, 0.9 * rises)
+    if is_all_there_is or leap >= max(metric.step, 0.5 * rises):
         return f"a step of {leap:.0f} {metric.unit} near request {where:.0f}"
+    second, again, _ = max((one for one in leaps if one[1] >= after and abs(one[2] - at) > 1), default=(0.0, 0.0, 0))
+    if min(leap, second) >= metric.step and leap + second >= 0.8 * rises:  # one in each of two workers
+        return f"steps of {leap:.0f} and {second:.0f} {metric.unit} near requests {where:.0f} and {again:.0f}"
     return ""

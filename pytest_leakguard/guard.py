@@ -46,6 +46,7 @@ class Spec:
             name, _, value = variable.partition(b"=")
             self.env[name] = value
         self.cwd = fields.get(b"cwd", [b""])[0]
+        self.control_group = fields.get(b"control_group", [b""])[0]
         self.stdin = fields.get(b"stdin", [b""])[0]
         self.timeout_s = float(fields[b"timeout_s"][0])
         self.grace_s = float(fields[b"grace_s"][0])
@@ -211,6 +212,11 @@ def _become_target(spec: Spec, failure_fd: int) -> None:
         _default_signals()
         # The soft limit only: a target that asks for its core shall get it. valgrind looks at it as well.
         resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+        step = b"control_group"
+        if spec.control_group:
+            membership = os.open(spec.control_group + b"/cgroup.procs", os.O_WRONLY)
+            os.write(membership, b"0")  # 0: whoever writes it
+            os.close(membership)
         step = b"stdin"
         os.dup2(os.open(spec.stdin or os.devnull, os.O_RDONLY), 0)
         step = b"cwd"

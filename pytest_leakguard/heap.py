@@ -16,6 +16,7 @@ from pytest_leakguard.errors import LeakguardError
 AGENTS = Path(__file__).parent / "agents"
 _ANSWER_S = 10.0
 _COMPILE_S = 30.0
+_UNSEEN = "small leaks and fragmentation cannot be told from free memory that is kept"
 
 
 @dataclass(slots=True)
@@ -26,8 +27,11 @@ class HeapReader:
     """Where the agents' sockets are; private."""
     is_active: bool = True
     """Whether it is worth asking; false for good once nobody answered at the first time."""
-    told: str = ""
+    told: str = f"no live heap, as no agent was put inside, so {_UNSEEN}"
+    """What the report says of it."""
     _known: frozenset[int] = field(default_factory=frozenset)
+    _asked: frozenset[int] = field(default_factory=frozenset)
+    _is_jvm: bool = False
 
     def environment(self, argv: tuple[str, ...], given: dict[str, str], cwd: Path | None) -> dict[str, str]:
         """Variables that switch the agents on in the service to be started."""
@@ -72,9 +76,12 @@ class HeapReader:
         if not self.is_active:
             return None
         pids = list(pids)
-        if sampling.runtime(pids) == "jvm":
+        if frozenset(pids) != self._asked:  # which is dear to find out each time
+            self._asked, self._is_jvm = frozenset(pids), sampling.runtime(pids) == "jvm"
+        if self._is_jvm:
             return self._sum({pid: _ask_jvm(pid) for pid in pids}, pids)
-        return self._sum({pid: self._ask(pid) for pid in pids}, pids)
+        callers = [(pid, self._call(pid)) for pid in pids]  # all at once: they answer side by side
+        return self._sum({pid: self._hear(caller) for pid, caller in callers}, pids)
 
     def _sum(self, answers: dict[int, float | None], pids: list[int]) -> float | None:
         known = {pid: value for pid, value in answers.items() if value is not None}
@@ -89,20 +96,30 @@ class HeapReader:
     def _tell(self, known: int, total: int) -> str:
         if not known:
             return (
-                "no live heap: no agent answered (Python, Node, Java and dynamically linked glibc programs can), so "
-                "small leaks and fragmentation cannot be told from free memory that is kept"
+                "no live heap: no agent answered (Python, Node, Java and dynamically linked glibc programs can), "
+                f"so {_UNSEEN}"
             )
         return f"live heap read in {known} of {total} process(es)"
 
-    def _ask(self, pid: int) -> float | None:
+    def _call(self, pid: int) -> socket.socket | None:
         if self.directory is None:
             return None
+        caller = socket.socket(socket.AF_UNIX)
         try:
-            with socket.socket(socket.AF_UNIX) as caller:
-                caller.settimeout(_ANSWER_S)
-                caller.connect(str(self.directory / f"{pid}.sock"))
-                caller.sendall(b"heap\n")
-                answer = b""
+            caller.settimeout(_ANSWER_S)
+            caller.connect(f"{self.directory}/{pid}.sock")
+            caller.sendall(b"heap\n")
+        except OSError:  # no agent inside, or it is gone
+            caller.close()
+            return None
+        return caller
+
+    def _hear(self, caller: socket.socket | None) -> float | None:
+        if caller is None:
+            return None
+        answer = b""
+        try:
+            with caller:
                 while not answer.endswith(b"\n") and (part := caller.recv(256)):
                     answer += part
             return float(answer)

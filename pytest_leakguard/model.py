@@ -153,6 +153,8 @@ class Launch:
     """Signals sent in turn to end the target, each with the seconds to wait after it; then SIGKILL."""
     memory_limit_bytes: int | None = None
     stdin: Path | None = None
+    control_group: Path | None = None
+    """A directory of the cgroup file system that the target moves into before it begins."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -331,6 +331,8 @@ def _spec(launch: Launch) -> bytes:
         fields.append(b"cwd=" + os.fsencode(launch.cwd))
     if launch.stdin:
         fields.append(b"stdin=" + os.fsencode(launch.stdin))
+    if launch.control_group:
+        fields.append(b"control_group=" + os.fsencode(launch.control_group))
     if launch.memory_limit_bytes:
         fields.append(b"memory_limit_bytes=%d" % launch.memory_limit_bytes)
     if any(b"\0" in field for field in fields):
@@ -350,6 +352,8 @@ def _not_started(launch: Launch, step: str, number: int) -> LeakguardError:
     match step, number:
         case "memory_limit", _:
             return LeakguardError("a memory limit needs Linux with /proc; take memory_limit away here")
+        case "control_group", _:
+            why = f"control group {launch.control_group}: {why}"
         case "cwd", _:
             why = f"working directory {launch.cwd}: {why}"
         case "stdin", _:

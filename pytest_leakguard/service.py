@@ -14,7 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from pytest_leakguard import process, sampling
+from pytest_leakguard import control_group, process, sampling
+from pytest_leakguard.control_group import MemoryGroup
 from pytest_leakguard.errors import LeakguardError, TargetNotStarted, UsageProblem
 from pytest_leakguard.model import Launch, RunStatus
 
@@ -33,9 +34,11 @@ Ready = str | Callable[[], object] | None
 class ServiceNotReady(LeakguardError):
     """The service did not come up; ``output`` is what it wrote."""
 
-    def __init__(self, message: str, output: str = "") -> None:
+    def __init__(self, message: str, output: str = "", has_ended: bool = False) -> None:
         super().__init__(message)
         self.output = output
+        self.has_ended = has_ended
+        """By itself, rather than that it took too long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +69,10 @@ class Service:
     running: process.Running | None = None
     stop_s: float = 0.0
     first_oom_kills: int = 0
+    memory_group: MemoryGroup | None = None
+    """Holds the memory limit, where there is one and a control group may be made."""
     notes: list[str] = field(default_factory=list)
-    _last_output: str = ""
+    _memory_kills: int = 0
 
     def pids(self) -> list[int]:
         """Every process of it, workers included."""
@@ -81,6 +86,8 @@ class Service:
 
     def trouble(self, pids: list[int] | None = None) -> str:
         """Why it can no longer be measured, as ``pids`` (those alive now) tell; empty while all is well."""
+        if killed := self.killed_for_memory():  # of a server's workers the next one is there at once
+            return killed
         pids = self.pids() if pids is None else pids
         if self.pid in pids:
             return ""
@@ -93,9 +100,24 @@ class Service:
         if self.running is None:
             return None
         status = self.running.stop(self.stop_s + _KILLED_S)
+        if self.memory_group is not None:
+            self._memory_kills = self.memory_group.kills() or self._memory_kills
+            self.memory_group.close()
         if status.leftover:
             self.notes.append(f"{len(status.leftover)} process(es) outlived it and were stopped")
         return status
+
+    def killed_for_memory(self) -> str:
+        """What the kernel has killed at the memory limit; empty while nothing."""
+        if self.memory_group is None:
+            return ""
+        kills = self.memory_group.kills() or self._memory_kills
+        if not kills:
+            return ""
+        return (
+            f"{self.name} was killed for memory: {kills} of its processes, by the kernel, at memory_limit "
+            f"({self.memory_group.limit_bytes:,} bytes, control group)"
+        )
 
     def silence(self) -> str:
         """Why it does not answer although it runs: it may have closed its port, and may go on growing."""
@@ -113,6 +135,8 @@ class Service:
         status = self.stop()
         if status is None:
             return f"{self.name} (process {self.pid}) has ended; it was not ours, so how is unknown"
+        if killed := self.killed_for_memory():
+            return killed
         if status.memory_exceeded_bytes is not None:
             return (
                 f"{self.name} was killed for memory: {status.memory_exceeded_bytes:,} bytes resident over all its "
@@ -164,18 +188,25 @@ def start(target: ServiceTarget, launch: Launch | None = None) -> Service:
             "measured; stop that one, or let leakguard pick a port with {port}"
         )
     plain = launch or Launch(target.argv, target.env, cwd=target.cwd, stop_signals=target.stop_signals)
+    group = control_group.create(target.memory_limit_bytes) if target.memory_limit_bytes else None
     placed = replace(
         plain,
         argv=tuple(_placed(word, port) for word in plain.argv),
         env=tuple((name, _placed(value, port)) for name, value in plain.env),
         timeout_s=target.lifetime_s,
-        memory_limit_bytes=target.memory_limit_bytes,
+        memory_limit_bytes=None if group else target.memory_limit_bytes,
+        control_group=group.path if group else None,
     )
-    name = Path(target.argv[0]).name
+    name = _name(target.argv)
     oom_kills = sampling.oom_kills(os.getpid())
-    running = process.Running(placed)
+    try:
+        running = process.Running(placed)
+    except BaseException:
+        if group:
+            group.close()
+        raise
     stop_s = sum(seconds for _, seconds in placed.stop_signals)
-    service = Service(running.pid, port, name, f"http://{HOST}:{port}", running, stop_s, oom_kills)
+    service = Service(running.pid, port, name, f"http://{HOST}:{port}", running, stop_s, oom_kills, group)
     try:
         _wait(service, target)
     except BaseException:
@@ -192,6 +223,15 @@ def attach(pid: int, port: int = 0) -> Service:
         raise UsageProblem(f"attach: there is no process {pid}")
     url = f"http://{HOST}:{port}" if port else ""
     return Service(pid, port, (sampling.command(pid).split() or [str(pid)])[0].rpartition("/")[2], url)
+
+
+def _name(argv: tuple[str, ...]) -> str:
+    """What a reader calls it: of ``python -m gunicorn ...`` the module, of ``python shop.py`` the script."""
+    program = Path(argv[0]).name
+    if not program.startswith(("python", "node")):
+        return program
+    following = [word for word in argv[1:] if not word.startswith("-")]
+    return Path(following[0]).name if following and argv[1] != "-c" else program
 
 
 def _placed(text: str, port: int) -> str:
@@ -213,10 +253,13 @@ def _wait(service: Service, target: ServiceTarget) -> None:
         if service.running.is_over or service.trouble():
             # Give the supervisor the moment it needs to say how the first process ended.
             time.sleep(_LOOK_S)
-            raise _not_ready(service, _early_end(service))
+            raise _not_ready(service, _early_end(service), has_ended=True)
         answer = ask()
         if not answer:
-            return
+            time.sleep(2 * _LOOK_S)  # one that goes into the background may answer before its first process is gone
+            if not service.trouble():
+                return
+            raise _not_ready(service, _early_end(service), has_ended=True)
         last = answer
         time.sleep(_LOOK_S)
     raise _not_ready(service, f"{service.name} was not ready within {target.start_timeout_s:g} s: {last}")
@@ -231,9 +274,9 @@ def _early_end(service: Service) -> str:
     return f"{service.death()}, before it was ready"
 
 
-def _not_ready(service: Service, message: str) -> ServiceNotReady:
+def _not_ready(service: Service, message: str, has_ended: bool = False) -> ServiceNotReady:
     service.stop()
-    return ServiceNotReady(message, service.output())
+    return ServiceNotReady(message, service.output(), has_ended)
 
 
 def _question(service: Service, target: ServiceTarget) -> Callable[[], str]:

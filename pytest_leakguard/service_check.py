@@ -6,9 +6,9 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
+from pytest_leakguard.course import Course
 from pytest_leakguard.diagnosis import Production, diagnose, growths
 from pytest_leakguard.growth import Judgement, Leaking, Undecided
-from pytest_leakguard.measurement import Course
 from pytest_leakguard.model import Check, Finding, Growth, LeakKind, Rate
 from pytest_leakguard.reporters.growth import quantity
 
@@ -24,6 +24,7 @@ _DECIDING = ("heap_bytes", "private_bytes", "fds", "threads", "procs")
 def check_of(course: Course, blank: Check, production: Production, budget_bytes: float = 0.0) -> Check:
     """``blank`` with what ``course`` says. ``budget_bytes`` of growth per request are not yet a leak."""
     judgement = course.judge()
+    is_leak = isinstance(judgement.overall, Leaking)  # nothing else can be told of a run that broke off
     growth = growths(judgement, course.requests, course.series)
     diagnosis = diagnose(
         judgement, course.requests, course.series, "request", production, course.stopped, _facts(course)
@@ -36,7 +37,7 @@ def check_of(course: Course, blank: Check, production: Production, budget_bytes:
         expected_exit=None,
         duration_s=round(course.duration_s, 3),
         growth=growth,
-        diagnosis=None if course.failure and not isinstance(judgement.overall, Leaking) else diagnosis,
+        diagnosis=diagnosis if is_leak or not (course.failure or course.replaced) else None,
     )
 
 
@@ -94,13 +95,14 @@ def _facts(course: Course) -> Iterator[str]:
     grown = _largest(course.mappings, "bytes")
     if grown:
         yield f"mappings that grew: {grown}"
+    if course.private_dirty_bytes > 0:
+        yield f"private dirty pages: +{quantity(course.private_dirty_bytes)}"
     if opened := _largest(course.descriptors, ""):
         yield f"descriptors that were opened and kept: {opened}"
     if course.page_cache_bytes > 1 << 20:
         yield f"page cache of the control group grew by {quantity(course.page_cache_bytes)}: files, not the service"
     if course.duration_s > 0:
-        share = course.sampling_s / course.duration_s
-        yield f"{course.done / course.duration_s:,.0f} requests/s; sampling took {share:.1%} of the time"
+        yield f"{course.done / course.duration_s:,.0f} requests/s; sampling took {course.overhead:.1%} of the time"
 
 
 def _largest(gains: Mapping[str, int], unit: str) -> str:

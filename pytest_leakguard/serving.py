@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -10,14 +11,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
-from pytest_leakguard import binary, drive, measurement, pipeline, service, service_check
+from pytest_leakguard import binary, drive, loop_progress, measurement, pipeline, service, service_check
 from pytest_leakguard.backends.base import Backend
+from pytest_leakguard.course import Course
 from pytest_leakguard.diagnosis import Production
 from pytest_leakguard.errors import LeakguardError, TargetNotStarted
-from pytest_leakguard.growth import DEFAULT, FULL, Judgement
 from pytest_leakguard.heap import HeapReader
 from pytest_leakguard.model import Check, Finding, LeakKind, Target
 from pytest_leakguard.options import Settings
+from pytest_leakguard.sequential import DEFAULT, FULL, Preset
 from pytest_leakguard.service import Service, ServiceTarget
 from pytest_leakguard.verdict import Judged
 
@@ -28,6 +30,11 @@ UNDER_TOOL = 200
 _OUTPUT_TAIL = 4000
 _STOPS_FOR_A_REPORT_S = 30.0
 """A tool writes its report when the service ends; valgrind's leak check of a large one takes its time."""
+
+_ENDS_BY_ITSELF = (
+    "the service died of the signal that was to stop it; so that the tool can write its report, it has to end by "
+    "itself on SIGTERM: with a handler after which main returns or exit is called"
+)
 
 Finish = Callable[[Check], Judged]
 Progress = Callable[[str], None]
@@ -42,6 +49,7 @@ class Context:
     finish: Finish
     """Records a check and fails the test when it must."""
     progress: Progress = lambda text: None
+    """Shows how far a loop is; nothing when it is over."""
 
 
 class Served:
@@ -97,6 +105,7 @@ class Served:
         course = measurement.measure(
             self._service, planned, preset, timeout_s or self._context.settings.timeout_s, self._heap, self._tell
         )
+        self._context.progress("")
         if course.failure:
             course.failure = self._explained(course.failure)
         production = Production(rate, memory_limit_bytes or self._limit_bytes)
@@ -131,14 +140,11 @@ class Served:
         if not self._service.trouble():
             silence = self._service.silence()
             return f"{silence}; {failure}" if silence else failure
-        return f"{self._service.death()}; {failure}"
+        death = self._service.death()
+        return failure if failure.startswith(death) else f"{death}; {failure}"
 
-    def _tell(self, course: measurement.Course, look: Judgement) -> None:
-        overall = look.overall
-        self._context.progress(
-            f"{course.done:,} requests, {course.done / max(1e-9, course.elapsed_s):,.0f}/s: "
-            f"{overall.metric.name} {overall.shape}, kept {overall.rise:+,.0f} {overall.metric.unit}"
-        )
+    def _tell(self, course: Course, preset: Preset) -> None:
+        self._context.progress(loop_progress.line(course, preset))
 
 
 def _about(planned: drive.Work) -> tuple[str, ...]:
@@ -160,18 +166,34 @@ def serve(target: ServiceTarget, context: Context, tool: str | None = None, live
     with ExitStack() as stack:
         heap = HeapReader(is_active=live_heap and tool is None)
         stack.callback(heap.close)
+        problem: LeakguardError | None = None
         try:
             if tool is not None:
                 yield from _serve_under(tool, target, context, blank, stack)
                 return
-            if live_heap:
-                added = heap.environment(target.argv, dict(target.env), target.cwd)
-                target = replace(target, env=(*target.env, *added.items()))
-            running = service.start(target)
+            running = _start(target, heap)
         except (service.ServiceNotReady, TargetNotStarted) as error:
-            _fail(context, blank, error)
+            problem = error
+        if problem is not None:  # out here, so that the failing test does not tell of it twice
+            _fail(context, blank, problem)
         stack.callback(running.stop)
         yield Served(running, heap, context, blank, target.memory_limit_bytes or 0)
+
+
+def _start(target: ServiceTarget, heap: HeapReader) -> Service:
+    """With agents inside; without them where it does not come up so, as a second thread is too much for some."""
+    if not heap.is_active:
+        return service.start(target)
+    added = heap.environment(target.argv, dict(target.env), target.cwd)
+    try:
+        return service.start(replace(target, env=(*target.env, *added.items())))
+    except service.ServiceNotReady as refused:
+        if not refused.has_ended:
+            raise
+        running = service.start(target)  # when it does not start like this either, its own error is told
+        heap.is_active = False
+        running.notes.append(f"no live heap: with an agent inside {refused}; started again without")
+        return running
 
 
 def _fail(context: Context, blank: Check, error: LeakguardError) -> NoReturn:
@@ -220,7 +242,10 @@ def _tool_check(
     except LeakguardError as error:
         return replace(blank, problems=(str(error),))
     assert status is not None
-    return pipeline.conclude(backend, program, workdir, blank, context.settings, replace(status, interrupted=False))
+    check = pipeline.conclude(backend, program, workdir, blank, context.settings, replace(status, interrupted=False))
+    if check.problems and status.signal in (signal.SIGTERM, signal.SIGINT):
+        return replace(check, problems=(*check.problems, _ENDS_BY_ITSELF))
+    return check
 
 
 @contextmanager

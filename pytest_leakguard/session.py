@@ -17,6 +17,7 @@ from pytest_leakguard.baseline import Baseline, compare
 from pytest_leakguard.codec import decode, encode
 from pytest_leakguard.errors import LeakguardError, UsageProblem
 from pytest_leakguard.fixture import Leakguard
+from pytest_leakguard.heartbeat import Heartbeat
 from pytest_leakguard.model import Check, Outcome
 from pytest_leakguard.options import Settings
 from pytest_leakguard.reporters import github, junit, terminal
@@ -97,6 +98,7 @@ class Session:
             lambda check: self.record(item, check),
             self.policy,
             (path, (line or 0) + 1),
+            Heartbeat(self.config),
         )
 
     def record(self, item: pytest.Item, check: Check) -> Judged:

@@ -174,8 +174,8 @@ def forecast(diagnosis: Diagnosis) -> Iterator[str]:
         yield f"forecast: {limit}: 85 % and 95 % are never reached at this confidence"
         return
     yield f"forecast, if the same traffic continues: {limit}"
-    for mark in diagnosis.marks:
-        yield f"    {mark.share:.0%} {_reached(mark, diagnosis.per)}"
+    told = (f"    {mark.share:.0%} {_reached(mark, diagnosis.per)}" for mark in diagnosis.marks)
+    yield from dict.fromkeys(told)  # what is passed already is so at every rate
 
 
 def _reached(mark: Mark, per: str) -> str:

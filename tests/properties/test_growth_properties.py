@@ -9,20 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_leakguard.errors import MalformedReport
-from pytest_leakguard.growth import (
-    BLOCKS,
-    METRICS,
-    Cache,
-    Estimate,
-    Leaking,
-    Stable,
-    Undecided,
-    forecast,
-    judge,
-    judge_series,
-    may_stop,
-)
+from pytest_leakguard.forecasting import forecast
+from pytest_leakguard.growth import BLOCKS, METRICS, Cache, Estimate, Leaking, Stable, Undecided, judge, judge_series
 from pytest_leakguard.growth_evidence import Metric, Slope, Source
+from pytest_leakguard.sequential import may_stop
 from pytest_leakguard.series import read_series
 
 EXACT = Metric("exact", Source.HEAP, quantum=1, floor=100, settled=400, step=10_000)

@@ -79,6 +79,16 @@ if mode == "forks" and os.fork():
     os._exit(0)
 if mode == "stubborn":
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+if mode == "greedy_worker":  # the first process answers, a second one takes memory and is replaced when killed
+    parent = os.getpid()
+    if os.fork() == 0:
+        while os.getppid() == parent:
+            if os.fork() == 0:
+                while os.getppid() != 1:
+                    KEPT.append(bytearray(b"x" * 100_000))
+                    time.sleep(0.002)
+            os.wait()
+        os._exit(0)
 kind = http.server.HTTPServer if mode == "workers" else http.server.ThreadingHTTPServer
 server = kind(("127.0.0.1", port), Handler)
 print("listening", flush=True)

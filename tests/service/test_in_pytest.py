@@ -9,7 +9,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from pytest_leakguard import cli
+from pytest_leakguard import cli, heartbeat, measurement
 
 STUB = Path(__file__).with_name("stub.py")
 SCHEMA = Path(cli.__file__).parent / "schemas" / "report.schema.json"
@@ -158,3 +158,23 @@ def test_a_jvm_is_not_judged_by_its_resident_memory(tmp_path: Path) -> None:
     recorded = json.loads(path.read_text()) | {"language": "java", "controls": []}
     path.write_text(json.dumps(recorded))
     assert cli.main(["trend", str(path)]) == 3
+
+
+PROGRESS = "*leakguard: * requests, */s, * needs at most * more requests*"
+
+
+@linux_only
+@pytest.mark.parametrize(("arguments", "is_shown"), [((), True), (("-q",), False)])
+def test_a_long_loop_tells_how_far_it_is_unless_quiet(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], is_shown: bool
+) -> None:
+    monkeypatch.setattr(heartbeat, "EVERY_S", 0.0)
+    monkeypatch.setattr(measurement, "TOLD_EVERY_S", 0.0)
+    monkeypatch.setenv("MODE", "clean")
+    pytester.makepyfile(test_api=TEST)
+    result = pytester.runpytest("--leakguard", "--leakguard-scope=marked", *arguments)
+    result.assert_outcomes(passed=1)
+    if is_shown:
+        result.stdout.fnmatch_lines([PROGRESS])
+    else:
+        result.stdout.no_fnmatch_line("*requests, */s*")

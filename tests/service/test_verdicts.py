@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pytest_leakguard import drive, sampling, serving
+from pytest_leakguard import control_group, drive, sampling, serving
 from pytest_leakguard.errors import LeakguardError, UsageProblem
 from pytest_leakguard.model import LeakKind, Outcome
 from pytest_leakguard.service import ServiceNotReady, ServiceTarget, free_port
 
-pytestmark = [
-    pytest.mark.skipif(sys.platform != "linux", reason="services are measured through /proc"),
-    pytest.mark.programs,
-]
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="services are measured through /proc")
 APPS = Path(__file__).parents[2] / "sample_apps" / "services"
 Make = Callable[..., ServiceTarget]
 
@@ -44,9 +41,10 @@ def test_a_leak_is_found_with_its_rate_and_a_forecast(bench: Any, make_stub: Mak
 
 def test_a_clean_service_is_clean_and_the_sensitivity_is_said(bench: Any, make_stub: Make) -> None:
     judged = bench.run(make_stub("clean"))
-    assert judged.outcome is Outcome.CLEAN
+    told = [(one.metric, one.shape, one.rise, one.detectable_per_iteration) for one in judged.check.growth]
+    assert judged.outcome is Outcome.CLEAN, (judged.reasons, told)
     heap = next(one for one in judged.check.growth if one.metric == "heap_bytes")
-    assert heap.detectable_per_iteration < 100
+    assert heap.detectable_per_iteration < 400, told  # 33 at rest; a loaded machine adds noise
     assert any("live heap read in 1 of 1" in fact for fact in judged.check.diagnosis.facts)
 
 
@@ -68,6 +66,7 @@ def test_without_a_live_heap_the_report_says_what_cannot_be_seen(bench: Any, mak
     assert judged.outcome is Outcome.LEAK
     assert {one.metric for one in judged.check.growth} >= {"private_bytes", "rss", "fds", "threads"}
     assert "heap_bytes" not in {one.metric for one in judged.check.growth}
+    assert any("no live heap" in fact and "cannot be told" in fact for fact in judged.check.diagnosis.facts)
 
 
 def test_failing_requests_are_no_answer(bench: Any, make_stub: Make) -> None:
@@ -83,16 +82,20 @@ def test_too_few_requests_are_undecided_and_no_pass(bench: Any, make_stub: Make)
     assert "undecided" in judged.reasons[0]
 
 
+def get_order(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port), 30) as connection:
+        connection.sendall(b"GET /orders/1 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        while connection.recv(4096):
+            pass
+
+
 def test_a_callable_and_concurrency(bench: Any, make_stub: Make) -> None:
     calls: list[int] = []
     with serving.serve(make_stub("clean"), bench.context) as served:
 
         def order(number: int) -> None:
             calls.append(number)
-            with socket.create_connection(("127.0.0.1", served.port), 5) as connection:
-                connection.sendall(b"GET /orders/1 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
-                while connection.recv(4096):
-                    pass
+            get_order(served.port)
 
         served.loop(order, 300, concurrency=4)
         served.loop(["GET /orders/7"], 300, concurrency=4)
@@ -134,8 +137,9 @@ def test_a_failing_callable_is_named(bench: Any, make_stub: Make) -> None:
     ],
 )
 def test_what_does_not_come_up_says_why(bench: Any, make_stub: Make, mode: str, ready: Any, says: str) -> None:
+    patience_s = {"refuses": 60.0, "forks": 60.0, "broken": 4.0}.get(mode, 1.0)  # a loaded machine starts slowly
     with pytest.raises(ServiceNotReady):
-        bench.run(make_stub(mode, ready=ready, start_timeout_s=1.0))
+        bench.run(make_stub(mode, ready=ready, start_timeout_s=patience_s))
     assert bench.judged.outcome is Outcome.NO_ANSWER
     assert says in bench.judged.reasons[0]
     if mode == "refuses":
@@ -173,14 +177,33 @@ def test_recycled_workers_hide_leaks_and_are_no_pass(bench: Any, make_stub: Make
     judged = bench.run(make_stub("workers"), requests=1000)
     assert judged.outcome is Outcome.NO_ANSWER
     assert "ended near request" in judged.reasons[0]
-    assert judged.check.diagnosis.iterations < 1000
+    assert judged.check.growth[0].iterations < 1000
+    assert judged.check.diagnosis is None  # no word of how much would have shown: with each worker its leak goes
 
 
-def test_the_memory_limit_is_enforced_and_said(bench: Any, make_stub: Make) -> None:
+@pytest.mark.parametrize("may_make_groups", [True, False])
+def test_the_memory_limit_is_enforced_and_said(
+    bench: Any, make_stub: Make, monkeypatch: pytest.MonkeyPatch, may_make_groups: bool
+) -> None:
+    if not may_make_groups:
+        monkeypatch.setattr(control_group, "create", lambda limit_bytes: None)
     judged = bench.run(make_stub("leak", memory_limit_bytes=60 << 20), requests=5000, stops_early=False)
     assert judged.outcome is Outcome.NO_ANSWER
     assert "killed for memory" in judged.reasons[0]
+    assert re.search(r"\(after [\d,]+ requests\)", judged.reasons[0])
     assert judged.check.findings  # what was seen until then is kept
+
+
+def test_a_worker_killed_at_the_memory_limit_is_said_although_the_next_one_answers(bench: Any, make_stub: Make) -> None:
+    group = control_group.create(45 << 20)
+    if group is None:
+        pytest.skip("no control group may be made here; the supervisor then ends all processes at once")
+    group.close()
+    assert not group.path.exists()
+    judged = bench.run(make_stub("greedy_worker", memory_limit_bytes=90 << 20), requests=5000, stops_early=False)
+    assert judged.outcome is Outcome.NO_ANSWER
+    assert "killed for memory" in judged.reasons[0]
+    assert judged.check.diagnosis is None or judged.check.diagnosis.iterations < 5000
 
 
 def test_a_service_that_ignores_sigterm_is_gone_all_the_same(bench: Any, make_stub: Make) -> None:
@@ -210,6 +233,7 @@ def test_attach_measures_and_leaves_running(bench: Any) -> None:
             running.terminate()
             running.wait()
     assert bench.judged.outcome is Outcome.LEAK
+    assert any("no agent answered" in fact for fact in bench.judged.check.diagnosis.facts)
     with pytest.raises(UsageProblem), serving.attach(2**22 + 1, bench.context):
         pass
 
@@ -221,12 +245,13 @@ def test_the_agent_hands_over_to_the_sitecustomize_it_hides(bench: Any, tmp_path
     (tmp_path / "sitecustomize.py").write_text("import sys; sys.seen = 'seen'\n")
     program = "import sys,time; print(sys.seen, flush=True); time.sleep(60)"
     target = ServiceTarget(
-        (sys.executable, "-c", program), "log:seen", env=(("PYTHONPATH", str(tmp_path)),), start_timeout_s=5.0
+        (sys.executable, "-c", program), "log:seen", env=(("PYTHONPATH", str(tmp_path)),), start_timeout_s=60.0
     )
     with serving.serve(target, bench.context) as served:
         assert "seen" in served.output
 
 
+@pytest.mark.programs
 def test_a_c_server_is_seen_to_the_byte(bench: Any, tmp_path: Path) -> None:
     compiler = shutil.which("gcc") or shutil.which("cc")
     if compiler is None:
@@ -246,15 +271,25 @@ def test_a_worker_that_dies_is_seen(bench: Any, make_stub: Make) -> None:
         "sys.argv=sys.argv[1:]; exec(open(sys.argv[0]).read())"
     )
     stub = make_stub("clean").argv[1]
-    target = ServiceTarget((sys.executable, "-c", spawner, stub, "{port}", "clean"), start_timeout_s=5.0)
+    target = ServiceTarget((sys.executable, "-c", spawner, stub, "{port}", "clean"), start_timeout_s=60.0)
     with serving.serve(target, bench.context) as served:
         worker = next(pid for pid in sampling.below(served.pid))
-        timer = threading.Timer(0.5, lambda: os.kill(worker, signal.SIGKILL))
-        timer.start()
-        served.loop(["GET /orders/7"], 3000, stops_early=False)
-        timer.join()
+
+        def order(number: int) -> None:
+            if number == 500:
+                os.kill(worker, signal.SIGKILL)
+            get_order(served.port)
+
+        served.loop(order, 1000, stops_early=False)
     assert bench.judged.outcome is Outcome.NO_ANSWER
     assert f"process {worker}" in bench.judged.reasons[0]
+
+
+def test_with_unique_keys_no_leak_is_called_before_all_requests_are_sent(bench: Any, make_stub: Make) -> None:
+    judged = bench.run(make_stub("leak"), ["GET /orders/{n}"], requests=1200)
+    assert judged.outcome is Outcome.LEAK
+    assert judged.check.diagnosis.iterations == 1200
+    assert any("distinct requests" in note for note in judged.check.notes)
 
 
 # Reading request lines

@@ -11,14 +11,11 @@ from typing import Any
 
 import pytest
 
+from pytest_leakguard.forecasting import forecast
 from pytest_leakguard.growth import (
     BLOCKS,
-    CAREFUL,
-    DEFAULT,
     DESCRIPTORS,
-    FULL,
     HEAP,
-    IN_PROCESS,
     IN_PROCESS_METRICS,
     RESIDENT,
     Burst,
@@ -29,14 +26,11 @@ from pytest_leakguard.growth import (
     Stable,
     Trend,
     Undecided,
-    forecast,
     judge,
     judge_series,
-    may_stop,
-    next_look,
-    next_sample,
 )
 from pytest_leakguard.growth_evidence import Slope
+from pytest_leakguard.sequential import CAREFUL, DEFAULT, FULL, IN_PROCESS, may_stop, missing, next_look
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = sorted((ROOT / "tests/golden/traces").glob("*.json"))
@@ -287,7 +281,6 @@ def test_no_run_goes_beyond_its_budget() -> None:
 
 
 def test_samples_and_looks_are_geometric() -> None:
-    assert (next_sample(0), next_sample(1000)) == (2, 1020)
     assert (next_look(0), next_look(1000), next_look(0, IN_PROCESS)) == (50, 1250, 100)
 
 
@@ -310,3 +303,11 @@ def test_forecast_says_never_for_what_does_not_grow() -> None:
 
 def test_a_passed_threshold_is_reached_now() -> None:
     assert forecast(judge_series(REQUESTS, line(0)), 1, 100, 90).alert.seconds == 0
+
+
+def test_what_a_verdict_still_takes_is_said() -> None:
+    assert missing([], 0, DEFAULT) == "at most 5,000 more requests"
+    assert "that confirms it" in missing([look(Leaking, 900, rise=2 * MIB)], 900, DEFAULT)
+    assert "1 MiB of growth" in missing([look(Leaking, 900, rise=MIB / 2)], 900, DEFAULT)
+    assert "leak of 256 bytes" in missing([look(Stable, 900, 600)], 900, DEFAULT)
+    assert missing([look(Stable, 900, 600)], 900, FULL) == "at most 4,100 more requests"

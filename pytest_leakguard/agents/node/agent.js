@@ -10,7 +10,6 @@ try {
       caller.on("error", () => {});
       caller.once("data", () => {
         collect();
-        collect(); // weak references of the first round
         const memory = process.memoryUsage();
         caller.end(`${memory.heapUsed + memory.external}\n`);
       });

@@ -1,0 +1,43 @@
+"""Shows that a long loop is alive: one line that is rewritten on a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+EVERY_S = 30.0
+"""Between two lines where nobody can rewrite them, as in a CI log."""
+FIRST_S = 1.0
+"""A loop that is over sooner needs no progress on a terminal."""
+
+
+class Heartbeat:
+    """Writes through pytest's terminal reporter; says nothing with ``-q`` and in xdist's workers."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        is_quiet = config.get_verbosity() < 0 or hasattr(config, "workerinput")
+        self._reporter = None if is_quiet else config.pluginmanager.get_plugin("terminalreporter")
+        self._can_rewrite = bool(self._reporter and self._reporter.isatty)
+        self._next_s = time.monotonic() + (FIRST_S if self._can_rewrite else EVERY_S)
+        self._is_shown = False
+
+    def __call__(self, text: str) -> None:
+        """Show ``text`` when it is time; nothing wipes away what was shown."""
+        if self._reporter is None or time.monotonic() < self._next_s:
+            return
+        if not text:
+            if self._is_shown and self._can_rewrite:
+                self._reporter.rewrite("", erase=True)
+            self._is_shown = False
+            return
+        if not self._is_shown:
+            self._reporter.ensure_newline()
+        self._is_shown = True
+        if self._can_rewrite:
+            width = max(20, self._reporter._tw.fullwidth - 1)
+            self._reporter.rewrite(f"leakguard: {text}"[:width], erase=True)
+        else:
+            self._next_s = time.monotonic() + EVERY_S
+            self._reporter.write_line(f"leakguard: {text}")
+        self._reporter.flush()
