@@ -38,13 +38,14 @@ class Control(pytest.Item):
 class Repeater:
     """Runs one test again and again, and takes back what a run leaves on the item."""
 
-    def __init__(self, item: pytest.Item, filters: list[Any]) -> None:
-        self._item, self._filters = item, filters
+    def __init__(self, item: pytest.Item, filters: list[Any], prepare: Callable[[], object]) -> None:
+        self._item, self._filters, self._prepare = item, filters, prepare
         self._reraise = reraised(item.config)
         self._needs_report = _needs_report(item)
         self._sections = len(item._report_sections)
         self._properties = len(item.user_properties)
         self._markers = len(item.own_markers)
+        self._suite_properties = suite_properties(item.config)
         self._function = item.__dict__.get("_obj")
         """As it was; pytest-asyncio wraps it once more with every run."""
         # A larger fixture keeps a finalizer for every test that used it, until its own end.
@@ -68,6 +69,7 @@ class Repeater:
     def run(self) -> None:
         """One run; raises ``NotRepeatable`` unless it passes."""
         item = self._item
+        self._prepare()
         self._renew()
         with warnings.catch_warnings(record=True):
             warnings.filters[:] = self._filters  # type: ignore[index]
@@ -112,6 +114,8 @@ class Repeater:
         del item._report_sections[self._sections :]
         del item.user_properties[self._properties :]
         del item.own_markers[self._markers :]
+        for properties, count in self._suite_properties:
+            del properties[count:]
         for finalizers, count in self._finalizers:
             del finalizers[count:]
         if hasattr(item, "_request"):
@@ -134,6 +138,12 @@ def _needs_report(item: pytest.Item) -> bool:
     implementations = item.ihook.pytest_runtest_makereport.get_hookimpls()
     others = [one for one in implementations if not one.function.__module__.startswith(_REPORT_MAKERS)]
     return bool(others) or "subtests" in item.fixturenames
+
+
+def suite_properties(config: pytest.Config) -> list[tuple[list[Any], int]]:
+    """Where ``record_testsuite_property`` adds an entry with every run, and how many there are."""
+    found = [getattr(plugin, "global_properties", None) for plugin in config.pluginmanager.get_plugins()]
+    return [(one, len(one)) for one in found if isinstance(one, list)]
 
 
 def _fixture_definitions(item: pytest.Item) -> Iterator[Any]:

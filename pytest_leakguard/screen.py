@@ -11,13 +11,16 @@ import gc
 import os
 import shlex
 import time
-from collections.abc import Generator
+import warnings
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from _pytest.runner import CallInfo, runtestprotocol
+from _pytest.runner import CallInfo, call_and_report
 
+from pytest_leakguard.bystanders import silenced, undisturbed
 from pytest_leakguard.causes import Causes, growth_of
 from pytest_leakguard.clock import Spent
 from pytest_leakguard.confirm import check_of, within_budget
@@ -30,6 +33,7 @@ from pytest_leakguard.progress import Progress
 from pytest_leakguard.protocol import Control, NotRepeatable, Repeater, reraised
 from pytest_leakguard.repeat import Limits, Repetition
 from pytest_leakguard.reporters.terminal import failure_text
+from pytest_leakguard.surroundings import Surroundings
 from pytest_leakguard.suspicion import QuickLook, Suspicion
 
 if TYPE_CHECKING:
@@ -77,43 +81,98 @@ class Screening:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> object:
-        """The first run of a test that is screened, its reports held back; other tests are left to pytest."""
-        import warnings
-
-        if not self._is_screened(item) or os.getpid() != self._pid:
+        """The first run of a test that is screened; other tests are left to pytest and its plugins."""
+        if _reruns(item) is not None or not self._may_screen(item):
             return None
-        self._filters = list(warnings.filters)
-        is_rerun = _is_rerun_by_others(item)
-        if not is_rerun:
-            item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-        spent = Spent()
-        reports = runtestprotocol(item, log=False, nextitem=item.parent)  # type: ignore[arg-type]
-        self._tests_s += spent.seconds
-        if is_rerun:
-            if any(report.failed for report in reports):
-                return None  # pytest-rerunfailures takes it from here, by its own rules
-            item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-        self._held[item.nodeid] = reports
+        item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+        self._first_run(item, log=True, nextitem=nextitem)
+        if item.nodeid not in self._held:
+            item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
         return True
 
     @pytest.hookimpl(wrapper=True, tryfirst=True, specname="pytest_runtest_protocol")
     def pytest_leakguard_screens(self, item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None, Any, Any]:
         """Outside everybody else's wrappers, so that no time limit of theirs counts our runs."""
-        result = yield
+        reruns = _reruns(item)
+        if reruns is not None and self._may_screen(item):
+            with self._inside(reruns, item):
+                result = yield
+        else:
+            result = yield
         reports = self._held.pop(item.nodeid, None)
         if reports is None or os.getpid() != self._pid:
             return result
         try:
-            if all(report.outcome == "passed" and not hasattr(report, "wasxfail") for report in reports):
+            if all(_has_passed(report) for report in reports):
                 self._screen(item, reports)
         finally:
             self._finish(item, nextitem, reports)
         return result
 
-    def _finish(self, item: pytest.Item, nextitem: pytest.Item | None, reports: list[pytest.TestReport]) -> None:
-        """What pytest would have done at once: the larger fixtures' tear-down, and the reports."""
+    def _may_screen(self, item: pytest.Item) -> bool:
+        return os.getpid() == self._pid and self._is_screened(item)
+
+    @contextmanager
+    def _inside(self, reruns: Any, item: pytest.Item) -> Iterator[None]:
+        """pytest-rerunfailures keeps its own loop; the attempt that passes is held back from it.
+
+        It logs the end of every attempt, which for that one is ours to log.
+        """
+        theirs = reruns.runtestprotocol
+        with ExitStack() as stack:
+            stack.callback(setattr, reruns, "runtestprotocol", theirs)
+
+            def attempt(item: pytest.Item, nextitem: pytest.Item | None, log: bool) -> list[pytest.TestReport]:
+                reports = self._first_run(item, log=False, nextitem=nextitem)
+                if item.nodeid not in self._held:
+                    return reports
+                for report in reports:
+                    report.__dict__["rerun"] = getattr(item, "execution_count", 1) - 1
+                stack.enter_context(silenced(item, "pytest_runtest_logfinish"))
+                return []
+
+            reruns.runtestprotocol = attempt
+            yield
+
+    def _first_run(self, item: pytest.Item, log: bool, nextitem: pytest.Item | None) -> list[pytest.TestReport]:
+        """The test's own run, as pytest would do it.
+
+        When set-up and call have passed, the larger fixtures stay and the reports are held back; what is returned
+        are all reports. With ``log`` the others are told at once.
+        """
+        self._filters = list(warnings.filters)
+        spent = Spent()
+        item._initrequest() if getattr(item, "_request", True) is False else None  # type: ignore[attr-defined]
+        try:
+            return self._phases(item, log, nextitem)
+        finally:
+            item._request, item.funcargs = False, None  # type: ignore[attr-defined]
+            self._tests_s += spent.seconds
+
+    def _phases(self, item: pytest.Item, log: bool, nextitem: pytest.Item | None) -> list[pytest.TestReport]:
+        reports = [call_and_report(item, "setup", log=log)]
+        if reports[0].passed:
+            reports.append(call_and_report(item, "call", log=False))
+        has_passed = len(reports) == 2 and all(map(_has_passed, reports))
+        if has_passed:
+            self._held[item.nodeid] = reports
+        elif log:
+            for report in reports[1:]:
+                item.ihook.pytest_runtest_logreport(report=report)
         if item.session.shouldfail or item.session.shouldstop:
             nextitem = None
+        following = item.parent if has_passed else nextitem
+        reports.append(call_and_report(item, "teardown", log=log and not has_passed, nextitem=following))
+        return reports
+
+    def _finish(self, item: pytest.Item, nextitem: pytest.Item | None, reports: list[pytest.TestReport]) -> None:
+        """What pytest would have done at once: the reports, and the larger fixtures' tear-down."""
+        is_told = _reruns(item) is None  # of the set-up
+        for report in reports[is_told:-1]:
+            item.ihook.pytest_runtest_logreport(report=report)
+        if item.session.shouldfail or item.session.shouldstop:
+            nextitem = None
+        last = reports[-1:]
         state = item.session._setupstate
         staying = nextitem.listchain() if nextitem else []
         if any(node not in staying for node in state.stack):
@@ -122,8 +181,8 @@ class Screening:
             )
             if call.excinfo is not None:
                 report = item.ihook.pytest_runtest_makereport(item=item, call=call)
-                reports[-1:] = [report] if reports[-1].passed else [reports[-1], report]
-        for report in reports:
+                last = [report] if last[0].passed else [*last, report]
+        for report in last:
             item.ihook.pytest_runtest_logreport(report=report)
         item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
 
@@ -146,17 +205,20 @@ class Screening:
         test's own run has seen the collector as it is without us.
         """
         began, self._spent = time.perf_counter(), Spent()
-        repeater = Repeater(item, self._filters)
+        surroundings = Surroundings()
+        repeater = Repeater(item, self._filters, surroundings.enter_directory)
         self._made_look()
         repeater.settle()
-        gc.freeze()
         try:
-            check = self._check(item, repeater)
+            with undisturbed(item):
+                gc.freeze()
+                check = self._check(item, repeater)
         except NotRepeatable as problem:
             check = replace(self._blank(item), not_repeatable=f"{item.nodeid}: {problem}")
         finally:
             gc.unfreeze()
             repeater.restore()
+            surroundings.restore()
             self._progress.done()
         call = reports[1]
         self._screening_s += self._spent.seconds
@@ -238,7 +300,7 @@ class Screening:
     def _is_harness(self, item: pytest.Item, counter: int, per_run: float, limits: Limits) -> bool:
         """Whether an empty test in the same session grows as much."""
         if not self._control:
-            control = Repeater(Control.from_parent(_collector(item), name="leakguard control"), self._filters)
+            control = Repeater(Control.from_parent(_collector(item), name="leakguard control"), self._filters, int)
             short = replace(limits, enough_when_clean=48, enough_when_growing=48, seconds=2.0)
             examination = Repetition(control.run, self._made_reader(), short).examine()
             self._control = tuple(max(0.0, one.low) for one in examination.evidence)
@@ -291,11 +353,16 @@ def _iterations(item: pytest.Item) -> int | None:
     return int(value) if value is not None else None
 
 
-def _is_rerun_by_others(item: pytest.Item) -> bool:
-    """pytest-rerunfailures runs such a test by its own protocol."""
-    has_plugin = item.config.pluginmanager.hasplugin("rerunfailures")
-    is_flaky = item.get_closest_marker("flaky") is not None
-    return is_flaky or (has_plugin and bool(item.config.getoption("reruns", None)))
+def _has_passed(report: pytest.TestReport) -> bool:
+    return report.passed and not hasattr(report, "wasxfail")
+
+
+def _reruns(item: pytest.Item) -> Any:
+    """pytest-rerunfailures, when it runs this test by its own protocol."""
+    plugin: Any = item.config.pluginmanager.getplugin("rerunfailures")
+    if plugin is None or not hasattr(plugin, "runtestprotocol") or plugin.get_reruns_count(item) is None:
+        return None
+    return plugin
 
 
 def _is_interactive(config: pytest.Config) -> bool:

@@ -6,12 +6,25 @@ cleared by their second run. What is left after some runs is a suspect, and ``re
 
 from __future__ import annotations
 
+import time
 from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from pytest_leakguard.clock import Spent
-from pytest_leakguard.counters import BLOCKS, COUNTERS, HEAP, MAPPED, PRIVATE, TASKS, Reader
+from pytest_leakguard.counters import (
+    BLOCKS,
+    CHILDREN,
+    COUNTERS,
+    HEAP,
+    MAPPED,
+    PRIVATE,
+    TASKS,
+    THREADS,
+    Reader,
+    running_children,
+    thread_count,
+)
 
 SUSPECT_AFTER = 8
 """A counter that rose in so many runs one after another makes a suspect."""
@@ -21,9 +34,13 @@ SMALL_BYTES = 512
 FREE_RUNS = 2
 """So many runs a larger rise of the allocator's bytes is worth in any case."""
 SPARSE_BATCH = 8
-_STILL = {BLOCKS: 2, HEAP: 512, MAPPED: 4 * 1024**2, PRIVATE: 1024**2}
-"""Rise over some dozens of runs that interpreter and allocator make by themselves."""
+_STILL = {BLOCKS: 4, HEAP: 512, CHILDREN: 1, MAPPED: 4 * 1024**2, PRIVATE: 1024**2}
+"""Rise over some dozens of runs that interpreter, allocator and our own counting make by themselves."""
 SCREENED = tuple(index for index in range(len(COUNTERS)) if index != TASKS)
+_PASSING = (THREADS, CHILDREN)
+"""What a test may leave to end by itself: a timer, a worker told to stop, a process about to exit."""
+PATIENCE_S = 1.5
+"""So long may it take them."""
 _WIDTH = len(COUNTERS)
 FIRST, MIDDLE, LAST, NOW = range(4)
 """Rows of readings."""
@@ -84,6 +101,8 @@ class QuickLook:
                 return None
             if runs in (SUSPECT_AFTER // 2, ALLOCATOR_SETTLES_AFTER // 2):
                 self._copy(NOW, MIDDLE)
+        if rising and any(self._risen_in_all(at) > 0 for at in _PASSING):
+            rising, runs = self._outlasting(run, rising, runs)
         if rising and (rising != (HEAP,) or self._keeps_its_pace(HEAP)):
             half = runs - runs // 2
             rises = (rows[NOW * _WIDTH + at] - rows[MIDDLE * _WIDTH + at] for at in range(_WIDTH))
@@ -109,15 +128,48 @@ class QuickLook:
         first, middle, last = (self._rows[row * _WIDTH + at] for row in (FIRST, MIDDLE, NOW))
         return last - middle > 0.7 * (middle - first)
 
+    def _outlasting(self, run: Callable[[], object], rising: tuple[int, ...], runs: int) -> tuple[tuple[int, ...], int]:
+        """What still has risen when the threads and child processes that end by themselves have ended.
+
+        One more run, since zombies are often collected when the next child is started.
+        """
+        at_first = int(self._rows[FIRST * _WIDTH + THREADS])
+        have_ended = wait_for_ends(at_first)
+        run()
+        if have_ended:
+            wait_for_ends(at_first)
+        self._reader.read(self._rows, NOW, clears_caches=True)
+        return tuple(at for at in rising if self._risen_in_all(at) >= runs // 2), runs + 1
+
+    def _risen_in_all(self, at: int) -> float:
+        return self._rows[NOW * _WIDTH + at] - self._rows[FIRST * _WIDTH + at]
+
     def _sparse(self, run: Callable[[], object], runs: int, spare_s: float) -> Suspicion | None:
-        rows = self._rows
-        spent = Spent()
-        while spent.seconds < spare_s:
-            for _ in range(SPARSE_BATCH):
-                run()
-            runs += SPARSE_BATCH
-        self._reader.read(rows, NOW, clears_caches=True)
-        rises = tuple(rows[NOW * _WIDTH + at] - rows[FIRST * _WIDTH + at] for at in range(_WIDTH))
+        runs += _run_for(run, spare_s)
+        self._reader.read(self._rows, NOW, clears_caches=True)
+        if any(self._risen_in_all(at) > 0 for at in _PASSING):
+            _, runs = self._outlasting(run, (), runs)
+        rises = tuple(self._risen_in_all(at) for at in range(_WIDTH))
         if any(rises[at] > _STILL.get(at, 0) for at in SCREENED):
             return Suspicion(tuple(rise / runs for rise in rises), runs, is_sparse=True)
         return None
+
+
+def _run_for(run: Callable[[], object], spare_s: float) -> int:
+    """How many runs fit into the time; a function of its own, so that nothing of it is there to be counted."""
+    spent, runs = Spent(), 0
+    while spent.seconds < spare_s:
+        for _ in range(SPARSE_BATCH):
+            run()
+        runs += SPARSE_BATCH
+    return runs
+
+
+def wait_for_ends(threads: int) -> bool:
+    """Waits until no more than so many threads and no child process run; whether that came within ``PATIENCE_S``."""
+    until = time.monotonic() + PATIENCE_S
+    while thread_count() > threads or running_children():
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.02)
+    return True
