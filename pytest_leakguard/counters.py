@@ -207,18 +207,6 @@ def children() -> list[int]:
     return found
 
 
-def running_children() -> int:
-    """Child processes that have not ended."""
-    count = 0
-    for pid in children():
-        try:
-            state = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[:1]
-        except OSError:
-            continue
-        count += state not in ([b"Z"], [b"X"])
-    return count
-
-
 def task_count() -> int:
     """asyncio tasks that are not done."""
     tasks: Any = sys.modules.get("asyncio.tasks")

@@ -24,11 +24,12 @@ from pytest_leakguard.bystanders import silenced, undisturbed
 from pytest_leakguard.causes import Causes, growth_of
 from pytest_leakguard.clock import Spent
 from pytest_leakguard.confirm import check_of, within_budget
-from pytest_leakguard.counters import Reader
+from pytest_leakguard.counters import COUNTERS, Reader
 from pytest_leakguard.explain.interned import immortal_count, interns_new_strings
 from pytest_leakguard.leftovers import leftovers, pytest_directories
 from pytest_leakguard.model import Check
 from pytest_leakguard.options import Settings
+from pytest_leakguard.passing import PASSING, Population
 from pytest_leakguard.progress import Progress
 from pytest_leakguard.protocol import Control, NotRepeatable, Repeater, reraised
 from pytest_leakguard.repeat import Limits, Repetition
@@ -285,8 +286,12 @@ class Screening:
         growing = max(CONFIRM.enough_when_growing, 4 * wanted)
         limits = replace(CONFIRM, seconds=settings.confirm_s, enough_when_clean=wanted, enough_when_growing=growing)
         self._progress.begin(f"confirming {item.nodeid} ({why})")
+        population = Population()
         examination = Repetition(repeater.run, reader, limits, self._progress.runs).examine()
         counter = examination.leaking
+        if counter in PASSING and population.comes_back(repeater.run):
+            note = f"the {COUNTERS[counter].metric.replace('_', ' ')} it leaves behind end by themselves"
+            return replace(self._blank(item), notes=(note,))
         if counter is not None and self._is_harness(item, counter, examination.evidence[counter].per_run, limits):
             note = "what grows is the test session's own bookkeeping: an empty test grows as much"
             return replace(self._blank(item), notes=(note,))

@@ -6,7 +6,6 @@ cleared by their second run. What is left after some runs is a suspect, and ``re
 
 from __future__ import annotations
 
-import time
 from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,9 +21,8 @@ from pytest_leakguard.counters import (
     TASKS,
     THREADS,
     Reader,
-    running_children,
-    thread_count,
 )
+from pytest_leakguard.passing import PASSING, wait_for_ends
 
 SUSPECT_AFTER = 8
 """A counter that rose in so many runs one after another makes a suspect."""
@@ -37,10 +35,6 @@ SPARSE_BATCH = 8
 _STILL = {BLOCKS: 4, HEAP: 512, CHILDREN: 1, MAPPED: 4 * 1024**2, PRIVATE: 1024**2}
 """Rise over some dozens of runs that interpreter, allocator and our own counting make by themselves."""
 SCREENED = tuple(index for index in range(len(COUNTERS)) if index != TASKS)
-_PASSING = (THREADS, CHILDREN)
-"""What a test may leave to end by itself: a timer, a worker told to stop, a process about to exit."""
-PATIENCE_S = 1.5
-"""So long may it take them."""
 _WIDTH = len(COUNTERS)
 FIRST, MIDDLE, LAST, NOW = range(4)
 """Rows of readings."""
@@ -101,7 +95,7 @@ class QuickLook:
                 return None
             if runs in (SUSPECT_AFTER // 2, ALLOCATOR_SETTLES_AFTER // 2):
                 self._copy(NOW, MIDDLE)
-        if rising and any(self._risen_in_all(at) > 0 for at in _PASSING):
+        if rising and any(self._risen_in_all(at) > 0 for at in PASSING):
             rising, runs = self._outlasting(run, rising, runs)
         if rising and (rising != (HEAP,) or self._keeps_its_pace(HEAP)):
             half = runs - runs // 2
@@ -147,7 +141,7 @@ class QuickLook:
     def _sparse(self, run: Callable[[], object], runs: int, spare_s: float) -> Suspicion | None:
         runs += _run_for(run, spare_s)
         self._reader.read(self._rows, NOW, clears_caches=True)
-        if any(self._risen_in_all(at) > 0 for at in _PASSING):
+        if any(self._risen_in_all(at) > 0 for at in PASSING):
             _, runs = self._outlasting(run, (), runs)
         rises = tuple(self._risen_in_all(at) for at in range(_WIDTH))
         if any(rises[at] > _STILL.get(at, 0) for at in SCREENED):
@@ -163,13 +157,3 @@ def _run_for(run: Callable[[], object], spare_s: float) -> int:
             run()
         runs += SPARSE_BATCH
     return runs
-
-
-def wait_for_ends(threads: int) -> bool:
-    """Waits until no more than so many threads and no child process run; whether that came within ``PATIENCE_S``."""
-    until = time.monotonic() + PATIENCE_S
-    while thread_count() > threads or running_children():
-        if time.monotonic() > until:
-            return False
-        time.sleep(0.02)
-    return True
