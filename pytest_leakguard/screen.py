@@ -197,7 +197,7 @@ class Screening:
         if marker is not None and "skip" in marker.kwargs:
             self._session.record(item, replace(self._blank(item), skipped=str(marker.kwargs["skip"])))
             return False
-        return not _is_interactive(item.config)
+        return not _is_interactive(item.config) and not _belongs_to_flaky(item)
 
     def _screen(self, item: pytest.Item, reports: list[pytest.TestReport]) -> None:
         """Repeats the test and turns its report into a failure when it leaks.
@@ -368,6 +368,14 @@ def _reruns(item: pytest.Item) -> Any:
     if plugin is None or not hasattr(plugin, "runtestprotocol") or plugin.get_reruns_count(item) is None:
         return None
     return plugin
+
+
+def _belongs_to_flaky(item: pytest.Function) -> bool:
+    """The plugin ``flaky`` runs such a test by a protocol that leaves no room for ours."""
+    if not item.config.pluginmanager.hasplugin("flaky"):
+        return False
+    is_marked = item.get_closest_marker("flaky") is not None or hasattr(item.function, "_flaky_max_runs")
+    return is_marked or bool(item.config.getoption("force_flaky", False))
 
 
 def _is_interactive(config: pytest.Config) -> bool:
