@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # without an enum for every answer: a tenth of the time
 import contextlib
 import gc
 import locale
@@ -23,8 +24,8 @@ class Surroundings:
 
     def __init__(self) -> None:
         self.directory = _directory()
-        self._environ = os.environ.copy()
-        self._signals = {number: signal.getsignal(number) for number in _NUMBERS} if _is_main() else {}
+        self._environ = dict(_RAW)
+        self._signals = [_signal.getsignal(number) for number in _NUMBERS] if _is_main() else []
         lists: tuple[list[Any], ...] = (sys.path, sys.meta_path, sys.path_hooks, sys.argv)
         self._lists = [(one, list(one)) for one in lists]
         self._modules = dict(sys.modules)
@@ -57,18 +58,20 @@ class Surroundings:
                 step()
 
     def _restore_environment(self) -> None:
-        zone = os.environ.get("TZ")
-        for name in os.environ.keys() - self._environ.keys():
-            del os.environ[name]
+        if self._environ == _RAW:
+            return
+        zone, decode = os.environ.get("TZ"), getattr(os.environ, "decodevalue", str)
+        for name in _RAW.keys() - self._environ.keys():
+            del os.environ[decode(name)]
         for name, value in self._environ.items():
-            if os.environ.get(name) != value:
-                os.environ[name] = value
+            if _RAW.get(name) != value:
+                os.environ[decode(name)] = decode(value)
         if zone != os.environ.get("TZ"):
             time.tzset()
 
     def _restore_signals(self) -> None:
-        for number, handler in self._signals.items():
-            if signal.getsignal(number) != handler and handler is not None:
+        for number, handler in zip(_NUMBERS, self._signals, strict=False):
+            if _signal.getsignal(number) != handler and handler is not None:
                 signal.signal(number, handler)
 
     def _restore_lists(self) -> None:
@@ -118,6 +121,8 @@ def _collects(value: bool) -> None:
     (gc.enable if value else gc.disable)()
 
 
+_RAW: Any = getattr(os.environ, "_data", os.environ)
+"""Without the decoding of every name, which takes longer than all else here."""
 _NUMBERS = tuple(sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}))
 _VALUES: tuple[tuple[Callable[[], Any], Callable[[Any], Any]], ...] = (
     (sys.getrecursionlimit, sys.setrecursionlimit),
