@@ -32,7 +32,7 @@ SMALL_BYTES = 512
 FREE_RUNS = 2
 """So many runs a larger rise of the allocator's bytes is worth in any case."""
 SPARSE_BATCH = 8
-_STILL = {BLOCKS: 4, HEAP: 512, CHILDREN: 1, MAPPED: 4 * 1024**2, PRIVATE: 1024**2}
+_STILL = {BLOCKS: 6, HEAP: 512, CHILDREN: 1, MAPPED: 4 * 1024**2, PRIVATE: 1024**2}
 """Rise over some dozens of runs that interpreter, allocator and our own counting make by themselves."""
 SCREENED = tuple(index for index in range(len(COUNTERS)) if index != TASKS)
 _WIDTH = len(COUNTERS)
@@ -123,17 +123,28 @@ class QuickLook:
         return last - middle > 0.7 * (middle - first)
 
     def _outlasting(self, run: Callable[[], object], rising: tuple[int, ...], runs: int) -> tuple[tuple[int, ...], int]:
-        """What still has risen when the threads and child processes that end by themselves have ended.
+        """What still rises when the threads and child processes that end by themselves are given the time.
 
-        One more run, since zombies are often collected when the next child is started.
+        Each run is waited for, since threads that have not ended hold memory; zombies are often collected when the
+        next child is started.
         """
         at_first = int(self._rows[FIRST * _WIDTH + THREADS])
-        have_ended = wait_for_ends(at_first)
+        if not wait_for_ends(at_first):
+            return rising, runs
         run()
-        if have_ended:
-            wait_for_ends(at_first)
+        wait_for_ends(at_first)
         self._reader.read(self._rows, NOW, clears_caches=True)
-        return tuple(at for at in rising if self._risen_in_all(at) >= runs // 2), runs + 1
+        if any(self._risen_in_all(at) >= runs // 2 for at in PASSING):
+            return rising, runs + 1
+        more = 0
+        while rising and more < SUSPECT_AFTER:
+            run()
+            wait_for_ends(at_first)
+            more += 1
+            rising = self._risen(rising)
+            if more == SUSPECT_AFTER // 2:
+                self._copy(NOW, MIDDLE)
+        return rising, max(more, 1) if rising else runs + 1 + more
 
     def _risen_in_all(self, at: int) -> float:
         return self._rows[NOW * _WIDTH + at] - self._rows[FIRST * _WIDTH + at]
