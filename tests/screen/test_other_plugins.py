@@ -107,9 +107,10 @@ KINDS = """
         @given(st.integers())
         @settings(max_examples=10)
         def test_leak_hypothesis_method(self, n): keep()
-    def test_clean_subtests(subtests):
-        for n in range(3):
-            with subtests.test(n=n): pass
+    if hasattr(pytest, "Subtests"):
+        def test_clean_subtests(subtests):
+            for n in range(3):
+                with subtests.test(n=n): pass
     def test_clean_recorded(record_property, record_testsuite_property):
         record_property("a", 1); record_testsuite_property("b", 1)
 """
