@@ -60,7 +60,6 @@ class Repeater:
             if handler is not None:
                 handler.reset()  # as the next set-up does, and as every report does
                 handler.stream.getvalue()
-        self._item.stash.setdefault(tmppath_result_key, {})
         for key in _KEYS:
             self._item.stash[key] = None
         for key in _KEYS:
@@ -71,7 +70,6 @@ class Repeater:
         """One run; raises ``NotRepeatable`` unless it passes."""
         item = self._item
         self._prepare()
-        item.stash.setdefault(tmppath_result_key, {})  # tmp_path looks for it, and takes it away
         self._renew()
         with warnings.catch_warnings(record=True):
             warnings.filters[:] = self._filters  # type: ignore[index]
