@@ -27,6 +27,14 @@ def no_ci(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
+@pytest.fixture(autouse=True)
+def written_order(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs inside tests are in the order that is written, with pytest-randomly installed as well."""
+    if "pytester" in request.fixturenames:
+        request.getfixturevalue("pytester")  # it deletes the variable
+        monkeypatch.setenv("PYTEST_ADDOPTS", "-p no:randomly")
+
+
 @pytest.fixture
 def tool() -> Callable[[str], str]:
     """Path of a real tool; where LEAKGUARD_REQUIRE_TOOLS is set its absence fails instead of skipping."""
