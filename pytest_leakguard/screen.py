@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 SMALL_SUITE = 100
 SMALL_SUITE_SECONDS = 5.0
 """A small suite has time to spare: its tests share so much for leaks that are not in every run."""
+MOST_SPARE_S = 0.5
+"""For one test: enough for every hundredth run of a quick one."""
 SHARE = 0.5
 """Of the suite's own time: so much is spent on small rises of the allocator's bytes, which mostly mean nothing."""
 CONFIRM = Limits(warm_up=1, first_window=16, enough_when_clean=48, enough_when_growing=2000)
@@ -245,7 +247,7 @@ class Screening:
         wanted = _iterations(item)
         if wanted is not None:
             return self._confirm(item, repeater, settings, wanted, "as its marker asks")
-        spare_s = SMALL_SUITE_SECONDS / self._items if 0 < self._items <= SMALL_SUITE else 0.0
+        spare_s = min(MOST_SPARE_S, SMALL_SUITE_SECONDS / self._items) if 0 < self._items <= SMALL_SUITE else 0.0
         strings = immortal_count()
         check = self._looked_at(item, repeater, settings, spare_s)
         if not check.findings and immortal_count() > strings and interns_new_strings(repeater.run):
