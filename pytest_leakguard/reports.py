@@ -8,12 +8,19 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from pytest_leakguard import store
-from pytest_leakguard.reporters import exports, html, junit, markdown, report_json, sarif, terminal
+from pytest_leakguard.reporters import exports, junit, markdown, report_json, sarif, terminal
 from pytest_leakguard.verdict import Run, Verdict
+
+
+def _page(verdict: Verdict, run: Run) -> str:
+    from pytest_leakguard.reporters import html  # jinja2 takes its time, and most runs write no report
+
+    return html.render(verdict, run)
+
 
 _REPORTERS: Mapping[str, Callable[[Verdict, Run], str]] = {
     "report.json": report_json.render,
-    "report.html": html.render,
+    "report.html": _page,
     "junit.xml": lambda verdict, run: junit.render(verdict, run.policy, run.root),
     "summary.md": markdown.render,
     "report.sarif": sarif.render,

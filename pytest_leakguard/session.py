@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Generator, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -16,7 +16,6 @@ from pytest_leakguard import options, pipeline, reports, store
 from pytest_leakguard.baseline import Baseline, compare
 from pytest_leakguard.codec import decode, encode
 from pytest_leakguard.errors import LeakguardError, UsageProblem
-from pytest_leakguard.fixture import Leakguard
 from pytest_leakguard.heartbeat import Heartbeat
 from pytest_leakguard.model import Check, Outcome
 from pytest_leakguard.options import Settings
@@ -25,6 +24,9 @@ from pytest_leakguard.services import DeclaredService, read_services
 from pytest_leakguard.table import OPTIONS, Option
 from pytest_leakguard.targets import DeclaredTarget, read_table, read_targets
 from pytest_leakguard.verdict import Judged, Policy, Run, Selection, Verdict, judge_check
+
+if TYPE_CHECKING:
+    from pytest_leakguard.fixture import Leakguard
 
 CHECKS = pytest.StashKey[list[Check]]()
 ELSEWHERE = "leakguard_elsewhere"
@@ -91,6 +93,8 @@ class Session:
 
     def fixture_for(self, item: pytest.Item) -> Leakguard:
         """The ``leakguard`` of one test, with its marker applied."""
+        from pytest_leakguard.fixture import Leakguard  # what services need, which most runs do not
+
         path, line, _ = item.location
         return Leakguard(
             item.nodeid,
