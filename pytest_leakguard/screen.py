@@ -49,7 +49,7 @@ SHARE = 0.5
 """Of the suite's own time: so much is spent on small rises of the allocator's bytes, which mostly mean nothing."""
 CONFIRM = Limits(warm_up=1, first_window=16, enough_when_clean=48, enough_when_growing=2000)
 INTERNED = "it has new strings interned, which this interpreter never frees"
-CONFIRMATIONS = 12
+CONFIRMATIONS = 6
 """So many times what one suspect may take are spent on all of them, or as much as the suite itself takes."""
 
 

@@ -35,7 +35,10 @@ def machine(tmp_path: Path) -> dict[str, str]:
     )
     (tools / "python").chmod(0o755)
     kept = {key: os.environ[key] for key in ("HOME", "LANG", "TMPDIR") if key in os.environ}
-    return {**kept, "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(ROOT), "CI": "true"}
+    # Shards that shuffle each by its own seed overlap: pytest-split needs one order.
+    ordered = {"PYTEST_ADDOPTS": "-p no:randomly"}
+    path = f"{tools}{os.pathsep}{os.environ['PATH']}"
+    return {**kept, **ordered, "PATH": path, "PYTHONPATH": str(ROOT), "CI": "true"}
 
 
 def nothing(step: Step) -> Mapping[str, str]:
