@@ -49,6 +49,7 @@ SHARE = 0.5
 """Of the suite's own time: so much is spent on small rises of the allocator's bytes, which mostly mean nothing."""
 CONFIRM = Limits(warm_up=1, first_window=16, enough_when_clean=48, enough_when_growing=2000)
 INTERNED = "it has new strings interned, which this interpreter never frees"
+CONFIRMING_S = 60.0
 CONFIRMATIONS = 6
 """So many times what one suspect may take are spent on all of them, or as much as the suite itself takes."""
 
@@ -266,7 +267,7 @@ class Screening:
             return within_budget(
                 replace(self._blank(item), growth=growth_of(suspicion)), finding, settings.budget_bytes
             )
-        if self._confirming_s > max(CONFIRMATIONS * settings.confirm_s, self._tests_s):
+        if self._confirming_s > max(CONFIRMING_S, CONFIRMATIONS * settings.confirm_s, self._tests_s):
             return _unconfirmed(self._blank(item), suspicion)
         wanted = max(CONFIRM.enough_when_clean, 4 * suspicion.runs)
         return self._confirm(item, repeater, settings, wanted, str(suspicion))

@@ -79,6 +79,7 @@ def explain(work: Callable[[], object], counter: int, per_run: float, reader: Re
         held, details = _Held(held.container, None), ()
     sites = surviving(work, runs, reader.forget_what_is_gone)
     site = _site_of_element(work, held, runs) or _best(sites) or _line_of_insertion(work, held, runs)
+    site = site or next(iter(sites), None)
     if counter != BLOCKS and (counter != HEAP or site is None or site.size_bytes < 0.5 * per_run):
         exact = rising(work, lambda: reader.vector()[counter], min(runs, 64), per_run)
         site = _best_line(exact or _touching(work, counter, reader, runs, per_run)) or site
@@ -238,9 +239,8 @@ def _line_of_insertion(work: Callable[[], object], held: _Held, runs: int) -> Si
 
 
 def _best(sites: tuple[Site, ...]) -> Site | None:
-    """The place in the user's or a package's code that loses most; the interpreter's own come last."""
-    named = [site for site in sites if site.own or site.library]
-    return next(iter(named or sites), None)
+    """The place in the user's or a package's code that loses most; what only the interpreter's code shows is none."""
+    return next((site for site in sites if site.own or site.library), None)
 
 
 def _best_line(sites: tuple[Site, ...]) -> Site | None:
