@@ -49,6 +49,8 @@ SHARE = 0.5
 """Of the suite's own time: so much is spent on small rises of the allocator's bytes, which mostly mean nothing."""
 CONFIRM = Limits(warm_up=1, first_window=16, enough_when_clean=48, enough_when_growing=2000)
 INTERNED = "it has new strings interned, which this interpreter never frees"
+MOST_RUNS = 6000
+"""Of one confirmation: more show what the interpreter itself keeps of ever new names."""
 CONFIRMING_S = 60.0
 CONFIRMATIONS = 6
 """So many times what one suspect may take are spent on all of them, or as much as the suite itself takes."""
@@ -286,7 +288,7 @@ class Screening:
     def _confirmed(self, item: pytest.Item, repeater: Repeater, settings: Settings, wanted: int, why: str) -> Check:
         reader = self._new_reader(leaves_out_interned=False) if why == INTERNED else self._made_reader()
         # What shows only in many runs needs many times as many to be told from a step.
-        growing = max(CONFIRM.enough_when_growing, 4 * wanted)
+        growing = max(CONFIRM.enough_when_growing, min(MOST_RUNS, 4 * wanted))
         limits = replace(CONFIRM, seconds=settings.confirm_s, enough_when_clean=wanted, enough_when_growing=growing)
         self._progress.begin(f"confirming {item.nodeid} ({why})")
         population = Population()

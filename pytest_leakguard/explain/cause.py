@@ -139,15 +139,19 @@ def _in_compiled_code(
 
 def runs_for(work: Callable[[], object], counter: int, per_run: float, seconds: float) -> int:
     """Enough runs for some events of a leak that is not in every run, few enough for the time."""
-    began = time.perf_counter()
-    work()
-    one_s = max(1e-6, time.perf_counter() - began)
+    one_s = min(_duration_s(work) for _ in range(3))  # others may have had the processor in one of them
     if counter in (MAPPED, PRIVATE):  # pages are touched one by one
         return max(4, min(512, math.ceil(ENOUGH_EVENTS * PAGE_BYTES / per_run), int(seconds / 20 / one_s)))
     per_event = max(1.0, min(1.0, per_run) and 1.0 / min(1.0, max(per_run, 1e-4)))
     most = 24 if counters.COUNTERS[counter].is_resource and per_run >= 0.5 else 4000
     wanted = min(most, math.ceil(ENOUGH_EVENTS * per_event) if counter != HEAP or per_run < 1 else 48)
     return max(4, min(wanted, int(seconds / 20 / one_s)))  # slowed down up to twenty times
+
+
+def _duration_s(work: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    work()
+    return max(1e-6, time.perf_counter() - began)
 
 
 class _Held:
