@@ -148,7 +148,8 @@ class Screening:
         """
         self._filters = list(warnings.filters)
         spent = Spent()
-        item._initrequest() if getattr(item, "_request", True) is False else None  # type: ignore[attr-defined]
+        if getattr(item, "_request", True) is False:  # an attempt before this one has ended its request
+            item._initrequest()  # type: ignore[attr-defined]  # private to pytest, as in its own protocol
         try:
             return self._phases(item, log, nextitem)
         finally:
