@@ -13,6 +13,8 @@ import pytest
 _MEASURING = ("pytest_memray", "memray_manager")
 """Plugins that measure memory themselves, by module and by name: only the test's own run is theirs."""
 _RERUNS = "execution_count"
+EXAMPLES = 10
+"""Of a hypothesis test in each later run."""
 
 
 @contextmanager
@@ -104,7 +106,10 @@ def _never_rerun(item: pytest.Item) -> Iterator[None]:
 
 @contextmanager
 def _tolerant_hypothesis(item: pytest.Item) -> Iterator[None]:
-    """hypothesis objects to a second instance of the test's class, and to an example that takes long once."""
+    """hypothesis objects to a second instance of the test's class, and to an example that takes long once.
+
+    Ever new examples would fill its own caches with every run; a few that are always the same show a leak as well.
+    """
     function: Any = getattr(item, "function", None)
     settings = getattr(function, "_hypothesis_internal_use_settings", None)
     if settings is None:
@@ -114,7 +119,13 @@ def _tolerant_hypothesis(item: pytest.Item) -> Iterator[None]:
 
     allowed = [*settings.suppress_health_check, hypothesis.HealthCheck.differing_executors]
     function._hypothesis_internal_use_settings = hypothesis.settings(
-        settings, suppress_health_check=allowed, deadline=None, database=None
+        settings,
+        suppress_health_check=allowed,
+        deadline=None,
+        database=None,
+        derandomize=True,
+        max_examples=min(settings.max_examples, EXAMPLES),
+        phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate],
     )
     try:
         yield

@@ -25,6 +25,7 @@ from pytest_leakguard import (
 )
 from pytest_leakguard.baseline import Baseline
 from pytest_leakguard.diagnosis import Production
+from pytest_leakguard.environment import environment
 from pytest_leakguard.errors import LeakguardError, UsageProblem
 from pytest_leakguard.model import Check, Target
 from pytest_leakguard.options import Settings
@@ -181,7 +182,7 @@ def _conclude(checks: tuple[Check, ...], baseline: Baseline, settings: Settings,
         baseline,
         dt.date.today(),
         policy,
-        environment=pipeline.environment(),
+        environment=environment(),
         root=here,
         repository=repository,
         baseline_file=reports.relative_to(settings.baseline, repository),

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pytest_leakguard import library_caches
 from pytest_leakguard.leftovers import Leftovers
 from pytest_leakguard.model import LeakKind
 
@@ -67,6 +68,8 @@ class Reader:
         self._heap = _heap_reader()
         self._cached: dict[str, int] = {}
         self._clear_caches = cache_clearer()
+        self.empties_library_caches = False
+        """Before every reading, which makes the code that uses them slower: for suspects only."""
 
     def read(self, into: array[float], row: int, clears_caches: bool = False) -> None:
         """One reading into ``row`` of an array of ``len(COUNTERS)`` columns, garbage collected before it."""
@@ -84,6 +87,8 @@ class Reader:
 
     def read_cheap(self, into: array[float], row: int, clears_caches: bool = False) -> None:
         """All others, garbage collected before."""
+        if self.empties_library_caches:
+            library_caches.empty()
         if clears_caches:
             self._clear_caches()  # the attribute cache keeps up to 4,096 names alive
         self.forget_what_is_gone()
@@ -234,6 +239,11 @@ def memory() -> tuple[int, int]:
         os.close(descriptor)
 
 
+_BIN_BYTES = tuple(size for size in range(512, 1025, 16) for _ in range(7))
+"""glibc counts what waits in a thread's bins as used, up to seven chunks of each size to 1,032 bytes. Filling the bins
+makes it count the same every time; those below 512 bytes see little use, since Python has an allocator of its own."""
+
+
 class _Mallinfo2(ctypes.Structure):
     _fields_ = [
         (name, ctypes.c_size_t)
@@ -250,6 +260,7 @@ def _heap_reader() -> Callable[[], tuple[int, int]]:
     mallinfo2.restype, mallinfo2.argtypes = _Mallinfo2, ()
 
     def read() -> tuple[int, int]:
+        list(map(bytearray, _BIN_BYTES))
         info = mallinfo2()  # looks at every free chunk: milliseconds where the heap is in many pieces
         mapped = info.hblkhd
         return info.uordblks + mapped, info.arena + mapped  # blocks move from one to the other when they are resized

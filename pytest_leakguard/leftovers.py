@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
+
+from pytest_leakguard.audit import listen
 
 
 class Leftovers:
@@ -54,21 +55,18 @@ class Leftovers:
 
 
 LEFTOVERS = Leftovers()
-"""The one of this process: an audit hook can be added, never removed."""
-_EVENTS = frozenset({"open", "tempfile.mkstemp", "tempfile.mkdtemp", "os.mkdir"})
-_installed: list[bool] = []
+"""The one of this process."""
+_EVENTS = ("open", "tempfile.mkstemp", "tempfile.mkdtemp", "os.mkdir")
 
 
-def _hook(event: str, args: tuple[Any, ...]) -> None:
-    if event in _EVENTS and LEFTOVERS.is_watching:
+def _noted(event: str, args: tuple[Any, ...]) -> None:
+    if LEFTOVERS.is_watching:
         LEFTOVERS.note(event, args)
 
 
 def leftovers() -> Leftovers:
     """The watcher of this process, installed on first use."""
-    if not _installed:
-        _installed.append(True)
-        sys.addaudithook(_hook)
+    listen(_EVENTS, _noted)
     return LEFTOVERS
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 import shlex
 import shutil
 import tempfile
@@ -11,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from pytest_leakguard import __version__, binary, fingerprint, lineage, process, symbols
+from pytest_leakguard import binary, fingerprint, lineage, process, symbols
 from pytest_leakguard.backends import BACKENDS, recognise
 from pytest_leakguard.backends.base import Backend, merge
 from pytest_leakguard.errors import LeakguardError, MalformedReport, ToolMissing, UsageProblem
@@ -342,12 +341,3 @@ def _check_family(family: list[_Read], settings: Settings) -> Check:
         reproduce=f"pytest-leakguard check {shlex.join(paths)}",
     )
     return finish(check, report, settings)
-
-
-def environment() -> dict[str, str]:
-    """Python, platform and this package's version, as the report states them."""
-    return {
-        "python": platform.python_version(),
-        "platform": f"{platform.system().lower()}-{platform.machine()}",
-        "leakguard": __version__,
-    }

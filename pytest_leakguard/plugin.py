@@ -35,6 +35,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", MARKER)
     if not _is_on(config):
         return
+    _import_as_compiled(config)
     from pytest_leakguard.screen import Screening
     from pytest_leakguard.session import Session
 
@@ -49,6 +50,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     session = config.pluginmanager.get_plugin("leakguard-session")
     if session is not None:
         session.wanted = [item.nodeid for item in items]
+
+
+def _import_as_compiled(config: pytest.Config) -> None:
+    """Spares the rest of the plugin pytest's rewriting of assertions: half a second where nothing is cached yet.
+
+    pytest rewrites every module of a plugin's distribution; ours assert nothing that a user would want explained.
+    """
+    hook = config.pluginmanager.rewrite_hook
+    marked = getattr(hook, "_must_rewrite", None)
+    if isinstance(marked, set):
+        marked.discard("pytest_leakguard")
+        getattr(hook, "_marked_for_rewrite_cache", {}).clear()
 
 
 def _is_on(config: pytest.Config) -> bool:

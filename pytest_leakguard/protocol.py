@@ -24,6 +24,20 @@ _KEYS = [pytest.StashKey[None]() for _ in range(6)]
 """As many as pytest and its plugins put into an item's stash while it runs; the stash never shrinks."""
 
 
+def settle(item: pytest.Item) -> None:
+    """Brings about what a run leaves in the item's stash and in pytest's log handlers."""
+    plugin = item.config.pluginmanager.getplugin("logging-plugin")
+    for name in ("caplog_handler", "report_handler"):
+        handler = getattr(plugin, name, None)
+        if handler is not None:
+            handler.reset()  # as the next set-up does, and as every report does
+            handler.stream.getvalue()
+    for key in _KEYS:
+        item.stash[key] = None
+    for key in _KEYS:
+        del item.stash[key]
+
+
 class NotRepeatable(Exception):
     """A later run of the test did not pass; says how."""
 
@@ -54,16 +68,7 @@ class Repeater:
 
     def settle(self) -> None:
         """Brings about what a run leaves on the item and in pytest's log handlers, so that the next adds nothing."""
-        plugin = self._item.config.pluginmanager.getplugin("logging-plugin")
-        for name in ("caplog_handler", "report_handler"):
-            handler = getattr(plugin, name, None)
-            if handler is not None:
-                handler.reset()  # as the next set-up does, and as every report does
-                handler.stream.getvalue()
-        for key in _KEYS:
-            self._item.stash[key] = None
-        for key in _KEYS:
-            del self._item.stash[key]
+        settle(self._item)
         self._forget()
 
     def run(self) -> None:

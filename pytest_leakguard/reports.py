@@ -8,34 +8,45 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from pytest_leakguard import store
-from pytest_leakguard.reporters import exports, junit, markdown, report_json, sarif, terminal
+from pytest_leakguard.reporters import terminal
 from pytest_leakguard.verdict import Run, Verdict
 
+_FILES = (
+    "report.json",
+    "report.html",
+    "junit.xml",
+    "summary.md",
+    "report.sarif",
+    "gl-code-quality.json",
+    "stacks.collapsed",
+    "stacks.speedscope.json",
+)
+"""``report.json`` first, since the others can be made from it."""
 
-def _page(verdict: Verdict, run: Run) -> str:
-    from pytest_leakguard.reporters import html  # jinja2 takes its time, and most runs write no report
 
-    return html.render(verdict, run)
+def _reporters() -> Iterable[Callable[[Verdict, Run], str]]:
+    """In the order of the files; imported when they are needed, since most runs write no report."""
+    from pytest_leakguard.reporters import exports, html, junit, markdown, report_json, sarif
 
+    return (
+        report_json.render,
+        html.render,
+        lambda verdict, run: junit.render(verdict, run.policy, run.root),
+        markdown.render,
+        sarif.render,
+        exports.code_quality,
+        exports.collapsed,
+        exports.speedscope,
+    )
 
-_REPORTERS: Mapping[str, Callable[[Verdict, Run], str]] = {
-    "report.json": report_json.render,
-    "report.html": _page,
-    "junit.xml": lambda verdict, run: junit.render(verdict, run.policy, run.root),
-    "summary.md": markdown.render,
-    "report.sarif": sarif.render,
-    "gl-code-quality.json": exports.code_quality,
-    "stacks.collapsed": exports.collapsed,
-    "stacks.speedscope.json": exports.speedscope,
-}
 
 HOW_TO_ACCEPT = "pytest --leakguard --leakguard-accept"
 _COLOURS = {"red": "\x1b[31m", "yellow": "\x1b[33m", "green": "\x1b[32m", "": ""}
 
 
 def render_all(verdict: Verdict, run: Run) -> Iterator[tuple[str, str]]:
-    """File name and text of each report; ``report.json`` first, since the others can be made from it."""
-    for name, render in _REPORTERS.items():
+    """File name and text of each report."""
+    for name, render in zip(_FILES, _reporters(), strict=True):
         yield name, render(verdict, run)
 
 
@@ -47,7 +58,7 @@ def write(directory: Path, verdict: Verdict, run: Run) -> None:
 
 def clear(directory: Path) -> None:
     """Removes the reports of an earlier run, so that none of them is taken for this one should it never end."""
-    for name in _REPORTERS:
+    for name in _FILES:
         (directory / name).unlink(missing_ok=True)
 
 
@@ -72,6 +83,8 @@ def add_job_summary(verdict: Verdict, run: Run, environment: Mapping[str, str] =
     name = environment.get("GITHUB_STEP_SUMMARY", "")
     if not is_github(environment) or not name:
         return
+    from pytest_leakguard.reporters import markdown
+
     path = Path(name)
     taken = path.stat().st_size if path.exists() else 0
     room = markdown.MOST_BYTES - taken

@@ -13,7 +13,7 @@ import shlex
 import time
 import warnings
 from collections.abc import Generator, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,7 @@ from pytest_leakguard.clock import Spent
 from pytest_leakguard.confirm import check_of, within_budget
 from pytest_leakguard.counters import COUNTERS, Reader
 from pytest_leakguard.explain.interned import immortal_count, interns_new_strings
+from pytest_leakguard.first_run import FirstRun
 from pytest_leakguard.leftovers import leftovers, pytest_directories
 from pytest_leakguard.model import Check
 from pytest_leakguard.options import Settings
@@ -35,7 +36,7 @@ from pytest_leakguard.protocol import Control, NotRepeatable, Repeater, reraised
 from pytest_leakguard.repeat import Limits, Repetition
 from pytest_leakguard.reporters.terminal import failure_text
 from pytest_leakguard.surroundings import Surroundings
-from pytest_leakguard.suspicion import QuickLook, Suspicion
+from pytest_leakguard.suspicion import SMALL_BYTES, QuickLook, Suspicion, unseen
 
 if TYPE_CHECKING:
     from pytest_leakguard.session import Session
@@ -45,7 +46,7 @@ SMALL_SUITE_SECONDS = 5.0
 """A small suite has time to spare: its tests share so much for leaks that are not in every run."""
 MOST_SPARE_S = 0.5
 """For one test: enough for every hundredth run of a quick one."""
-SHARE = 0.5
+SHARE = 0.25
 """Of the suite's own time: so much is spent on small rises of the allocator's bytes, which mostly mean nothing."""
 CONFIRM = Limits(warm_up=1, first_window=16, enough_when_clean=48, enough_when_growing=2000)
 INTERNED = "it has new strings interned, which this interpreter never frees"
@@ -63,6 +64,7 @@ class Screening:
         self._session = session
         self._reader: Reader | None = None
         self._look: QuickLook | None = None
+        self._first: FirstRun | None = None
         self._held: dict[str, list[pytest.TestReport]] = {}
         self._filters: list[Any] = []
         self._items = 0
@@ -109,7 +111,7 @@ class Screening:
         if reports is None or os.getpid() != self._pid:
             return result
         try:
-            if all(_has_passed(report) for report in reports):
+            if all(_has_passed(report) for report in reports) and not self._is_clean_at_first(item, reports[1]):
                 self._screen(item, reports)
         finally:
             self._finish(item, nextitem, reports)
@@ -147,14 +149,23 @@ class Screening:
         are all reports. With ``log`` the others are told at once.
         """
         self._filters = list(warnings.filters)
-        spent = Spent()
         if getattr(item, "_request", True) is False:  # an attempt before this one has ended its request
             item._initrequest()  # type: ignore[attr-defined]  # private to pytest, as in its own protocol
-        try:
-            return self._phases(item, log, nextitem)
-        finally:
-            item._request, item.funcargs = False, None  # type: ignore[attr-defined]
-            self._tests_s += spent.seconds
+        began = Spent()
+        with self._made_first().counted(item) if self._counts_first_run(item) else nullcontext():
+            spent = Spent()
+            try:
+                reports = self._phases(item, log, nextitem)
+            finally:
+                item._request, item.funcargs = False, None  # type: ignore[attr-defined]
+                took_s = spent.seconds
+        self._tests_s += took_s
+        self._screening_s += began.seconds - took_s
+        return reports
+
+    def _counts_first_run(self, item: pytest.Item) -> bool:
+        """Small suites have the time to repeat every test, and what is marked is to be repeated."""
+        return self._items > SMALL_SUITE and item.get_closest_marker("leakguard") is None
 
     def _phases(self, item: pytest.Item, log: bool, nextitem: pytest.Item | None) -> list[pytest.TestReport]:
         reports = [call_and_report(item, "setup", log=log)]
@@ -204,6 +215,19 @@ class Screening:
             self._session.record(item, replace(self._blank(item), skipped=str(marker.kwargs["skip"])))
             return False
         return not _is_interactive(item.config) and not _belongs_to_flaky(item)
+
+    def _is_clean_at_first(self, item: pytest.Item, call: pytest.TestReport) -> bool:
+        """Whether the test's own run has cleared it, and nothing is left that there is time to look at."""
+        if not self._counts_first_run(item) or not self._made_first().is_clean():
+            return False
+        self._spent = Spent()
+        native = self._made_first().native_bytes
+        if native and (native >= SMALL_BYTES or self._has_time()):
+            return False
+        note = (unseen(native),) if native else ()
+        self._session.attach(call, replace(self._blank(item), notes=note))
+        self._screening_s += self._spent.seconds
+        return True
 
     def _screen(self, item: pytest.Item, reports: list[pytest.TestReport]) -> None:
         """Repeats the test and turns its report into a failure when it leaks.
@@ -262,6 +286,8 @@ class Screening:
         before = self._causes.lengths()
         suspicion = self._made_look().at(repeater.run, spare_s, lambda: bool(spare_s) or self._has_time())
         if suspicion is None:
+            if self._counts_first_run(item):
+                self._made_first().learn()
             note = self._made_look().left_open
             return replace(self._blank(item), notes=(note,) if note else ())
         known = self._causes.behind(suspicion, before, self._causes.lengths(), repeater.run)
@@ -329,6 +355,11 @@ class Screening:
         if not watcher.is_watching:
             watcher.watch(directories)
         return Reader(watcher, leaves_out_interned, directories)
+
+    def _made_first(self) -> FirstRun:
+        if self._first is None:
+            self._first = FirstRun(self._made_reader())
+        return self._first
 
     def _made_look(self) -> QuickLook:
         if self._look is None:

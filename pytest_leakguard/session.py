@@ -12,21 +12,22 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_leakguard import options, pipeline, reports, store
+from pytest_leakguard import options, reports, store
 from pytest_leakguard.baseline import Baseline, compare
 from pytest_leakguard.codec import decode, encode
+from pytest_leakguard.environment import environment
 from pytest_leakguard.errors import LeakguardError, UsageProblem
 from pytest_leakguard.heartbeat import Heartbeat
 from pytest_leakguard.model import Check, Outcome
 from pytest_leakguard.options import Settings
-from pytest_leakguard.reporters import github, junit, terminal
-from pytest_leakguard.services import DeclaredService, read_services
+from pytest_leakguard.reporters import github, terminal
 from pytest_leakguard.table import OPTIONS, Option
 from pytest_leakguard.targets import DeclaredTarget, read_table, read_targets
 from pytest_leakguard.verdict import Judged, Policy, Run, Selection, Verdict, judge_check
 
 if TYPE_CHECKING:
     from pytest_leakguard.fixture import Leakguard
+    from pytest_leakguard.services import DeclaredService
 
 CHECKS = pytest.StashKey[list[Check]]()
 ELSEWHERE = "leakguard_elsewhere"
@@ -42,6 +43,8 @@ class Session:
         self.config, self.settings, self.baseline = config, settings, baseline
         self.policy = Policy(settings.is_strict, settings.accept is not None)
         self.checks: dict[str, Check] = {}
+        self._made: dict[str, Check] = {}
+        """Those of this process that are on their way with a report."""
         self.verdict: Verdict | None = None
         self.run: Run | None = None
         self.written: list[str] = []
@@ -109,16 +112,18 @@ class Session:
         """Keeps the check with the test, to travel with its report, and says what its answer is."""
         item.stash.setdefault(CHECKS, []).append(check)
         judged = self._answer(check)
-        item.user_properties.extend(junit.properties(judged))
+        item.user_properties.extend(_properties(judged))
         return judged
 
     def attach(self, report: pytest.TestReport, check: Check) -> Judged:
         """Sends a check made after the test along with its report, and says what its answer is."""
         judged = self._answer(check)
+        if not self.is_worker:
+            self._made[check.id] = check
         setattr(report, TRANSPORT, [*getattr(report, TRANSPORT, []), encode(check, is_lean=True)])
         setattr(report, OUTCOME, judged.outcome.value)
         if judged.outcome is not Outcome.CLEAN:
-            report.user_properties.extend(junit.properties(judged))
+            report.user_properties.extend(_properties(judged))
         return judged
 
     def settings_of(self, item: pytest.Item) -> Settings:
@@ -146,7 +151,7 @@ class Session:
             return
         self.ran.add(report.nodeid)
         for data in getattr(report, TRANSPORT, []):
-            check = decode(Check, data)
+            check = self._made.pop(data["id"], None) or decode(Check, data)
             self.checks[check.id] = check
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
@@ -210,7 +215,7 @@ class Session:
                 never_ran=tuple(sorted(never_ran)),
                 elsewhere=tuple(sorted(self.elsewhere - self.ran)),
             ),
-            environment=pipeline.environment(),
+            environment=environment(),
             root=root,
             repository=repository,
             baseline_file=reports.relative_to(self.settings.baseline, repository),
@@ -334,11 +339,19 @@ def _marked(item: pytest.Item, settings: Settings) -> Settings:
 _FIELDS = {"tool": "tool", "budget": "budget_bytes", "kinds": "kinds", "timeout": "timeout_s", "confirm": "confirm_s"}
 
 
+def _properties(judged: Judged) -> Iterator[tuple[str, str]]:
+    from pytest_leakguard.reporters import junit
+
+    return junit.properties(judged)
+
+
 class TargetsFile(pytest.File):
     """pyproject.toml as a collector of the programs it declares."""
 
     def collect(self) -> Iterator[pytest.Item]:
         """One item per program; what is wrong with the table is an error of collection."""
+        from pytest_leakguard.services import read_services
+
         session = session_of(self.config)
         try:
             declared = read_targets(self.path, session.settings.timeout_s)
@@ -361,6 +374,8 @@ class TargetItem(pytest.Item):
 
     def runtest(self) -> None:
         """Runs the program under its tool; fails as ``leakguard.run`` does."""
+        from pytest_leakguard import pipeline
+
         session = session_of(self.config)
         one = self.declared
         settings = replace(session.settings, kinds=one.kinds or session.settings.kinds)

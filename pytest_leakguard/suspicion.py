@@ -28,6 +28,8 @@ SUSPECT_AFTER = 8
 """A counter that rose in so many runs one after another makes a suspect."""
 ALLOCATOR_SETTLES_AFTER = 30
 """The allocator counts what waits in its bins as used, so heap bytes alone take so many runs."""
+EMPTIED_AFTER = 3
+"""A test that still rises by then is read with the standard library's caches empty."""
 SMALL_BYTES = 512
 FREE_RUNS = 2
 """So many runs a larger rise of the allocator's bytes is worth in any case."""
@@ -35,6 +37,7 @@ SPARSE_BATCH = 8
 _STILL = {BLOCKS: 6, HEAP: 512, CHILDREN: 1, MAPPED: 4 * 1024**2, PRIVATE: 1024**2}
 """Rise over some dozens of runs that interpreter, allocator and our own counting make by themselves."""
 SCREENED = tuple(index for index in range(len(COUNTERS)) if index != TASKS)
+_MEMORY = (BLOCKS, HEAP, MAPPED, PRIVATE)
 _WIDTH = len(COUNTERS)
 FIRST, MIDDLE, LAST, NOW = range(4)
 """Rows of readings."""
@@ -58,6 +61,14 @@ class Suspicion:
         return f"{', '.join(rose)} per run over {self.runs} runs"
 
 
+def unseen(rise: float) -> str:
+    """What a test that was not repeated further may leak, when the allocator's bytes rose by so much in one run."""
+    return (
+        f"a leak of less than {max(SMALL_BYTES, rise):,.0f} native bytes per run would not have been seen: "
+        "the allocator still settled; the marker's iterations= repeats the test further"
+    )
+
+
 class QuickLook:
     """Looks at one test after another; all it needs is made once, so that looking allocates nothing that stays."""
 
@@ -78,6 +89,7 @@ class QuickLook:
         before must be frozen; ``run`` may raise, which is the caller's.
         """
         rows, self.left_open = self._rows, ""
+        self._reader.empties_library_caches = False
         for _ in range(3):  # clearing and collecting leave a little behind themselves, the first times
             self._reader.read_cheap(rows, NOW, clears_caches=True)
         self._reader.read_heap(rows, NOW)
@@ -88,11 +100,10 @@ class QuickLook:
             runs += 1
             rising = self._risen(rising)
             if rising == (HEAP,) and (self._rose(HEAP) < SMALL_BYTES or runs > FREE_RUNS) and not has_time():
-                self.left_open = (
-                    f"a leak of less than {max(SMALL_BYTES, self._rose(HEAP)):,.0f} native bytes per run would not "
-                    "have been seen: the allocator still settled; the marker's iterations= repeats the test further"
-                )
+                self.left_open = unseen(self._rose(HEAP))
                 return None
+            if runs == EMPTIED_AFTER and rising:
+                self._empty_library_caches()
             if runs in (SUSPECT_AFTER // 2, ALLOCATOR_SETTLES_AFTER // 2):
                 self._copy(NOW, MIDDLE)
         if rising and any(self._risen_in_all(at) > 0 for at in PASSING):
@@ -112,6 +123,14 @@ class QuickLook:
         self._copy(NOW, LAST)
         self._reader.read(rows, NOW, clears_caches=True)
         return tuple(at for at in rising if self._rose(at) > 0)
+
+    def _empty_library_caches(self) -> None:
+        """From here on; what they held until now is taken out of the first reading."""
+        self._copy(NOW, LAST)
+        self._reader.empties_library_caches = True
+        self._reader.read(self._rows, NOW, clears_caches=True)
+        for at in _MEMORY:
+            self._rows[FIRST * _WIDTH + at] += self._rose(at)
 
     def _rose(self, at: int) -> float:
         """By how much, with the last run."""

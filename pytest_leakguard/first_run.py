@@ -1,0 +1,111 @@
+"""The test's own run under counters: one that retains just what a clean test's run does needs no second one.
+
+What a first run retains beside a leak is pytest's: reports, the item's state. It is the same number of blocks for
+every test of one shape, once the caches that fill by themselves are emptied and filled up. Which number that is, is
+learned from tests that a second run has cleared: of the same shape, or of the same function with other parameters.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from array import array
+from collections import Counter
+from collections.abc import Hashable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from pytest_leakguard.counters import BLOCKS, COUNTERS, HEAP, TASKS, Reader
+from pytest_leakguard.protocol import settle
+from pytest_leakguard.set_aside import SetAside
+
+CLEARED_TWICE = 2
+"""Tests of one shape that must have retained the same and been cleared by a second run, before it says anything."""
+_WIDTH = len(COUNTERS)
+_OTHERS = tuple(at for at in range(_WIDTH) if at not in (BLOCKS, HEAP, TASKS))
+
+
+class FirstRun:
+    """One test after another."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self._rows = array("d", bytes(8 * _WIDTH * 2))
+        self._set_aside = SetAside()
+        self._clean: dict[Hashable, tuple[Counter[int], Counter[int]]] = {}
+        """For each shape how often runs of clean tests have retained so many blocks, and so many native bytes."""
+        self._shapes: tuple[Hashable, ...] = ()
+        self._retained: int | None = None
+        self.native_bytes = 0
+        """By which the allocator's bytes rose in the last run beyond what they do for clean tests."""
+        for _ in range(3):  # reading leaves a little behind itself, the first times
+            reader.read(self._rows, 0, clears_caches=True)
+
+    @contextmanager
+    def counted(self, item: pytest.Item) -> Iterator[None]:
+        """Around the test's own run."""
+        self._shapes, self._retained = _shapes_of(item), None
+        settle(item)
+        _announce(item)
+        _make_frames()
+        self._set_aside.begin()
+        try:
+            self._reader.read(self._rows, 0, clears_caches=True)
+            self._set_aside.listen()
+            try:
+                yield
+            finally:
+                self._set_aside.hush()
+            if self._set_aside.is_frozen:  # otherwise a collection would take its whole time
+                settle(item)
+                self._reader.read(self._rows, 1, clears_caches=True)
+                self._retained = int(self._rose(BLOCKS))
+        finally:
+            self._set_aside.end()
+
+    def is_clean(self) -> bool:
+        """Whether the last run retained just what runs of clean tests do; the allocator's bytes are not looked at."""
+        if self._retained is None or any(self._rose(at) > 0 for at in _OTHERS):
+            return False
+        for shape in self._shapes:
+            seen = self._clean.get(shape)
+            if seen is not None and self._retained == _least(seen[0]):
+                self.native_bytes = max(0, int(self._rose(HEAP)) - (_least(seen[1]) or 0))
+                return True
+        return False
+
+    def learn(self) -> None:
+        """The test of the last run was cleared by a second one."""
+        for shape in self._shapes if self._retained is not None else ():
+            blocks, native_bytes = self._clean.setdefault(shape, (Counter(), Counter()))
+            blocks[int(self._rose(BLOCKS))] += 1
+            native_bytes[int(self._rose(HEAP))] += 1
+
+    def _rose(self, at: int) -> float:
+        return self._rows[_WIDTH + at] - self._rows[at]
+
+
+def _least(seen: Counter[int]) -> int | None:
+    """The smallest, since a clean test may fill caches as well; what was seen only once may be an accident."""
+    return min((amount for amount, times in seen.items() if times >= CLEARED_TWICE), default=None)
+
+
+def _shapes_of(item: pytest.Item) -> tuple[Hashable, ...]:
+    """What the size of pytest's own state depends on; and the test function with all its parameters."""
+    kind = (type(item), type(item.parent), hasattr(item, "callspec"), bool(item.own_markers))
+    return kind, (item.parent, getattr(item, "originalname", item.name))
+
+
+def _make_frames() -> None:
+    """Makes the frame objects of all callers now; an exception that is kept in a cycle would, one for each caller."""
+    frame = sys._getframe()
+    while frame.f_back is not None:
+        frame = frame.f_back
+
+
+def _announce(item: pytest.Item) -> None:
+    """Sets the variable that pytest sets in each phase: glibc keeps every string that was ever in the environment."""
+    for phase in ("setup", "call", "teardown"):
+        os.environ["PYTEST_CURRENT_TEST"] = f"{item.nodeid} ({phase})".replace("\0", "(null)")
+    del os.environ["PYTEST_CURRENT_TEST"]
