@@ -10,8 +10,8 @@ from __future__ import annotations
 import os
 import sys
 from array import array
-from collections import Counter
-from collections.abc import Hashable, Iterator
+from collections import Counter, deque
+from collections.abc import Hashable, Iterable, Iterator
 from contextlib import contextmanager
 
 import pytest
@@ -22,6 +22,8 @@ from pytest_leakguard.set_aside import SetAside
 
 CLEARED_TWICE = 2
 """Tests of one shape that must have retained the same and been cleared by a second run, before it says anything."""
+REMEMBERED = 16
+"""So many, since pytest's own part changes in the course of a session: numbers beyond 256 are objects."""
 _WIDTH = len(COUNTERS)
 _OTHERS = tuple(at for at in range(_WIDTH) if at not in (BLOCKS, HEAP, TASKS))
 
@@ -29,16 +31,16 @@ _OTHERS = tuple(at for at in range(_WIDTH) if at not in (BLOCKS, HEAP, TASKS))
 class FirstRun:
     """One test after another."""
 
-    def __init__(self, reader: Reader) -> None:
-        self._reader = reader
+    def __init__(self, reader: Reader, aside: SetAside) -> None:
+        self._reader, self._set_aside = reader, aside
         self._rows = array("d", bytes(8 * _WIDTH * 2))
-        self._set_aside = SetAside()
-        self._clean: dict[Hashable, tuple[Counter[int], Counter[int]]] = {}
-        """For each shape how often runs of clean tests have retained so many blocks, and so many native bytes."""
+        self._clean: dict[Hashable, deque[tuple[int, int]]] = {}
+        """For each shape what the last clean tests have retained: blocks, and native bytes."""
         self._shapes: tuple[Hashable, ...] = ()
         self._retained: int | None = None
+        self._was_disturbed = self._is_settled = False
         self.native_bytes = 0
-        """By which the allocator's bytes rose in the last run beyond what they do for clean tests."""
+        """By which the allocator's bytes rose in the last run beyond what they do for clean tests; also below 0."""
         for _ in range(3):  # reading leaves a little behind itself, the first times
             reader.read(self._rows, 0, clears_caches=True)
 
@@ -46,6 +48,7 @@ class FirstRun:
     def counted(self, item: pytest.Item) -> Iterator[None]:
         """Around the test's own run."""
         self._shapes, self._retained = _shapes_of(item), None
+        self._is_settled, self._was_disturbed = not self._was_disturbed, False
         settle(item)
         _announce(item)
         _make_frames()
@@ -64,31 +67,35 @@ class FirstRun:
         finally:
             self._set_aside.end()
 
+    def disturb(self) -> None:
+        """More was done than to repeat a test, so that the next one may retain less than its part."""
+        self._was_disturbed = True
+
     def is_clean(self) -> bool:
         """Whether the last run retained just what runs of clean tests do; the allocator's bytes are not looked at."""
-        if self._retained is None or any(self._rose(at) > 0 for at in _OTHERS):
+        if self._retained is None or not self._is_settled or any(self._rose(at) > 0 for at in _OTHERS):
             return False
         for shape in self._shapes:
-            seen = self._clean.get(shape)
-            if seen is not None and self._retained == _least(seen[0]):
-                self.native_bytes = max(0, int(self._rose(HEAP)) - (_least(seen[1]) or 0))
+            seen = self._clean.get(shape, ())
+            if self._retained == _least(blocks for blocks, _ in seen):
+                same = (native for blocks, native in seen if blocks == self._retained)
+                self.native_bytes = int(self._rose(HEAP)) - max(0, min(same))
                 return True
         return False
 
     def learn(self) -> None:
         """The test of the last run was cleared by a second one."""
-        for shape in self._shapes if self._retained is not None else ():
-            blocks, native_bytes = self._clean.setdefault(shape, (Counter(), Counter()))
-            blocks[int(self._rose(BLOCKS))] += 1
-            native_bytes[int(self._rose(HEAP))] += 1
+        for shape in self._shapes if self._retained is not None and self._is_settled else ():
+            seen = self._clean.setdefault(shape, deque(maxlen=REMEMBERED))
+            seen.append((int(self._rose(BLOCKS)), int(self._rose(HEAP))))
 
     def _rose(self, at: int) -> float:
         return self._rows[_WIDTH + at] - self._rows[at]
 
 
-def _least(seen: Counter[int]) -> int | None:
+def _least(amounts: Iterable[int]) -> int | None:
     """The smallest, since a clean test may fill caches as well; what was seen only once may be an accident."""
-    return min((amount for amount, times in seen.items() if times >= CLEARED_TWICE), default=None)
+    return min((amount for amount, times in Counter(amounts).items() if times >= CLEARED_TWICE), default=None)
 
 
 def _shapes_of(item: pytest.Item) -> tuple[Hashable, ...]:

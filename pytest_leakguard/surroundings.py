@@ -78,9 +78,10 @@ class Surroundings:
         for one, entries in self._lists:
             if one != entries:
                 one[:] = entries
-        for name, module in self._modules.items():  # what was imported since may stay, as in any test
-            if sys.modules.get(name) is not module:
-                sys.modules[name] = module
+        if len(self._modules) != len(sys.modules) or list(self._modules.values()) != list(sys.modules.values()):
+            for name, module in self._modules.items():  # what was imported since may stay, as in any test
+                if sys.modules.get(name) is not module:
+                    sys.modules[name] = module
         for name, hook in self._hooks.items():
             setattr(sys, name, hook)
 
