@@ -8,7 +8,6 @@ learned from tests that a second run has cleared: of the same shape, or of the s
 from __future__ import annotations
 
 import os
-import sys
 from array import array
 from collections import Counter, deque
 from collections.abc import Hashable, Iterable, Iterator
@@ -17,7 +16,7 @@ from contextlib import contextmanager
 import pytest
 
 from pytest_leakguard.counters import BLOCKS, COUNTERS, HEAP, TASKS, Reader
-from pytest_leakguard.protocol import settle
+from pytest_leakguard.protocol import make_frames, settle
 from pytest_leakguard.set_aside import SetAside
 
 CLEARED_TWICE = 2
@@ -51,7 +50,7 @@ class FirstRun:
         self._is_settled, self._was_disturbed = not self._was_disturbed, False
         settle(item)
         _announce(item)
-        _make_frames()
+        make_frames()
         self._set_aside.begin()
         try:
             self._reader.read(self._rows, 0, clears_caches=True)
@@ -102,13 +101,6 @@ def _shapes_of(item: pytest.Item) -> tuple[Hashable, ...]:
     """What the size of pytest's own state depends on; and the test function with all its parameters."""
     kind = (type(item), type(item.parent), hasattr(item, "callspec"), bool(item.own_markers))
     return kind, (item.parent, getattr(item, "originalname", item.name))
-
-
-def _make_frames() -> None:
-    """Makes the frame objects of all callers now; an exception that is kept in a cycle would, one for each caller."""
-    frame = sys._getframe()
-    while frame.f_back is not None:
-        frame = frame.f_back
 
 
 def _announce(item: pytest.Item) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -37,6 +38,13 @@ def settle(item: pytest.Item) -> None:
         item.stash[key] = None
     for key in _KEYS:
         del item.stash[key]
+
+
+def make_frames() -> None:
+    """Makes the frame objects of all callers now; an exception that is kept in a cycle would, one for each caller."""
+    frame = sys._getframe()
+    while frame.f_back is not None:
+        frame = frame.f_back
 
 
 class NotRepeatable(Exception):

@@ -23,6 +23,7 @@ from pytest_leakguard.counters import (
     Reader,
 )
 from pytest_leakguard.passing import PASSING, wait_for_ends
+from pytest_leakguard.protocol import make_frames
 
 SUSPECT_AFTER = 8
 """A counter that rose in so many runs one after another makes a suspect."""
@@ -95,12 +96,13 @@ class QuickLook:
         before must be frozen; ``run`` may raise, which is the caller's.
         """
         rows, self.left_open = self._rows, ""
+        rising, runs = (*SCREENED,), 0  # of its own, since the tuple that follows is one block as well
         self._reader.empties_library_caches = self._has_stood_still = False
+        make_frames()
         for _ in range(3):  # clearing and collecting leave a little behind themselves, the first time
             self._reader.read_cheap(rows, NOW, clears_caches=True)
         self._reader.read_heap(rows, NOW)
         self._copy(NOW, FIRST)
-        rising, runs = SCREENED, 0
         while rising and runs < (ALLOCATOR_SETTLES_AFTER if rising == (HEAP,) and has_time() else suspect_after):
             run()
             runs += 1
@@ -133,7 +135,7 @@ class QuickLook:
     def _is_exception(self, runs: int) -> bool:
         """Whether the blocks have not risen for once: a block less of pytest's own hides a leak of one block."""
         is_first, self._has_stood_still = not self._has_stood_still, True
-        return is_first and runs > 1 and self._risen_in_all(BLOCKS) >= runs
+        return is_first and runs > 2 and self._risen_in_all(BLOCKS) >= runs
 
     def _empty_library_caches(self) -> None:
         """From here on; what they held until now is taken out of the earlier readings."""
