@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import os
 from array import array
-from collections import Counter, deque
-from collections.abc import Hashable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 
 import pytest
@@ -21,8 +21,6 @@ from pytest_leakguard.set_aside import SetAside
 
 CLEARED_TWICE = 2
 """Tests of one shape that must have retained the same and been cleared by a second run, before it says anything."""
-REMEMBERED = 16
-"""So many, since pytest's own part changes in the course of a session: numbers beyond 256 are objects."""
 _WIDTH = len(COUNTERS)
 _OTHERS = tuple(at for at in range(_WIDTH) if at not in (BLOCKS, HEAP, TASKS))
 
@@ -33,8 +31,8 @@ class FirstRun:
     def __init__(self, reader: Reader, aside: SetAside) -> None:
         self._reader, self._set_aside = reader, aside
         self._rows = array("d", bytes(8 * _WIDTH * 2))
-        self._clean: dict[Hashable, deque[tuple[int, int]]] = {}
-        """For each shape what the last clean tests have retained: blocks, and native bytes."""
+        self._clean: dict[Hashable, Counter[tuple[int, int]]] = {}
+        """For each shape how often clean tests have retained so many blocks and native bytes."""
         self._shapes: tuple[Hashable, ...] = ()
         self._retained: int | None = None
         self._was_disturbed = self._is_settled = False
@@ -75,8 +73,8 @@ class FirstRun:
         if self._retained is None or not self._is_settled or any(self._rose(at) > 0 for at in _OTHERS):
             return False
         for shape in self._shapes:
-            seen = self._clean.get(shape, ())
-            if self._retained == _least(blocks for blocks, _ in seen):
+            seen = self._clean.get(shape, Counter())
+            if self._retained == _least(seen):
                 same = (native for blocks, native in seen if blocks == self._retained)
                 self.native_bytes = int(self._rose(HEAP)) - max(0, min(same))
                 return True
@@ -85,16 +83,19 @@ class FirstRun:
     def learn(self) -> None:
         """The test of the last run was cleared by a second one."""
         for shape in self._shapes if self._retained is not None and self._is_settled else ():
-            seen = self._clean.setdefault(shape, deque(maxlen=REMEMBERED))
-            seen.append((int(self._rose(BLOCKS)), int(self._rose(HEAP))))
+            seen = self._clean.setdefault(shape, Counter())
+            seen[int(self._rose(BLOCKS)), int(self._rose(HEAP))] += 1
 
     def _rose(self, at: int) -> float:
         return self._rows[_WIDTH + at] - self._rows[at]
 
 
-def _least(amounts: Iterable[int]) -> int | None:
-    """The smallest, since a clean test may fill caches as well; what was seen only once may be an accident."""
-    return min((amount for amount, times in Counter(amounts).items() if times >= CLEARED_TWICE), default=None)
+def _least(seen: Counter[tuple[int, int]]) -> int | None:
+    """Blocks; the smallest, since a clean test may fill caches as well. What was seen once may be an accident."""
+    times: Counter[int] = Counter()
+    for (blocks, _), count in seen.items():
+        times[blocks] += count
+    return min((blocks for blocks, count in times.items() if count >= CLEARED_TWICE), default=None)
 
 
 def _shapes_of(item: pytest.Item) -> tuple[Hashable, ...]:
