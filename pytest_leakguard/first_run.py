@@ -37,7 +37,9 @@ class FirstRun:
         self._retained: int | None = None
         self._was_disturbed = self._is_settled = False
         self.native_bytes = 0
-        """By which the allocator's bytes rose in the last run beyond what they do for clean tests; also below 0."""
+        """By which the allocator's bytes rose in the last run beyond the least of clean tests'; may be below 0."""
+        self.unusual_bytes = 0
+        """The same beyond what they do for most of them: buffers and free lists of all kinds are among them."""
         for _ in range(3):  # reading leaves a little behind itself, the first times
             reader.read(self._rows, 0, clears_caches=True)
 
@@ -75,8 +77,11 @@ class FirstRun:
         for shape in self._shapes:
             seen = self._clean.get(shape, Counter())
             if self._retained == _least(seen):
-                same = (native for blocks, native in seen if blocks == self._retained)
-                self.native_bytes = int(self._rose(HEAP)) - max(0, min(same))
+                native = sorted(
+                    n for (blocks, n), count in seen.items() if blocks == self._retained for _ in range(count)
+                )
+                self.native_bytes = int(self._rose(HEAP)) - max(0, native[0])
+                self.unusual_bytes = int(self._rose(HEAP)) - max(0, native[len(native) // 2])
                 return True
         return False
 

@@ -230,7 +230,7 @@ class Screening:
             return False
         self._spent = Spent()
         native = self._made_first().native_bytes
-        if native > 0 and (native >= SMALL_BYTES or self._has_time()):
+        if self._made_first().unusual_bytes >= SMALL_BYTES or (native > 0 and self._has_time()):
             return False
         note = (unseen(native),) if native > 0 else ()
         self._session.attach(call, replace(self._blank(item), notes=note))
