@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from array import array
-from collections import Counter
+from bisect import insort
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 
@@ -31,8 +31,8 @@ class FirstRun:
     def __init__(self, reader: Reader, aside: SetAside) -> None:
         self._reader, self._set_aside = reader, aside
         self._rows = array("d", bytes(8 * _WIDTH * 2))
-        self._clean: dict[Hashable, Counter[tuple[int, int]]] = {}
-        """For each shape how often clean tests have retained so many blocks and native bytes."""
+        self._clean: dict[Hashable, dict[int, list[int]]] = {}
+        """For each shape and number of blocks that clean tests have retained: their native bytes, sorted."""
         self._shapes: tuple[Hashable, ...] = ()
         self._retained: int | None = None
         self._was_disturbed = self._is_settled = False
@@ -75,11 +75,9 @@ class FirstRun:
         if self._retained is None or not self._is_settled or any(self._rose(at) > 0 for at in _OTHERS):
             return False
         for shape in self._shapes:
-            seen = self._clean.get(shape, Counter())
+            seen = self._clean.get(shape, {})
             if self._retained == _least(seen):
-                native = sorted(
-                    n for (blocks, n), count in seen.items() if blocks == self._retained for _ in range(count)
-                )
+                native = seen[self._retained]
                 self.native_bytes = int(self._rose(HEAP)) - max(0, native[0])
                 self.unusual_bytes = int(self._rose(HEAP)) - max(0, native[len(native) // 2])
                 return True
@@ -88,19 +86,15 @@ class FirstRun:
     def learn(self) -> None:
         """The test of the last run was cleared by a second one."""
         for shape in self._shapes if self._retained is not None and self._is_settled else ():
-            seen = self._clean.setdefault(shape, Counter())
-            seen[int(self._rose(BLOCKS)), int(self._rose(HEAP))] += 1
+            insort(self._clean.setdefault(shape, {}).setdefault(int(self._rose(BLOCKS)), []), int(self._rose(HEAP)))
 
     def _rose(self, at: int) -> float:
         return self._rows[_WIDTH + at] - self._rows[at]
 
 
-def _least(seen: Counter[tuple[int, int]]) -> int | None:
+def _least(seen: dict[int, list[int]]) -> int | None:
     """Blocks; the smallest, since a clean test may fill caches as well. What was seen once may be an accident."""
-    times: Counter[int] = Counter()
-    for (blocks, _), count in seen.items():
-        times[blocks] += count
-    return min((blocks for blocks, count in times.items() if count >= CLEARED_TWICE), default=None)
+    return min((blocks for blocks, native in seen.items() if len(native) >= CLEARED_TWICE), default=None)
 
 
 def _shapes_of(item: pytest.Item) -> tuple[Hashable, ...]:

@@ -1,4 +1,4 @@
-"""Screens ordinary tests: repeats each test's whole protocol, looks at exact counters, confirms the suspects.
+"""Screens ordinary tests: counts each test's own run or repeats its whole protocol, and confirms the suspects.
 
 The first run is the real one and its reports are the test's own; they are held back until the screening is done,
 so that a leak can turn the call's report into a failure. Later runs report to nobody. All runs but the last tear
@@ -240,8 +240,7 @@ class Screening:
     def _screen(self, item: pytest.Item, reports: list[pytest.TestReport]) -> None:
         """Repeats the test and turns its report into a failure when it leaks.
 
-        What is there by now is frozen meanwhile, so that collecting the garbage of one run takes microseconds. The
-        test's own run has seen the collector as it is without us.
+        What is there by now is set aside meanwhile, so that collecting the garbage of one run takes microseconds.
         """
         began, self._spent = time.perf_counter(), Spent()
         surroundings = Surroundings()

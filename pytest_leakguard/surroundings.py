@@ -16,6 +16,7 @@ import threading
 import time
 import tracemalloc
 from collections.abc import Callable
+from operator import is_
 from typing import Any
 
 
@@ -78,7 +79,7 @@ class Surroundings:
         for one, entries in self._lists:
             if one != entries:
                 one[:] = entries
-        if len(self._modules) != len(sys.modules) or list(self._modules.values()) != list(sys.modules.values()):
+        if len(self._modules) != len(sys.modules) or not all(map(is_, self._modules.values(), sys.modules.values())):
             for name, module in self._modules.items():  # what was imported since may stay, as in any test
                 if sys.modules.get(name) is not module:
                     sys.modules[name] = module
