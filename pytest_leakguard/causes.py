@@ -18,7 +18,7 @@ _BYTES = (HEAP, MAPPED, PRIVATE)
 SLACK = 2.0
 """What an entry of the same container weighs in another test, as a multiple of what it weighed in the first."""
 SLACK_BLOCKS = 8
-MOST_TRACING_S = 8.0
+MOST_TRACING_S = 3.0
 """Seconds of one session for comparing places of allocation."""
 
 
