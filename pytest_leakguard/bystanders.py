@@ -19,7 +19,14 @@ EXAMPLES = 10
 
 def is_of_hypothesis(item: pytest.Item) -> bool:
     """Whether hypothesis makes up the test's arguments, and fills its own caches with every run."""
-    return hasattr(getattr(item, "function", None), "_hypothesis_internal_use_settings")
+    return hasattr(_function_of(item), "_hypothesis_internal_use_settings")
+
+
+def _function_of(item: pytest.Item) -> Any:
+    """The test's function, without making an instance of its class, as ``item.function`` does."""
+    if isinstance(item.parent, pytest.Class):
+        return getattr(item.parent.obj, getattr(item, "originalname", item.name), None)
+    return getattr(item, "function", None)
 
 
 @contextmanager
@@ -115,7 +122,7 @@ def _tolerant_hypothesis(item: pytest.Item) -> Iterator[None]:
 
     Ever new examples would fill its own caches with every run; a few that are always the same show a leak as well.
     """
-    function: Any = getattr(item, "function", None)
+    function = _function_of(item)
     settings = getattr(function, "_hypothesis_internal_use_settings", None)
     if settings is None:
         yield

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -45,6 +46,17 @@ def make_frames() -> None:
     frame = sys._getframe()
     while frame.f_back is not None:
         frame = frame.f_back
+
+
+class _Unparametrised:
+    params: Mapping[str, object] = MappingProxyType({})
+
+
+def kind_of(item: pytest.Item) -> Hashable:
+    """Tests of one kind leave the same behind, in the item and in pytest; fixtures of plugins keep a state there."""
+    definitions = getattr(getattr(item, "_fixtureinfo", None), "name2fixturedefs", {})
+    names = {name for name, several in definitions.items() if several and not several[-1].baseid}
+    return type(item), type(item.parent), frozenset(names.difference(getattr(item, "callspec", _Unparametrised).params))
 
 
 class NotRepeatable(Exception):

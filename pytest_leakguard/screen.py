@@ -14,7 +14,6 @@ import warnings
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -32,7 +31,7 @@ from pytest_leakguard.model import Check
 from pytest_leakguard.options import Settings
 from pytest_leakguard.passing import PASSING, Population
 from pytest_leakguard.progress import Progress
-from pytest_leakguard.protocol import Control, NotRepeatable, Repeater, reraised
+from pytest_leakguard.protocol import Control, NotRepeatable, Repeater, kind_of, reraised
 from pytest_leakguard.repeat import Limits, Repetition
 from pytest_leakguard.reporters.terminal import failure_text
 from pytest_leakguard.set_aside import SetAside
@@ -41,6 +40,7 @@ from pytest_leakguard.suspicion import (
     SMALL_BYTES,
     SUSPECT_AFTER,
     SUSPECT_OF_KNOWN_AFTER,
+    Circumstances,
     QuickLook,
     Suspicion,
     unseen,
@@ -253,7 +253,6 @@ class Screening:
 
         repeater = Repeater(item, self._filters, prepare, self._aside.hush)
         self._made_look()
-        repeater.settle()
         try:
             with undisturbed(item):
                 self._aside.begin()
@@ -299,19 +298,11 @@ class Screening:
     def _looked_at(self, item: pytest.Item, repeater: Repeater, settings: Settings, spare_s: float) -> Check:
         may_be_known = self._causes and not spare_s
         suspicion: Suspicion
-        look = partial(
-            self._made_look().at,
-            repeater.run,
-            spare_s,
-            lambda: bool(spare_s) or self._has_time(),
-            empties_library_caches=is_of_hypothesis(item),
-        )
-        if self._counts_first_run(item):
-            first = self._made_first()
-            look = partial(look, may_leak=first.may_leak, native_bytes=first.native_bytes)
+        circumstances = self._circumstances(item, spare_s)
         for enough in (SUSPECT_OF_KNOWN_AFTER, SUSPECT_AFTER) if may_be_known else (SUSPECT_AFTER,):
             before = self._causes.lengths()
-            seen = look(suspect_after=enough)
+            repeater.settle()  # last, so that nobody brings anything about that a run takes back
+            seen = self._made_look().at(repeater.run, circumstances, enough)
             if seen is None:
                 return self._cleared(item)
             suspicion = seen
@@ -323,6 +314,18 @@ class Screening:
             return _unconfirmed(self._blank(item), suspicion)
         wanted = max(CONFIRM.enough_when_clean, 4 * suspicion.runs)
         return self._confirm(item, repeater, settings, wanted, str(suspicion))
+
+    def _circumstances(self, item: pytest.Item, spare_s: float) -> Circumstances:
+        circumstances = Circumstances(
+            kind=kind_of(item),
+            spare_s=spare_s,
+            has_time=lambda: bool(spare_s) or self._has_time(),
+            empties_library_caches=is_of_hypothesis(item),
+        )
+        if not self._counts_first_run(item):
+            return circumstances
+        first = self._made_first()
+        return replace(circumstances, may_leak=first.may_leak, native_bytes=first.native_bytes)
 
     def _cleared(self, item: pytest.Item) -> Check:
         if self._counts_first_run(item):

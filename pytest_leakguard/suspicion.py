@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
 from pytest_leakguard.clock import Spent
@@ -42,8 +43,29 @@ _STILL = {BLOCKS: 6, HEAP: 512, CHILDREN: 1, MAPPED: 4 * 1024**2, PRIVATE: 1024*
 SCREENED = tuple(index for index in range(len(COUNTERS)) if index != TASKS)
 _MEMORY = (BLOCKS, HEAP, MAPPED, PRIVATE)
 _WIDTH = len(COUNTERS)
-FIRST, MIDDLE, LAST, NOW = range(4)
+FIRST, SECOND, MIDDLE, LAST, NOW = range(5)
 """Rows of readings."""
+SEEN_TWICE = 2
+"""So many clean tests of one kind must have begun alike, before it is taken for how tests of that kind begin."""
+
+
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """What there is to know of a test before it is looked at."""
+
+    kind: Hashable = None
+    """Tests of one kind leave the same of pytest's own behind."""
+    spare_s: float = 0.0
+    """Time for more runs: for leaks that are not in every run."""
+    has_time: Callable[[], bool] = lambda: True
+    """Asked before a run whose only reason is that the allocator's bytes rose by less than ``SMALL_BYTES``, as they do
+    in many tests for some runs, or by more for the ninth time."""
+    may_leak: tuple[int, ...] = SCREENED
+    """Counters that an earlier run has raised."""
+    native_bytes: float = math.inf
+    """By how much that run has raised the allocator's bytes at most."""
+    empties_library_caches: bool = False
+    """From the start, not only when the test still rises by then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,47 +99,54 @@ class QuickLook:
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
-        self._rows = array("d", bytes(8 * _WIDTH * 4))
+        self._rows = array("d", bytes(8 * _WIDTH * 5))
+        self._begins: dict[Hashable, Counter[float]] = {}
+        """By kind, by how many blocks clean tests rose with their first run here: not all begin from rest."""
+        self._usual = math.nan
+        """What is usual for the test at hand; ``nan``, which nothing is equal to, while that is not known."""
         self._has_stood_still = False
         self.left_open = ""
         """What the last look could not see, in words."""
         reader.read(self._rows, NOW, clears_caches=True)
 
     def at(
-        self,
-        run: Callable[[], object],
-        spare_s: float = 0.0,
-        has_time: Callable[[], bool] = lambda: True,
-        suspect_after: int = SUSPECT_AFTER,
-        may_leak: tuple[int, ...] = SCREENED,
-        native_bytes: float = math.inf,
-        empties_library_caches: bool = False,
+        self, run: Callable[[], object], known: Circumstances, suspect_after: int = SUSPECT_AFTER
     ) -> Suspicion | None:
-        """``None`` when the test is cleared. ``spare_s`` is time for more runs: for leaks that are not in every run.
+        """``None`` when the test is cleared.
 
-        ``may_leak`` and ``native_bytes`` is what an earlier run leaves possible: the counters that it has raised, and
-        by how much the allocator's bytes at most. The library's caches are emptied from the start, or for suspects.
-
-        ``has_time`` is asked before a run whose only reason is that the allocator's bytes rose by less than
-        ``SMALL_BYTES``, as they do in many tests for some runs, or by more for the ninth time. Whatever was there
-        before must be frozen; ``run`` may raise, which is the caller's.
+        Whatever was there before must be frozen; ``run`` may raise, which is the caller's.
         """
+        self._usual = self._begin_of(known.kind)
+        suspicion = self._look(run, known, suspect_after)
+        begin = self._rows[SECOND * _WIDTH + BLOCKS] - self._rows[FIRST * _WIDTH + BLOCKS]
+        if suspicion is None and (self._rose(BLOCKS) == 0 or begin == self._usual):
+            self._begins.setdefault(known.kind, Counter())[begin] += 1
+        return suspicion
+
+    def _begin_of(self, kind: Hashable) -> float:
+        for rise, tests in self._begins.get(kind, Counter()).most_common(1):
+            return rise if tests >= SEEN_TWICE else math.nan
+        return math.nan
+
+    def _look(self, run: Callable[[], object], known: Circumstances, suspect_after: int) -> Suspicion | None:
         rows, self.left_open = self._rows, ""
-        rising, runs = (*may_leak,), 0  # of its own, since the tuple that follows is one block as well
-        self._reader.empties_library_caches, self._has_stood_still = empties_library_caches, False
+        rising, runs = (*known.may_leak,), 0  # of its own, since the tuple that follows is one block as well
+        self._reader.empties_library_caches, self._has_stood_still = known.empties_library_caches, False
         make_frames()
         for _ in range(3):  # clearing and collecting leave a little behind themselves, the first time
             self._reader.read_cheap(rows, NOW, clears_caches=True)
         self._reader.read_heap(rows, NOW)
         self._copy(NOW, FIRST)
-        while rising and runs < (ALLOCATOR_SETTLES_AFTER if rising == (HEAP,) and has_time() else suspect_after):
+        while rising and runs < (ALLOCATOR_SETTLES_AFTER if rising == (HEAP,) and known.has_time() else suspect_after):
             run()
             runs += 1
             rising = self._risen(rising, runs)
-            if rising == (HEAP,) and min(self._rose(HEAP), native_bytes) < SMALL_BYTES and not has_time():
-                self.left_open = unseen(min(self._rose(HEAP), native_bytes))
+            if runs == 1:
+                self._copy(NOW, SECOND)
+            if rising == (HEAP,) and self._rose_at_most(known) < SMALL_BYTES and not known.has_time():
+                self.left_open = unseen(self._rose_at_most(known))
                 return None
-            if runs == EMPTIED_AFTER and rising and not empties_library_caches:
+            if runs == EMPTIED_AFTER and rising and not known.empties_library_caches:
                 self._empty_library_caches()
             if runs in (suspect_after // 2, ALLOCATOR_SETTLES_AFTER // 2):
                 self._copy(NOW, MIDDLE)
@@ -128,7 +157,7 @@ class QuickLook:
             rises = tuple((rows[NOW * _WIDTH + at] - rows[MIDDLE * _WIDTH + at]) / half for at in range(_WIDTH))
             if any(rises[at] > 0 for at in rising):
                 return Suspicion(rises, runs)
-        return self._sparse(run, runs, spare_s) if spare_s > 0 else None
+        return self._sparse(run, runs, known.spare_s) if known.spare_s > 0 else None
 
     def _copy(self, row: int, into: int) -> None:
         self._rows[into * _WIDTH : (into + 1) * _WIDTH] = self._rows[row * _WIDTH : (row + 1) * _WIDTH]
@@ -137,7 +166,13 @@ class QuickLook:
         """Of those that rose so far, the ones that have risen again, in so many runs."""
         self._copy(NOW, LAST)
         self._reader.read(self._rows, NOW, clears_caches=True)
-        return tuple(at for at in rising if self._rose(at) > 0 or (at == BLOCKS and self._is_exception(runs)))
+        return tuple(at for at in rising if (self._rises(runs) if at == BLOCKS else self._rose(at) > 0))
+
+    def _rises(self, runs: int) -> bool:
+        """Whether the last of so many runs has raised the blocks."""
+        if runs == 1:  # that it has not says nothing if it began with more than a run leaves
+            return self._rose(BLOCKS) != self._usual
+        return self._rose(BLOCKS) > 0 or self._is_exception(runs)
 
     def _is_exception(self, runs: int) -> bool:
         """Whether the blocks have not risen for once: a block less of pytest's own hides a leak of one block."""
@@ -156,6 +191,10 @@ class QuickLook:
     def _rose(self, at: int) -> float:
         """By how much, with the last run."""
         return self._rows[NOW * _WIDTH + at] - self._rows[LAST * _WIDTH + at]
+
+    def _rose_at_most(self, known: Circumstances) -> float:
+        """By how many bytes of the allocator every run has raised it, at most."""
+        return min(self._rose(HEAP), known.native_bytes)
 
     def _keeps_its_pace(self, at: int) -> bool:
         """Allocators fill their bins for some dozens of runs, ever more slowly; a leak does not slow down."""
