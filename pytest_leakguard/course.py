@@ -13,6 +13,7 @@ SERVICE_METRICS = (replace(HEAP, name="heap_bytes", floor=64 * KIB), *METRICS)
 """The live heap of a warm interpreter still creeps, by some 40 KiB over 2,000 requests: less is nobody's leak."""
 _BREATH = 8 * MIB
 _SECOND_READINGS = ("rss",)
+_COUNTERS = ("fds", "threads", "procs")
 
 
 @dataclass(slots=True)
@@ -28,8 +29,10 @@ class Course:
     duration_s: float = 0.0
     elapsed_s: float = 0.0
     """So far, for whoever watches."""
-    sampling_s: float = 0.0
-    """Spent on readings and on looks at them."""
+    reading_s: float = 0.0
+    """Spent on readings."""
+    looking_s: float = 0.0
+    """Spent on looks at them, to see whether the run may end."""
     working_s: float = 0.0
     """Spent on requests."""
     replaced: list[str] = field(default_factory=list)
@@ -56,8 +59,16 @@ class Course:
         return self._judge(self.series)
 
     def look(self) -> Judgement:
-        """The answer so far; second readings of the same pages are left for the end."""
-        return self._judge({name: values for name, values in self.series.items() if name not in _SECOND_READINGS})
+        """The answer so far; second readings of the same pages are left for the end, as are counters that stand still.
+
+        A series that never changes decides nothing, and to judge it takes as long as any other.
+        """
+        asked = {
+            name: values
+            for name, values in self.series.items()
+            if name not in _SECOND_READINGS and (name not in _COUNTERS or len({*values}) > 1)
+        }
+        return self._judge(asked)
 
     def quiet_after(self, leak_bytes: float) -> float:
         """Requests after which a leak of ``leak_bytes`` each would have shown."""
@@ -65,6 +76,11 @@ class Course:
         if not any(value is not None for value in self.series.get(metric.name, ())):
             metric = RESIDENT
         return (metric.slack * self.processes + metric.floor) / leak_bytes
+
+    @property
+    def sampling_s(self) -> float:
+        """Spent on readings and on looks at them."""
+        return self.reading_s + self.looking_s
 
     @property
     def overhead(self) -> float:

@@ -8,10 +8,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from http.client import HTTPException
 
+from pytest_leakguard import pacing
 from pytest_leakguard.course import Course
 from pytest_leakguard.drive import LoadCommand, RequestFailed, Work
 from pytest_leakguard.growth import Judgement, Leaking, Undecided
-from pytest_leakguard.growth_evidence import KIB, Source
+from pytest_leakguard.growth_evidence import KIB, MIN_SAMPLES, Source
 from pytest_leakguard.heap import HeapReader
 from pytest_leakguard.sequential import CAREFUL, DEFAULT, Preset, may_stop, next_look
 from pytest_leakguard.service import Service
@@ -28,6 +29,8 @@ _RECYCLED = 3
 """So many of the service's own processes that ended are no accident."""
 _BATCHES = 30
 """Runs of a load command, at least."""
+_STRETCHED_AT = 8
+"""After this part of a run, an eighth, it is known well enough what a request takes and what a reading does."""
 _UNCOUNTED_BATCHES = 60
 """Runs of one that does not say how many requests it sent."""
 TOLD_EVERY_S = 0.5
@@ -35,11 +38,18 @@ TOLD_EVERY_S = 0.5
 Progress = Callable[[Course, Preset], None]
 
 
-def preset_for(work: Work, budget: int) -> Preset:
-    """How sure to be before stopping; with unique keys a cache that still fills looks like a leak, however much."""
-    if not work.is_fixed_set:
-        return replace(CAREFUL, max_requests=budget, allowance_bytes=math.inf)
-    return replace(DEFAULT, max_requests=budget, allowance_bytes=CAREFUL.allowance_bytes)
+def preset_for(work: Work, budget: int | None) -> Preset:
+    """How sure to be before stopping; with unique keys a cache that still fills looks like a leak, however much.
+
+    ``budget`` is the most requests there may be; without one there may be more than usual, where readings are dear.
+    """
+    kind = DEFAULT if work.is_fixed_set else CAREFUL
+    return replace(
+        kind,
+        max_requests=budget or DEFAULT.max_requests,
+        allowance_bytes=CAREFUL.allowance_bytes if work.is_fixed_set else math.inf,
+        is_elastic=not budget,
+    )
 
 
 def measure(
@@ -113,6 +123,7 @@ class _Loop:
     def _requests(self) -> bool:
         """One batch and the sample after it; whether it was the last that may be."""
         course, done = self._course, self._course.done
+        self._stretch()
         goal = min(self._watch.next_sample(done), self._preset.max_requests)
         before = time.monotonic()
         batch = self._work.run(done, goal - done)
@@ -122,10 +133,21 @@ class _Loop:
         if isinstance(self._work, LoadCommand) and len(course.requests) == 1:
             self._preset = _for_batches(self._preset, batch)
         done += batch
+        self._watch.limit = self._preset.max_requests
         is_last = done >= self._preset.max_requests or now >= self._deadline
         if self._watch.service.trouble(self._watch.sample(done, is_last)):
             raise RequestFailed(f"after request {done}")
         return is_last
+
+    def _stretch(self) -> None:
+        """Once: where readings are dear beside the requests, rather more requests than a larger share of the time."""
+        course, preset = self._course, self._preset
+        if not preset.is_elastic or _STRETCHED_AT * course.done < preset.max_requests:
+            return
+        per_request_s = course.working_s / course.done
+        limit = pacing.extended(preset.max_requests, per_request_s, self._watch.reading_cost_s)
+        self._preset = replace(preset, max_requests=limit, is_elastic=False)
+        self._watch.limit = limit
 
     def _tell(self) -> None:
         if time.monotonic() - self._told_at > TOLD_EVERY_S:
@@ -139,10 +161,12 @@ class _Loop:
             return f"its processes come and go: after {done} requests {_RECYCLED} and more had ended"
         if done < self._look_at and not is_last:
             return ""
+        if not is_last and not self._watch.may_look():
+            return ""
         self._look_at = next_look(done, self._preset)
         if not is_last and not _may_decide(course, self._preset):
             return ""
-        with self._watch.costing():
+        with self._watch.looking():
             course.looks.append(course.look())
             stopped, self._preset = _next_step(course.looks, self._preset, is_last)
         if not stopped and is_last and time.monotonic() >= self._deadline:
@@ -152,7 +176,7 @@ class _Loop:
 
 def _may_decide(course: Course, preset: Preset) -> bool:
     """Whether a look can be one of the two that end the run: looks are dear beside quick requests."""
-    if not preset.stops_early:
+    if not preset.stops_early or len(course.requests) < MIN_SAMPLES:
         return False
     memory = max(course.gained("private_bytes"), course.gained("heap_bytes"))
     counters = max(course.gained(name) for name in ("fds", "threads", "procs"))
@@ -187,6 +211,7 @@ def _swells(look: Judgement) -> bool:
 
 def _for_batches(preset: Preset, batch: int) -> Preset:
     """Each run of a load command is one sample, and there must be enough of them."""
+    preset = replace(preset, is_elastic=False)
     if batch == 1:
         return replace(preset, max_requests=min(preset.max_requests, _UNCOUNTED_BATCHES))
     return replace(preset, max_requests=max(preset.max_requests, _BATCHES * batch))

@@ -24,6 +24,8 @@ class Preset:
     min_requests: int = 50
     min_leak_blocks: float = 0.02
     stops_early: bool = True
+    is_elastic: bool = False
+    """Whether there may be more requests than ``max_requests`` where readings are dear beside them."""
 
     def min_leak(self, metric: Metric) -> float:
         """Return the smallest leak worth waiting for, in the metric's unit per request."""
