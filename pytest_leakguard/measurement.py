@@ -29,7 +29,7 @@ _RECYCLED = 3
 """So many of the service's own processes that ended are no accident."""
 _BATCHES = 30
 """Runs of a load command, at least."""
-_STRETCHED_AT = 8
+_STRETCHED_FROM = 8
 """After this part of a run, an eighth, it is known well enough what a request takes and what a reading does."""
 _UNCOUNTED_BATCHES = 60
 """Runs of one that does not say how many requests it sent."""
@@ -110,6 +110,7 @@ class _Loop:
         self._watch, self._work, self._preset, self._deadline = watch, work, preset, deadline
         self._progress, self._told_at = progress, time.monotonic()
         self._course = watch.course
+        self._asked = preset.max_requests
         self._look_at = next_look(0, preset)
 
     def run(self) -> str:
@@ -140,14 +141,18 @@ class _Loop:
         return is_last
 
     def _stretch(self) -> None:
-        """Once: where readings are dear beside the requests, rather more requests than a larger share of the time."""
+        """Where readings are dear beside the requests, rather more requests than a larger share of the time.
+
+        Asked again at each sample of the first half, as readings become dearer while the heap grows.
+        """
         course, preset = self._course, self._preset
-        if not preset.is_elastic or _STRETCHED_AT * course.done < preset.max_requests:
+        is_time = self._asked / _STRETCHED_FROM <= course.done <= preset.max_requests / 2
+        if not preset.is_elastic or not is_time:
             return
         per_request_s = course.working_s / course.done
-        limit = pacing.extended(preset.max_requests, per_request_s, self._watch.reading_cost_s)
-        self._preset = replace(preset, max_requests=limit, is_elastic=False)
-        self._watch.limit = limit
+        limit = pacing.extended(self._asked, per_request_s, self._watch.reading_cost_s)
+        self._preset = replace(preset, max_requests=max(limit, preset.max_requests))
+        self._watch.limit = self._preset.max_requests
 
     def _tell(self) -> None:
         if time.monotonic() - self._told_at > TOLD_EVERY_S:

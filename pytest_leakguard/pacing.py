@@ -11,9 +11,9 @@ READINGS_SHARE, LOOKS_SHARE = 0.011, 0.004
 LEAST_READINGS = 24
 """Evenly spread, they leave eighteen in the last three quarters of a run and twelve in its last half, which are the two
 parts that are looked at; eleven are needed in each."""
-LONGEST_FACTOR, LONGEST_S = 10, 10.0
+LONGEST_FACTOR, LONGEST_S = 20, 12.0
 """A run may be made so many times longer, to so many seconds of requests, for its readings to cost little."""
-_EXTENDED_SHARE = 0.0155
+_EXTENDED_SHARE = 0.013
 """Of a run that is made longer, the least number of readings may take so much: looks and full readings come on top."""
 _FINEST, _LEAST_GAP = 0.025, 4
 """Least distance of two readings: as a share of the requests so far, and in requests."""

@@ -18,14 +18,12 @@ LOOKED_AFTER = 3
 """A process that was there at so many samples in a row is one of the service's own, not one per request."""
 _WALK_EVERY = 8
 """Samples between two walks over the process tree while nobody seems to have come or gone."""
-_COMPARED = (0, 4, 12)
+_COMPARED = (0, 8)
 _COMPARED_EVERY = 24
 """Samples at which a full reading says whether the cheap counters are exact here; later ones every so many samples."""
 _MOST_APART = 2
 """So often may they differ, as the service need not be at rest, before they are given up for good; after the first time
 the next sample compares again."""
-_DEAR_S = 0.1
-"""A reading that takes longer (a JVM's) is not tried out more than once."""
 _RECENT = 5
 """The cost of a reading is the median of so many: the machine does other things too."""
 _REST_S, _REST_LOOK_S, _CALM_LOOKS = 5.0, 0.05, 4
@@ -118,13 +116,10 @@ class Watch:
         self.course.heap_told = self._heap.told
         self.sample(0)
         self._costs_s.clear()  # that one was compared, and so dearer than those that follow
-        for _ in range(_RECENT):
-            started = time.monotonic()
-            self._heap.read(self._pids)
-            sampling.read_quickly(self._pids, self._births)
-            self._costs_s.append(time.monotonic() - started)
-            if self._costs_s[-1] > _DEAR_S:
-                break
+        started = time.monotonic()
+        self._heap.read(self._pids)
+        sampling.read_quickly(self._pids, self._births)
+        self._costs_s.append(time.monotonic() - started)
         self.course.reading_s = 0.0
 
     def _await_rest(self) -> None:
