@@ -72,6 +72,9 @@ METRICS: tuple[Metric, ...] = (
 """What ``judge`` knows by name; of several readings of one source the first decides."""
 IN_PROCESS_METRICS = (BLOCKS, IN_PROCESS_HEAP, *METRICS[2:])
 
+BOOKKEEPING_BYTES = 256
+"""Memory for each leaked descriptor or thread up to which it is what leaks: its number, and its place in a list."""
+
 RUNTIMES: Mapping[str, Mapping[str, Any]] = {
     "": {},
     "v8": {"floor": 8 * MIB},
@@ -328,12 +331,21 @@ def _combine(
     deciding = [*heaps, *pages[:1], *counters]
     late = (t for t in deciding if isinstance(t, Undecided) and t.counted_in == "requests")
     memory = [*(t for t in pages[:1] if not isinstance(t, Undecided)), *decided, *pages, *deciding]
-    overall = _first(deciding, Leaking) or next(late, None) or next(iter(memory), None)
+    overall = _leak_among(deciding) or next(late, None) or next(iter(memory), None)
     return Judgement(overall or _nothing_known(), (*heaps, *pages, *counters), ignored)
 
 
 def _first(trends: Sequence[Trend], *kinds: type[Estimate]) -> Trend | None:
     return next((trend for trend in trends if isinstance(trend, kinds)), None)
+
+
+def _leak_among(deciding: Sequence[Trend]) -> Trend | None:
+    """Return the first series that leaks, or the counter whose bookkeeping is all that memory grows by."""
+    first = _first(deciding, Leaking)
+    if first is None or first.metric.unit != "bytes":
+        return first
+    leaks = (one for one in deciding if isinstance(one, Leaking) and one.metric.source is Source.COUNTER)
+    return next((one for one in leaks if first.per_iteration < BOOKKEEPING_BYTES * one.per_iteration), first)
 
 
 def _beside_better(trend: Trend, better: Trend) -> Trend:
