@@ -14,7 +14,7 @@ from pytest_leakguard.drive import LoadCommand, RequestFailed, Work
 from pytest_leakguard.growth import Judgement, Leaking, Undecided
 from pytest_leakguard.growth_evidence import KIB, MIN_SAMPLES, Source
 from pytest_leakguard.heap import HeapReader
-from pytest_leakguard.sequential import CAREFUL, DEFAULT, Preset, may_stop, next_look
+from pytest_leakguard.sequential import CAREFUL, CONFIRMED_AFTER, DEFAULT, Preset, may_stop, next_look
 from pytest_leakguard.service import Service
 from pytest_leakguard.watch import Watch
 
@@ -166,7 +166,7 @@ class _Loop:
             return f"its processes come and go: after {done} requests {_RECYCLED} and more had ended"
         if done < self._look_at and not is_last:
             return ""
-        if not is_last and not self._watch.may_look():
+        if not is_last and (len(course.requests) < MIN_SAMPLES or not self._watch.may_look()):
             return ""
         self._look_at = next_look(done, self._preset)
         if not is_last and not _may_decide(course, self._preset):
@@ -174,6 +174,8 @@ class _Loop:
         with self._watch.looking():
             course.looks.append(course.look())
             stopped, self._preset = _next_step(course.looks, self._preset, is_last)
+        if course.looks[-1].shape == Leaking.shape:  # only this much later can it be confirmed
+            self._look_at = max(self._look_at, math.ceil(CONFIRMED_AFTER * done))
         if not stopped and is_last and time.monotonic() >= self._deadline:
             return f"the time is used after {done} of {self._preset.max_requests} requests"
         return stopped
@@ -181,7 +183,7 @@ class _Loop:
 
 def _may_decide(course: Course, preset: Preset) -> bool:
     """Whether a look can be one of the two that end the run: looks are dear beside quick requests."""
-    if not preset.stops_early or len(course.requests) < MIN_SAMPLES:
+    if not preset.stops_early:
         return False
     memory = max(course.gained("private_bytes"), course.gained("heap_bytes"))
     counters = max(course.gained(name) for name in ("fds", "threads", "procs"))

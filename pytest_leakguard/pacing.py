@@ -8,12 +8,13 @@ MOST_SHARE = 0.02
 """What readings and looks together may take of the loop's time before the report says that they took more."""
 READINGS_SHARE, LOOKS_SHARE = 0.011, 0.004
 """What each may have spent of the time the requests took. Below 2 % together, as the dearest of them come last."""
-LEAST_READINGS = 24
-"""Evenly spread, they leave eighteen in the last three quarters of a run and twelve in its last half, which are the two
-parts that are looked at; eleven are needed in each."""
-LONGEST_FACTOR, LONGEST_S = 20, 12.0
+LEAST_READINGS = 28
+"""Evenly spread, they leave twenty-one in the last three quarters of a run and fourteen in its last half, which are the
+two parts that are looked at; eleven are needed in each. Seventeen of them allow a first look, and a leak that it sees is
+confirmed half as many requests later, which is still before the end."""
+LONGEST_FACTOR, LONGEST_S = 20, 15.0
 """A run may be made so many times longer, to so many seconds of requests, for its readings to cost little."""
-_EXTENDED_SHARE = 0.013
+_EXTENDED_SHARE = 0.012
 """Of a run that is made longer, the least number of readings may take so much: looks and full readings come on top."""
 _FINEST, _LEAST_GAP = 0.025, 4
 """Least distance of two readings: as a share of the requests so far, and in requests."""

@@ -10,6 +10,9 @@ from itertools import takewhile
 from pytest_leakguard.growth import Burst, Cache, Judgement, Leaking, Stable, Undecided
 from pytest_leakguard.growth_evidence import MIB, Metric, Source
 
+CONFIRMED_AFTER = 1.5
+"""Times the requests of the first look that saw a leak, after which another one confirms it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Preset:
@@ -65,7 +68,7 @@ def _surely_leaks(looks: Sequence[Judgement], preset: Preset) -> str:
         return ""
     last, first = unbroken[0].overall, unbroken[-1].overall
     is_enough = last.metric.unit != "bytes" or last.rise >= preset.allowance_bytes
-    if is_enough and last.iterations >= 1.5 * first.iterations:
+    if is_enough and last.iterations >= CONFIRMED_AFTER * first.iterations:
         return f"a leak from request {first.iterations} on"
     return ""
 

@@ -18,12 +18,11 @@ LOOKED_AFTER = 3
 """A process that was there at so many samples in a row is one of the service's own, not one per request."""
 _WALK_EVERY = 8
 """Samples between two walks over the process tree while nobody seems to have come or gone."""
-_COMPARED = (0, 8)
-_COMPARED_EVERY = 24
-"""Samples at which a full reading says whether the cheap counters are exact here; later ones every so many samples."""
+_COMPARED, _COMPARED_EVERY = (0, 8), 24
+"""The first samples at which a full reading says whether the cheap counters are exact here, and how often later."""
 _MOST_APART = 2
 """So often may they differ, as the service need not be at rest, before they are given up for good; after the first time
-the next sample compares again."""
+the next sample compares again, at once."""
 _RECENT = 5
 """The cost of a reading is the median of so many: the machine does other things too."""
 _REST_S, _REST_LOOK_S, _CALM_LOOKS = 5.0, 0.05, 4
@@ -61,6 +60,7 @@ class Watch:
         self._walked_at = -_WALK_EVERY
         self._births: dict[int, int] = {}
         self._apart = 0
+        self._is_doubted = False
         self._seen: dict[tuple[int, int], list[int]] = {}
         """For each process the samples it was seen at, the first and the last."""
         self._commands: dict[int, str] = {}
@@ -155,7 +155,7 @@ class Watch:
 
     def _reading(self, is_thorough: bool) -> sampling.Reading:
         number = len(self.course.requests)
-        is_due = number in _COMPARED or (number > 0 and number % _COMPARED_EVERY == 0) or self._apart > 0
+        is_due = number in _COMPARED or number % _COMPARED_EVERY == 0 or self._is_doubted
         is_compared = self._apart < _MOST_APART and is_due
         is_quick = self._apart < _MOST_APART and not is_compared
         if is_quick and not is_thorough and not set(self._pids) - self._births.keys():
@@ -168,7 +168,8 @@ class Watch:
         if is_compared:
             quick = sampling.read_quickly(self._pids, self._births)
             apart = abs(quick.private_bytes - reading.private_bytes)
-            self._apart += apart > _PAGES_APART * max(1, len(self._pids))
+            self._is_doubted = apart > _PAGES_APART * max(1, len(self._pids))
+            self._apart += self._is_doubted
         return reading
 
     def _keep(self, done: int, reading: sampling.Reading, live: float | None) -> None:

@@ -179,6 +179,12 @@ def test_leaking_counter_is_named() -> None:
     assert answer.overall.per_iteration == pytest.approx(0.02, rel=0.05)
 
 
+def test_a_leaking_counter_decides_where_memory_grows_by_its_bookkeeping() -> None:
+    fds = [5.0 + x for x in REQUESTS]
+    assert judge(REQUESTS, {"heap": [40 * x for x in REQUESTS], "fds": fds}).overall.metric.name == "fds"
+    assert judge(REQUESTS, {"heap": [4096 * x for x in REQUESTS], "fds": fds}).overall.metric.name == "heap"
+
+
 def test_collected_heaps_are_not_accused_by_resident_memory_alone() -> None:
     assert judge(REQUESTS, {"anon": line(900)}, runtime="v8").shape != "leak"
     answer = judge(REQUESTS, {"anon": line(9000)}, runtime="jvm")
