@@ -12,7 +12,7 @@ from pytest_leakguard import pacing
 from pytest_leakguard.course import Course
 from pytest_leakguard.drive import LoadCommand, RequestFailed, Work
 from pytest_leakguard.growth import Judgement, Leaking, Undecided
-from pytest_leakguard.growth_evidence import KIB, MIN_SAMPLES, Source
+from pytest_leakguard.growth_evidence import KIB, Source
 from pytest_leakguard.heap import HeapReader
 from pytest_leakguard.sequential import CAREFUL, CONFIRMED_AFTER, DEFAULT, Preset, may_stop, next_look
 from pytest_leakguard.service import Service
@@ -166,7 +166,7 @@ class _Loop:
             return f"its processes come and go: after {done} requests {_RECYCLED} and more had ended"
         if done < self._look_at and not is_last:
             return ""
-        if not is_last and (len(course.requests) < MIN_SAMPLES or not self._watch.may_look()):
+        if not is_last and (len(course.requests) < pacing.FIRST_LOOK or not self._watch.may_look()):
             return ""
         self._look_at = next_look(done, self._preset)
         if not is_last and not _may_decide(course, self._preset):

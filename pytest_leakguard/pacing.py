@@ -10,8 +10,10 @@ READINGS_SHARE, LOOKS_SHARE = 0.011, 0.004
 """What each may have spent of the time the requests took. Below 2 % together, as the dearest of them come last."""
 LEAST_READINGS = 28
 """Evenly spread, they leave twenty-one in the last three quarters of a run and fourteen in its last half, which are the
-two parts that are looked at; eleven are needed in each. Seventeen of them allow a first look, and a leak that it sees is
-confirmed half as many requests later, which is still before the end."""
+two parts that are looked at; eleven are needed in each."""
+FIRST_LOOK = 17
+"""So many of them have eleven in the last three quarters. A leak seen there is confirmed half as many requests later,
+which is still before the end."""
 LONGEST_FACTOR, LONGEST_S = 20, 15.0
 """A run may be made so many times longer, to so many seconds of requests, for its readings to cost little."""
 _EXTENDED_SHARE = 0.012

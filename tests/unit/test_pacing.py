@@ -37,7 +37,7 @@ def test_readings_keep_their_share_of_the_time(cost_s: float) -> None:
 @pytest.mark.parametrize("limit", [300, 5000, 60_000])
 def test_however_dear_a_verdict_has_its_readings(limit: int) -> None:
     at = readings(10.0, 0.001, limit)
-    assert pacing.LEAST_READINGS <= len(at) <= pacing.LEAST_READINGS + 2
+    assert pacing.LEAST_READINGS <= len(at) <= pacing.LEAST_READINGS + 4
     assert sum(one >= limit / 2 for one in at) >= 11
     assert sum(one >= limit / 4 for one in at) >= 17
 
