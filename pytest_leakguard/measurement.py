@@ -166,7 +166,7 @@ class _Loop:
             return f"its processes come and go: after {done} requests {_RECYCLED} and more had ended"
         if done < self._look_at and not is_last:
             return ""
-        if not is_last and (len(course.requests) < pacing.FIRST_LOOK or not self._watch.may_look()):
+        if not is_last and not self._may_look():
             return ""
         self._look_at = next_look(done, self._preset)
         if not is_last and not _may_decide(course, self._preset):
@@ -179,6 +179,12 @@ class _Loop:
         if not stopped and is_last and time.monotonic() >= self._deadline:
             return f"the time is used after {done} of {self._preset.max_requests} requests"
         return stopped
+
+    def _may_look(self) -> bool:
+        """Whether a look can be afforded, or confirms a leak: then the run ends with it, which is cheaper still."""
+        looks = self._course.looks
+        is_confirming = bool(looks) and looks[-1].shape == Leaking.shape
+        return len(self._course.requests) >= pacing.FIRST_LOOK and (is_confirming or self._watch.may_look())
 
 
 def _may_decide(course: Course, preset: Preset) -> bool:
