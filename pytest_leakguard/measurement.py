@@ -126,10 +126,10 @@ class _Loop:
         course, done = self._course, self._course.done
         self._stretch()
         goal = min(self._watch.next_sample(done), self._preset.max_requests)
-        before = time.monotonic()
-        batch = self._work.run(done, goal - done)
+        before, read_s = time.monotonic(), course.reading_s
+        batch = self._batch(done, goal)
         now = time.monotonic()
-        course.working_s += now - before
+        course.working_s += now - before - (course.reading_s - read_s)
         course.elapsed_s = now - self._watch.started
         if isinstance(self._work, LoadCommand) and len(course.requests) == 1:
             self._preset = _for_batches(self._preset, batch)
@@ -139,6 +139,19 @@ class _Loop:
         if self._watch.service.trouble(self._watch.sample(done, is_last)):
             raise RequestFailed(f"after request {done}")
         return is_last
+
+    def _batch(self, done: int, goal: int) -> int:
+        """The requests up to ``goal``, with a glance at the processes now and then: they may come and go."""
+        if isinstance(self._work, LoadCommand):
+            return self._work.run(done, goal - done)
+        at, step = done, pacing.glance_after(self._preset.max_requests)
+        while at < goal:
+            if at > done:
+                self._watch.glance(at)
+                if time.monotonic() >= self._deadline:
+                    break
+            at += self._work.run(at, min(step, goal - at))
+        return at - done
 
     def _stretch(self) -> None:
         """Where readings are dear beside the requests, rather more requests than a larger share of the time.

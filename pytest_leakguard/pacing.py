@@ -18,6 +18,8 @@ LONGEST_FACTOR, LONGEST_S = 20, 15.0
 """A run may be made so many times longer, to so many seconds of requests, for its readings to cost little."""
 _EXTENDED_SHARE = 0.012
 """Of a run that is made longer, the least number of readings may take so much: looks and full readings come on top."""
+_GLANCES, _USUAL_LIMIT = 100, 5000
+"""So many glances in a run of that many requests, and as often in a longer one."""
 _FINEST, _LEAST_GAP = 0.025, 4
 """Least distance of two readings: as a share of the requests so far, and in requests."""
 
@@ -40,6 +42,11 @@ def next_reading(done: int, affordable: float, limit: int) -> int:
     earliest = done + max(_LEAST_GAP, int(done * _FINEST))
     latest = done + max(_LEAST_GAP, limit // LEAST_READINGS)
     return min(max(earliest, math.ceil(affordable)), max(earliest, latest))
+
+
+def glance_after(limit: int) -> int:
+    """Requests between two glances at the processes: some hundred in a run, as each is a matter of microseconds."""
+    return max(_LEAST_GAP, min(limit, _USUAL_LIMIT) // _GLANCES)
 
 
 def extended(limit: int, per_request_s: float, cost_s: float) -> int:

@@ -111,7 +111,7 @@ def tree(root: int) -> list[int]:
     found = [root]
     for pid in found:  # grows while we walk it
         found.extend(_children(pid))
-    return [pid for pid in found if _is_alive(pid)]
+    return [pid for pid in found if is_alive(pid)]
 
 
 def below(root: int) -> list[int]:
@@ -136,7 +136,7 @@ def _fields(pid: int) -> list[bytes]:
     return content[content.rindex(b")") + 2 :].split() if b")" in content else []
 
 
-def _is_alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
     fields = _fields(pid)
     return bool(fields) and (fields[0] not in b"ZX" or int(fields[17]) > 1)
 

@@ -92,14 +92,14 @@ def _problems(course: Course, judgement: Judgement) -> Iterator[str]:
         yield f"{course.failure} (after {course.done:,} requests)"
         return
     overall = judgement.overall
-    if isinstance(overall, Undecided):
-        yield f"undecided: {overall.reason}; {overall.remedy}"
-    elif course.replaced and not isinstance(overall, Leaking):
+    if course.replaced and not isinstance(overall, Leaking):
         yield (
             f"{'; '.join(course.replaced[:2])}{' and others' if len(course.replaced) > 2 else ''}: what a process "
             "had gathered goes with it, so no growth can be seen. If the server recycles its workers, switch that off "
             "for the check (gunicorn --max-requests 0); if it crashed, its log says why"
         )
+    elif isinstance(overall, Undecided):
+        yield f"undecided: {overall.reason}; {overall.remedy}"
 
 
 def _facts(course: Course) -> Iterator[str]:

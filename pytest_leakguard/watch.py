@@ -15,7 +15,7 @@ from pytest_leakguard.heap import HeapReader
 from pytest_leakguard.service import Service
 
 LOOKED_AFTER = 3
-"""A process that was there at so many samples in a row is one of the service's own, not one per request."""
+"""A process that was there at so many moments in a row is one of the service's own, not one per request."""
 _WALK_EVERY = 8
 """Samples between two walks over the process tree while nobody seems to have come or gone."""
 _COMPARED, _COMPARED_EVERY = (0, 8), 24
@@ -62,7 +62,9 @@ class Watch:
         self._apart = 0
         self._is_doubted = False
         self._seen: dict[tuple[int, int], list[int]] = {}
-        """For each process the samples it was seen at, the first and the last."""
+        """For each process the moments it was seen at, the first and the last, and the request of the last."""
+        self._moment = 0
+        """Counts samples, and glances between them."""
         self._commands: dict[int, str] = {}
 
     def inventory(self) -> Inventory:
@@ -147,6 +149,26 @@ class Watch:
             self._heap_due = self.next_sample(done)  # a load generator's batches are shorter than that
         return self._pids
 
+    def glance(self, done: int) -> None:
+        """See whether the processes known are still there: cheap enough to be done between samples."""
+        started = time.monotonic()
+        self._moment += 1
+        alive = [pid for pid in self._pids if sampling.is_alive(pid)]
+        if len(alive) < len(self._pids):
+            self._walk(is_due=True)  # somebody has gone, and may have been replaced
+            self._births |= {one.pid: one.started for one in sampling.read(self._pids).processes}
+            alive = self._pids
+        for pid in alive:
+            if pid in self._births:
+                self._note(pid, self._births[pid], done)
+        self.course.reading_s += time.monotonic() - started
+
+    def _note(self, pid: int, started: int, done: int) -> None:
+        seen = self._seen.setdefault((pid, started), [self._moment, self._moment, done])
+        seen[1:] = self._moment, done
+        if pid not in self._commands:
+            self._commands[pid] = sampling.command(pid)
+
     def _walk(self, is_due: bool) -> None:
         """Look who is there, now and then: the tree of a server with many threads is dear to walk."""
         number = len(self.course.requests)
@@ -186,18 +208,15 @@ class Watch:
         for name, value in values.items():
             self.course.series.setdefault(name, [None] * number).append(value if reading.processes else None)
         self.course.requests.append(done)
+        self._moment += 1
         for one in reading.processes:
-            seen = self._seen.setdefault((one.pid, one.started), [number, number])
-            seen[1] = number
-            if one.pid not in self._commands:
-                self._commands[one.pid] = sampling.command(one.pid)
+            self._note(one.pid, one.started, done)
 
     def ended(self) -> Iterator[str]:
         """The service's own processes that were no longer there at the last sample."""
-        last = len(self.course.requests) - 1
-        for (pid, _), (first, latest) in sorted(self._seen.items()):
-            if latest < last and latest - first >= LOOKED_AFTER:
-                yield f"process {pid} ({self._commands[pid]}) ended near request {self.course.requests[latest]:.0f}"
+        for (pid, _), (first, latest, done) in sorted(self._seen.items()):
+            if latest < self._moment and latest - first >= LOOKED_AFTER:
+                yield f"process {pid} ({self._commands[pid]}) ended near request {done}"
 
     def ended_count(self) -> int:
         """How many of them."""
