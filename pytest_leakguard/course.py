@@ -31,6 +31,8 @@ class Course:
     """So far, for whoever watches."""
     reading_s: float = 0.0
     """Spent on readings."""
+    glancing_s: float = 0.0
+    """Spent on seeing who is there between them."""
     looking_s: float = 0.0
     """Spent on looks at them, to see whether the run may end."""
     working_s: float = 0.0
@@ -78,9 +80,15 @@ class Course:
         return (metric.slack * self.processes + metric.floor) / leak_bytes
 
     @property
+    def readings(self) -> int:
+        """How many there are of what decides: of the live heap where it is read."""
+        heap = self.series.get("heap_bytes")
+        return len(self.requests) if heap is None else sum(value is not None for value in heap)
+
+    @property
     def sampling_s(self) -> float:
         """Spent on readings and on looks at them."""
-        return self.reading_s + self.looking_s
+        return self.reading_s + self.glancing_s + self.looking_s
 
     @property
     def overhead(self) -> float:

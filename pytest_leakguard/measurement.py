@@ -126,10 +126,10 @@ class _Loop:
         course, done = self._course, self._course.done
         self._stretch()
         goal = min(self._watch.next_sample(done), self._preset.max_requests)
-        before, read_s = time.monotonic(), course.reading_s
+        before, glanced_s = time.monotonic(), course.glancing_s
         batch = self._batch(done, goal)
         now = time.monotonic()
-        course.working_s += now - before - (course.reading_s - read_s)
+        course.working_s += now - before - (course.glancing_s - glanced_s)
         course.elapsed_s = now - self._watch.started
         if isinstance(self._work, LoadCommand) and len(course.requests) == 1:
             self._preset = _for_batches(self._preset, batch)
@@ -197,7 +197,7 @@ class _Loop:
         """Whether a look can be afforded, or confirms a leak: then the run ends with it, which is cheaper still."""
         looks = self._course.looks
         is_confirming = bool(looks) and looks[-1].shape == Leaking.shape
-        return len(self._course.requests) >= pacing.FIRST_LOOK and (is_confirming or self._watch.may_look())
+        return self._course.readings >= pacing.FIRST_LOOK and (is_confirming or self._watch.may_look())
 
 
 def _may_decide(course: Course, preset: Preset) -> bool:

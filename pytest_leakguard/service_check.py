@@ -55,7 +55,7 @@ def _dear(course: Course) -> Iterator[str]:
         need = course.done * course.sampling_s / (MOST_SHARE * (course.working_s + course.sampling_s))
         yield (
             f"sampling took {course.overhead:.1%} of the loop's time, more than {MOST_SHARE:.0%}, as a verdict needs "
-            f"its readings ({len(course.requests)} of {1e3 * course.reading_s / len(course.requests):.1f} ms); "
+            f"its readings ({course.readings} of {1e3 * course.reading_s / max(1, course.readings):.1f} ms); "
             f"from some {math.ceil(need / 100) * 100:,} requests on it would take less"
         )
 

@@ -18,11 +18,13 @@ LOOKED_AFTER = 3
 """A process that was there at so many moments in a row is one of the service's own, not one per request."""
 _WALK_EVERY = 8
 """Samples between two walks over the process tree while nobody seems to have come or gone."""
-_COMPARED, _COMPARED_EVERY = (0, 8), 24
+_COMPARED, _COMPARED_EVERY = (0, 8), 48
 """The first samples at which a full reading says whether the cheap counters are exact here, and how often later."""
 _MOST_APART = 2
 """So often may they differ, as the service need not be at rest, before they are given up for good; after the first time
 the next sample compares again, at once."""
+_MUCH_BYTES = 8 << 20
+"""Growth from which on a service may soon be killed, or the run end with a leak."""
 _RECENT = 5
 """The cost of a reading is the median of so many: the machine does other things too."""
 _REST_S, _REST_LOOK_S, _CALM_LOOKS = 5.0, 0.05, 4
@@ -104,7 +106,9 @@ class Watch:
         affordable = pacing.affordable_at(
             done, course.working_s, course.reading_s, self.reading_cost_s, pacing.READINGS_SHARE
         )
-        return pacing.next_reading(done, affordable, self.limit)
+        growth = course.gained("heap_bytes" if self._heap.is_active else "private_bytes")
+        limit = pacing.likely_end(done, self.limit) if growth >= _MUCH_BYTES else self.limit
+        return pacing.next_reading(done, affordable, limit)
 
     @property
     def reading_cost_s(self) -> float:
@@ -161,7 +165,7 @@ class Watch:
         for pid in alive:
             if pid in self._births:
                 self._note(pid, self._births[pid], done)
-        self.course.reading_s += time.monotonic() - started
+        self.course.glancing_s += time.monotonic() - started
 
     def _note(self, pid: int, started: int, done: int) -> None:
         seen = self._seen.setdefault((pid, started), [self._moment, self._moment, done])
