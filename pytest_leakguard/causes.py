@@ -19,7 +19,7 @@ _BYTES = (HEAP, MAPPED, PRIVATE)
 SLACK = 2.0
 """What an entry of the same container weighs in another test, as a multiple of what it weighed in the first."""
 SLACK_BLOCKS = 8
-MOST_TRACING_S = 20.0
+MOST_TRACING_S = 8.0
 """Seconds of one session for comparing places of allocation."""
 
 
@@ -44,6 +44,10 @@ class Causes:
     def __init__(self) -> None:
         self._known: list[Known] = []
         self._tracing_s = 0.0
+
+    def __bool__(self) -> bool:
+        """Whether any is known."""
+        return bool(self._known)
 
     def remember(self, confirmed: Confirmed) -> None:
         """Keeps a cause for the tests to come; one without a container cannot be told again by looking."""

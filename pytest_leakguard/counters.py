@@ -87,8 +87,6 @@ class Reader:
 
     def read_cheap(self, into: array[float], row: int, clears_caches: bool = False) -> None:
         """All others, garbage collected before."""
-        if self.empties_library_caches:
-            library_caches.empty()
         if clears_caches:
             self._clear_caches()  # the attribute cache keeps up to 4,096 names alive
         self.forget_what_is_gone()
@@ -104,6 +102,8 @@ class Reader:
 
     def forget_what_is_gone(self) -> None:
         """Drops what caches keep about temporary files and modules; they look again when they need them."""
+        if self.empties_library_caches:
+            library_caches.empty()
         for module, name in _CACHES_BY_PATH:
             self._forget(name, getattr(sys.modules.get(module), name, None), self._is_gone)
         for hook in sys.meta_path:  # pytest's own remembers by name every module that was ever looked for

@@ -8,16 +8,15 @@ learned from tests that a second run has cleared: of the same shape, or of the s
 from __future__ import annotations
 
 import os
-import sys
 from array import array
-from collections import Counter
+from bisect import insort
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 
 import pytest
 
 from pytest_leakguard.counters import BLOCKS, COUNTERS, HEAP, TASKS, Reader
-from pytest_leakguard.protocol import settle
+from pytest_leakguard.protocol import make_frames, settle
 from pytest_leakguard.set_aside import SetAside
 
 CLEARED_TWICE = 2
@@ -29,16 +28,18 @@ _OTHERS = tuple(at for at in range(_WIDTH) if at not in (BLOCKS, HEAP, TASKS))
 class FirstRun:
     """One test after another."""
 
-    def __init__(self, reader: Reader) -> None:
-        self._reader = reader
+    def __init__(self, reader: Reader, aside: SetAside) -> None:
+        self._reader, self._set_aside = reader, aside
         self._rows = array("d", bytes(8 * _WIDTH * 2))
-        self._set_aside = SetAside()
-        self._clean: dict[Hashable, tuple[Counter[int], Counter[int]]] = {}
-        """For each shape how often runs of clean tests have retained so many blocks, and so many native bytes."""
+        self._clean: dict[Hashable, dict[int, list[int]]] = {}
+        """For each shape and number of blocks that clean tests have retained: their native bytes, sorted."""
         self._shapes: tuple[Hashable, ...] = ()
         self._retained: int | None = None
+        self._was_disturbed = self._is_settled = False
         self.native_bytes = 0
-        """By which the allocator's bytes rose in the last run beyond what they do for clean tests."""
+        """By which the allocator's bytes rose in the last run beyond the least of clean tests'; may be below 0."""
+        self.unusual_bytes = 0
+        """The same beyond what they do for most of them: buffers and free lists of all kinds are among them."""
         for _ in range(3):  # reading leaves a little behind itself, the first times
             reader.read(self._rows, 0, clears_caches=True)
 
@@ -46,9 +47,10 @@ class FirstRun:
     def counted(self, item: pytest.Item) -> Iterator[None]:
         """Around the test's own run."""
         self._shapes, self._retained = _shapes_of(item), None
+        self._is_settled, self._was_disturbed = not self._was_disturbed, False
         settle(item)
         _announce(item)
-        _make_frames()
+        make_frames()
         self._set_aside.begin()
         try:
             self._reader.read(self._rows, 0, clears_caches=True)
@@ -64,44 +66,41 @@ class FirstRun:
         finally:
             self._set_aside.end()
 
+    def disturb(self) -> None:
+        """More was done than to repeat a test, so that the next one may retain less than its part."""
+        self._was_disturbed = True
+
     def is_clean(self) -> bool:
         """Whether the last run retained just what runs of clean tests do; the allocator's bytes are not looked at."""
-        if self._retained is None or any(self._rose(at) > 0 for at in _OTHERS):
+        if self._retained is None or not self._is_settled or any(self._rose(at) > 0 for at in _OTHERS):
             return False
         for shape in self._shapes:
-            seen = self._clean.get(shape)
-            if seen is not None and self._retained == _least(seen[0]):
-                self.native_bytes = max(0, int(self._rose(HEAP)) - (_least(seen[1]) or 0))
+            seen = self._clean.get(shape, {})
+            if self._retained == _least(seen):
+                native = seen[self._retained]
+                self.native_bytes = int(self._rose(HEAP)) - max(0, native[0])
+                self.unusual_bytes = int(self._rose(HEAP)) - max(0, native[len(native) // 2])
                 return True
         return False
 
     def learn(self) -> None:
         """The test of the last run was cleared by a second one."""
-        for shape in self._shapes if self._retained is not None else ():
-            blocks, native_bytes = self._clean.setdefault(shape, (Counter(), Counter()))
-            blocks[int(self._rose(BLOCKS))] += 1
-            native_bytes[int(self._rose(HEAP))] += 1
+        for shape in self._shapes if self._retained is not None and self._is_settled else ():
+            insort(self._clean.setdefault(shape, {}).setdefault(int(self._rose(BLOCKS)), []), int(self._rose(HEAP)))
 
     def _rose(self, at: int) -> float:
         return self._rows[_WIDTH + at] - self._rows[at]
 
 
-def _least(seen: Counter[int]) -> int | None:
-    """The smallest, since a clean test may fill caches as well; what was seen only once may be an accident."""
-    return min((amount for amount, times in seen.items() if times >= CLEARED_TWICE), default=None)
+def _least(seen: dict[int, list[int]]) -> int | None:
+    """Blocks; the smallest, since a clean test may fill caches as well. What was seen once may be an accident."""
+    return min((blocks for blocks, native in seen.items() if len(native) >= CLEARED_TWICE), default=None)
 
 
 def _shapes_of(item: pytest.Item) -> tuple[Hashable, ...]:
     """What the size of pytest's own state depends on; and the test function with all its parameters."""
     kind = (type(item), type(item.parent), hasattr(item, "callspec"), bool(item.own_markers))
     return kind, (item.parent, getattr(item, "originalname", item.name))
-
-
-def _make_frames() -> None:
-    """Makes the frame objects of all callers now; an exception that is kept in a cycle would, one for each caller."""
-    frame = sys._getframe()
-    while frame.f_back is not None:
-        frame = frame.f_back
 
 
 def _announce(item: pytest.Item) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -31,11 +32,19 @@ def settle(item: pytest.Item) -> None:
         handler = getattr(plugin, name, None)
         if handler is not None:
             handler.reset()  # as the next set-up does, and as every report does
-            handler.stream.getvalue()
+            if name == "report_handler":  # read at the end of every phase, which makes its stream one block smaller
+                handler.stream.getvalue()
     for key in _KEYS:
         item.stash[key] = None
     for key in _KEYS:
         del item.stash[key]
+
+
+def make_frames() -> None:
+    """Makes the frame objects of all callers now; an exception that is kept in a cycle would, one for each caller."""
+    frame = sys._getframe()
+    while frame.f_back is not None:
+        frame = frame.f_back
 
 
 class NotRepeatable(Exception):
@@ -52,8 +61,14 @@ class Control(pytest.Item):
 class Repeater:
     """Runs one test again and again, and takes back what a run leaves on the item."""
 
-    def __init__(self, item: pytest.Item, filters: list[Any], prepare: Callable[[], object]) -> None:
-        self._item, self._filters, self._prepare = item, filters, prepare
+    def __init__(
+        self,
+        item: pytest.Item,
+        filters: list[Any],
+        prepare: Callable[[], object],
+        finish: Callable[[], object] = int,
+    ) -> None:
+        self._item, self._filters, self._prepare, self._finish = item, filters, prepare, finish
         self._reraise = reraised(item.config)
         self._needs_report = _needs_report(item)
         self._sections = len(item._report_sections)
@@ -74,8 +89,8 @@ class Repeater:
     def run(self) -> None:
         """One run; raises ``NotRepeatable`` unless it passes."""
         item = self._item
-        self._prepare()
         self._renew()
+        self._prepare()
         with warnings.catch_warnings(record=True):
             warnings.filters[:] = self._filters  # type: ignore[index]
             try:
@@ -87,6 +102,7 @@ class Repeater:
                     or failure
                 )
             finally:
+                self._finish()
                 self._forget()
         self.runs += 1
         if failure:

@@ -1,4 +1,4 @@
-"""Screens ordinary tests: repeats each test's whole protocol, looks at exact counters, confirms the suspects.
+"""Screens ordinary tests: counts each test's own run or repeats its whole protocol, and confirms the suspects.
 
 The first run is the real one and its reports are the test's own; they are held back until the screening is done,
 so that a leak can turn the call's report into a failure. Later runs report to nobody. All runs but the last tear
@@ -7,7 +7,6 @@ down no more than the test's own fixtures, since the item's parent stands for th
 
 from __future__ import annotations
 
-import gc
 import os
 import shlex
 import time
@@ -35,8 +34,16 @@ from pytest_leakguard.progress import Progress
 from pytest_leakguard.protocol import Control, NotRepeatable, Repeater, reraised
 from pytest_leakguard.repeat import Limits, Repetition
 from pytest_leakguard.reporters.terminal import failure_text
+from pytest_leakguard.set_aside import SetAside
 from pytest_leakguard.surroundings import Surroundings
-from pytest_leakguard.suspicion import SMALL_BYTES, QuickLook, Suspicion, unseen
+from pytest_leakguard.suspicion import (
+    SMALL_BYTES,
+    SUSPECT_AFTER,
+    SUSPECT_OF_KNOWN_AFTER,
+    QuickLook,
+    Suspicion,
+    unseen,
+)
 
 if TYPE_CHECKING:
     from pytest_leakguard.session import Session
@@ -65,6 +72,7 @@ class Screening:
         self._reader: Reader | None = None
         self._look: QuickLook | None = None
         self._first: FirstRun | None = None
+        self._aside = SetAside()
         self._held: dict[str, list[pytest.TestReport]] = {}
         self._filters: list[Any] = []
         self._items = 0
@@ -222,9 +230,9 @@ class Screening:
             return False
         self._spent = Spent()
         native = self._made_first().native_bytes
-        if native and (native >= SMALL_BYTES or self._has_time()):
+        if self._made_first().unusual_bytes >= SMALL_BYTES or (native > 0 and self._has_time()):
             return False
-        note = (unseen(native),) if native else ()
+        note = (unseen(native),) if native > 0 else ()
         self._session.attach(call, replace(self._blank(item), notes=note))
         self._screening_s += self._spent.seconds
         return True
@@ -232,22 +240,26 @@ class Screening:
     def _screen(self, item: pytest.Item, reports: list[pytest.TestReport]) -> None:
         """Repeats the test and turns its report into a failure when it leaks.
 
-        What is there by now is frozen meanwhile, so that collecting the garbage of one run takes microseconds. The
-        test's own run has seen the collector as it is without us.
+        What is there by now is set aside meanwhile, so that collecting the garbage of one run takes microseconds.
         """
         began, self._spent = time.perf_counter(), Spent()
         surroundings = Surroundings()
-        repeater = Repeater(item, self._filters, surroundings.enter_directory)
+
+        def prepare() -> None:
+            surroundings.enter_directory()
+            self._aside.listen()
+
+        repeater = Repeater(item, self._filters, prepare, self._aside.hush)
         self._made_look()
         repeater.settle()
         try:
             with undisturbed(item):
-                gc.freeze()
+                self._aside.begin()
                 check = self._check(item, repeater)
         except NotRepeatable as problem:
             check = replace(self._blank(item), not_repeatable=f"{item.nodeid}: {problem}")
         finally:
-            gc.unfreeze()
+            self._aside.end()
             repeater.restore()
             surroundings.restore()
             self._progress.done()
@@ -283,23 +295,28 @@ class Screening:
         return check
 
     def _looked_at(self, item: pytest.Item, repeater: Repeater, settings: Settings, spare_s: float) -> Check:
-        before = self._causes.lengths()
-        suspicion = self._made_look().at(repeater.run, spare_s, lambda: bool(spare_s) or self._has_time())
-        if suspicion is None:
-            if self._counts_first_run(item):
-                self._made_first().learn()
-            note = self._made_look().left_open
-            return replace(self._blank(item), notes=(note,) if note else ())
-        known = self._causes.behind(suspicion, before, self._causes.lengths(), repeater.run)
-        if known is not None:
-            finding = replace(known, checks=(item.nodeid,))
-            return within_budget(
-                replace(self._blank(item), growth=growth_of(suspicion)), finding, settings.budget_bytes
-            )
+        may_be_known = self._causes and not spare_s
+        suspicion: Suspicion
+        for enough in (SUSPECT_OF_KNOWN_AFTER, SUSPECT_AFTER) if may_be_known else (SUSPECT_AFTER,):
+            before = self._causes.lengths()
+            seen = self._made_look().at(repeater.run, spare_s, lambda: bool(spare_s) or self._has_time(), enough)
+            if seen is None:
+                return self._cleared(item)
+            suspicion = seen
+            known = self._causes.behind(suspicion, before, self._causes.lengths(), repeater.run)
+            if known is not None:
+                blank = replace(self._blank(item), growth=growth_of(suspicion))
+                return within_budget(blank, replace(known, checks=(item.nodeid,)), settings.budget_bytes)
         if self._confirming_s > max(CONFIRMING_S, CONFIRMATIONS * settings.confirm_s, self._tests_s):
             return _unconfirmed(self._blank(item), suspicion)
         wanted = max(CONFIRM.enough_when_clean, 4 * suspicion.runs)
         return self._confirm(item, repeater, settings, wanted, str(suspicion))
+
+    def _cleared(self, item: pytest.Item) -> Check:
+        if self._counts_first_run(item):
+            self._made_first().learn()
+        note = self._made_look().left_open
+        return replace(self._blank(item), notes=(note,) if note else ())
 
     def _has_time(self) -> bool:
         """Whether screening has so far taken little beside the suite itself."""
@@ -307,6 +324,7 @@ class Screening:
 
     def _confirm(self, item: pytest.Item, repeater: Repeater, settings: Settings, wanted: int, why: str) -> Check:
         spent = Spent()
+        self._made_first().disturb()
         try:
             return self._confirmed(item, repeater, settings, wanted, why)
         finally:
@@ -328,6 +346,7 @@ class Screening:
             note = "what grows is the test session's own bookkeeping: an empty test grows as much"
             return replace(self._blank(item), notes=(note,))
         self._progress.begin(f"explaining {item.nodeid}")
+        self._aside.end()  # what is new is told from what is frozen, so the test must not thaw it
         confirmed = check_of(
             self._blank(item), examination, repeater.run, reader, settings.budget_bytes, settings.confirm_s
         )
@@ -358,7 +377,7 @@ class Screening:
 
     def _made_first(self) -> FirstRun:
         if self._first is None:
-            self._first = FirstRun(self._made_reader())
+            self._first = FirstRun(self._made_reader(), self._aside)
         return self._first
 
     def _made_look(self) -> QuickLook:

@@ -19,6 +19,8 @@ _LOOKING = ("gc.get_objects", "gc.get_referrers")
 _OLDEST = 2
 _frozen: list[SetAside] = []
 """More than one when a test runs a session of its own."""
+_listening: list[SetAside] = []
+"""While others run; what our own code asks for is not meant."""
 
 
 class SetAside:
@@ -45,10 +47,12 @@ class SetAside:
     def listen(self) -> None:
         """From here on others run, who may ask for all objects."""
         listen(_LOOKING, _on_look)
+        _listening.append(self)
         gc.callbacks.append(_on_collection)
 
     def hush(self) -> None:
         """Only our own code runs again."""
+        _listening.remove(self)
         with contextlib.suppress(ValueError):  # somebody has emptied the list
             gc.callbacks.remove(_on_collection)
 
@@ -63,7 +67,7 @@ def _thaw() -> None:
 
 
 def _on_look(*_: Any) -> None:
-    if _frozen:
+    if _frozen and _listening:
         _thaw()
 
 

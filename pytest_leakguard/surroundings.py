@@ -16,6 +16,7 @@ import threading
 import time
 import tracemalloc
 from collections.abc import Callable
+from operator import is_
 from typing import Any
 
 
@@ -78,9 +79,10 @@ class Surroundings:
         for one, entries in self._lists:
             if one != entries:
                 one[:] = entries
-        for name, module in self._modules.items():  # what was imported since may stay, as in any test
-            if sys.modules.get(name) is not module:
-                sys.modules[name] = module
+        if len(self._modules) != len(sys.modules) or not all(map(is_, self._modules.values(), sys.modules.values())):
+            for name, module in self._modules.items():  # what was imported since may stay, as in any test
+                if sys.modules.get(name) is not module:
+                    sys.modules[name] = module
         for name, hook in self._hooks.items():
             setattr(sys, name, hook)
 

@@ -141,7 +141,6 @@ def test_hostile_tests_keep_their_results_and_disturb_no_other(pytester: pytest.
         "test_second_fails",
         "test_second_skips",
         "test_second_exits",
-        "test_gc_fixture",
     }
     assert set(found.values()) == {"leak", "not_repeatable", "clean"}
     assert ours | {"warnings": 0} == plain | {

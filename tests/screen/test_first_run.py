@@ -1,0 +1,139 @@
+"""Large suites: a test whose own run retains what clean tests do is not repeated, and nothing is missed by that."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from pathlib import Path
+
+import pytest
+
+from pytest_leakguard import library_caches
+from pytest_leakguard.set_aside import SetAside
+from tests.screen.test_screening import outcomes, screened
+
+LARGE = """
+    import json
+    import os
+    import pytest
+    KEEP = []
+    def ran():
+        descriptor = os.open("ran", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        os.write(descriptor, b".")
+        os.close(descriptor)
+    @pytest.mark.parametrize("n", range(150))
+    def test_clean(n):
+        ran()
+        assert json.loads(json.dumps([n])) == [n]
+"""
+LEAKS = """
+    class Order:
+        def __init__(self): self.lines = [1]
+    @pytest.mark.parametrize("n", range(3))
+    def test_one_object(n): KEEP.append(object())
+    def test_order(): KEEP.append(Order())
+    def test_descriptor(): os.open(os.devnull, os.O_RDONLY)
+    import ctypes
+    allocate = ctypes.CDLL(None).malloc
+    def test_native(): allocate(3000)
+"""
+
+
+def test_clean_tests_run_once(pytester: pytest.Pytester) -> None:
+    _, report = screened(pytester, LARGE)
+    assert set(outcomes(report).values()) == {"clean"}
+    assert 150 <= len(Path("ran").read_bytes()) < 150 * 1.6
+
+
+def test_leaks_in_a_large_suite_are_found(pytester: pytest.Pytester) -> None:
+    _, report = screened(pytester, LARGE + LEAKS, "-p", "no:randomly")  # the leaks come when clean tests are known
+    found = {name for name, outcome in outcomes(report).items() if outcome == "leak"}
+    assert found == {"test_one_object[0]", "test_one_object[1]", "test_one_object[2]", "test_order",
+                     "test_descriptor", "test_native"}  # fmt: skip
+
+
+NATURAL = """
+    import gc, weakref
+    class Node: pass
+    def ring():
+        one, two = Node(), Node()
+        one.other, two.other = two, one
+        return one
+    RINGS = [ring()]
+    HELD = [Node()]
+    def test_what_dies_is_collected():
+        watch = weakref.ref(RINGS[0]) if RINGS else None
+        if RINGS:
+            RINGS.clear()
+            gc.collect()
+            assert watch() is None
+    def test_all_objects_are_there():
+        assert any(one is HELD for one in gc.get_objects())
+    def test_referrers_are_there():
+        assert any(one is HELD for one in gc.get_referrers(HELD[0]))
+    def test_younger_collections_stay_what_they_are():
+        gc.collect(0), gc.collect(1)
+    def test_disabled():
+        gc.disable()
+        try: gc.collect()
+        finally: gc.enable()
+    def test_thaws(): gc.unfreeze()
+    def test_freezes():
+        gc.freeze()
+        gc.unfreeze()
+    def test_forgets_callbacks(): gc.callbacks.clear()
+"""
+
+
+def test_a_test_finds_the_collector_as_it_is_without_us(pytester: pytest.Pytester) -> None:
+    result, report = screened(pytester, LARGE + NATURAL)
+    result.assert_outcomes(passed=158)
+    assert set(outcomes(report).values()) == {"clean"}
+
+
+def test_only_a_collection_that_was_asked_for_brings_everything_back() -> None:
+    aside = SetAside()
+    threshold = gc.get_threshold()
+    aside.begin()
+    aside.listen()
+    try:
+        gc.set_threshold(1, 1, 1)
+        junk = [[n] for n in range(20_000)]  # the interpreter collects by itself, all generations
+        gc.set_threshold(*threshold)
+        assert aside.is_frozen
+        assert len(junk) == 20_000
+        gc.collect()
+        assert not aside.is_frozen
+    finally:
+        gc.set_threshold(*threshold)
+        aside.hush()
+        aside.end()
+    assert gc.get_freeze_count() == 0
+
+
+NEW_KEYS = """
+    from urllib.parse import urlsplit
+    import itertools, re
+    NUMBERS = itertools.count()
+    def test_new_addresses():
+        for _ in range(2): urlsplit(f"http://localhost:{next(NUMBERS)}/")
+    def test_new_expressions(): re.compile(f"a{next(NUMBERS)}")
+    def test_a_leak_beside_them():
+        urlsplit(f"http://localhost:{next(NUMBERS)}/")
+        KEEP.append(object())
+"""
+
+
+def test_caches_of_the_library_that_fill_up_are_no_leak_and_hide_none(pytester: pytest.Pytester) -> None:
+    _, report = screened(pytester, LARGE + NEW_KEYS)
+    assert [name for name, outcome in outcomes(report).items() if outcome != "clean"] == ["test_a_leak_beside_them"]
+    (finding,) = report["findings"].values()
+    assert finding["blocks"] == 1
+    suspects = [one["growth"] for one in report["checks"] if one["id"].endswith(("addresses", "expressions"))]
+    assert suspects == [[], []], "neither had to be confirmed"
+
+
+def test_emptying_library_caches_leaves_alone_what_is_not_imported() -> None:
+    before = set(sys.modules)
+    library_caches.empty()
+    assert set(sys.modules) == before
