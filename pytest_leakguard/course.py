@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from pytest_leakguard.growth import HEAP, METRICS, RESIDENT, Judgement, judge
 from pytest_leakguard.growth_evidence import KIB, MIB, Source
+from pytest_leakguard.siblings import Member, levelled
 
 SERVICE_METRICS = (replace(HEAP, name="heap_bytes", floor=64 * KIB), *METRICS)
 """The live heap of a warm interpreter still creeps, by some 40 KiB over 2,000 requests: less is nobody's leak."""
@@ -42,6 +43,8 @@ class Course:
     processes: int = 1
     runtime: str = ""
     heap_told: str = ""
+    members: dict[tuple[int, int], Member] = field(default_factory=dict)
+    """The processes there were, by their id and when they started."""
     mappings: Mapping[str, int] = field(default_factory=dict)
     """Resident bytes that each kind of mapping gained."""
     descriptors: Mapping[str, int] = field(default_factory=dict)
@@ -108,4 +111,11 @@ class Course:
             metrics = tuple(
                 replace(one, step=max(one.step, breath)) if one.source is Source.RESIDENT else one for one in metrics
             )
-        return judge(self.requests, series, processes=self.processes, runtime=self.runtime, metrics=metrics)
+        return judge(
+            self.requests,
+            series,
+            processes=self.processes,
+            runtime=self.runtime,
+            metrics=metrics,
+            levelled={name: one for name in series if (one := levelled(self.requests, self.members.values(), name))},
+        )

@@ -281,18 +281,26 @@ def judge(
     processes: int = 1,
     runtime: str = "",
     metrics: Sequence[Metric] = METRICS,
+    levelled: Mapping[str, Sequence[float | None]] | None = None,
 ) -> Judgement:
     """Return the answer for all series of one run; names are those of ``metrics``.
 
-    ``runtime`` is a key of ``RUNTIMES``; it matters only where no live heap was read.
+    ``runtime`` is a key of ``RUNTIMES``; it matters only where no live heap was read. ``levelled`` has those series
+    again that are sums over processes, as if each had come as far as one that does the same and stands still.
     """
 
     def trends_of(source: Source, changes: Mapping[str, Any]) -> list[Trend]:
         return [
-            judge_series(requests, series[metric.name], replace(metric, **changes), processes)
+            trend_of(replace(metric, **changes))
             for metric in metrics
             if metric.source is source and metric.name in series
         ]
+
+    def trend_of(metric: Metric) -> Trend:
+        trend = judge_series(requests, series[metric.name], metric, processes)
+        if not levelled or metric.name not in levelled or not _grows(trend):
+            return trend
+        return _beside_levelled(trend, judge_series(requests, levelled[metric.name], metric, processes))
 
     heaps, counters = trends_of(Source.HEAP, {}), trends_of(Source.COUNTER, {})
     is_heap_known = any(not isinstance(trend, Undecided) for trend in heaps)
@@ -346,6 +354,18 @@ def _leak_among(deciding: Sequence[Trend]) -> Trend | None:
         return first
     leaks = (one for one in deciding if isinstance(one, Leaking) and one.metric.source is Source.COUNTER)
     return next((one for one in leaks if first.per_iteration < BOOKKEEPING_BYTES * one.per_iteration), first)
+
+
+def _grows(trend: Trend) -> bool:
+    return isinstance(trend, Leaking) or (isinstance(trend, Undecided) and trend.counted_in == "requests")
+
+
+def _beside_levelled(trend: Trend, level: Trend) -> Trend:
+    """Return growth as that of processes which fill up to what the busiest of their kind holds, unless that grows."""
+    if _grows(level):
+        return trend
+    told = "of processes that do the same the busiest no longer grows; the others fill up to what it holds"
+    return _answer(Cache, replace(trend, detectable_per_iteration=level.detectable_per_iteration), told)
 
 
 def _beside_better(trend: Trend, better: Trend) -> Trend:

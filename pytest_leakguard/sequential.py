@@ -67,7 +67,8 @@ def _surely_leaks(looks: Sequence[Judgement], preset: Preset) -> str:
     if not unbroken:
         return ""
     last, first = unbroken[0].overall, unbroken[-1].overall
-    is_enough = last.metric.unit != "bytes" or last.rise >= preset.allowance_bytes
+    allowance = preset.allowance_bytes  # infinite with unique keys: pools and caches of files fill as others do
+    is_enough = last.rise >= allowance if last.metric.unit == "bytes" else not math.isinf(allowance)
     if is_enough and last.iterations >= CONFIRMED_AFTER * first.iterations:
         return f"a leak from request {first.iterations} on"
     return ""
@@ -99,7 +100,7 @@ def missing(looks: Sequence[Judgement], requests: int, preset: Preset) -> str:
         return rest
     overall = looks[-1].overall
     if isinstance(overall, Leaking):
-        if overall.metric.unit == "bytes" and math.isinf(preset.allowance_bytes):
+        if math.isinf(preset.allowance_bytes):
             return rest
         if overall.metric.unit == "bytes" and overall.rise < preset.allowance_bytes:
             return f"{rest}, or {preset.allowance_bytes / MIB:.0f} MiB of growth, as no cache that fills has"

@@ -13,6 +13,7 @@ from pytest_leakguard import pacing, sampling
 from pytest_leakguard.course import Course
 from pytest_leakguard.heap import HeapReader
 from pytest_leakguard.service import Service
+from pytest_leakguard.siblings import Member
 
 LOOKED_AFTER = 3
 """A process that was there at so many moments in a row is one of the service's own, not one per request."""
@@ -143,7 +144,7 @@ class Watch:
         started = time.monotonic()
         self._walk(is_last)
         is_whole = is_last or done >= self._heap_due
-        live = self._heap.read(self._pids) if is_whole else None  # first: it collects garbage
+        live = self._heap.read(self._pids) if is_whole else {}  # first: it collects garbage
         self._keep(done, self._reading(is_last), live)
         cost_s = time.monotonic() - started
         self.course.reading_s += cost_s
@@ -198,7 +199,7 @@ class Watch:
             self._apart += self._is_doubted
         return reading
 
-    def _keep(self, done: int, reading: sampling.Reading, live: float | None) -> None:
+    def _keep(self, done: int, reading: sampling.Reading, live: Mapping[int, float]) -> None:
         values: dict[str, float | None] = {
             "private_bytes": reading.private_bytes,
             "rss": reading.rss,
@@ -207,7 +208,7 @@ class Watch:
             "procs": len(reading.processes),
         }
         if self._heap.is_active:
-            values["heap_bytes"] = live
+            values["heap_bytes"] = sum(live.values()) if live else None
         number = len(self.course.requests)
         for name, value in values.items():
             self.course.series.setdefault(name, [None] * number).append(value if reading.processes else None)
@@ -215,6 +216,22 @@ class Watch:
         self._moment += 1
         for one in reading.processes:
             self._note(one.pid, one.started, done)
+            self._member(one).add(
+                one.ticks,
+                {
+                    "private_bytes": one.anonymous + one.swap,
+                    "rss": one.rss,
+                    "fds": one.descriptors,
+                    "threads": one.threads,
+                    "heap_bytes": live.get(one.pid),
+                },
+            )
+
+    def _member(self, one: sampling.ProcessReading) -> Member:
+        members, key = self.course.members, (one.pid, one.started)
+        if key not in members:
+            members[key] = Member(sampling.program(one.pid))
+        return members[key]
 
     def ended(self) -> Iterator[str]:
         """The service's own processes that were no longer there at the last sample."""
