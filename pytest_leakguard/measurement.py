@@ -125,6 +125,7 @@ class _Loop:
         """One batch and the sample after it; whether it was the last that may be."""
         course, done = self._course, self._course.done
         self._stretch()
+        self._watch.limit = self._preset.max_requests
         goal = min(self._watch.next_sample(done), self._preset.max_requests)
         before, glanced_s = time.monotonic(), course.glancing_s
         batch = self._batch(done, goal)
@@ -134,7 +135,6 @@ class _Loop:
         if isinstance(self._work, LoadCommand) and len(course.requests) == 1:
             self._preset = _for_batches(self._preset, batch)
         done += batch
-        self._watch.limit = self._preset.max_requests
         is_last = done >= self._preset.max_requests or now >= self._deadline
         if self._watch.service.trouble(self._watch.sample(done, is_last)):
             raise RequestFailed(f"after request {done}")
@@ -156,7 +156,7 @@ class _Loop:
     def _stretch(self) -> None:
         """Where readings are dear beside the requests, rather more requests than a larger share of the time.
 
-        Asked again at each sample of the first half, as readings become dearer while the heap grows.
+        Asked again at each sample of the first half: readings become dearer while the heap grows.
         """
         course, preset = self._course, self._preset
         is_time = self._asked / _STRETCHED_FROM <= course.done <= preset.max_requests / 2
@@ -164,8 +164,7 @@ class _Loop:
             return
         per_request_s = course.working_s / course.done
         limit = pacing.extended(self._asked, per_request_s, self._watch.reading_cost_s)
-        self._preset = replace(preset, max_requests=max(limit, preset.max_requests))
-        self._watch.limit = self._preset.max_requests
+        self._preset = replace(preset, max_requests=max(limit, 2 * course.done))
 
     def _tell(self) -> None:
         if time.monotonic() - self._told_at > TOLD_EVERY_S:

@@ -6,18 +6,22 @@ import math
 
 MOST_SHARE = 0.02
 """What readings and looks together may take of the loop's time before the report says that they took more."""
-READINGS_SHARE, LOOKS_SHARE = 0.011, 0.003
-"""What each may have spent of the time the requests took. Below 2 % together, as the dearest of them come last."""
+READINGS_SHARE, LOOKS_SHARE = 0.010, 0.002
+"""What each may have spent of the time the requests took. Below 2 % together, as glances, the last reading and a
+look that confirms a leak are not put off.
+"""
 LEAST_READINGS = 28
 """Evenly spread, they leave twenty-one in the last three quarters of a run and fourteen in its last half, which are the
 two parts that are looked at; eleven are needed in each."""
 FIRST_LOOK = 17
 """So many of them have eleven in the last three quarters. A leak seen there is confirmed half as many requests later,
 which is still before the end."""
-LONGEST_FACTOR, LONGEST_S = 20, 15.0
-"""A run may be made so many times longer, to so many seconds of requests, for its readings to cost little."""
-_EXTENDED_SHARE = 0.012
-"""Of a run that is made longer, the least number of readings may take so much: looks and full readings come on top."""
+LONGEST_FACTOR, LONGEST_S, HOPELESS_S = 20, 15.0, 45.0
+"""A run may be made so many times longer, to so many seconds of requests, for its readings to cost little; not where
+it would take more than the third, as for a JVM: there it would cost time and change little.
+"""
+_EXTENDED_SHARE, _LOOKS_S = 0.013, 0.003
+"""Of a run that is made longer, the least number of readings and three looks at them may take so much."""
 _GLANCES, _USUAL_LIMIT = 100, 5000
 """So many glances in a run of that many requests, and as often in a longer one."""
 _FINEST, _LEAST_GAP = 0.025, 4
@@ -55,13 +59,9 @@ def glance_after(limit: int) -> int:
 
 
 def extended(limit: int, per_request_s: float, cost_s: float) -> int:
-    """How many requests make the least number of readings cost little; ``limit`` where they would be too many.
-
-    Half a lengthening would cost time and still not keep the share, so it is all or nothing.
-    """
-    if per_request_s <= 0:
+    """How many requests make the least number of readings, of ``cost_s`` each, cost little."""
+    working_s = (LEAST_READINGS * cost_s + _LOOKS_S) / _EXTENDED_SHARE
+    if per_request_s <= 0 or working_s > HOPELESS_S:
         return limit
-    working_s = LEAST_READINGS * cost_s / _EXTENDED_SHARE
-    need = math.ceil(working_s / per_request_s)
-    is_possible = need <= LONGEST_FACTOR * limit and working_s <= LONGEST_S
-    return max(limit, need) if is_possible else limit
+    need = math.ceil(min(working_s, LONGEST_S) / per_request_s)
+    return max(limit, min(need, LONGEST_FACTOR * limit))

@@ -115,7 +115,7 @@ def tree(root: int) -> list[int]:
     found = [root]
     for pid in found:  # grows while we walk it
         found.extend(_children(pid))
-    return [pid for pid in found if is_alive(pid)]
+    return [pid for pid in found if _is_alive(pid)]
 
 
 def below(root: int) -> list[int]:
@@ -140,9 +140,20 @@ def _fields(pid: int) -> list[bytes]:
     return content[content.rindex(b")") + 2 :].split() if b")" in content else []
 
 
-def is_alive(pid: int) -> bool:
+def _is_alive(pid: int) -> bool:
     fields = _fields(pid)
     return bool(fields) and (fields[0] not in b"ZX" or int(fields[17]) > 1)
+
+
+def exists(pid: int) -> bool:
+    """Whether there is such a process, be it one that has ended and was not yet waited for: the least to ask."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def command(pid: int) -> str:

@@ -158,7 +158,7 @@ class Watch:
         """See whether the processes known are still there: cheap enough to be done between samples."""
         started = time.monotonic()
         self._moment += 1
-        alive = [pid for pid in self._pids if sampling.is_alive(pid)]
+        alive = [pid for pid in self._pids if sampling.exists(pid)]
         if len(alive) < len(self._pids):
             self._walk(is_due=True)  # somebody has gone, and may have been replaced
             self._births |= {one.pid: one.started for one in sampling.read(self._pids).processes}

@@ -28,7 +28,7 @@ def test_cheap_readings_are_as_fine_as_they_pay() -> None:
     assert len(readings(1e-6, 0.001, 5000)) > 100
 
 
-@pytest.mark.parametrize("cost_s", [0.0005, 0.001, 0.002])
+@pytest.mark.parametrize("cost_s", [0.0005, 0.001, 0.0015])
 def test_readings_keep_their_share_of_the_time(cost_s: float) -> None:
     at = readings(cost_s, 0.001, 5000)
     assert len(at) * cost_s <= 1.05 * pacing.READINGS_SHARE * 5000 * 0.001 + 2 * cost_s
@@ -42,10 +42,12 @@ def test_however_dear_a_verdict_has_its_readings(limit: int) -> None:
     assert sum(one >= limit / 4 for one in at) >= 17
 
 
-def test_a_run_is_made_longer_only_where_that_is_enough() -> None:
+def test_a_run_is_made_longer_where_that_helps_and_within_bounds() -> None:
     assert pacing.extended(5000, 0.001, 0.0005) == 5000
-    longer = pacing.extended(5000, 0.0002, 0.005)
-    assert 5000 < longer < 20 * 5000
-    assert pacing.LEAST_READINGS * 0.005 / (longer * 0.0002) < pacing.MOST_SHARE
+    longer = pacing.extended(5000, 0.0004, 0.001)
+    assert 5000 < longer < 10 * 5000
+    assert pacing.LEAST_READINGS * 0.001 / (longer * 0.0004) < pacing.MOST_SHARE
+    assert pacing.extended(5000, 0.0001, 0.01) == pacing.LONGEST_FACTOR * 5000
+    assert pacing.extended(5000, 0.002, 0.012) == pacing.LONGEST_S / 0.002
     assert pacing.extended(5000, 0.0002, 0.5) == 5000  # a JVM's readings
     assert pacing.extended(5000, 0.0, 0.5) == 5000
