@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from pytest_leakguard.growth import HEAP, METRICS, RESIDENT, Judgement, judge
 from pytest_leakguard.growth_evidence import KIB, MIB, Source
@@ -117,5 +118,5 @@ class Course:
             processes=self.processes,
             runtime=self.runtime,
             metrics=metrics,
-            levelled={name: one for name in series if (one := levelled(self.requests, self.members.values(), name))},
+            levelled=partial(levelled, self.requests, self.members.values()),
         )

@@ -7,7 +7,7 @@ measurements are the growth study's (v3.1); its arithmetic is in ``growth_eviden
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, TypeAlias, TypeVar
 
@@ -281,12 +281,12 @@ def judge(
     processes: int = 1,
     runtime: str = "",
     metrics: Sequence[Metric] = METRICS,
-    levelled: Mapping[str, Sequence[float | None]] | None = None,
+    levelled: Callable[[str], Sequence[float | None] | None] = lambda name: None,
 ) -> Judgement:
     """Return the answer for all series of one run; names are those of ``metrics``.
 
-    ``runtime`` is a key of ``RUNTIMES``; it matters only where no live heap was read. ``levelled`` has those series
-    again that are sums over processes, as if each had come as far as one that does the same and stands still.
+    ``runtime`` is a key of ``RUNTIMES``; it matters only where no live heap was read. ``levelled`` gives a
+    series that is a sum over processes as if each had come as far as one that does the same and stands still.
     """
 
     def trends_of(source: Source, changes: Mapping[str, Any]) -> list[Trend]:
@@ -298,9 +298,8 @@ def judge(
 
     def trend_of(metric: Metric) -> Trend:
         trend = judge_series(requests, series[metric.name], metric, processes)
-        if not levelled or metric.name not in levelled or not _grows(trend):
-            return trend
-        return _beside_levelled(trend, judge_series(requests, levelled[metric.name], metric, processes))
+        level = levelled(metric.name) if _grows(trend) else None
+        return _beside_level(trend, judge_series(requests, level, metric, processes)) if level else trend
 
     heaps, counters = trends_of(Source.HEAP, {}), trends_of(Source.COUNTER, {})
     is_heap_known = any(not isinstance(trend, Undecided) for trend in heaps)
@@ -360,7 +359,7 @@ def _grows(trend: Trend) -> bool:
     return isinstance(trend, Leaking) or (isinstance(trend, Undecided) and trend.counted_in == "requests")
 
 
-def _beside_levelled(trend: Trend, level: Trend) -> Trend:
+def _beside_level(trend: Trend, level: Trend) -> Trend:
     """Return growth as that of processes which fill up to what the busiest of their kind holds, unless that grows."""
     if _grows(level):
         return trend
