@@ -17,6 +17,11 @@ EXAMPLES = 10
 """Of a hypothesis test in each later run."""
 
 
+def is_of_hypothesis(item: pytest.Item) -> bool:
+    """Whether hypothesis makes up the test's arguments, and fills its own caches with every run."""
+    return hasattr(getattr(item, "function", None), "_hypothesis_internal_use_settings")
+
+
 @contextmanager
 def undisturbed(item: pytest.Item) -> Iterator[None]:
     """While this lasts, runs of the test leave no trace with pytest and its plugins."""

@@ -9,7 +9,6 @@ from typing import Any
 from pytest_leakguard.clock import Spent
 from pytest_leakguard.confirm import Confirmed
 from pytest_leakguard.counters import BLOCKS, COUNTERS, HEAP, MAPPED, PRIVATE, TASKS
-from pytest_leakguard.explain.cause import site_of_newest
 from pytest_leakguard.explain.containers import length, newest
 from pytest_leakguard.model import Finding, Growth
 from pytest_leakguard.suspicion import SCREENED, Suspicion
@@ -19,7 +18,7 @@ _BYTES = (HEAP, MAPPED, PRIVATE)
 SLACK = 2.0
 """What an entry of the same container weighs in another test, as a multiple of what it weighed in the first."""
 SLACK_BLOCKS = 8
-MOST_TRACING_S = 8.0
+MOST_TRACING_S = 3.0
 """Seconds of one session for comparing places of allocation."""
 
 
@@ -81,6 +80,8 @@ class Causes:
     def _is_same_place(self, known: Known, run: Callable[[], object]) -> bool:
         if self._tracing_s > MOST_TRACING_S:
             return True  # seen often enough to take it for what it has always been
+        from pytest_leakguard.explain.cause import site_of_newest
+
         spent, count = Spent(), length(known.container)
         site = site_of_newest(run, known.container, 1)
         self._tracing_s += spent.seconds

@@ -6,14 +6,16 @@ import gc
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pytest_leakguard import fingerprint
 from pytest_leakguard.counters import BLOCKS, COUNTERS, HEAP, MAPPED, PRIVATE, Reader
 from pytest_leakguard.evidence import Shape
-from pytest_leakguard.explain.cause import Cause, explain
 from pytest_leakguard.model import Check, Finding, Growth, LeakKind
 from pytest_leakguard.repeat import Examination
+
+if TYPE_CHECKING:
+    from pytest_leakguard.explain.cause import Cause
 
 MOST_POINTS = 40
 _GRAIN_BYTES = 16
@@ -57,6 +59,8 @@ def check_of(
 
 def _explained(work: Callable[[], object], counter: int, per_run: float, reader: Reader, seconds: float) -> Cause:
     """The cause; a unit that fails when it is run once more for it leaks all the same."""
+    from pytest_leakguard.explain.cause import Cause, explain  # most runs find nothing to explain
+
     try:
         return explain(work, counter, per_run, reader, seconds)
     except Exception as problem:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pytest_leakguard import library_caches
+from pytest_leakguard import arenas, library_caches
 from pytest_leakguard.leftovers import Leftovers
 from pytest_leakguard.model import LeakKind
 
@@ -66,6 +66,10 @@ class Reader:
         """Strings that the interpreter interned for good are among the blocks."""
         self._interned = ImmortalStrings().count if leaves_out_interned else int
         self._heap = _heap_reader()
+        self._arenas = arenas.reader()
+        self._unclaimed = self._arena_bytes = 0
+        self.private_bytes = 0
+        """What the last reading rounded down to ``PRIVATE_GRAIN_BYTES``."""
         self._cached: dict[str, int] = {}
         self._clear_caches = cache_clearer()
         self.empties_library_caches = False
@@ -79,11 +83,17 @@ class Reader:
     def read_heap(self, into: array[float], row: int) -> None:
         """The counters that the allocator has to be asked for, which may take it a while."""
         at = row * len(COUNTERS)
+        into[at + HEAP], into[at + MAPPED], self.private_bytes = self._memory()
+        into[at + PRIVATE] = self.private_bytes // PRIVATE_GRAIN_BYTES * PRIVATE_GRAIN_BYTES
+
+    def _memory(self) -> tuple[int, int, int]:
+        """Bytes in use of the allocator; of address space, and of private pages, without what allocators claim."""
         in_use, claimed = self._heap()
         mapped, private = memory()
-        into[at + HEAP] = in_use
-        into[at + MAPPED] = mapped - claimed
-        into[at + PRIVATE] = (private - claimed) // PRIVATE_GRAIN_BYTES * PRIVATE_GRAIN_BYTES
+        if mapped - claimed != self._unclaimed:
+            self._unclaimed, self._arena_bytes = mapped - claimed, self._arenas()
+        claimed += self._arena_bytes
+        return in_use, mapped - claimed, private - claimed
 
     def read_cheap(self, into: array[float], row: int, clears_caches: bool = False) -> None:
         """All others, garbage collected before."""
@@ -121,12 +131,11 @@ class Reader:
 
     def vector(self) -> tuple[float, ...]:
         """One reading without a collection, for line-by-line use."""
-        in_use, claimed = self._heap()
-        mapped, private = memory()
+        in_use, mapped, private = self._memory()
         return (
             0.0,
             in_use,
-            mapped - claimed,
+            mapped,
             descriptor_count(),
             thread_count(),
             child_count(),

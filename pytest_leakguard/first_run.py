@@ -7,22 +7,53 @@ learned from tests that a second run has cleared: of the same shape, or of the s
 
 from __future__ import annotations
 
+import math
 import os
 from array import array
 from bisect import insort
+from collections import Counter
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 
 import pytest
 
-from pytest_leakguard.counters import BLOCKS, COUNTERS, HEAP, TASKS, Reader
+from pytest_leakguard.counters import BLOCKS, COUNTERS, HEAP, PRIVATE, PRIVATE_GRAIN_BYTES, TASKS, Reader
 from pytest_leakguard.protocol import make_frames, settle
 from pytest_leakguard.set_aside import SetAside
 
 CLEARED_TWICE = 2
 """Tests of one shape that must have retained the same and been cleared by a second run, before it says anything."""
+USUAL_SHARE = 0.1
+"""Of the clean tests of a shape, at least so many retain what is usual for it."""
 _WIDTH = len(COUNTERS)
-_OTHERS = tuple(at for at in range(_WIDTH) if at not in (BLOCKS, HEAP, TASKS))
+EVERYTHING = tuple(at for at in range(_WIDTH) if at != TASKS)
+_OTHERS = tuple(at for at in range(_WIDTH) if at not in (BLOCKS, HEAP, TASKS, PRIVATE))
+
+
+class Clean:
+    """What the own runs of clean tests of one shape have retained."""
+
+    def __init__(self) -> None:
+        self.usual: int | None = None
+        """Blocks; the least that a clean test retains, as others fill caches besides; ``None`` while it is not known.
+
+        What few retain who set free in passing what a test before them had left is not usual.
+        """
+        self.native: dict[int, list[int]] = {}
+        """By which the allocator's bytes rose, for each number of blocks; sorted, of tests that were run twice."""
+        self._tests: Counter[int] = Counter()
+
+    def add(self, blocks: int) -> None:
+        """One more test that was clean at first."""
+        self._tests[blocks] += 1
+
+    def learn(self, blocks: int, native: int) -> None:
+        """One more test that a second run has cleared."""
+        self.add(blocks)
+        insort(self.native.setdefault(blocks, []), native)
+        enough = self._tests.total() * USUAL_SHARE
+        known = (one for one, native in self.native.items() if len(native) >= CLEARED_TWICE)
+        self.usual = min((one for one in known if self._tests[one] >= enough), default=None)
 
 
 class FirstRun:
@@ -31,12 +62,15 @@ class FirstRun:
     def __init__(self, reader: Reader, aside: SetAside) -> None:
         self._reader, self._set_aside = reader, aside
         self._rows = array("d", bytes(8 * _WIDTH * 2))
-        self._clean: dict[Hashable, dict[int, list[int]]] = {}
-        """For each shape and number of blocks that clean tests have retained: their native bytes, sorted."""
-        self._shapes: tuple[Hashable, ...] = ()
+        self._clean: dict[Hashable, Clean] = {}
+        """By shape."""
+        self._shapes: tuple[Clean, ...] = ()
+        """Those of the last test."""
         self._retained: int | None = None
-        self._was_disturbed = self._is_settled = False
-        self.native_bytes = 0
+        self._was_disturbed = self._is_settled = self._claims_pages = False
+        self.may_leak = EVERYTHING
+        """Counters that the last run has raised beyond what is usual: a leak raises its own with every run."""
+        self.native_bytes = math.inf
         """By which the allocator's bytes rose in the last run beyond the least of clean tests'; may be below 0."""
         self.unusual_bytes = 0
         """The same beyond what they do for most of them: buffers and free lists of all kinds are among them."""
@@ -46,14 +80,17 @@ class FirstRun:
     @contextmanager
     def counted(self, item: pytest.Item) -> Iterator[None]:
         """Around the test's own run."""
-        self._shapes, self._retained = _shapes_of(item), None
+        self._shapes = tuple([self._clean.get(one) or self._clean.setdefault(one, Clean()) for one in _shapes_of(item)])
+        self._retained = None
         self._is_settled, self._was_disturbed = not self._was_disturbed, False
         settle(item)
         _announce(item)
         make_frames()
         self._set_aside.begin()
         try:
-            self._reader.read(self._rows, 0, clears_caches=True)
+            # The attribute cache was emptied after the last run; to do so again would slow this one down.
+            self._reader.read(self._rows, 0)
+            private = self._reader.private_bytes
             self._set_aside.listen()
             try:
                 yield
@@ -63,6 +100,7 @@ class FirstRun:
                 settle(item)
                 self._reader.read(self._rows, 1, clears_caches=True)
                 self._retained = int(self._rose(BLOCKS))
+                self._claims_pages = self._reader.private_bytes - private >= PRIVATE_GRAIN_BYTES
         finally:
             self._set_aside.end()
 
@@ -72,35 +110,51 @@ class FirstRun:
 
     def is_clean(self) -> bool:
         """Whether the last run retained just what runs of clean tests do; the allocator's bytes are not looked at."""
-        if self._retained is None or not self._is_settled or any(self._rose(at) > 0 for at in _OTHERS):
+        shape = self._as_usual()
+        if shape is None:
+            self.may_leak, self.native_bytes = EVERYTHING, math.inf
             return False
-        for shape in self._shapes:
-            seen = self._clean.get(shape, {})
-            if self._retained == _least(seen):
-                native = seen[self._retained]
-                self.native_bytes = int(self._rose(HEAP)) - max(0, native[0])
-                self.unusual_bytes = int(self._rose(HEAP)) - max(0, native[len(native) // 2])
-                return True
-        return False
+        native, rose = shape.native[int(self._rose(BLOCKS))], int(self._rose(HEAP))
+        self.native_bytes, self.unusual_bytes = rose - max(0, native[0]), rose - max(0, native[len(native) // 2])
+        raised = tuple(at for at in _OTHERS if self._rose(at) > 0) + (PRIVATE,) * self._claims_pages
+        self.may_leak = (HEAP,) * (self.native_bytes > 0) + raised
+        return not raised
 
-    def learn(self) -> None:
-        """The test of the last run was cleared by a second one."""
-        for shape in self._shapes if self._retained is not None and self._is_settled else ():
-            insort(self._clean.setdefault(shape, {}).setdefault(int(self._rose(BLOCKS)), []), int(self._rose(HEAP)))
+    def _as_usual(self) -> Clean | None:
+        """The shape for which it is usual to retain what this test has."""
+        if self._retained is None or not self._is_settled:
+            return None
+        function, *larger = self._shapes
+        if function.usual == self._retained:
+            return function
+        # A module whose tests all fill a cache retains more than others do, but so does one with a leak.
+        least = min((one for one in larger if one.usual is not None), key=lambda one: one.usual or 0, default=None)
+        return least if least and least.usual == self._retained else None
+
+    def learn(self, was_repeated: bool) -> None:
+        """The test of the last run is clean."""
+        if self._retained is None or not self._is_settled:
+            return
+        for shape in self._shapes:
+            if was_repeated:
+                shape.learn(self._retained, int(self._rose(HEAP)))
+            else:
+                shape.add(self._retained)
 
     def _rose(self, at: int) -> float:
         return self._rows[_WIDTH + at] - self._rows[at]
 
 
-def _least(seen: dict[int, list[int]]) -> int | None:
-    """Blocks; the smallest, since a clean test may fill caches as well. What was seen once may be an accident."""
-    return min((blocks for blocks, native in seen.items() if len(native) >= CLEARED_TWICE), default=None)
-
-
 def _shapes_of(item: pytest.Item) -> tuple[Hashable, ...]:
-    """What the size of pytest's own state depends on; and the test function with all its parameters."""
-    kind = (type(item), type(item.parent), hasattr(item, "callspec"), bool(item.own_markers))
-    return kind, (item.parent, getattr(item, "originalname", item.name))
+    """The test function with all its parameters; tests of one kind in one module or class; all of one kind.
+
+    Kinds are told by what the size of pytest's own state depends on. The first test of a class or module leaves the
+    state of that one behind as well.
+    """
+    entered = tuple(map(type, item.listchain()[len(item.session._setupstate.stack) :]))
+    marks = tuple(mark.name for mark in item.iter_markers())
+    kind = (type(item), type(item.parent), hasattr(item, "callspec"), entered, marks)
+    return (item.parent, getattr(item, "originalname", item.name)), (item.parent, kind), kind
 
 
 def _announce(item: pytest.Item) -> None:

@@ -78,7 +78,8 @@ class Repeater:
         self._function = item.__dict__.get("_obj")
         """As it was; pytest-asyncio wraps it once more with every run."""
         # A larger fixture keeps a finalizer for every test that used it, until its own end.
-        self._finalizers = [(one._finalizers, len(one._finalizers)) for one in _fixture_definitions(item)]
+        self._finalizers = _finalizers(item.session)
+        self._finalizer_counts = tuple(map(len, self._finalizers))
         self.runs = 0
 
     def settle(self) -> None:
@@ -137,8 +138,9 @@ class Repeater:
         del item.own_markers[self._markers :]
         for properties, count in self._suite_properties:
             del properties[count:]
-        for finalizers, count in self._finalizers:
-            del finalizers[count:]
+        for finalizers, count in zip(self._finalizers, self._finalizer_counts, strict=True):
+            if len(finalizers) > count:
+                del finalizers[count:]
         if hasattr(item, "_request"):
             item._request = False
             item.funcargs = None
@@ -167,10 +169,21 @@ def suite_properties(config: pytest.Config) -> list[tuple[list[Any], int]]:
     return [(one, len(one)) for one in found if isinstance(one, list)]
 
 
-def _fixture_definitions(item: pytest.Item) -> Iterator[Any]:
-    """All fixtures of the session; a test may ask for one that its signature does not name."""
-    manager: Any = item.session._fixturemanager
+_FINALIZERS = pytest.StashKey[tuple[int, tuple[list[Any], ...]]]()
+
+
+def _finalizers(session: pytest.Session) -> tuple[list[Any], ...]:
+    """The lists of all fixtures there are; a test may ask for one that its signature does not name."""
+    manager: Any = session._fixturemanager
     by_name = getattr(manager, "_arg2node2fixturedefs", None) or getattr(manager, "_arg2fixturedefs", {})
+    count, found = session.stash.get(_FINALIZERS, (-1, ()))
+    if count != len(by_name):
+        found = tuple(one._finalizers for one in _fixture_definitions(by_name))
+        session.stash[_FINALIZERS] = len(by_name), found
+    return found
+
+
+def _fixture_definitions(by_name: Mapping[str, Any]) -> Iterator[Any]:
     for definitions in by_name.values():
         lists = definitions.values() if isinstance(definitions, Mapping) else (definitions,)
         for several in lists:

@@ -10,7 +10,7 @@ import gc
 import random
 from array import array
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pytest_leakguard.clock import Spent
 from pytest_leakguard.counters import (
@@ -35,6 +35,8 @@ QUOTAS = {DESCRIPTORS: 100, THREADS: 64, CHILDREN: 64, FILES: 100}
 RELUCTANCE = 8
 """So many times more runs for a counter that still creeps before it is called still."""
 MEMORY_QUOTA_BYTES = 256 * 1024**2
+_REAL_SHARE = 0.8
+"""So much of what has grown, at least, stays when everything is collected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +96,10 @@ class Repetition:
         reader: Reader,
         limits: Limits,
         progress: Callable[[int], None] = lambda runs: None,
+        sets_aside: bool = True,
     ) -> None:
         self._work, self._reader, self._limits = work, reader, limits
+        self._sets_aside = sets_aside
         self._rows = array("d", bytes(8 * len(COUNTERS) * (MOST_SAMPLES + 1)))
         self._at = array("d", bytes(8 * (MOST_SAMPLES + 1)))
         self._used = 0
@@ -106,19 +110,41 @@ class Repetition:
         self._is_full = False
 
     def examine(self) -> Examination:
-        """Runs the unit until there is an answer."""
+        """Runs the unit until there is an answer.
+
+        What has survived a sample's collection is set aside, since going through all of it again for every sample
+        would take longer than the runs do. Should a cache throw out what is part of a reference cycle, it stays. So
+        growth that a collection of everything takes back is examined again without that.
+        """
         self._warm_up()
+        gc.unfreeze()  # what is garbage among it must not be taken for a part of the growth when it goes
         gc.collect()
         gc.freeze()
         try:
-            length = self._limits.first_window
-            while True:
-                self._window(length)
-                if answer := self._answer():
-                    return answer
-                length *= 2
+            examination = self._windows()
         finally:
             gc.unfreeze()
+        if not self._sets_aside or self._is_real(examination):
+            return examination
+        rest = replace(self._limits, seconds=max(self._limits.seconds - self._elapsed, self._limits.seconds / 2))
+        again = Repetition(self._work, self._reader, rest, self._progress, sets_aside=False)
+        return again.examine()
+
+    def _windows(self) -> Examination:
+        length = self._limits.first_window
+        while True:
+            self._window(length)
+            if answer := self._answer():
+                return answer
+            length *= 2
+
+    def _is_real(self, examination: Examination) -> bool:
+        """Whether what has grown is still there after everything was collected."""
+        grown = {at: self._grown(at) for at in (examination.leaking, *examination.undecided) if at is not None}
+        if not grown:
+            return True
+        self._reader.read(self._rows, self._used - 1, True)
+        return all(self._grown(at) >= _REAL_SHARE * gain for at, gain in grown.items())
 
     def _warm_up(self) -> None:
         for _ in range(self._limits.warm_up):
@@ -131,8 +157,6 @@ class Repetition:
     def _window(self, length: int) -> None:
         """One window; samples lie at random places of equal stretches, so that no period of the unit is met."""
         work, start = self._work, self.runs
-        if gc.get_freeze_count() == 0:
-            gc.freeze()  # the unit has thawed what was frozen
         places = sorted(
             {
                 max(1, round((part + self._random.random()) * length / SAMPLES_PER_WINDOW))
@@ -154,6 +178,8 @@ class Repetition:
 
     def _sample(self) -> None:
         self._reader.read(self._rows, self._used, True)
+        if self._sets_aside or gc.get_freeze_count() == 0:  # or the unit has thawed what was frozen
+            gc.freeze()
         self._at[self._used] = self.runs
         self._used += 1
 

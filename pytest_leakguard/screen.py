@@ -14,12 +14,13 @@ import warnings
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from _pytest.runner import CallInfo, call_and_report
 
-from pytest_leakguard.bystanders import silenced, undisturbed
+from pytest_leakguard.bystanders import is_of_hypothesis, silenced, undisturbed
 from pytest_leakguard.causes import Causes, growth_of
 from pytest_leakguard.clock import Spent
 from pytest_leakguard.confirm import check_of, within_budget
@@ -232,6 +233,7 @@ class Screening:
         native = self._made_first().native_bytes
         if self._made_first().unusual_bytes >= SMALL_BYTES or (native > 0 and self._has_time()):
             return False
+        self._made_first().learn(was_repeated=False)
         note = (unseen(native),) if native > 0 else ()
         self._session.attach(call, replace(self._blank(item), notes=note))
         self._screening_s += self._spent.seconds
@@ -297,9 +299,19 @@ class Screening:
     def _looked_at(self, item: pytest.Item, repeater: Repeater, settings: Settings, spare_s: float) -> Check:
         may_be_known = self._causes and not spare_s
         suspicion: Suspicion
+        look = partial(
+            self._made_look().at,
+            repeater.run,
+            spare_s,
+            lambda: bool(spare_s) or self._has_time(),
+            empties_library_caches=is_of_hypothesis(item),
+        )
+        if self._counts_first_run(item):
+            first = self._made_first()
+            look = partial(look, may_leak=first.may_leak, native_bytes=first.native_bytes)
         for enough in (SUSPECT_OF_KNOWN_AFTER, SUSPECT_AFTER) if may_be_known else (SUSPECT_AFTER,):
             before = self._causes.lengths()
-            seen = self._made_look().at(repeater.run, spare_s, lambda: bool(spare_s) or self._has_time(), enough)
+            seen = look(suspect_after=enough)
             if seen is None:
                 return self._cleared(item)
             suspicion = seen
@@ -314,7 +326,7 @@ class Screening:
 
     def _cleared(self, item: pytest.Item) -> Check:
         if self._counts_first_run(item):
-            self._made_first().learn()
+            self._made_first().learn(was_repeated=True)
         note = self._made_look().left_open
         return replace(self._blank(item), notes=(note,) if note else ())
 

@@ -13,7 +13,6 @@ from pathlib import Path
 
 from pytest_leakguard.baseline import AcceptedGrowth, AcceptedLeak, Baseline, growth_key, loads
 from pytest_leakguard.errors import BaselineError, MalformedReport
-from pytest_leakguard.known import accept, prune
 from pytest_leakguard.model import Finding
 from pytest_leakguard.reporters.words import accepted_stack
 from pytest_leakguard.verdict import Policy, Verdict, fails
@@ -77,6 +76,8 @@ def accept_all(
     leaks = [replace(one, expires=expires) for one in entries_for(findings, known, reason, owner)]
     growth = [replace(one, expires=expires) for one in growth_entries_for(findings, known, reason, owner)]
     if leaks or growth:
+        from pytest_leakguard.known import accept  # and with it tomlkit, which a run that only reads does without
+
         write_text(path, accept(read_text(path), leaks, growth))
 
 
@@ -119,4 +120,6 @@ def entries_for(findings: Iterable[Finding], known: Baseline, reason: str, owner
 def prune_entries(path: Path, fingerprints: tuple[str, ...]) -> None:
     """Removes these entries from the baseline."""
     if fingerprints:
+        from pytest_leakguard.known import prune
+
         write_text(path, prune(read_text(path), fingerprints))

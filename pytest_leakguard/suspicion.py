@@ -6,6 +6,7 @@ cleared by their second run. What is left after some runs is a suspect, and ``re
 
 from __future__ import annotations
 
+import math
 from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -88,16 +89,22 @@ class QuickLook:
         spare_s: float = 0.0,
         has_time: Callable[[], bool] = lambda: True,
         suspect_after: int = SUSPECT_AFTER,
+        may_leak: tuple[int, ...] = SCREENED,
+        native_bytes: float = math.inf,
+        empties_library_caches: bool = False,
     ) -> Suspicion | None:
         """``None`` when the test is cleared. ``spare_s`` is time for more runs: for leaks that are not in every run.
+
+        ``may_leak`` and ``native_bytes`` is what an earlier run leaves possible: the counters that it has raised, and
+        by how much the allocator's bytes at most. The library's caches are emptied from the start, or for suspects.
 
         ``has_time`` is asked before a run whose only reason is that the allocator's bytes rose by less than
         ``SMALL_BYTES``, as they do in many tests for some runs, or by more for the ninth time. Whatever was there
         before must be frozen; ``run`` may raise, which is the caller's.
         """
         rows, self.left_open = self._rows, ""
-        rising, runs = (*SCREENED,), 0  # of its own, since the tuple that follows is one block as well
-        self._reader.empties_library_caches = self._has_stood_still = False
+        rising, runs = (*may_leak,), 0  # of its own, since the tuple that follows is one block as well
+        self._reader.empties_library_caches, self._has_stood_still = empties_library_caches, False
         make_frames()
         for _ in range(3):  # clearing and collecting leave a little behind themselves, the first time
             self._reader.read_cheap(rows, NOW, clears_caches=True)
@@ -107,10 +114,10 @@ class QuickLook:
             run()
             runs += 1
             rising = self._risen(rising, runs)
-            if rising == (HEAP,) and self._rose(HEAP) < SMALL_BYTES and not has_time():
-                self.left_open = unseen(self._rose(HEAP))
+            if rising == (HEAP,) and min(self._rose(HEAP), native_bytes) < SMALL_BYTES and not has_time():
+                self.left_open = unseen(min(self._rose(HEAP), native_bytes))
                 return None
-            if runs == EMPTIED_AFTER and rising:
+            if runs == EMPTIED_AFTER and rising and not empties_library_caches:
                 self._empty_library_caches()
             if runs in (suspect_after // 2, ALLOCATOR_SETTLES_AFTER // 2):
                 self._copy(NOW, MIDDLE)

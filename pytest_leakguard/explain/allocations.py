@@ -17,6 +17,8 @@ FRAMES = 24
 def surviving(work: Callable[[], object], runs: int, tidy: Callable[[], object] = int) -> tuple[Site, ...]:
     """Places whose blocks survive the runs in proportion, most bytes first; empty when nothing can be traced."""
     was_tracing = tracemalloc.is_tracing()
+    gc.collect()
+    gc.freeze()  # what was there before is not traced, and would only make every collection slow
     if not was_tracing:
         tracemalloc.start(FRAMES)
     try:
@@ -24,6 +26,7 @@ def surviving(work: Callable[[], object], runs: int, tidy: Callable[[], object] 
         middle = _counts(work, runs, tidy)
         after = _counts(work, runs, tidy)
     finally:
+        gc.unfreeze()
         if not was_tracing and tracemalloc.is_tracing():
             tracemalloc.stop()
     sites = []

@@ -53,9 +53,9 @@ def growing(work: Callable[[], object], runs: int, tidy: Callable[[], object] = 
     tidy()
     gc.collect()
     found = []
-    for container in _containers():
+    for container, measure in _containers():
         key = id(container)
-        now = length(container)
+        now = measure(container)
         if key in before and now > middle.get(key, now) > before[key]:
             found.append(Growing(container, (now - middle[key]) / runs, newest(container)))
     ours = (id(before), id(middle), id(found))
@@ -64,27 +64,35 @@ def growing(work: Callable[[], object], runs: int, tidy: Callable[[], object] = 
 
 def _lengths() -> dict[int, int]:
     gc.collect()
-    return {id(container): length(container) for container in _containers()}
+    return {id(container): measure(container) for container, measure in _containers()}
 
 
-def _containers() -> Iterator[Any]:
+def _containers() -> Iterator[tuple[Any, Callable[[Any], int]]]:
+    """Every container there is, with what measures it."""
+    measures: dict[type, Callable[[Any], int] | None] = {}
     for one in gc.get_objects():
-        if isinstance(one, (*_LENGTHS, _CACHE_TYPE)):
-            yield one
+        kind = type(one)
+        if kind not in measures:
+            measures[kind] = _measure_of(kind)
+        if measure := measures[kind]:
+            yield one, measure
     for module in list(sys.modules.values()):  # a dict of plain values is not known to the collector
         for one in list(vars(module).values()) if isinstance(module, types.ModuleType) else ():
             if type(one) in _LENGTHS and not gc.is_tracked(one):
-                yield one
+                yield one, _LENGTHS[type(one)]
+
+
+def _measure_of(kind: type) -> Callable[[Any], int] | None:
+    """What tells the real length of a container of this type, whatever ``__len__`` of a subclass says."""
+    if issubclass(kind, _CACHE_TYPE):
+        return lambda cache: int(cache.cache_info().currsize)
+    return next((measure for base, measure in _LENGTHS.items() if issubclass(kind, base)), None)
 
 
 def length(container: Any) -> int:
-    """The real length, whatever ``__len__`` of a subclass says."""
-    if isinstance(container, _CACHE_TYPE):
-        return int(container.cache_info().currsize)
-    for kind, measure in _LENGTHS.items():
-        if isinstance(container, kind):
-            return measure(container)
-    return 0
+    """The real length."""
+    measure = _measure_of(type(container))
+    return measure(container) if measure else 0
 
 
 def newest(container: Any) -> Any:

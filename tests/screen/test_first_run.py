@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_leakguard import library_caches
+from pytest_leakguard import arenas, library_caches
 from pytest_leakguard.set_aside import SetAside
 from tests.screen.test_screening import outcomes, screened
 
@@ -137,3 +137,75 @@ def test_emptying_library_caches_leaves_alone_what_is_not_imported() -> None:
     before = set(sys.modules)
     library_caches.empty()
     assert set(sys.modules) == before
+
+
+CLASSES = """
+    import os, warnings
+    import pytest
+    def ran():
+        descriptor = os.open("ran", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        os.write(descriptor, b".")
+        os.close(descriptor)
+""" + "".join(
+    f"""
+    class TestNumber{number}:
+        def test_one(self): ran()
+        def test_two(self): ran()
+        @pytest.mark.filterwarnings("error")
+        def test_three(self): ran()
+"""
+    for number in range(50)
+)
+
+
+def test_the_first_tests_of_classes_and_marked_ones_run_once_too(pytester: pytest.Pytester) -> None:
+    _, report = screened(pytester, CLASSES, "-p", "no:randomly")
+    assert set(outcomes(report).values()) == {"clean"}
+    assert 150 <= len(Path("ran").read_bytes()) < 150 * 1.2
+
+
+PLAIN = "".join(f"""
+    def test_plain_{number}(): ran()
+""" for number in range(100))  # fmt: skip
+FREED = """
+    LEFT = {name: [object() for _ in range(5)] for name in "ab"}
+    def test_frees_what_was_there():
+        ran()
+        LEFT.pop("a", None)
+    def test_frees_the_rest():
+        ran()
+        LEFT.pop("b", None)
+    def test_leaks_as_many(): KEEP.extend(object() for _ in range(5))
+"""
+
+
+def test_a_few_tests_that_free_something_do_not_make_all_others_suspect(pytester: pytest.Pytester) -> None:
+    _, report = screened(pytester, LARGE + FREED + PLAIN, "-p", "no:randomly")
+    assert [name for name, outcome in outcomes(report).items() if outcome != "clean"] == ["test_leaks_as_many"]
+    assert len(Path("ran").read_bytes()) < 252 * 1.3
+
+
+def test_arenas_are_told_from_mappings() -> None:
+    read = arenas.reader()
+    before = read()
+    kept: list[list[int]] = [[] for _ in range(100_000)]  # 56 bytes each
+    after = read()
+    assert before > 0
+    assert 5 * 2**20 <= after - before < 8 * 2**20
+    del kept
+
+
+PEAKS = """
+    import mmap
+    def test_works_with_much_at_a_time():
+        ran()
+        many = [[n] for n in range(300_000)]
+        KEPT[:] = many[::3000]  # one in each arena, and others the next time
+    KEPT = []
+    def test_maps_and_never_unmaps(): KEEP.append(mmap.mmap(-1, 1 << 20))
+"""
+
+
+def test_arenas_that_stay_are_no_leak_and_mappings_are(pytester: pytest.Pytester) -> None:
+    _, report = screened(pytester, LARGE + PEAKS, "-p", "no:randomly")
+    assert [name for name, outcome in outcomes(report).items() if outcome != "clean"] == ["test_maps_and_never_unmaps"]

@@ -198,3 +198,22 @@ def test_a_thousand_tests_with_one_leak_tell_it_once(pytester: pytest.Pytester) 
     text = result.stdout.str()
     assert text.count("held by list KEEP") + text.count("held by module") < 14, "not a wall of text for every test"
     assert text.count(", as in ") == 11
+
+
+def test_a_full_cache_of_reference_cycles_is_no_leak(pytester: pytest.Pytester) -> None:
+    """Entries that are thrown out are garbage that only a collection of everything takes back."""
+    _, report = screened(
+        pytester,
+        """
+        CACHE = {}
+        class Node:
+            def __init__(self): self.me = self
+        NUMBERS = iter(range(10**9))
+        def work():
+            CACHE[next(NUMBERS)] = Node()
+            if len(CACHE) > 200: del CACHE[next(iter(CACHE))]
+        def test_cache(leakguard): leakguard.loop(work)
+        """,
+    )
+    assert set(outcomes(report).values()) == {"clean"}
+    assert [check["notes"] for check in report["checks"]] == [[]], "nothing is undecided"
