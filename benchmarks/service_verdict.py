@@ -1,13 +1,15 @@
 """Requests and seconds until the verdict on live services, what sampling costs, and what simple methods say.
 
-    python benchmarks/service_verdict.py [RUNS]
+    python benchmarks/service_verdict.py [--runs N] [--requests N]
 
-Drives ``sample_apps/services`` on loopback; needs Linux, a C compiler, and Flask with gunicorn for the shop. The simple
-methods judge the very same series of resident memory.
+Drives ``sample_apps/services`` on loopback; needs Linux, a C compiler, and Flask with gunicorn for the shop; Node is
+left out where it is not here. The simple methods judge the very same series of resident memory. Without ``--requests``
+there may be more than 5,000, where readings are dear; with it there may not.
 """
 
 from __future__ import annotations
 
+import argparse
 import shutil
 import statistics
 import subprocess
@@ -28,7 +30,6 @@ from pytest_leakguard.heap import HeapReader
 from pytest_leakguard.service import ServiceTarget
 
 APPS = Path(__file__).parents[1] / "sample_apps" / "services"
-BUDGET = 5000
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ class Case:
     live_heap: bool = True
 
 
-def measure(case: Case) -> tuple[Course, float]:
+def measure(case: Case, budget: int | None) -> tuple[Course, float]:
     """The course of one run, and its seconds without start and stop."""
     heap = HeapReader(is_active=case.live_heap)
     target = case.target
@@ -52,7 +53,7 @@ def measure(case: Case) -> tuple[Course, float]:
     try:
         work = drive.plan(["GET /orders/7"], running.url)
         started = time.monotonic()
-        course = measurement.measure(running, work, measurement.preset_for(work, BUDGET), 300.0, heap)
+        course = measurement.measure(running, work, measurement.preset_for(work, budget), 300.0, heap)
         return course, time.monotonic() - started
     finally:
         running.stop()
@@ -68,6 +69,10 @@ def cases(server: Path) -> Iterator[Case]:
         mode: ServiceTarget(gunicorn, ready, cwd=APPS, env=(("SHOP", mode),))
         for mode in ("leak", "slow_leak", "fixed", "cache")
     }
+    if shutil.which("node"):  # V8 is not judged without its live heap
+        script = str(APPS / "server.js")
+        yield Case("Node, 1 KiB", ServiceTarget(("node", script, "{port}", "leak")), 1100)
+        yield Case("Node, clean", ServiceTarget(("node", script, "{port}", "fixed")), 0)
     for live_heap in (True, False):
         yield Case("C, 64 B", c["slow_leak"], 64, live_heap)
         yield Case("C, 1 KiB", c["leak"], 1040, live_heap)
@@ -80,7 +85,10 @@ def cases(server: Path) -> Iterator[Case]:
 
 
 def main() -> None:
-    runs = int(sys.argv[1]) if len(sys.argv) > 1 else 1
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--runs", type=int, default=1)
+    parser.add_argument("--requests", type=int, default=None)
+    options = parser.parse_args()
     compiler = shutil.which("cc") or sys.exit("needs a C compiler")
     right: Counter[str] = Counter()
     false: Counter[str] = Counter()
@@ -91,7 +99,7 @@ def main() -> None:
         print(f"{'service':<14}{'heap':>5}{'requests':>10}{'seconds':>9}{'per request':>13}", end="")
         print(f"{'samples':>9}{'per sample':>12}{'overhead':>10}  verdict")
         for case in cases(server):
-            found = [measure(case) for _ in range(runs)]
+            found = [measure(case, options.requests) for _ in range(options.runs)]
             _print(case, found)
             for course, _ in found:
                 leaks, clean = leaks + (case.leak_bytes > 0), clean + (case.leak_bytes == 0)

@@ -5,14 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from pytest_leakguard.growth import HEAP, METRICS, RESIDENT, Judgement, judge
 from pytest_leakguard.growth_evidence import KIB, MIB, Source
+from pytest_leakguard.siblings import Member, levelled
 
 SERVICE_METRICS = (replace(HEAP, name="heap_bytes", floor=64 * KIB), *METRICS)
 """The live heap of a warm interpreter still creeps, by some 40 KiB over 2,000 requests: less is nobody's leak."""
-_BREATH = 8 * MIB
+_BREATH = 32 * MIB
+"""V8 takes so much for new objects by itself, in steps of which each doubles the last: two halves of up to 16 MiB
+(``--max-semi-space-size``). After 50,000 quick requests the step of 8 MiB was seen.
+"""
 _SECOND_READINGS = ("rss",)
+_COUNTERS = ("fds", "threads", "procs")
 
 
 @dataclass(slots=True)
@@ -28,8 +34,12 @@ class Course:
     duration_s: float = 0.0
     elapsed_s: float = 0.0
     """So far, for whoever watches."""
-    sampling_s: float = 0.0
-    """Spent on readings and on looks at them."""
+    reading_s: float = 0.0
+    """Spent on readings."""
+    glancing_s: float = 0.0
+    """Spent on seeing who is there between them."""
+    looking_s: float = 0.0
+    """Spent on looks at them, to see whether the run may end."""
     working_s: float = 0.0
     """Spent on requests."""
     replaced: list[str] = field(default_factory=list)
@@ -37,6 +47,8 @@ class Course:
     processes: int = 1
     runtime: str = ""
     heap_told: str = ""
+    members: dict[tuple[int, int], Member] = field(default_factory=dict)
+    """The processes there were, by their id and when they started."""
     mappings: Mapping[str, int] = field(default_factory=dict)
     """Resident bytes that each kind of mapping gained."""
     descriptors: Mapping[str, int] = field(default_factory=dict)
@@ -56,8 +68,16 @@ class Course:
         return self._judge(self.series)
 
     def look(self) -> Judgement:
-        """The answer so far; second readings of the same pages are left for the end."""
-        return self._judge({name: values for name, values in self.series.items() if name not in _SECOND_READINGS})
+        """The answer so far; second readings of the same pages are left for the end, as are counters that stand still.
+
+        A series that never changes decides nothing, and to judge it takes as long as any other.
+        """
+        asked = {
+            name: values
+            for name, values in self.series.items()
+            if name not in _SECOND_READINGS and (name not in _COUNTERS or len({*values}) > 1)
+        }
+        return self._judge(asked)
 
     def quiet_after(self, leak_bytes: float) -> float:
         """Requests after which a leak of ``leak_bytes`` each would have shown."""
@@ -65,6 +85,17 @@ class Course:
         if not any(value is not None for value in self.series.get(metric.name, ())):
             metric = RESIDENT
         return (metric.slack * self.processes + metric.floor) / leak_bytes
+
+    @property
+    def readings(self) -> int:
+        """How many there are of what decides: of the live heap where it is read."""
+        heap = self.series.get("heap_bytes")
+        return len(self.requests) if heap is None else sum(value is not None for value in heap)
+
+    @property
+    def sampling_s(self) -> float:
+        """Spent on readings and on looks at them."""
+        return self.reading_s + self.glancing_s + self.looking_s
 
     @property
     def overhead(self) -> float:
@@ -84,4 +115,11 @@ class Course:
             metrics = tuple(
                 replace(one, step=max(one.step, breath)) if one.source is Source.RESIDENT else one for one in metrics
             )
-        return judge(self.requests, series, processes=self.processes, runtime=self.runtime, metrics=metrics)
+        return judge(
+            self.requests,
+            series,
+            processes=self.processes,
+            runtime=self.runtime,
+            metrics=metrics,
+            levelled=partial(levelled, self.requests, self.members.values()),
+        )

@@ -7,7 +7,7 @@ measurements are the growth study's (v3.1); its arithmetic is in ``growth_eviden
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, TypeAlias, TypeVar
 
@@ -71,6 +71,9 @@ METRICS: tuple[Metric, ...] = (
 )
 """What ``judge`` knows by name; of several readings of one source the first decides."""
 IN_PROCESS_METRICS = (BLOCKS, IN_PROCESS_HEAP, *METRICS[2:])
+
+BOOKKEEPING_BYTES = 256
+"""Memory for each leaked descriptor or thread up to which it is what leaks: its number, and its place in a list."""
 
 RUNTIMES: Mapping[str, Mapping[str, Any]] = {
     "": {},
@@ -278,18 +281,25 @@ def judge(
     processes: int = 1,
     runtime: str = "",
     metrics: Sequence[Metric] = METRICS,
+    levelled: Callable[[str], Sequence[float | None] | None] = lambda name: None,
 ) -> Judgement:
     """Return the answer for all series of one run; names are those of ``metrics``.
 
-    ``runtime`` is a key of ``RUNTIMES``; it matters only where no live heap was read.
+    ``runtime`` is a key of ``RUNTIMES``; it matters only where no live heap was read. ``levelled`` gives a
+    series that is a sum over processes as if each had come as far as one that does the same and stands still.
     """
 
     def trends_of(source: Source, changes: Mapping[str, Any]) -> list[Trend]:
         return [
-            judge_series(requests, series[metric.name], replace(metric, **changes), processes)
+            trend_of(replace(metric, **changes))
             for metric in metrics
             if metric.source is source and metric.name in series
         ]
+
+    def trend_of(metric: Metric) -> Trend:
+        trend = judge_series(requests, series[metric.name], metric, processes)
+        level = levelled(metric.name) if _grows(trend) else None
+        return _beside_level(trend, judge_series(requests, level, metric, processes)) if level else trend
 
     heaps, counters = trends_of(Source.HEAP, {}), trends_of(Source.COUNTER, {})
     is_heap_known = any(not isinstance(trend, Undecided) for trend in heaps)
@@ -328,12 +338,33 @@ def _combine(
     deciding = [*heaps, *pages[:1], *counters]
     late = (t for t in deciding if isinstance(t, Undecided) and t.counted_in == "requests")
     memory = [*(t for t in pages[:1] if not isinstance(t, Undecided)), *decided, *pages, *deciding]
-    overall = _first(deciding, Leaking) or next(late, None) or next(iter(memory), None)
+    overall = _leak_among(deciding) or next(late, None) or next(iter(memory), None)
     return Judgement(overall or _nothing_known(), (*heaps, *pages, *counters), ignored)
 
 
 def _first(trends: Sequence[Trend], *kinds: type[Estimate]) -> Trend | None:
     return next((trend for trend in trends if isinstance(trend, kinds)), None)
+
+
+def _leak_among(deciding: Sequence[Trend]) -> Trend | None:
+    """Return the first series that leaks, or the counter whose bookkeeping is all that memory grows by."""
+    first = _first(deciding, Leaking)
+    if first is None or first.metric.unit != "bytes":
+        return first
+    leaks = (one for one in deciding if isinstance(one, Leaking) and one.metric.source is Source.COUNTER)
+    return next((one for one in leaks if first.per_iteration < BOOKKEEPING_BYTES * one.per_iteration), first)
+
+
+def _grows(trend: Trend) -> bool:
+    return isinstance(trend, Leaking) or (isinstance(trend, Undecided) and trend.counted_in == "requests")
+
+
+def _beside_level(trend: Trend, level: Trend) -> Trend:
+    """Return growth as that of processes which fill up to what the busiest of their kind holds, unless that grows."""
+    if _grows(level):
+        return trend
+    told = "of processes that do the same the busiest no longer grows; the others fill up to what it holds"
+    return _answer(Cache, replace(trend, detectable_per_iteration=level.detectable_per_iteration), told)
 
 
 def _beside_better(trend: Trend, better: Trend) -> Trend:

@@ -265,11 +265,11 @@ def _rate(points: Sequence[tuple[float, float]]) -> float:
 def is_slowing(run: Run) -> str:
     """Say how growth fades over the last three quarters of the run; empty when it does not.
 
-    The ratio of neighbouring quarters is 0.58 then 0.71 for logarithmic creep, constant below one
+    The ratio of neighbouring quarters is 0.58 then 0.71 for logarithmic creep (0.41 in all), constant below one
     for exponential saturation, and one for a leak.
     """
     second, third, last = (theil_sen(envelope(run.part(k / 4, (k + 1) / 4), TAIL_WINDOWS)) for k in (1, 2, 3))
-    fades = last < 0.6 * third or last < 0.35 * second
+    fades = last < 0.6 * third or last < 0.4 * second
     if fades or (last < 0.8 * third and third < 0.8 * second):
         return f"growth fades: {_plain(second)}, {_plain(third)}, {_plain(last)} per request by quarter"
     return ""

@@ -71,27 +71,25 @@ class HeapReader:
             return ""
         return str(library) if code == 0 and library.exists() else ""
 
-    def read(self, pids: Iterable[int]) -> float | None:
-        """Bytes in use over all processes; ``None`` where one that answered before does not."""
+    def read(self, pids: Iterable[int]) -> dict[int, float]:
+        """Bytes in use in each process that can tell; of none where one that answered before does not."""
         if not self.is_active:
-            return None
+            return {}
         pids = list(pids)
         if frozenset(pids) != self._asked:  # which is dear to find out each time
             self._asked, self._is_jvm = frozenset(pids), sampling.runtime(pids) == "jvm"
         if self._is_jvm:
-            return self._sum({pid: _ask_jvm(pid) for pid in pids}, pids)
+            return self._known_of({pid: _ask_jvm(pid) for pid in pids}, pids)
         callers = [(pid, self._call(pid)) for pid in pids]  # all at once: they answer side by side
-        return self._sum({pid: self._hear(caller) for pid, caller in callers}, pids)
+        return self._known_of({pid: self._hear(caller) for pid, caller in callers}, pids)
 
-    def _sum(self, answers: dict[int, float | None], pids: list[int]) -> float | None:
+    def _known_of(self, answers: dict[int, float | None], pids: list[int]) -> dict[int, float]:
         known = {pid: value for pid, value in answers.items() if value is not None}
         if not self._known:
             self._known = frozenset(known)
             self.is_active = bool(known)
             self.told = self._tell(len(known), len(pids))
-        if self._known & set(pids) - known.keys():
-            return None
-        return float(sum(known.values())) if known else None
+        return {} if self._known & set(pids) - known.keys() else known
 
     def _tell(self, known: int, total: int) -> str:
         if not known:

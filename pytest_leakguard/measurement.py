@@ -8,12 +8,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from http.client import HTTPException
 
+from pytest_leakguard import pacing
 from pytest_leakguard.course import Course
 from pytest_leakguard.drive import LoadCommand, RequestFailed, Work
 from pytest_leakguard.growth import Judgement, Leaking, Undecided
 from pytest_leakguard.growth_evidence import KIB, Source
 from pytest_leakguard.heap import HeapReader
-from pytest_leakguard.sequential import CAREFUL, DEFAULT, Preset, may_stop, next_look
+from pytest_leakguard.sequential import CAREFUL, CONFIRMED_AFTER, DEFAULT, Preset, may_stop, next_look
 from pytest_leakguard.service import Service
 from pytest_leakguard.watch import Watch
 
@@ -28,6 +29,8 @@ _RECYCLED = 3
 """So many of the service's own processes that ended are no accident."""
 _BATCHES = 30
 """Runs of a load command, at least."""
+_STRETCHED_FROM = 8
+"""After this part of a run, an eighth, it is known well enough what a request takes and what a reading does."""
 _UNCOUNTED_BATCHES = 60
 """Runs of one that does not say how many requests it sent."""
 TOLD_EVERY_S = 0.5
@@ -35,11 +38,18 @@ TOLD_EVERY_S = 0.5
 Progress = Callable[[Course, Preset], None]
 
 
-def preset_for(work: Work, budget: int) -> Preset:
-    """How sure to be before stopping; with unique keys a cache that still fills looks like a leak, however much."""
-    if not work.is_fixed_set:
-        return replace(CAREFUL, max_requests=budget, allowance_bytes=math.inf)
-    return replace(DEFAULT, max_requests=budget, allowance_bytes=CAREFUL.allowance_bytes)
+def preset_for(work: Work, budget: int | None) -> Preset:
+    """How sure to be before stopping; with unique keys a cache that still fills looks like a leak, however much.
+
+    ``budget`` is the most requests there may be; without one there may be more than usual, where readings are dear.
+    """
+    kind = DEFAULT if work.is_fixed_set else CAREFUL
+    return replace(
+        kind,
+        max_requests=budget or DEFAULT.max_requests,
+        allowance_bytes=CAREFUL.allowance_bytes if work.is_fixed_set else math.inf,
+        is_elastic=not budget,
+    )
 
 
 def measure(
@@ -100,6 +110,7 @@ class _Loop:
         self._watch, self._work, self._preset, self._deadline = watch, work, preset, deadline
         self._progress, self._told_at = progress, time.monotonic()
         self._course = watch.course
+        self._asked = preset.max_requests
         self._look_at = next_look(0, preset)
 
     def run(self) -> str:
@@ -113,11 +124,13 @@ class _Loop:
     def _requests(self) -> bool:
         """One batch and the sample after it; whether it was the last that may be."""
         course, done = self._course, self._course.done
+        self._stretch()
+        self._watch.limit = self._preset.max_requests
         goal = min(self._watch.next_sample(done), self._preset.max_requests)
-        before = time.monotonic()
-        batch = self._work.run(done, goal - done)
+        before, glanced_s = time.monotonic(), course.glancing_s
+        batch = self._batch(done, goal)
         now = time.monotonic()
-        course.working_s += now - before
+        course.working_s += now - before - (course.glancing_s - glanced_s)
         course.elapsed_s = now - self._watch.started
         if isinstance(self._work, LoadCommand) and len(course.requests) == 1:
             self._preset = _for_batches(self._preset, batch)
@@ -126,6 +139,32 @@ class _Loop:
         if self._watch.service.trouble(self._watch.sample(done, is_last)):
             raise RequestFailed(f"after request {done}")
         return is_last
+
+    def _batch(self, done: int, goal: int) -> int:
+        """The requests up to ``goal``, with a glance at the processes now and then: they may come and go."""
+        if isinstance(self._work, LoadCommand):
+            return self._work.run(done, goal - done)
+        at, step = done, pacing.glance_after(self._preset.max_requests)
+        while at < goal:
+            if at > done:
+                self._watch.glance(at)
+                if time.monotonic() >= self._deadline:
+                    break
+            at += self._work.run(at, min(step, goal - at))
+        return at - done
+
+    def _stretch(self) -> None:
+        """Where readings are dear beside the requests, rather more requests than a larger share of the time.
+
+        Asked again at each sample of the first half: readings become dearer while the heap grows.
+        """
+        course, preset = self._course, self._preset
+        is_time = self._asked / _STRETCHED_FROM <= course.done <= preset.max_requests / 2
+        if not preset.is_elastic or not is_time:
+            return
+        per_request_s = course.working_s / course.done
+        limit = pacing.extended(self._asked, per_request_s, self._watch.reading_cost_s)
+        self._preset = replace(preset, max_requests=max(limit, 2 * course.done))
 
     def _tell(self) -> None:
         if time.monotonic() - self._told_at > TOLD_EVERY_S:
@@ -139,15 +178,25 @@ class _Loop:
             return f"its processes come and go: after {done} requests {_RECYCLED} and more had ended"
         if done < self._look_at and not is_last:
             return ""
+        if not is_last and not self._may_look():
+            return ""
         self._look_at = next_look(done, self._preset)
         if not is_last and not _may_decide(course, self._preset):
             return ""
-        with self._watch.costing():
+        with self._watch.looking():
             course.looks.append(course.look())
             stopped, self._preset = _next_step(course.looks, self._preset, is_last)
+        if course.looks[-1].shape == Leaking.shape:  # only this much later can it be confirmed
+            self._look_at = max(self._look_at, math.ceil(CONFIRMED_AFTER * done))
         if not stopped and is_last and time.monotonic() >= self._deadline:
             return f"the time is used after {done} of {self._preset.max_requests} requests"
         return stopped
+
+    def _may_look(self) -> bool:
+        """Whether a look can be afforded, or confirms a leak: then the run ends with it, which is cheaper still."""
+        looks = self._course.looks
+        is_confirming = bool(looks) and looks[-1].shape == Leaking.shape
+        return self._course.readings >= pacing.FIRST_LOOK and (is_confirming or self._watch.may_look())
 
 
 def _may_decide(course: Course, preset: Preset) -> bool:
@@ -187,6 +236,7 @@ def _swells(look: Judgement) -> bool:
 
 def _for_batches(preset: Preset, batch: int) -> Preset:
     """Each run of a load command is one sample, and there must be enough of them."""
+    preset = replace(preset, is_elastic=False)
     if batch == 1:
         return replace(preset, max_requests=min(preset.max_requests, _UNCOUNTED_BATCHES))
     return replace(preset, max_requests=max(preset.max_requests, _BATCHES * batch))

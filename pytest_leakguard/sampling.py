@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -30,6 +31,8 @@ class ProcessReading:
     private_dirty: int = 0
     threads: int = 0
     descriptors: int = 0
+    ticks: int = 0
+    """Processor time used so far, in the kernel's clock ticks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +80,9 @@ def read_quickly(pids: Iterable[int], known: Mapping[int, int]) -> Reading:
 
 
 def _quickly(pid: int, started: int) -> ProcessReading | None:
-    content = _bytes(f"/proc/{pid}/status")
+    content, fields = _bytes(f"/proc/{pid}/status"), _fields(pid)
     numbers = {name: int(content[at:].split(None, 2)[1]) for name, at in _fields_at(content)}
-    if not content or b"\nState:\tZ" in content or b"\nState:\tX" in content:
+    if not content or not fields or fields[0] in b"ZX":
         return None
     return ProcessReading(
         pid,
@@ -89,6 +92,7 @@ def _quickly(pid: int, started: int) -> ProcessReading | None:
         swap=numbers.get(b"VmSwap", 0) * 1024,
         threads=numbers.get(b"Threads", 0),
         descriptors=_descriptor_count(pid),
+        ticks=_ticks(fields),
     )
 
 
@@ -141,10 +145,28 @@ def _is_alive(pid: int) -> bool:
     return bool(fields) and (fields[0] not in b"ZX" or int(fields[17]) > 1)
 
 
+def exists(pid: int) -> bool:
+    """Whether there is such a process, be it one that has ended and was not yet waited for: the least to ask."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
 def command(pid: int) -> str:
     """What the process calls itself; empty when it is gone."""
     words = _bytes(f"/proc/{pid}/cmdline").split(b"\0")
     return b" ".join(words[:4]).decode("utf-8", "backslashreplace").strip()
+
+
+def program(pid: int) -> str:
+    """What the process runs and who started it; numbers left out, as servers number their workers."""
+    fields = _fields(pid)
+    parent = fields[1].decode() if fields else ""
+    return f"{parent} {re.sub(r'[0-9]+', '', command(pid))}"
 
 
 def _process(pid: int) -> ProcessReading | None:
@@ -159,7 +181,18 @@ def _process(pid: int) -> ProcessReading | None:
             sizes[_ROLLUP[name]] = int(value.split()[0]) * 1024
     if not rollup:  # kernels before 4.14, or another user's process
         sizes |= _from_status(pid)
-    return ProcessReading(pid, int(fields[19]), threads=int(fields[17]), descriptors=_descriptor_count(pid), **sizes)
+    return ProcessReading(
+        pid,
+        int(fields[19]),
+        threads=int(fields[17]),
+        descriptors=_descriptor_count(pid),
+        ticks=_ticks(fields),
+        **sizes,
+    )
+
+
+def _ticks(fields: list[bytes]) -> int:
+    return int(fields[11]) + int(fields[12])  # in user mode and in the kernel
 
 
 def _from_status(pid: int) -> Mapping[str, int]:

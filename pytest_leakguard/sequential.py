@@ -10,6 +10,9 @@ from itertools import takewhile
 from pytest_leakguard.growth import Burst, Cache, Judgement, Leaking, Stable, Undecided
 from pytest_leakguard.growth_evidence import MIB, Metric, Source
 
+CONFIRMED_AFTER = 1.5
+"""Times the requests of the first look that saw a leak, after which another one confirms it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Preset:
@@ -24,6 +27,8 @@ class Preset:
     min_requests: int = 50
     min_leak_blocks: float = 0.02
     stops_early: bool = True
+    is_elastic: bool = False
+    """Whether there may be more requests than ``max_requests`` where readings are dear beside them."""
 
     def min_leak(self, metric: Metric) -> float:
         """Return the smallest leak worth waiting for, in the metric's unit per request."""
@@ -62,8 +67,9 @@ def _surely_leaks(looks: Sequence[Judgement], preset: Preset) -> str:
     if not unbroken:
         return ""
     last, first = unbroken[0].overall, unbroken[-1].overall
-    is_enough = last.metric.unit != "bytes" or last.rise >= preset.allowance_bytes
-    if is_enough and last.iterations >= 1.5 * first.iterations:
+    allowance = preset.allowance_bytes  # infinite with unique keys: pools and caches of files fill as others do
+    is_enough = last.rise >= allowance if last.metric.unit == "bytes" else not math.isinf(allowance)
+    if is_enough and last.iterations >= CONFIRMED_AFTER * first.iterations:
         return f"a leak from request {first.iterations} on"
     return ""
 
@@ -94,7 +100,7 @@ def missing(looks: Sequence[Judgement], requests: int, preset: Preset) -> str:
         return rest
     overall = looks[-1].overall
     if isinstance(overall, Leaking):
-        if overall.metric.unit == "bytes" and math.isinf(preset.allowance_bytes):
+        if math.isinf(preset.allowance_bytes):
             return rest
         if overall.metric.unit == "bytes" and overall.rise < preset.allowance_bytes:
             return f"{rest}, or {preset.allowance_bytes / MIB:.0f} MiB of growth, as no cache that fills has"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
@@ -10,6 +11,7 @@ from pytest_leakguard.course import Course
 from pytest_leakguard.diagnosis import Production, diagnose, growths
 from pytest_leakguard.growth import Judgement, Leaking, Undecided
 from pytest_leakguard.model import Check, Finding, Growth, LeakKind, Rate
+from pytest_leakguard.pacing import MOST_SHARE
 from pytest_leakguard.reporters.growth import quantity
 
 _KINDS = {
@@ -33,7 +35,7 @@ def check_of(course: Course, blank: Check, production: Production, budget_bytes:
         blank,
         findings=tuple(_findings(judgement, growth, blank.id, budget_bytes)),
         problems=(*blank.problems, *_problems(course, judgement)),
-        notes=(*blank.notes, *_replaced(course)),
+        notes=(*blank.notes, *_replaced(course), *_dear(course)),
         expected_exit=None,
         duration_s=round(course.duration_s, 3),
         growth=growth,
@@ -45,6 +47,17 @@ def _replaced(course: Course) -> Iterator[str]:
     if course.replaced:
         others = f" and {len(course.replaced) - 3} more" if len(course.replaced) > 3 else ""
         yield f"{'; '.join(course.replaced[:3])}{others}: processes that come and go hide leaks"
+
+
+def _dear(course: Course) -> Iterator[str]:
+    """Says that sampling took more than it should, and what would help; nothing when it did not."""
+    if course.overhead > MOST_SHARE and course.done:
+        need = course.done * course.sampling_s / (MOST_SHARE * (course.working_s + course.sampling_s))
+        yield (
+            f"sampling took {course.overhead:.1%} of the loop's time, more than {MOST_SHARE:.0%}, as a verdict needs "
+            f"its readings ({course.readings} of {1e3 * course.reading_s / max(1, course.readings):.1f} ms); "
+            f"from some {math.ceil(need / 100) * 100:,} requests on it would take less"
+        )
 
 
 def _findings(
@@ -79,14 +92,14 @@ def _problems(course: Course, judgement: Judgement) -> Iterator[str]:
         yield f"{course.failure} (after {course.done:,} requests)"
         return
     overall = judgement.overall
-    if isinstance(overall, Undecided):
-        yield f"undecided: {overall.reason}; {overall.remedy}"
-    elif course.replaced and not isinstance(overall, Leaking):
+    if course.replaced and not isinstance(overall, Leaking):
         yield (
             f"{'; '.join(course.replaced[:2])}{' and others' if len(course.replaced) > 2 else ''}: what a process "
             "had gathered goes with it, so no growth can be seen. If the server recycles its workers, switch that off "
             "for the check (gunicorn --max-requests 0); if it crashed, its log says why"
         )
+    elif isinstance(overall, Undecided):
+        yield f"undecided: {overall.reason}; {overall.remedy}"
 
 
 def _facts(course: Course) -> Iterator[str]:

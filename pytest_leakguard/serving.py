@@ -19,7 +19,7 @@ from pytest_leakguard.errors import LeakguardError, TargetNotStarted
 from pytest_leakguard.heap import HeapReader
 from pytest_leakguard.model import Check, Finding, LeakKind, Target
 from pytest_leakguard.options import Settings
-from pytest_leakguard.sequential import DEFAULT, FULL, Preset
+from pytest_leakguard.sequential import FULL, Preset
 from pytest_leakguard.service import Service, ServiceTarget
 from pytest_leakguard.verdict import Judged
 
@@ -99,9 +99,9 @@ class Served:
         if self._is_under_tool:
             self._exercise(planned, requests or UNDER_TOOL)
             return None
-        preset = measurement.preset_for(planned, requests or DEFAULT.max_requests)
+        preset = measurement.preset_for(planned, requests)
         if not stops_early:
-            preset = replace(FULL, max_requests=preset.max_requests)
+            preset = replace(FULL, max_requests=preset.max_requests, is_elastic=preset.is_elastic)
         course = measurement.measure(
             self._service, planned, preset, timeout_s or self._context.settings.timeout_s, self._heap, self._tell
         )

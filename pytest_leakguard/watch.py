@@ -2,35 +2,32 @@
 
 from __future__ import annotations
 
-import math
+import statistics
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from pytest_leakguard import sampling
+from pytest_leakguard import pacing, sampling
 from pytest_leakguard.course import Course
 from pytest_leakguard.heap import HeapReader
 from pytest_leakguard.service import Service
+from pytest_leakguard.siblings import Member
 
 LOOKED_AFTER = 3
-"""A process that was there at so many samples in a row is one of the service's own, not one per request."""
-COST_SHARE = 0.015
-"""What sampling may cost of the time the requests take; looks at the growth come on top, together below 2 %."""
-_FINEST, _COARSEST = 0.025, 0.06
-"""Distance of two samples as a share of the requests so far: at 6 % the last half of a run still has twelve."""
-_FINEST_HEAP, _COARSEST_HEAP = 0.05, 0.1
-"""At 10 % the last three quarters of a run have fourteen readings of the live heap; eleven are needed."""
-_LEAST_GAP, _LEAST_HEAP_GAP = 4, 16
-_DEAR_S = 0.1
-"""A reading of the live heap that takes longer (a JVM's) is taken less often."""
-_DEAR_READINGS = 40
+"""A process that was there at so many moments in a row is one of the service's own, not one per request."""
 _WALK_EVERY = 8
 """Samples between two walks over the process tree while nobody seems to have come or gone."""
-_COMPARISONS, _COMPARED_EVERY = 4, 16
-"""Full readings at the start, and samples between two later ones, to see whether the cheap counters are exact here."""
+_COMPARED, _COMPARED_EVERY = (0, 8), 48
+"""The first samples at which a full reading says whether the cheap counters are exact here, and how often later."""
 _MOST_APART = 2
-"""So often may they differ, as the service need not be at rest, before they are given up for good."""
+"""So often may they differ, as the service need not be at rest, before they are given up for good; after the first time
+the next sample compares again, at once."""
+_MUCH_BYTES = 8 << 20
+"""Growth from which on a service may soon be killed, or the run end with a leak."""
+_RECENT = 5
+"""The cost of a reading is the median of so many: the machine does other things too."""
 _REST_S, _REST_LOOK_S, _CALM_LOOKS = 5.0, 0.05, 4
 """At most so long to wait until nothing starts up any more, and between two of the looks that must agree."""
 _AT_REST_BYTES = 256 * 1024
@@ -56,16 +53,21 @@ class Watch:
         self.service = service
         self.course = Course()
         self.started = time.monotonic()
-        self._heap, self._budget = heap, budget
-        self._heap_at = 0
-        self._heap_is_known = False
-        self._heap_cost_s = 0.0
+        self.limit = budget
+        """The most requests there may be."""
+        self._heap = heap
+        self._heap_due = 0
+        self._costs_s: deque[float] = deque(maxlen=_RECENT)
+        self._look_s = 0.0
         self._pids: list[int] = []
         self._walked_at = -_WALK_EVERY
         self._births: dict[int, int] = {}
         self._apart = 0
+        self._is_doubted = False
         self._seen: dict[tuple[int, int], list[int]] = {}
-        """For each process the samples it was seen at, the first and the last."""
+        """For each process the moments it was seen at, the first and the last, and the request of the last."""
+        self._moment = 0
+        """Counts samples, and glances between them."""
         self._commands: dict[int, str] = {}
 
     def inventory(self) -> Inventory:
@@ -85,27 +87,34 @@ class Watch:
         self.course.runtime = sampling.runtime(pids)
 
     @contextmanager
-    def costing(self) -> Iterator[None]:
-        """What is done inside counts as ours, not as the service's."""
+    def looking(self) -> Iterator[None]:
+        """What is done inside is a look at the growth, which costs time as readings do."""
         started = time.monotonic()
         try:
             yield
         finally:
-            self.course.sampling_s += time.monotonic() - started
+            self._look_s = time.monotonic() - started
+            self.course.looking_s += self._look_s
+
+    def may_look(self) -> bool:
+        """Whether one more look, as dear as the last, can be afforded."""
+        course = self.course
+        return course.looking_s + self._look_s <= pacing.LOOKS_SHARE * course.working_s
 
     def next_sample(self, done: int) -> int:
-        """After which request to sample next: every 2 % of those so far, fewer where that would cost too much."""
-        coarsest = _COARSEST_HEAP if self._heap.is_active else _COARSEST  # then the pages are a second opinion
-        step = min(coarsest, max(_FINEST, _FINEST * self._dearness()))
-        following = done + max(_LEAST_GAP, int(done * step))
-        if not self._heap.is_active or self._heap_cost_s > _DEAR_S:
-            return following
-        return min(following, max(done + 1, self._heap_due()))
+        """After which request to sample next."""
+        course = self.course
+        affordable = pacing.affordable_at(
+            done, course.working_s, course.reading_s, self.reading_cost_s, pacing.READINGS_SHARE
+        )
+        growth = course.gained("heap_bytes" if self._heap.is_active else "private_bytes")
+        limit = pacing.likely_end(done, self.limit) if growth >= _MUCH_BYTES else self.limit
+        return pacing.next_reading(done, affordable, limit)
 
-    def _dearness(self) -> float:
-        """How many times more than its share sampling has cost so far."""
-        spent_s = self.course.working_s + self.course.sampling_s
-        return self.course.sampling_s / (COST_SHARE * spent_s) if spent_s > 0 else 1.0
+    @property
+    def reading_cost_s(self) -> float:
+        """What one sample takes now, in seconds."""
+        return statistics.median(self._costs_s) if self._costs_s else 0.0
 
     def begin(self) -> None:
         """The sample before the first request; what it costs to wake the agents is part of the start."""
@@ -113,7 +122,12 @@ class Watch:
         self._heap.read(self._pids)
         self.course.heap_told = self._heap.told
         self.sample(0)
-        self.course.sampling_s = 0.0
+        self._costs_s.clear()  # that one was compared, and so dearer than those that follow
+        started = time.monotonic()
+        self._heap.read(self._pids)
+        sampling.read_quickly(self._pids, self._births)
+        self._costs_s.append(time.monotonic() - started)
+        self.course.reading_s = 0.0
 
     def _await_rest(self) -> None:
         """It may answer while further workers still start: what they take is no growth per request."""
@@ -127,12 +141,38 @@ class Watch:
 
     def sample(self, done: int, is_last: bool = False) -> list[int]:
         """Take one, and return who was alive."""
-        with self.costing():
-            self._walk(is_last)
-            live = self._live_heap(done, is_last)  # first: it collects garbage
-            reading = self._reading(is_last)
-            self._keep(done, reading, live)
+        started = time.monotonic()
+        self._walk(is_last)
+        is_whole = is_last or done >= self._heap_due
+        live = self._heap.read(self._pids) if is_whole else {}  # first: it collects garbage
+        self._keep(done, self._reading(is_last), live)
+        cost_s = time.monotonic() - started
+        self.course.reading_s += cost_s
+        if is_whole:
+            self._costs_s.append(cost_s)
+            self.course.heap_told = self._heap.told
+            self._heap_due = self.next_sample(done)  # a load generator's batches are shorter than that
         return self._pids
+
+    def glance(self, done: int) -> None:
+        """See whether the processes known are still there: cheap enough to be done between samples."""
+        started = time.monotonic()
+        self._moment += 1
+        alive = [pid for pid in self._pids if sampling.exists(pid)]
+        if len(alive) < len(self._pids):
+            self._walk(is_due=True)  # somebody has gone, and may have been replaced
+            self._births |= {one.pid: one.started for one in sampling.read(self._pids).processes}
+            alive = self._pids
+        for pid in alive:
+            if pid in self._births:
+                self._note(pid, self._births[pid], done)
+        self.course.glancing_s += time.monotonic() - started
+
+    def _note(self, pid: int, started: int, done: int) -> None:
+        seen = self._seen.setdefault((pid, started), [self._moment, self._moment, done])
+        seen[1:] = self._moment, done
+        if pid not in self._commands:
+            self._commands[pid] = sampling.command(pid)
 
     def _walk(self, is_due: bool) -> None:
         """Look who is there, now and then: the tree of a server with many threads is dear to walk."""
@@ -142,7 +182,8 @@ class Watch:
 
     def _reading(self, is_thorough: bool) -> sampling.Reading:
         number = len(self.course.requests)
-        is_compared = self._apart < _MOST_APART and (number < _COMPARISONS or number % _COMPARED_EVERY == 0)
+        is_due = number in _COMPARED or number % _COMPARED_EVERY == 0 or self._is_doubted
+        is_compared = self._apart < _MOST_APART and is_due
         is_quick = self._apart < _MOST_APART and not is_compared
         if is_quick and not is_thorough and not set(self._pids) - self._births.keys():
             reading = sampling.read_quickly(self._pids, self._births)
@@ -154,10 +195,11 @@ class Watch:
         if is_compared:
             quick = sampling.read_quickly(self._pids, self._births)
             apart = abs(quick.private_bytes - reading.private_bytes)
-            self._apart += apart > _PAGES_APART * max(1, len(self._pids))
+            self._is_doubted = apart > _PAGES_APART * max(1, len(self._pids))
+            self._apart += self._is_doubted
         return reading
 
-    def _keep(self, done: int, reading: sampling.Reading, live: float | None) -> None:
+    def _keep(self, done: int, reading: sampling.Reading, live: Mapping[int, float]) -> None:
         values: dict[str, float | None] = {
             "private_bytes": reading.private_bytes,
             "rss": reading.rss,
@@ -166,39 +208,36 @@ class Watch:
             "procs": len(reading.processes),
         }
         if self._heap.is_active:
-            values["heap_bytes"] = live
+            values["heap_bytes"] = sum(live.values()) if live else None
         number = len(self.course.requests)
         for name, value in values.items():
             self.course.series.setdefault(name, [None] * number).append(value if reading.processes else None)
         self.course.requests.append(done)
+        self._moment += 1
         for one in reading.processes:
-            seen = self._seen.setdefault((one.pid, one.started), [number, number])
-            seen[1] = number
-            if one.pid not in self._commands:
-                self._commands[one.pid] = sampling.command(one.pid)
+            self._note(one.pid, one.started, done)
+            self._member(one).add(
+                one.ticks,
+                {
+                    "private_bytes": one.anonymous + one.swap,
+                    "rss": one.rss,
+                    "fds": one.descriptors,
+                    "threads": one.threads,
+                    "heap_bytes": live.get(one.pid),
+                },
+            )
 
-    def _live_heap(self, done: int, is_last: bool) -> float | None:
-        if not self._heap.is_active or (self._heap_is_known and done < self._heap_due() and not is_last):
-            return None
-        started = time.monotonic()
-        live = self._heap.read(self._pids)
-        self._heap_cost_s = time.monotonic() - started
-        self._heap_at, self._heap_is_known = done, True
-        self.course.heap_told = self._heap.told
-        return live
-
-    def _heap_due(self) -> int:
-        if self._heap_cost_s > _DEAR_S:
-            return self._heap_at + self._budget // _DEAR_READINGS
-        step = min(_COARSEST_HEAP, max(_FINEST_HEAP, _FINEST_HEAP * self._dearness()))
-        return self._heap_at + max(_LEAST_HEAP_GAP, math.floor(self._heap_at * step))
+    def _member(self, one: sampling.ProcessReading) -> Member:
+        members, key = self.course.members, (one.pid, one.started)
+        if key not in members:
+            members[key] = Member(sampling.program(one.pid))
+        return members[key]
 
     def ended(self) -> Iterator[str]:
         """The service's own processes that were no longer there at the last sample."""
-        last = len(self.course.requests) - 1
-        for (pid, _), (first, latest) in sorted(self._seen.items()):
-            if latest < last and latest - first >= LOOKED_AFTER:
-                yield f"process {pid} ({self._commands[pid]}) ended near request {self.course.requests[latest]:.0f}"
+        for (pid, _), (first, latest, done) in sorted(self._seen.items()):
+            if latest < self._moment and latest - first >= LOOKED_AFTER:
+                yield f"process {pid} ({self._commands[pid]}) ended near request {done}"
 
     def ended_count(self) -> int:
         """How many of them."""

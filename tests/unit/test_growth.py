@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -30,6 +31,7 @@ from pytest_leakguard.growth import (
     judge_series,
 )
 from pytest_leakguard.growth_evidence import Slope
+from pytest_leakguard.pacing import LEAST_READINGS
 from pytest_leakguard.sequential import CAREFUL, DEFAULT, FULL, IN_PROCESS, may_stop, missing, next_look
 
 ROOT = Path(__file__).parents[2]
@@ -69,13 +71,25 @@ def test_recorded_service_gets_an_accepted_answer(path: Path) -> None:
         assert answer.overall.per_iteration == pytest.approx(truth, rel=0.15)
 
 
+def thinned(trace: dict[str, Any], readings: int) -> dict[str, Any]:
+    """The trace as if it had been read so often only, evenly spread."""
+    requests = trace["requests"]
+    kept, gap = [0], requests[-1] / readings
+    for number, done in enumerate(requests):
+        if done - requests[kept[-1]] >= gap or (number == len(requests) - 1 and number > kept[-1]):
+            kept.append(number)
+    is_series = {name: isinstance(value, list) and len(value) == len(requests) for name, value in trace.items()}
+    return {name: [value[i] for i in kept] if is_series[name] else value for name, value in trace.items()}
+
+
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the full set of recorded services is not here")
-def test_no_recorded_service_without_a_leak_is_called_one() -> None:
+@pytest.mark.parametrize("readings", [LEAST_READINGS, 45, 1000])
+def test_no_recorded_service_without_a_leak_is_called_one(readings: int) -> None:
     found = large = 0
     for name, trace in traces(SHARED / "services"):
         if trace["language"] == "java" and "heap" not in trace and not trace["controls"]:
             continue  # its default collector grows resident memory in a straight line when clean
-        shape = judged(trace).shape
+        shape = judged(thinned(trace, readings)).shape
         assert shape != "leak" or "leak" in trace["accept"], name
         if trace["label"] == "leak" and trace["true_bytes_per_request"] >= 64:
             large += 1
@@ -179,6 +193,12 @@ def test_leaking_counter_is_named() -> None:
     assert answer.overall.per_iteration == pytest.approx(0.02, rel=0.05)
 
 
+def test_a_leaking_counter_decides_where_memory_grows_by_its_bookkeeping() -> None:
+    fds = [5.0 + x for x in REQUESTS]
+    assert judge(REQUESTS, {"heap": [40 * x for x in REQUESTS], "fds": fds}).overall.metric.name == "fds"
+    assert judge(REQUESTS, {"heap": [4096 * x for x in REQUESTS], "fds": fds}).overall.metric.name == "heap"
+
+
 def test_collected_heaps_are_not_accused_by_resident_memory_alone() -> None:
     assert judge(REQUESTS, {"anon": line(900)}, runtime="v8").shape != "leak"
     answer = judge(REQUESTS, {"anon": line(9000)}, runtime="jvm")
@@ -258,6 +278,14 @@ def test_a_leak_ends_the_run_only_when_confirmed_and_large_enough() -> None:
     assert may_stop([first, look(Leaking, 1100, rise=2 * MIB)]) == ""
     assert may_stop([first, look(Cache, 1000, 900), second]) == ""
     assert may_stop([first, second], CAREFUL) == ""
+
+
+def test_with_unique_keys_nothing_that_grows_ends_the_run() -> None:
+    unique = replace(CAREFUL, allowance_bytes=math.inf)
+    for metric in (RESIDENT, DESCRIPTORS):
+        grown = [replace(look(Leaking, 800, rise=MIB).overall, metric=metric, iterations=n) for n in (800, 1300)]
+        assert may_stop([Judgement(one) for one in grown], unique) == ""
+        assert may_stop([Judgement(one) for one in grown], DEFAULT) != ""
 
 
 def test_a_quiet_run_ends_only_when_a_leak_would_have_shown() -> None:
