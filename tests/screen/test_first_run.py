@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_leakguard import arenas, library_caches
+from pytest_leakguard import library_caches
 from pytest_leakguard.set_aside import SetAside
 from tests.screen.test_screening import outcomes, screened
 
