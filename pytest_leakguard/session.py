@@ -156,7 +156,7 @@ class Session:
             return
         self.ran.add(report.nodeid)
         for data in getattr(report, TRANSPORT, []):
-            check = self._made.pop(data["id"], None) or decode(Check, data)
+            check = self._made.get(data["id"]) or decode(Check, data)
             self.checks[check.id] = check
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:

@@ -10,6 +10,8 @@ from xml.etree import ElementTree
 
 import pytest
 
+from tests.screen.test_screening import screened
+
 ON = ("--leakguard", "--leakguard-report=out", "--leakguard-confirm=0.5", "-p", "no:cacheprovider")
 
 
@@ -261,3 +263,22 @@ def test_memray_tracks_and_timeouts_count_only_the_tests_own_run(pytester: pytes
         "test_leaks": "leak",
         "test_takes_its_time": "clean",
     }
+
+
+def test_a_report_that_somebody_passes_on_again_is_understood(pytester: pytest.Pytester) -> None:
+    pytester.makeconftest(
+        """
+        import pytest
+        class Again:
+            def __init__(self, config): self.config, self.busy = config, False
+            @pytest.hookimpl(trylast=True)
+            def pytest_runtest_logreport(self, report):
+                if self.busy or report.when != "call": return
+                self.busy = True
+                self.config.hook.pytest_runtest_logreport(report=report)
+                self.busy = False
+        def pytest_configure(config): config.pluginmanager.register(Again(config))
+        """
+    )
+    _, report = screened(pytester, "KEPT = []\ndef test_leaks(): KEPT.append(object())\ndef test_clean(): pass")
+    assert outcomes(report) == {"test_leaks": "leak", "test_clean": "clean"}
