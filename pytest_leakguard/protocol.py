@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Callable, Hashable, Iterator, Mapping
-from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -48,15 +47,12 @@ def make_frames() -> None:
         frame = frame.f_back
 
 
-class _Unparametrised:
-    params: Mapping[str, object] = MappingProxyType({})
-
-
 def kind_of(item: pytest.Item) -> Hashable:
     """Tests of one kind leave the same behind, in the item and in pytest; fixtures of plugins keep a state there."""
     definitions = getattr(getattr(item, "_fixtureinfo", None), "name2fixturedefs", {})
+    parameters = getattr(getattr(item, "callspec", None), "params", ())
     names = {name for name, several in definitions.items() if several and not several[-1].baseid}
-    return type(item), type(item.parent), frozenset(names.difference(getattr(item, "callspec", _Unparametrised).params))
+    return type(item), type(item.parent), frozenset(names.difference(parameters))
 
 
 class NotRepeatable(Exception):
