@@ -105,6 +105,7 @@ class QuickLook:
         self._usual = math.nan
         """What is usual for the test at hand; ``nan``, which nothing is equal to, while that is not known."""
         self._has_stood_still = False
+        """The last run has not raised the blocks."""
         self.left_open = ""
         """What the last look could not see, in words."""
         reader.read(self._rows, NOW, clears_caches=True)
@@ -169,15 +170,15 @@ class QuickLook:
         return tuple(at for at in rising if (self._rises(runs) if at == BLOCKS else self._rose(at) > 0))
 
     def _rises(self, runs: int) -> bool:
-        """Whether the last of so many runs has raised the blocks."""
+        """Whether the last of so many runs has raised the blocks, or the one before it, when all have in the mean.
+
+        A block less of pytest's own hides a leak of one block, now and then, and mostly among the first tests.
+        """
         if runs == 1:  # that it has not says nothing if it began with more than a run leaves
             return self._rose(BLOCKS) != self._usual
-        return self._rose(BLOCKS) > 0 or self._is_exception(runs)
-
-    def _is_exception(self, runs: int) -> bool:
-        """Whether the blocks have not risen for once: a block less of pytest's own hides a leak of one block."""
-        is_first, self._has_stood_still = not self._has_stood_still, True
-        return is_first and runs > 2 and self._risen_in_all(BLOCKS) >= runs
+        is_forgiven = not self._has_stood_still and self._risen_in_all(BLOCKS) >= runs
+        self._has_stood_still = self._rose(BLOCKS) <= 0
+        return not self._has_stood_still or is_forgiven
 
     def _empty_library_caches(self) -> None:
         """From here on; what they held until now is taken out of the earlier readings."""
