@@ -43,6 +43,8 @@ class Causes:
     def __init__(self) -> None:
         self._known: list[Known] = []
         self._tracing_s = 0.0
+        self.has_traced = False
+        """For the last answer, which leaves something behind that goes with the next test."""
 
     def __bool__(self) -> bool:
         """Whether any is known."""
@@ -70,6 +72,7 @@ class Causes:
         ``before`` and ``after`` are the lengths around the runs of the suspicion. One more run is traced, to see
         that what has come into the container was allocated at the same place: several leaks may share a registry.
         """
+        self.has_traced = False
         for known, first, last in zip(self._known, before, after, strict=False):
             entries = (last - first) / suspicion.runs
             fits = entries > 0 and all(self._accounts(known, entries, suspicion, at) for at in SCREENED)
@@ -83,6 +86,7 @@ class Causes:
         from pytest_leakguard.explain.cause import site_of_newest
 
         spent, count = Spent(), length(known.container)
+        self.has_traced = True
         site = site_of_newest(run, known.container, 1)
         self._tracing_s += spent.seconds
         has_come = length(known.container) > count

@@ -12,6 +12,8 @@ import sys
 from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import repeat
+from operator import mul
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +69,7 @@ class Reader:
         self._interned = ImmortalStrings().count if leaves_out_interned else int
         self._heap = _heap_reader()
         self._arenas = arenas.reader()
-        self._unclaimed = self._arena_bytes = 0
+        self._unclaimed = self._own_bytes = 0
         self.private_bytes = 0
         """What the last reading rounded down to ``PRIVATE_GRAIN_BYTES``."""
         self._cached: dict[str, int] = {}
@@ -87,12 +89,15 @@ class Reader:
         into[at + PRIVATE] = self.private_bytes // PRIVATE_GRAIN_BYTES * PRIVATE_GRAIN_BYTES
 
     def _memory(self) -> tuple[int, int, int]:
-        """Bytes in use of the allocator; of address space, and of private pages, without what allocators claim."""
+        """Bytes in use of the allocator; of address space, and of private pages, without what allocators claim.
+
+        Nor is the main thread's stack counted, which stays as large as the deepest recursion has made it.
+        """
         in_use, claimed = self._heap()
         mapped, private = memory()
         if mapped - claimed != self._unclaimed:
-            self._unclaimed, self._arena_bytes = mapped - claimed, self._arenas()
-        claimed += self._arena_bytes
+            self._unclaimed, self._own_bytes = mapped - claimed, self._arenas() + stack_bytes()
+        claimed += self._own_bytes
         return in_use, mapped - claimed, private - claimed
 
     def read_cheap(self, into: array[float], row: int, clears_caches: bool = False) -> None:
@@ -248,9 +253,21 @@ def memory() -> tuple[int, int]:
         os.close(descriptor)
 
 
-_BIN_BYTES = tuple(size for size in range(512, 1025, 16) for _ in range(7))
+def stack_bytes() -> int:
+    """Address space of the main thread's stack, nearly all of it touched; 0 where it is not told."""
+    try:
+        with open("/proc/self/status", "rb") as file:
+            _, _, rest = file.read().partition(b"VmStk:")
+        return int(rest.split(None, 1)[0]) * 1024
+    except (OSError, IndexError, ValueError):
+        return 0
+
+
+_BIN_BYTES = range(513, 1026, 16)
 """glibc counts what waits in a thread's bins as used, up to seven chunks of each size to 1,032 bytes. Filling the bins
 makes it count the same every time; those below 512 bytes see little use, since Python has an allocator of its own."""
+_BIN_LENGTHS = tuple(size - sys.getsizeof("") for size in _BIN_BYTES for _ in range(7))
+"""Of strings that take so many bytes, the quickest objects to make and to drop."""
 
 
 class _Mallinfo2(ctypes.Structure):
@@ -269,7 +286,7 @@ def _heap_reader() -> Callable[[], tuple[int, int]]:
     mallinfo2.restype, mallinfo2.argtypes = _Mallinfo2, ()
 
     def read() -> tuple[int, int]:
-        list(map(bytearray, _BIN_BYTES))
+        list(map(mul, repeat("-"), _BIN_LENGTHS))
         info = mallinfo2()  # looks at every free chunk: milliseconds where the heap is in many pieces
         mapped = info.hblkhd
         return info.uordblks + mapped, info.arena + mapped  # blocks move from one to the other when they are resized

@@ -17,7 +17,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from pytest_leakguard.counters import BLOCKS, COUNTERS, HEAP, PRIVATE, PRIVATE_GRAIN_BYTES, TASKS, Reader
+from pytest_leakguard.clock import Spent
+from pytest_leakguard.counters import BLOCKS, COUNTERS, HEAP, PRIVATE, PRIVATE_GRAIN_BYTES, TASKS, THREADS, Reader
+from pytest_leakguard.passing import PASSING, wait_for_ends
 from pytest_leakguard.protocol import make_frames, settle
 from pytest_leakguard.set_aside import SetAside
 
@@ -25,6 +27,8 @@ CLEARED_TWICE = 2
 """Tests of one shape that must have retained the same and been cleared by a second run, before it says anything."""
 USUAL_SHARE = 0.1
 """Of the clean tests of a shape, at least so many retain what is usual for it."""
+WAITING_SHARE = 0.2
+"""Of the time the test took, so much is waited for threads and processes that end by themselves."""
 _WIDTH = len(COUNTERS)
 EVERYTHING = tuple(at for at in range(_WIDTH) if at != TASKS)
 _OTHERS = tuple(at for at in range(_WIDTH) if at not in (BLOCKS, HEAP, TASKS, PRIVATE))
@@ -67,13 +71,17 @@ class FirstRun:
         self._shapes: tuple[Clean, ...] = ()
         """Those of the last test."""
         self._retained: int | None = None
-        self._was_disturbed = self._is_settled = self._claims_pages = False
+        self._was_disturbed = self._is_settled = False
         self.may_leak = EVERYTHING
         """Counters that the last run has raised beyond what is usual: a leak raises its own with every run."""
         self.native_bytes = math.inf
         """By which the allocator's bytes rose in the last run beyond the least of clean tests'; may be below 0."""
         self.unusual_bytes = 0
         """The same beyond what they do for most of them: buffers and free lists of all kinds are among them."""
+        self.excess_blocks = 0
+        """Blocks beyond the least that is usual for the last test, 0 where nothing is."""
+        self.claimed_bytes = 0
+        """Private pages that came into use in the last run, in full steps: a pool's, or such as were never used."""
         for _ in range(3):  # reading leaves a little behind itself, the first times
             reader.read(self._rows, 0, clears_caches=True)
 
@@ -92,6 +100,7 @@ class FirstRun:
             self._reader.read(self._rows, 0)
             private = self._reader.private_bytes
             self._set_aside.listen()
+            spent = Spent()
             try:
                 yield
             finally:
@@ -99,8 +108,12 @@ class FirstRun:
             if self._set_aside.is_frozen:  # otherwise a collection would take its whole time
                 settle(item)
                 self._reader.read(self._rows, 1, clears_caches=True)
+                if any(self._rose(at) > 0 for at in PASSING):
+                    wait_for_ends(int(self._rows[THREADS]), WAITING_SHARE * spent.seconds)
+                    self._reader.read(self._rows, 1, clears_caches=True)
                 self._retained = int(self._rose(BLOCKS))
-                self._claims_pages = self._reader.private_bytes - private >= PRIVATE_GRAIN_BYTES
+                claimed = self._reader.private_bytes - private
+                self.claimed_bytes = claimed if claimed >= PRIVATE_GRAIN_BYTES else 0
         finally:
             self._set_aside.end()
 
@@ -109,15 +122,17 @@ class FirstRun:
         self._was_disturbed = True
 
     def is_clean(self) -> bool:
-        """Whether the last run retained just what runs of clean tests do; the allocator's bytes are not looked at."""
+        """Whether the last run retained just what runs of clean tests do; bytes of all kinds are not looked at."""
         shape = self._as_usual()
+        usual = min((one.usual for one in self._shapes if one.usual is not None), default=None)
+        self.excess_blocks = 0 if usual is None or self._retained is None else self._retained - usual
         if shape is None:
             self.may_leak, self.native_bytes = EVERYTHING, math.inf
             return False
         native, rose = shape.native[int(self._rose(BLOCKS))], int(self._rose(HEAP))
         self.native_bytes, self.unusual_bytes = rose - max(0, native[0]), rose - max(0, native[len(native) // 2])
-        raised = tuple(at for at in _OTHERS if self._rose(at) > 0) + (PRIVATE,) * self._claims_pages
-        self.may_leak = (HEAP,) * (self.native_bytes > 0) + raised
+        raised = tuple(at for at in _OTHERS if self._rose(at) > 0)
+        self.may_leak = (HEAP,) * (self.native_bytes > 0) + raised + (PRIVATE,) * (self.claimed_bytes > 0)
         return not raised
 
     def _as_usual(self) -> Clean | None:

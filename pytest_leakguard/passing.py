@@ -32,9 +32,9 @@ class Population:
         return thread_count() <= self._threads + _FEW and child_count() <= self._children + _FEW
 
 
-def wait_for_ends(threads: int) -> bool:
-    """Waits until no more than so many threads and no child process run; whether that came within ``PATIENCE_S``."""
-    until = time.monotonic() + PATIENCE_S
+def wait_for_ends(threads: int, patience_s: float = PATIENCE_S) -> bool:
+    """Waits until no more than so many threads and no child process run; whether that came within ``patience_s``."""
+    until = time.monotonic() + patience_s
     while thread_count() > threads or _running_children():
         if time.monotonic() > until:
             return False

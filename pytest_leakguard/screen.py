@@ -23,7 +23,7 @@ from pytest_leakguard.bystanders import is_of_hypothesis, silenced, undisturbed
 from pytest_leakguard.causes import Causes, growth_of
 from pytest_leakguard.clock import Spent
 from pytest_leakguard.confirm import check_of, within_budget
-from pytest_leakguard.counters import COUNTERS, Reader
+from pytest_leakguard.counters import COUNTERS, PRIVATE_GRAIN_BYTES, Reader
 from pytest_leakguard.explain.interned import immortal_count, interns_new_strings
 from pytest_leakguard.first_run import FirstRun
 from pytest_leakguard.leftovers import leftovers, pytest_directories
@@ -43,6 +43,7 @@ from pytest_leakguard.suspicion import (
     Circumstances,
     QuickLook,
     Suspicion,
+    patience,
     unseen,
 )
 
@@ -82,7 +83,7 @@ class Screening:
         self._told: dict[str, str] = {}
         """Fingerprints of leaks, and the test that has told all about each."""
         self._pid = os.getpid()
-        self._tests_s = self._screening_s = self._confirming_s = 0.0
+        self._tests_s = self._screening_s = self._confirming_s = self._took_s = 0.0
         self._spent = Spent()
         """Since the screening of the current test began."""
         self._progress = Progress.of(session.config)
@@ -168,6 +169,7 @@ class Screening:
             finally:
                 item._request, item.funcargs = False, None  # type: ignore[attr-defined]
                 took_s = spent.seconds
+        self._took_s = took_s
         self._tests_s += took_s
         self._screening_s += began.seconds - took_s
         return reports
@@ -230,11 +232,13 @@ class Screening:
         if not self._counts_first_run(item) or not self._made_first().is_clean():
             return False
         self._spent = Spent()
-        native = self._made_first().native_bytes
-        if self._made_first().unusual_bytes >= SMALL_BYTES or (native > 0 and self._has_time()):
+        first, factor = self._made_first(), patience(self._took_s)
+        is_much = first.unusual_bytes >= factor * SMALL_BYTES or first.claimed_bytes >= factor * PRIVATE_GRAIN_BYTES
+        rise = max(first.native_bytes, first.claimed_bytes)
+        if is_much or (rise > 0 and self._has_time()):
             return False
-        self._made_first().learn(was_repeated=False)
-        note = (unseen(native),) if native > 0 else ()
+        first.learn(was_repeated=False)
+        note = (unseen(rise),) if rise > 0 else ()
         self._session.attach(call, replace(self._blank(item), notes=note))
         self._screening_s += self._spent.seconds
         return True
@@ -307,6 +311,8 @@ class Screening:
                 return self._cleared(item)
             suspicion = seen
             known = self._causes.behind(suspicion, before, self._causes.lengths(), repeater.run)
+            if self._causes.has_traced:
+                self._made_first().disturb()
             if known is not None:
                 blank = replace(self._blank(item), growth=growth_of(suspicion))
                 return within_budget(blank, replace(known, checks=(item.nodeid,)), settings.budget_bytes)
@@ -320,12 +326,18 @@ class Screening:
             kind=kind_of(item),
             spare_s=spare_s,
             has_time=lambda: bool(spare_s) or self._has_time(),
+            small_bytes=patience(self._took_s) * SMALL_BYTES,
             empties_library_caches=is_of_hypothesis(item),
         )
         if not self._counts_first_run(item):
             return circumstances
         first = self._made_first()
-        return replace(circumstances, may_leak=first.may_leak, native_bytes=first.native_bytes)
+        return replace(
+            circumstances,
+            may_leak=first.may_leak,
+            excess_blocks=first.excess_blocks,
+            native_bytes=first.native_bytes,
+        )
 
     def _cleared(self, item: pytest.Item) -> Check:
         if self._counts_first_run(item):
@@ -334,8 +346,8 @@ class Screening:
         return replace(self._blank(item), notes=(note,) if note else ())
 
     def _has_time(self) -> bool:
-        """Whether screening has so far taken little beside the suite itself."""
-        return self._screening_s + self._spent.seconds < SHARE * self._tests_s
+        """Whether screening has so far taken little beside the suite itself, one more run of this test included."""
+        return self._screening_s + self._spent.seconds + self._took_s < SHARE * self._tests_s
 
     def _confirm(self, item: pytest.Item, repeater: Repeater, settings: Settings, wanted: int, why: str) -> Check:
         spent = Spent()

@@ -29,7 +29,7 @@ from pytest_leakguard.protocol import make_frames
 
 SUSPECT_AFTER = 8
 """A counter that rose in so many runs one after another makes a suspect."""
-SUSPECT_OF_KNOWN_AFTER = 4
+SUSPECT_OF_KNOWN_AFTER = 2
 """As many do where a leak is known already that the test may well have too."""
 ALLOCATOR_SETTLES_AFTER = 30
 """The allocator counts what waits in its bins as used, so heap bytes alone take so many runs."""
@@ -37,6 +37,9 @@ EMPTIED_AFTER = 3
 """A test that still rises by then is read with the standard library's caches empty."""
 SMALL_BYTES = 512
 """A larger rise of the allocator's bytes is worth some runs in any case."""
+SHORT_S = 0.01
+"""A test may raise them by so much more as it takes longer than this: what each run brings about by the way grows with
+its work, and what it takes to look at it does."""
 SPARSE_BATCH = 8
 _STILL = {BLOCKS: 6, HEAP: 512, CHILDREN: 1, MAPPED: 4 * 1024**2, PRIVATE: 1024**2}
 """Rise over some dozens of runs that interpreter, allocator and our own counting make by themselves."""
@@ -45,8 +48,12 @@ _MEMORY = (BLOCKS, HEAP, MAPPED, PRIVATE)
 _WIDTH = len(COUNTERS)
 FIRST, SECOND, MIDDLE, LAST, NOW = range(5)
 """Rows of readings."""
+FEW_BLOCKS = 4
+"""So few that the interpreter or pytest may free as many by accident, as they do in one run of some dozens."""
 SEEN_TWICE = 2
 """So many clean tests of one kind must have begun alike, before it is taken for how tests of that kind begin."""
+SEEN_ANYWHERE, ALIKE_SHARE = 8, 0.9
+"""So many of any kind, and such a part of all, say it of a kind of which less is known and nothing else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +65,13 @@ class Circumstances:
     spare_s: float = 0.0
     """Time for more runs: for leaks that are not in every run."""
     has_time: Callable[[], bool] = lambda: True
-    """Asked before a run whose only reason is that the allocator's bytes rose by less than ``SMALL_BYTES``, as they do
+    """Asked before a run whose only reason is that the allocator's bytes rose by less than ``small_bytes``, as they do
     in many tests for some runs, or by more for the ninth time."""
+    small_bytes: float = SMALL_BYTES
     may_leak: tuple[int, ...] = SCREENED
     """Counters that an earlier run has raised."""
+    excess_blocks: int = 0
+    """By how many blocks that run has raised them more than is usual, where that is known."""
     native_bytes: float = math.inf
     """By how much that run has raised the allocator's bytes at most."""
     empties_library_caches: bool = False
@@ -86,6 +96,11 @@ class Suspicion:
         return f"{', '.join(rose)} per run over {self.runs} runs"
 
 
+def patience(took_s: float) -> float:
+    """By how many times more than a short test one that took ``took_s`` seconds may raise bytes of all kinds."""
+    return max(1.0, took_s / SHORT_S)
+
+
 def unseen(rise: float) -> str:
     """What a test that was not repeated further may leak, when the allocator's bytes rose by so much in one run."""
     return (
@@ -102,6 +117,9 @@ class QuickLook:
         self._rows = array("d", bytes(8 * _WIDTH * 5))
         self._begins: dict[Hashable, Counter[float]] = {}
         """By kind, by how many blocks clean tests rose with their first run here: not all begin from rest."""
+        self._begins_of_all: Counter[float] = Counter()
+        self._is_doubtful = False
+        """One accident would hide what the test may leak."""
         self._usual = math.nan
         """What is usual for the test at hand; ``nan``, which nothing is equal to, while that is not known."""
         self._has_stood_still = False
@@ -118,15 +136,22 @@ class QuickLook:
         Whatever was there before must be frozen; ``run`` may raise, which is the caller's.
         """
         self._usual = self._begin_of(known.kind)
+        self._is_doubtful = 0 < known.excess_blocks <= FEW_BLOCKS
         suspicion = self._look(run, known, suspect_after)
         begin = self._rows[SECOND * _WIDTH + BLOCKS] - self._rows[FIRST * _WIDTH + BLOCKS]
         if suspicion is None and (self._rose(BLOCKS) == 0 or begin == self._usual):
             self._begins.setdefault(known.kind, Counter())[begin] += 1
+            self._begins_of_all[begin] += 1
         return suspicion
 
     def _begin_of(self, kind: Hashable) -> float:
-        for rise, tests in self._begins.get(kind, Counter()).most_common(1):
-            return rise if tests >= SEEN_TWICE else math.nan
+        of_kind, of_all = self._begins.get(kind, Counter()), self._begins_of_all
+        for rise, tests in of_kind.most_common(1):
+            if tests >= SEEN_TWICE:
+                return rise
+        for rise, tests in of_all.most_common(1):
+            if tests >= max(SEEN_ANYWHERE, ALIKE_SHARE * of_all.total()) and of_kind.keys() <= {rise}:
+                return rise
         return math.nan
 
     def _look(self, run: Callable[[], object], known: Circumstances, suspect_after: int) -> Suspicion | None:
@@ -134,17 +159,19 @@ class QuickLook:
         rising, runs = (*known.may_leak,), 0  # of its own, since the tuple that follows is one block as well
         self._reader.empties_library_caches, self._has_stood_still = known.empties_library_caches, False
         make_frames()
-        for _ in range(3):  # clearing and collecting leave a little behind themselves, the first time
-            self._reader.read_cheap(rows, NOW, clears_caches=True)
+        self._read_cheap()  # clearing and collecting leave a little behind themselves, the first time
+        self._read_cheap()
+        self._read_cheap()
         self._reader.read_heap(rows, NOW)
         self._copy(NOW, FIRST)
         while rising and runs < (ALLOCATOR_SETTLES_AFTER if rising == (HEAP,) and known.has_time() else suspect_after):
             run()
             runs += 1
+            self._read_again()
             rising = self._risen(rising, runs)
             if runs == 1:
                 self._copy(NOW, SECOND)
-            if rising == (HEAP,) and self._rose_at_most(known) < SMALL_BYTES and not known.has_time():
+            if rising == (HEAP,) and self._rose_at_most(known) < known.small_bytes and not known.has_time():
                 self.left_open = unseen(self._rose_at_most(known))
                 return None
             if runs == EMPTIED_AFTER and rising and not known.empties_library_caches:
@@ -163,20 +190,28 @@ class QuickLook:
     def _copy(self, row: int, into: int) -> None:
         self._rows[into * _WIDTH : (into + 1) * _WIDTH] = self._rows[row * _WIDTH : (row + 1) * _WIDTH]
 
+    def _read_cheap(self) -> None:
+        self._reader.read_cheap(self._rows, NOW, clears_caches=True)
+
+    def _read_again(self) -> None:
+        """From a frame as that of the first reading, since an iterator or a closure's cell is a block as well."""
+        self._copy(NOW, LAST)
+        self._read_cheap()
+        self._reader.read_heap(self._rows, NOW)
+
     def _risen(self, rising: tuple[int, ...], runs: int) -> tuple[int, ...]:
         """Of those that rose so far, the ones that have risen again, in so many runs."""
-        self._copy(NOW, LAST)
-        self._reader.read(self._rows, NOW, clears_caches=True)
         return tuple(at for at in rising if (self._rises(runs) if at == BLOCKS else self._rose(at) > 0))
 
     def _rises(self, runs: int) -> bool:
         """Whether the last of so many runs has raised the blocks, or the one before it, when all have in the mean.
 
-        A block less of pytest's own hides a leak of one block, now and then, and mostly among the first tests.
+        A block less of pytest's own hides a leak of one block, now and then, and mostly among the first tests; so the
+        one run that stands still is left out of the mean.
         """
         if runs == 1:  # that it has not says nothing if it began with more than a run leaves
-            return self._rose(BLOCKS) != self._usual
-        is_forgiven = not self._has_stood_still and self._risen_in_all(BLOCKS) >= runs
+            return self._is_doubtful or self._rose(BLOCKS) != self._usual
+        is_forgiven = not self._has_stood_still and self._risen_in_all(BLOCKS) >= runs - 1
         self._has_stood_still = self._rose(BLOCKS) <= 0
         return not self._has_stood_still or is_forgiven
 
@@ -221,6 +256,7 @@ class QuickLook:
             run()
             wait_for_ends(at_first)
             more += 1
+            self._read_again()
             rising = self._risen(rising, 0)
             if more == SUSPECT_AFTER // 2:
                 self._copy(NOW, MIDDLE)

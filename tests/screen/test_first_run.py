@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -51,6 +52,35 @@ def test_leaks_in_a_large_suite_are_found(pytester: pytest.Pytester) -> None:
     found = {name for name, outcome in outcomes(report).items() if outcome == "leak"}
     assert found == {"test_one_object[0]", "test_one_object[1]", "test_one_object[2]", "test_order",
                      "test_descriptor", "test_native"}  # fmt: skip
+
+
+SLOW = """
+    import ctypes, time
+    allocate = ctypes.CDLL(None).malloc
+    def slow(name, size):
+        with open(name, "a") as file:
+            file.write(".")
+        time.sleep(0.1)
+        allocate(size)
+    def test_quick(): pass
+    def test_quick_as_well(): pass
+    def test_quick_again(): pass
+    def test_slow_with_little(): slow("little", 2000)
+    def test_slow_with_much(): slow("much", 40_000)
+"""
+
+
+def test_a_slow_test_is_not_repeated_for_a_few_native_bytes(pytester: pytest.Pytester) -> None:
+    """Two thousand bytes in a tenth of a second are no more than what that much work brings about by the way."""
+    _, report = screened(
+        pytester, LARGE + SLOW, "-p", "no:randomly", "--leakguard-confirm=5"
+    )  # they come when clean tests are known
+    told = outcomes(report)
+    assert (told["test_slow_with_little"], told["test_slow_with_much"]) == ("clean", "leak")
+    assert Path("little").read_text() == "."
+    (little,) = (one for one in report["checks"] if one["id"].endswith("test_slow_with_little"))
+    (note,) = little["notes"]
+    assert re.search(r"a leak of less than 2,\d\d\d native bytes per run would not have been seen", note)
 
 
 NATURAL = """
