@@ -67,6 +67,8 @@ class Reader:
         self.counts_interned = not leaves_out_interned
         """Strings that the interpreter interned for good are among the blocks."""
         self._interned = ImmortalStrings().count if leaves_out_interned else int
+        self.interned = 0
+        """Strings that the last reading left out."""
         self._heap = _heap_reader()
         self._arenas = arenas.reader()
         self._unclaimed = self._own_bytes = 0
@@ -108,7 +110,8 @@ class Reader:
         files = self._leftovers.count()  # first, since it drops the names of files that are gone
         gc.collect()
         at = row * len(COUNTERS)
-        into[at + BLOCKS] = sys.getallocatedblocks() - self._interned()
+        self.interned = self._interned()
+        into[at + BLOCKS] = sys.getallocatedblocks() - self.interned
         into[at + DESCRIPTORS] = descriptor_count()
         into[at + THREADS] = thread_count()
         into[at + CHILDREN] = child_count()

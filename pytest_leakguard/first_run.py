@@ -71,7 +71,7 @@ class FirstRun:
         self._shapes: tuple[Clean, ...] = ()
         """Those of the last test."""
         self._retained: int | None = None
-        self._was_disturbed = self._is_settled = False
+        self._was_disturbed = self._is_settled = self._is_exact = False
         self.may_leak = EVERYTHING
         """Counters that the last run has raised beyond what is usual: a leak raises its own with every run."""
         self.native_bytes = math.inf
@@ -98,7 +98,7 @@ class FirstRun:
         try:
             # The attribute cache was emptied after the last run; to do so again would slow this one down.
             self._reader.read(self._rows, 0)
-            private = self._reader.private_bytes
+            private, interned = self._reader.private_bytes, self._reader.interned
             self._set_aside.listen()
             spent = Spent()
             try:
@@ -111,6 +111,8 @@ class FirstRun:
                 if any(self._rose(at) > 0 for at in PASSING):
                     wait_for_ends(int(self._rows[THREADS]), WAITING_SHARE * spent.seconds)
                     self._reader.read(self._rows, 1, clears_caches=True)
+                # One interned that was there before is left out all the same, which would hide a block that leaks.
+                self._is_exact = self._reader.interned == interned
                 self._retained = int(self._rose(BLOCKS))
                 claimed = self._reader.private_bytes - private
                 self.claimed_bytes = claimed if claimed >= PRIVATE_GRAIN_BYTES else 0
@@ -137,7 +139,7 @@ class FirstRun:
 
     def _as_usual(self) -> Clean | None:
         """The shape for which it is usual to retain what this test has."""
-        if self._retained is None or not self._is_settled:
+        if self._retained is None or not self._is_settled or not self._is_exact:
             return None
         function, *larger = self._shapes
         if function.usual == self._retained:
@@ -148,7 +150,7 @@ class FirstRun:
 
     def learn(self, was_repeated: bool) -> None:
         """The test of the last run is clean."""
-        if self._retained is None or not self._is_settled:
+        if self._retained is None or not self._is_settled or not self._is_exact:
             return
         for shape in self._shapes:
             if was_repeated:
