@@ -125,8 +125,9 @@ def real_suites(root: Path, rounds: int, only: str) -> float:
     ratios = []
     for name, directory in sources(root, only):
         extra = ARGUMENTS.get(name, [])
-        plain = min((run(directory, *extra) for _ in range(rounds)), key=lambda ran: ran.cpu_s)
-        ours = min((run(directory, "--leakguard", *extra) for _ in range(rounds)), key=lambda ran: ran.cpu_s)
+        # In turn, since a machine that others use as well is not equally quick all the time.
+        pairs = [(run(directory, *extra), run(directory, "--leakguard", *extra)) for _ in range(rounds)]
+        plain, ours = (min(ran, key=lambda one: one.cpu_s) for ran in zip(*pairs, strict=True))
         ratios.append(ours.cpu_s / plain.cpu_s)
         print(
             f"  {name:<14} {plain.cpu_s:7.2f} s  {ours.cpu_s:7.2f} s  {ratios[-1]:5.2f}x  {ours.last_line}", flush=True
