@@ -157,6 +157,7 @@ class QuickLook:
     def _look(self, run: Callable[[], object], known: Circumstances, suspect_after: int) -> Suspicion | None:
         rows, self.left_open = self._rows, ""
         rising, runs = (*known.may_leak,), 0  # of its own, since the tuple that follows is one block as well
+        enough = suspect_after
         self._reader.empties_library_caches, self._has_stood_still = known.empties_library_caches, False
         make_frames()
         self._read_cheap()  # clearing and collecting leave a little behind themselves, the first time
@@ -164,11 +165,12 @@ class QuickLook:
         self._read_cheap()
         self._reader.read_heap(rows, NOW)
         self._copy(NOW, FIRST)
-        while rising and runs < (ALLOCATOR_SETTLES_AFTER if rising == (HEAP,) and known.has_time() else suspect_after):
+        while rising and runs < (ALLOCATOR_SETTLES_AFTER if rising == (HEAP,) and known.has_time() else enough):
             run()
             runs += 1
             self._read_again()
             rising = self._risen(rising, runs)
+            enough = suspect_after + self._has_stood_still  # of two runs, the one left out may not be half of them
             if runs == 1:
                 self._copy(NOW, SECOND)
             if rising == (HEAP,) and self._rose_at_most(known) < known.small_bytes and not known.has_time():

@@ -286,3 +286,23 @@ def test_leaks_of_one_block_in_methods_and_beside_fixtures_are_found(pytester: p
         "test_leaks_one",
         "test_loses_one",
     ]
+
+
+ACCIDENT = """
+    KEEP, SPARE, RUNS = [], [object()], [0]
+    def test_leaks(): KEEP.append(object())
+    def test_leaks_as_well():
+        KEEP.append(object())
+        RUNS[0] += 1
+        if RUNS[0] == %d: SPARE[0] = None
+"""
+
+
+@pytest.mark.parametrize("run", [2, 3, 4])
+def test_one_accident_does_not_hide_a_leak_that_is_known_already(pytester: pytest.Pytester, run: int) -> None:
+    """In one of the few runs that are looked at, as many blocks become free as leak."""
+    _, report = screened(pytester, ACCIDENT % run + LARGE.replace("KEEP = []", ""), "-p", "no:randomly")
+    assert sorted(name for name, outcome in outcomes(report).items() if outcome == "leak") == [
+        "test_leaks",
+        "test_leaks_as_well",
+    ]
