@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import os
-import secrets
 from collections.abc import Generator, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,15 +18,14 @@ from pytest_leakguard.environment import environment
 from pytest_leakguard.errors import LeakguardError, UsageProblem
 from pytest_leakguard.heartbeat import Heartbeat
 from pytest_leakguard.model import Check, Outcome
+from pytest_leakguard.muzzle import Muzzle
 from pytest_leakguard.options import Settings
 from pytest_leakguard.reporters import github, terminal
 from pytest_leakguard.table import OPTIONS, Option
-from pytest_leakguard.targets import DeclaredTarget, read_table, read_targets
 from pytest_leakguard.verdict import Judged, Policy, Run, Selection, Verdict, judge_check
 
 if TYPE_CHECKING:
     from pytest_leakguard.fixture import Leakguard
-    from pytest_leakguard.services import DeclaredService
 
 CHECKS = pytest.StashKey[list[Check]]()
 ELSEWHERE = "leakguard_elsewhere"
@@ -48,8 +46,7 @@ class Session:
         self.verdict: Verdict | None = None
         self.run: Run | None = None
         self.written: list[str] = []
-        self.stop_token = ""
-        """While GitHub is told to obey nothing."""
+        self.muzzle = Muzzle(config)
         self.problems: list[str] = []
         """What the run as a whole could not answer."""
         self.wanted: list[str] = []
@@ -67,32 +64,11 @@ class Session:
             settings = options.resolve(given, _root(config), os.environ)
             baseline = store.read_baseline(settings.baseline)
             session = cls(config, settings, baseline)
-            session._add_declared_targets()
             if settings.report is not None and not session.is_worker and not config.option.collectonly:
                 reports.clear(settings.report)
         except (UsageProblem, OSError) as problem:
             raise pytest.UsageError(f"leakguard: {problem}") from None
         return session
-
-    def _add_declared_targets(self) -> None:
-        """Has pytest visit pyproject.toml on a run of everything; arguments given by hand are left alone."""
-        path = self.config.rootpath / "pyproject.toml"
-        source = pytest.Config.ArgsSource
-        if self.is_worker or self.config.args_source not in (source.INVOCATION_DIR, source.TESTPATHS):
-            return
-        if not path.is_file():
-            return
-        if read_targets(path, self.settings.timeout_s) or read_table(path).get("services"):
-            inside = any((self.config.invocation_params.dir / arg).resolve() == path.parent for arg in self.config.args)
-            if not inside:
-                self.config.args.append(str(path))
-
-    @pytest.hookimpl
-    def pytest_collect_file(self, file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
-        """Declared programs become items of the file that declares them."""
-        if file_path == self.config.rootpath / "pyproject.toml":
-            return TargetsFile.from_parent(parent, path=file_path)
-        return None
 
     def fixture_for(self, item: pytest.Item) -> Leakguard:
         """The ``leakguard`` of one test, with its marker applied."""
@@ -255,45 +231,10 @@ class Session:
     def _add_job_summary(self, verdict: Verdict, run: Run) -> None:
         reports.add_job_summary(verdict, run)
 
-    @pytest.hookimpl(trylast=True)
-    def pytest_sessionstart(self) -> None:
-        """On GitHub, what tests and their programs print past pytest's capture commands nothing either."""
-        if not self.is_worker and self.config.getoption("capture", "fd") != "fd":
-            self._stop(self.config.pluginmanager.get_plugin("terminalreporter"))
-
-    @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> Generator[None, Any, Any]:
-        """On GitHub, what failing tests have written is shown where it commands nothing."""
-        self._stop(terminalreporter)
-        try:
-            return (yield)
-        finally:
-            self._resume(terminalreporter)
-
-    @pytest.hookimpl(trylast=True, specname="pytest_terminal_summary")
-    def pytest_short_summary_follows(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """pytest's own list of failures comes last, and has messages of tests in it."""
-        self._stop(terminalreporter)
-
-    def _stop(self, terminalreporter: pytest.TerminalReporter | None) -> None:
-        """From here on GitHub obeys no command, whoever prints it."""
-        if terminalreporter is None or self.stop_token or not reports.is_github(os.environ):
-            return
-        self.stop_token = secrets.token_hex(16)
-        terminalreporter.ensure_newline()
-        terminalreporter.write_line(github.stopped(self.stop_token))
-
-    def _resume(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """GitHub obeys again, so that our annotations and those of others count."""
-        if self.stop_token:
-            terminalreporter.ensure_newline()
-            terminalreporter.write_line(github.resumed(self.stop_token))
-            self.stop_token = ""
-
     @pytest.hookimpl(tryfirst=True, specname="pytest_terminal_summary")
     def pytest_leakguard_section(self, terminalreporter: pytest.TerminalReporter) -> None:
         """The leakguard section."""
-        self._resume(terminalreporter)
+        self.muzzle.resume(terminalreporter)
         if self.verdict is None or self.run is None:
             return
         terminalreporter.section("leakguard", "=")
@@ -348,86 +289,3 @@ def _properties(judged: Judged) -> Iterator[tuple[str, str]]:
     from pytest_leakguard.reporters import junit
 
     return junit.properties(judged)
-
-
-class TargetsFile(pytest.File):
-    """pyproject.toml as a collector of the programs it declares."""
-
-    def collect(self) -> Iterator[pytest.Item]:
-        """One item per program; what is wrong with the table is an error of collection."""
-        from pytest_leakguard.services import read_services
-
-        session = session_of(self.config)
-        try:
-            declared = read_targets(self.path, session.settings.timeout_s)
-            table = read_table(self.path)
-            services = read_services(table, self.path)
-        except UsageProblem as problem:
-            raise self.CollectError(str(problem)) from None
-        for one in declared:
-            yield TargetItem.from_parent(self, name=one.name, declared=one)
-        for service in services:
-            yield ServiceItem.from_parent(self, name=service.name, declared=service)
-
-
-class TargetItem(pytest.Item):
-    """A declared program as a test."""
-
-    def __init__(self, *, declared: DeclaredTarget, **rest: Any) -> None:
-        super().__init__(**rest)
-        self.declared = declared
-
-    def runtest(self) -> None:
-        """Runs the program under its tool; fails as ``leakguard.run`` does."""
-        from pytest_leakguard import pipeline
-
-        session = session_of(self.config)
-        one = self.declared
-        settings = replace(session.settings, kinds=one.kinds or session.settings.kinds)
-        check = pipeline.check_program(one.target, settings, self.nodeid, one.tool, one.expected_exit)
-        path, line, _ = self.location
-        judged = session.record(self, replace(check, location=(path, (line or 0) + 1)))
-        if judged.has_failed:
-            pytest.fail(terminal.failure_text(judged, session.policy, settings.root), pytrace=False)
-        if judged.outcome is Outcome.SKIPPED:
-            pytest.skip("; ".join(judged.reasons))
-
-    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
-        """Our own errors in one line, others as pytest shows them."""
-        if isinstance(excinfo.value, LeakguardError):
-            return str(excinfo.value)
-        return super().repr_failure(excinfo, style)
-
-    def reportinfo(self) -> tuple[Path, int | None, str]:
-        """Where the target is declared."""
-        return self.path, None, f"target {self.name}"
-
-
-class ServiceItem(pytest.Item):
-    """A declared service as a test."""
-
-    def __init__(self, *, declared: DeclaredService, **rest: Any) -> None:
-        super().__init__(**rest)
-        self.declared = declared
-
-    def runtest(self) -> None:
-        """Starts, drives and stops it; fails as ``leakguard.serve`` and ``service.loop`` do."""
-        session, one = session_of(self.config), self.declared
-        with session.fixture_for(self).serving(one.target, one.tool) as served:
-            served.loop(
-                one.work,
-                one.count,
-                concurrency=one.concurrency,
-                rate=one.rate_per_s,
-                memory_limit_bytes=one.production_limit_bytes,
-                timeout_s=one.timeout_s,
-                budget_bytes=one.budget_bytes,
-            )
-
-    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
-        """Our own errors in one line, others as pytest shows them."""
-        return str(excinfo.value) if isinstance(excinfo.value, LeakguardError) else super().repr_failure(excinfo, style)
-
-    def reportinfo(self) -> tuple[Path, int | None, str]:
-        """Where the service is declared."""
-        return self.path, None, f"service {self.name}"
