@@ -1,4 +1,4 @@
-"""Whether memory or a counter grows per request, and how: one type per answer, no I/O.
+"""Whether memory or a counter grows per request, and how: no I/O.
 
 ``judge_series`` answers for one series, ``judge`` for all series of a run. Method and
 measurements are the growth study's (v3.1); its arithmetic is in ``growth_evidence``.
@@ -8,19 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Any, ClassVar, TypeAlias, TypeVar
+from dataclasses import replace
+from typing import Any
 
 from pytest_leakguard.growth_evidence import (
-    KIB,
-    MIB,
     MIN_SAMPLES,
     MIN_WINDOWS,
     RUN_WINDOWS,
     WARM_UP,
-    Metric,
     Run,
-    Source,
     Tail,
     burst_in,
     envelope,
@@ -29,147 +25,22 @@ from pytest_leakguard.growth_evidence import (
     look_at_tail,
     usable,
 )
-
-RESIDENT = Metric(
-    "anon",
-    Source.RESIDENT,
-    quantum=4 * KIB,
-    floor=32 * KIB,
-    slack=256 * KIB,
-    settled=128 * KIB,
-    step=MIB,
+from pytest_leakguard.metrics import METRICS, RESIDENT, RUNTIMES, Metric, Source
+from pytest_leakguard.trends import (
+    Burst,
+    Cache,
+    Estimate,
+    Fragmentation,
+    Judgement,
+    Leaking,
+    Stable,
+    Trend,
+    Undecided,
+    answer,
 )
-"""Anonymous (+ Swap) of ``smaps_rollup`` over the process tree: the best of its kind."""
-HEAP = Metric(
-    "heap",
-    Source.HEAP,
-    quantum=256,
-    floor=16 * KIB,
-    settled=64 * KIB,
-    step=512 * KIB,
-    allows_mann_kendall=True,
-)
-"""Live heap of a service, as an agent, a preloaded counter or the runtime tells it."""
-IN_PROCESS_HEAP = replace(HEAP, quantum=64, floor=6 * KIB, settled=24 * KIB, step=192 * KIB)
-"""Heap in use plus mapped blocks of this process (``mallinfo2`` or psutil's ``heap_info``)."""
-BLOCKS = Metric("blocks", Source.HEAP, "blocks", floor=8, settled=32, step=256)
-"""``sys.getallocatedblocks()``."""
-DESCRIPTORS = Metric("fds", Source.COUNTER, "descriptors")
-THREADS = Metric("threads", Source.COUNTER, "threads")
-PROCESSES = Metric("procs", Source.COUNTER, "processes")
-
-METRICS: tuple[Metric, ...] = (
-    HEAP,
-    BLOCKS,
-    RESIDENT,
-    *(replace(RESIDENT, name=name) for name in ("private_bytes", "private_dirty", "uss", "rss")),
-    replace(RESIDENT, name="memused", floor=8 * MIB, step=64 * MIB),  # a whole machine breathes
-    replace(RESIDENT, name="pss", caveat="PSS moves when other processes map the same files"),
-    DESCRIPTORS,
-    THREADS,
-    PROCESSES,
-)
-"""What ``judge`` knows by name; of several readings of one source the first decides."""
-IN_PROCESS_METRICS = (BLOCKS, IN_PROCESS_HEAP, *METRICS[2:])
 
 BOOKKEEPING_BYTES = 256
 """Memory for each leaked descriptor or thread up to which it is what leaks: its number, and its place in a list."""
-
-RUNTIMES: Mapping[str, Mapping[str, Any]] = {
-    "": {},
-    "v8": {"floor": 8 * MIB},
-    "jvm": {"caveat": "a JVM's resident memory rises to the limit of its heap by design"},
-}
-"""What a garbage-collected runtime changes about resident memory where no live heap is read."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Estimate:
-    """What every answer carries, in the metric's unit (bytes, blocks, descriptors ...)."""
-
-    shape: ClassVar[str]
-    """The answer in the report's words."""
-    metric: Metric
-    per_iteration: float = 0.0
-    """Growth per request; Theil-Sen, over the tail that decided."""
-    low: float = 0.0
-    high: float = 0.0
-    """95 % interval of ``per_iteration``."""
-    rise: float = 0.0
-    """Growth of what was retained, from after the first twentieth of the run to its end."""
-    late_rise: float = 0.0
-    """The part of it in the last three quarters of the run, warm-up left behind."""
-    iterations: int = 0
-    detectable_per_iteration: float | None = None
-    """The smallest leak that would have been seen; ``None`` where none would have been."""
-    evidence: tuple[str, ...] = ()
-    """Which rule said what, for the reader."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stable(Estimate):
-    """Flat, or too small a rise to have a name."""
-
-    shape: ClassVar[str] = "stable"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cache(Estimate):
-    """It rose and levels off: a cache, a pool or warm-up."""
-
-    shape: ClassVar[str] = "cache"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Burst(Estimate):
-    """A step, then flat; or a rise that was given back."""
-
-    shape: ClassVar[str] = "burst"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fragmentation(Estimate):
-    """Resident memory grows, the live heap does not."""
-
-    shape: ClassVar[str] = "fragmentation"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Leaking(Estimate):
-    """It grows with every part of the run, and nothing says that it will end."""
-
-    shape: ClassVar[str] = "leak"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Undecided(Estimate):
-    """No answer, why not, and what it would take. Never to be read as a pass."""
-
-    shape: ClassVar[str] = "undecided"
-    reason: str
-    remedy: str
-    counted_in: str
-    """What ``have`` and ``need`` count: ``samples`` or ``requests``."""
-    have: int
-    need: int
-
-
-Trend: TypeAlias = Stable | Cache | Burst | Fragmentation | Leaking | Undecided
-T = TypeVar("T", bound=Estimate)
-
-
-@dataclass(frozen=True, slots=True)
-class Judgement:
-    """The answer for a run: one trend per series, and the one that decides."""
-
-    overall: Trend
-    trends: tuple[Trend, ...] = ()
-    ignored: tuple[str, ...] = ()
-    """Series that nothing is known about."""
-
-    @property
-    def shape(self) -> str:
-        return self.overall.shape
 
 
 def judge_series(
@@ -194,14 +65,14 @@ def judge_series(
     if growing and metric.caveat:
         return _no_proof(facts)
     if growing:
-        return _answer(Leaking, facts)
+        return answer(Leaking, facts)
     if tails[2].is_growing and not vetoes:
         return _began_late(facts, run)
     if step := burst_in(Run(run.xs[1:], run.ys[1:]), metric):
-        return _answer(Burst, facts, step)
+        return answer(Burst, facts, step)
     if facts.rise >= metric.settled:
-        return _answer(Cache, facts, f"rose by {facts.rise:.0f} {metric.unit} and levels off")
-    return _answer(Stable, facts, f"rose by {facts.rise:.0f} {metric.unit} in all")
+        return answer(Cache, facts, f"rose by {facts.rise:.0f} {metric.unit} and levels off")
+    return answer(Stable, facts, f"rose by {facts.rise:.0f} {metric.unit} in all")
 
 
 def _measured(
@@ -229,15 +100,9 @@ def _measured(
     )
 
 
-def _answer(kind: type[T], facts: Estimate, *evidence: str, **more: Any) -> T:
-    shared = {field.name: getattr(facts, field.name) for field in fields(Estimate)}
-    shared["evidence"] = (*facts.evidence, *evidence)
-    return kind(**shared, **more)
-
-
 def _too_few(facts: Estimate, have: int) -> Undecided:
     # Unevenly spread samples may be many and still leave the last part of the run too thin.
-    return _answer(
+    return answer(
         Undecided,
         facts,
         reason=f"{have} samples are too few, or too few of them in the last part of the run",
@@ -251,7 +116,7 @@ def _too_few(facts: Estimate, have: int) -> Undecided:
 def _began_late(facts: Estimate, run: Run) -> Undecided:
     # Decided once the run's last half lies behind the onset, which is after its first half here.
     need = math.ceil(1.5 * run.span)
-    return _answer(
+    return answer(
         Undecided,
         facts,
         reason="growth began late: only the last quarter of the run shows it",
@@ -263,7 +128,7 @@ def _began_late(facts: Estimate, run: Run) -> Undecided:
 
 
 def _no_proof(facts: Estimate) -> Undecided:
-    return _answer(
+    return answer(
         Undecided,
         facts,
         reason=f"it grows, but {facts.metric.caveat}",
@@ -364,7 +229,7 @@ def _beside_level(trend: Trend, level: Trend) -> Trend:
     if _grows(level):
         return trend
     told = "of processes that do the same the busiest no longer grows; the others fill up to what it holds"
-    return _answer(Cache, replace(trend, detectable_per_iteration=level.detectable_per_iteration), told)
+    return answer(Cache, replace(trend, detectable_per_iteration=level.detectable_per_iteration), told)
 
 
 def _beside_better(trend: Trend, better: Trend) -> Trend:
@@ -372,7 +237,7 @@ def _beside_better(trend: Trend, better: Trend) -> Trend:
     if not isinstance(trend, Leaking) or isinstance(better, Leaking | Undecided):
         return trend
     told = f"outvoted by {better.metric.name}: what grows are pages of files or shared memory"
-    return _answer(type(better), trend, told)
+    return answer(type(better), trend, told)
 
 
 def _beside_heap(resident: Trend, heap: Trend, base: float) -> Trend:
@@ -385,10 +250,10 @@ def _beside_heap(resident: Trend, heap: Trend, base: float) -> Trend:
     shared = heap.rise if whole else heap.late_rise
     told = f"resident memory rose by {rise:.0f} bytes, the live heap by {shared:.0f}"
     if rise >= max(resident.metric.step, 0.2 * base) and shared < 0.25 * rise:
-        return _answer(Fragmentation, resident, told)
+        return answer(Fragmentation, resident, told)
     grows = isinstance(resident, Leaking | Undecided)
     if grows and heap.per_iteration < 0.5 * resident.per_iteration:
-        return _answer(type(heap), resident, told)
+        return answer(type(heap), resident, told)
     return resident
 
 

@@ -11,12 +11,10 @@ import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from itertools import pairwise
 from statistics import fmean, median, stdev
 
-KIB = 1024
-MIB = 1024 * KIB
+from pytest_leakguard.metrics import Metric
 
 SIGN_LEVEL = 0.001
 """One-sided level of the sign test: at least ten rises and no fall."""
@@ -37,40 +35,6 @@ _NEXT_SAMPLE = 1e-9
 """Least distance of two samples, as a share of the run: below, a rate is rounding error."""
 _T975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
 """Student's t, 97.5 %, 1 to 10 degrees of freedom."""
-
-
-class Source(StrEnum):
-    """How near a reading is to what the program itself keeps."""
-
-    RESIDENT = "resident"
-    """Pages, as the kernel counts them: free heap and fragmentation included."""
-    HEAP = "heap"
-    """Bytes or blocks that are allocated and not yet freed."""
-    COUNTER = "counter"
-    """Descriptors, threads, processes: each one is deliberate."""
-
-
-@dataclass(frozen=True, slots=True)
-class Metric:
-    """What is known of one kind of reading before looking at it. Sizes are in its own ``unit``."""
-
-    name: str
-    source: Source
-    unit: str = "bytes"
-    quantum: float = 1
-    """Smallest change the reading can show (a page, an allocator's rounding)."""
-    floor: float = 5
-    """Growth below this is no evidence, however regular."""
-    slack: float = 0
-    """Free heap per process that a leak fills before this reading can rise."""
-    settled: float = 20
-    """A rise that is worth the name of a cache or of warm-up (four floors)."""
-    step: float = 32
-    """A rise between two windows that is a burst rather than filling."""
-    allows_mann_kendall: bool = False
-    """Not for readings that move in stairs: there equal neighbours make chance look like trend."""
-    caveat: str = ""
-    """Why rising is no proof of a leak here; empty where it is one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,8 @@ from typing import Any
 
 from pytest_leakguard.codec import encode
 from pytest_leakguard.diagnosis import Production, diagnose, growths
-from pytest_leakguard.growth import IN_PROCESS_METRICS, METRICS, judge
+from pytest_leakguard.growth import judge
+from pytest_leakguard.metrics import IN_PROCESS_METRICS, METRICS
 from pytest_leakguard.model import Diagnosis, Growth
 from pytest_leakguard.reporters import growth as words
 from pytest_leakguard.series import Recording, read_series
