@@ -177,8 +177,8 @@ def read_ours(path: Path) -> tuple[int, int, int]:
 def read_and_name(path: Path) -> tuple[int, int, int]:
     """What ``pytest-leakguard check FILE`` does: recognise, parse, count once, name, group."""
     sys.path.insert(0, str(ROOT))
+    from pytest_leakguard.given_reports import check_files
     from pytest_leakguard.options import Settings
-    from pytest_leakguard.pipeline import check_files
 
     (check,) = check_files([path], Settings())
     stacks = sum(len(finding.stack) for finding in check.findings)

@@ -16,6 +16,7 @@ from pytest_leakguard import (
     ci_cli,
     doctor,
     explain_cli,
+    given_reports,
     options,
     pipeline,
     report_cli,
@@ -169,7 +170,7 @@ def _expected(text: str) -> int | None:
 def _check(arguments: argparse.Namespace) -> int:
     settings = _settings(arguments)
     baseline = store.read_baseline(settings.baseline)
-    return _conclude(pipeline.check_files(arguments.files, settings), baseline, settings, arguments)
+    return _conclude(given_reports.check_files(arguments.files, settings), baseline, settings, arguments)
 
 
 def _conclude(checks: tuple[Check, ...], baseline: Baseline, settings: Settings, arguments: argparse.Namespace) -> int:

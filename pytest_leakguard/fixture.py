@@ -16,8 +16,9 @@ from pytest_leakguard.errors import UsageProblem
 from pytest_leakguard.model import Check, LeakKind, Outcome, Target
 from pytest_leakguard.options import Settings
 from pytest_leakguard.pipeline import check_program
+from pytest_leakguard.readiness import Ready
 from pytest_leakguard.reporters.terminal import failure_text
-from pytest_leakguard.service import Ready, ServiceTarget
+from pytest_leakguard.service import ServiceTarget
 from pytest_leakguard.serving import Context, Served
 from pytest_leakguard.verdict import Judged, Policy
 

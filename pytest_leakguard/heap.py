@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pytest_leakguard import binary, process, sampling
+from pytest_leakguard import binary, process, process_tree
 from pytest_leakguard.errors import LeakguardError
 
 AGENTS = Path(__file__).parent / "agents"
@@ -77,7 +77,7 @@ class HeapReader:
             return {}
         pids = list(pids)
         if frozenset(pids) != self._asked:  # which is dear to find out each time
-            self._asked, self._is_jvm = frozenset(pids), sampling.runtime(pids) == "jvm"
+            self._asked, self._is_jvm = frozenset(pids), process_tree.runtime(pids) == "jvm"
         if self._is_jvm:
             return self._known_of({pid: _ask_jvm(pid) for pid in pids}, pids)
         callers = [(pid, self._call(pid)) for pid in pids]  # all at once: they answer side by side
@@ -133,7 +133,7 @@ class HeapReader:
 def _ask_jvm(pid: int) -> float | None:
     """Used heap after a full collection, in bytes, by ``jcmd``."""
     jcmd = shutil.which("jcmd")
-    if jcmd is None or sampling.runtime([pid]) != "jvm":
+    if jcmd is None or process_tree.runtime([pid]) != "jvm":
         return None
     try:
         process.capture([jcmd, str(pid), "GC.run"], _ANSWER_S)

@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
-import http.client
 import os
-import re
-import socket
 import sys
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from pytest_leakguard import control_group, process, sampling
+from pytest_leakguard import control_group, inventory, process, process_tree, readiness, sampling
 from pytest_leakguard.control_group import MemoryGroup
 from pytest_leakguard.errors import LeakguardError, TargetNotStarted, UsageProblem
 from pytest_leakguard.model import Launch, RunStatus
 
-HOST = "127.0.0.1"
 _LOOK_S = 0.05
-_STEADY_S = 0.5
-"""A service that offers nothing to ask must at least live so long."""
+_WATCHED_S = 0.5
+"""So long is looked whether it still takes memory."""
 _NOTABLE = 256 * 1024
 """Bytes that a service at rest does not take."""
 _KILLED_S = 15.0
 """On top of the stop signals' own time: what SIGKILL needs on a loaded machine."""
-
-Ready = str | Callable[[], object] | None
 
 
 class ServiceNotReady(LeakguardError):
@@ -46,7 +37,7 @@ class ServiceTarget:
     """A service to start. ``{port}`` in arguments, environment and ``ready`` becomes its port."""
 
     argv: tuple[str, ...]
-    ready: Ready = None
+    ready: readiness.Ready = None
     """``http://…``, ``tcp://HOST:PORT``, ``log:REGULAR EXPRESSION``, a callable; ``None``: its port accepts."""
     port: int = 0
     """0: a free one."""
@@ -77,8 +68,8 @@ class Service:
     def pids(self) -> list[int]:
         """Every process of it, workers included."""
         if self.running is None:
-            return sampling.tree(self.pid)
-        return sampling.below(self.running.supervisor_pid)
+            return process_tree.tree(self.pid)
+        return process_tree.below(self.running.supervisor_pid)
 
     def output(self) -> str:
         """What it wrote so far, both streams; head and tail only. Empty for an attached one."""
@@ -122,12 +113,12 @@ class Service:
     def silence(self) -> str:
         """Why it does not answer although it runs: it may have closed its port, and may go on growing."""
         pids = self.pids()
-        if not self.port or not pids or sampling.listens_on(pids, self.port):
+        if not self.port or not pids or inventory.listens_on(pids, self.port):
             return ""
         before = sampling.read(pids).private_bytes
-        time.sleep(_STEADY_S)
+        time.sleep(_WATCHED_S)
         grown = sampling.read(self.pids()).private_bytes - before
-        grows = f", and its memory goes on growing: {grown:,} bytes in {_STEADY_S:g} s" if grown > _NOTABLE else ""
+        grows = f", and its memory goes on growing: {grown:,} bytes in {_WATCHED_S:g} s" if grown > _NOTABLE else ""
         return f"{self.name} (process {self.pid}) still runs but no longer listens on port {self.port}{grows}"
 
     def death(self) -> str:
@@ -142,7 +133,7 @@ class Service:
                 f"{self.name} was killed for memory: {status.memory_exceeded_bytes:,} bytes resident over all its "
                 "processes, more than memory_limit"
             )
-        if status.signal == 9 and sampling.oom_kills(os.getpid()) > self.first_oom_kills:
+        if status.signal == 9 and inventory.oom_kills(os.getpid()) > self.first_oom_kills:
             return f"{self.name} was killed by the kernel's OOM killer (SIGKILL; the control group counts one more)"
         if status.signal is not None:
             return f"{self.name} was killed by signal {status.signal}"
@@ -150,26 +141,11 @@ class Service:
 
 
 def _forked_away(name: str, pid: int, left: list[int]) -> str:
-    commands = ", ".join(f"{one} ({sampling.command(one)})" for one in left[:3])
+    commands = ", ".join(f"{one} ({process_tree.command(one)})" for one in left[:3])
     return (
         f"{name} went into the background: its first process {pid} has ended, {commands} live on. "
         "Run it in the foreground (nginx: -g 'daemon off;', redis: --daemonize no)"
     )
-
-
-def free_port() -> int:
-    """A TCP port nobody listens on right now."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-    return port
-
-
-def is_port_taken(port: int) -> bool:
-    """Whether somebody answers there already."""
-    with socket.socket() as probe:
-        probe.settimeout(1.0)
-        return probe.connect_ex((HOST, port)) == 0
 
 
 def start(target: ServiceTarget, launch: Launch | None = None) -> Service:
@@ -181,24 +157,24 @@ def start(target: ServiceTarget, launch: Launch | None = None) -> Service:
         raise LeakguardError("measuring services needs Linux with /proc")
     if not target.argv:
         raise UsageProblem("serve needs a command line such as ['gunicorn', 'shop:app', '-b', '127.0.0.1:{port}']")
-    port = target.port or _port_in(target.ready) or free_port()
-    if is_port_taken(port):
+    port = target.port or readiness.port_in(target.ready) or readiness.free_port()
+    if readiness.is_port_taken(port):
         raise TargetNotStarted(
-            f"{target.argv[0]}: not started: port {port} on {HOST} is already in use, so another service would be "
-            "measured; stop that one, or let leakguard pick a port with {port}"
+            f"{target.argv[0]}: not started: port {port} on {readiness.HOST} is already in use, so another "
+            "service would be measured; stop that one, or let leakguard pick a port with {port}"
         )
     plain = launch or Launch(target.argv, target.env, cwd=target.cwd, stop_signals=target.stop_signals)
     group = control_group.create(target.memory_limit_bytes) if target.memory_limit_bytes else None
     placed = replace(
         plain,
-        argv=tuple(_placed(word, port) for word in plain.argv),
-        env=tuple((name, _placed(value, port)) for name, value in plain.env),
+        argv=tuple(readiness.placed(word, port) for word in plain.argv),
+        env=tuple((name, readiness.placed(value, port)) for name, value in plain.env),
         timeout_s=target.lifetime_s,
         memory_limit_bytes=None if group else target.memory_limit_bytes,
         control_group=group.path if group else None,
     )
     name = _name(target.argv)
-    oom_kills = sampling.oom_kills(os.getpid())
+    oom_kills = inventory.oom_kills(os.getpid())
     try:
         running = process.Running(placed)
     except BaseException:
@@ -206,7 +182,7 @@ def start(target: ServiceTarget, launch: Launch | None = None) -> Service:
             group.close()
         raise
     stop_s = sum(seconds for _, seconds in placed.stop_signals)
-    service = Service(running.pid, port, name, f"http://{HOST}:{port}", running, stop_s, oom_kills, group)
+    service = Service(running.pid, port, name, f"http://{readiness.HOST}:{port}", running, stop_s, oom_kills, group)
     try:
         _wait(service, target)
     except BaseException:
@@ -219,10 +195,10 @@ def attach(pid: int, port: int = 0) -> Service:
     """A service that somebody else has started; it is measured with all its children and never stopped."""
     if sys.platform != "linux":
         raise LeakguardError("measuring services needs Linux with /proc")
-    if pid not in sampling.tree(pid):
+    if pid not in process_tree.tree(pid):
         raise UsageProblem(f"attach: there is no process {pid}")
-    url = f"http://{HOST}:{port}" if port else ""
-    return Service(pid, port, (sampling.command(pid).split() or [str(pid)])[0].rpartition("/")[2], url)
+    url = f"http://{readiness.HOST}:{port}" if port else ""
+    return Service(pid, port, (process_tree.command(pid).split() or [str(pid)])[0].rpartition("/")[2], url)
 
 
 def _name(argv: tuple[str, ...]) -> str:
@@ -234,18 +210,11 @@ def _name(argv: tuple[str, ...]) -> str:
     return Path(following[0]).name if following and argv[1] != "-c" else program
 
 
-def _placed(text: str, port: int) -> str:
-    return text.replace("{port}", str(port))
-
-
-def _port_in(ready: Ready) -> int:
-    """The port a fixed URL names; 0 when it names none."""
-    found = re.match(r"\w+://[^/]*:(\d+)", ready) if isinstance(ready, str) else None
-    return int(found[1]) if found else 0
-
-
 def _wait(service: Service, target: ServiceTarget) -> None:
-    ask = _question(service, target)
+    words = (*target.argv, *(value for _, value in target.env))
+    uses_port = bool(target.port) or any("{port}" in word for word in words)
+    ask = readiness.question(target.ready, service.port, uses_port, service.output)
+    service.url = readiness.base_in(target.ready, service.port) or service.url
     deadline = time.monotonic() + target.start_timeout_s
     last = "nothing was asked yet"
     while time.monotonic() < deadline:
@@ -277,54 +246,3 @@ def _early_end(service: Service) -> str:
 def _not_ready(service: Service, message: str, has_ended: bool = False) -> ServiceNotReady:
     service.stop()
     return ServiceNotReady(message, service.output(), has_ended)
-
-
-def _question(service: Service, target: ServiceTarget) -> Callable[[], str]:
-    """What to ask until it is ready: the answer is empty then, and says what is missing otherwise."""
-    ready = target.ready
-    if callable(ready):
-        asked = ready
-        return lambda: _ask_callable(asked)
-    if ready is None:
-        if target.port or any("{port}" in word for word in (*target.argv, *(value for _, value in target.env))):
-            return lambda: _ask_tcp(HOST, service.port)
-        since = time.monotonic()
-        return lambda: "" if time.monotonic() - since >= _STEADY_S else "it has only just started"
-    url = _placed(ready, service.port)
-    scheme, _, rest = url.partition(":")
-    if scheme in ("http", "https"):
-        base = re.match(r"https?://[^/]+", url)
-        service.url = base[0] if base else service.url
-        return lambda: _ask_http(url)
-    if scheme == "tcp" and (found := re.fullmatch(r"//(.+):(\d+)/?", rest)):
-        host, number = found[1], int(found[2])
-        return lambda: _ask_tcp(host, number)
-    if scheme == "log":
-        return lambda: "" if re.search(rest, service.output()) else f"its output does not match {rest!r}"
-    raise UsageProblem(f"ready={ready!r}: expected http://…, tcp://HOST:PORT, log:PATTERN or a callable")
-
-
-def _ask_callable(ready: Callable[[], object]) -> str:
-    try:
-        return "" if ready() else f"{getattr(ready, '__name__', 'ready')} says not yet"
-    except Exception as error:  # whatever a user's probe raises while the service is not up
-        return f"{getattr(ready, '__name__', 'ready')} raised {error!r}"
-
-
-def _ask_tcp(host: str, port: int) -> str:
-    try:
-        socket.create_connection((host, port), 1.0).close()
-    except OSError as error:
-        return f"{host}:{port}: {error.strerror or error}"
-    return ""
-
-
-def _ask_http(url: str) -> str:
-    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        with direct.open(url, timeout=2.0):
-            return ""
-    except urllib.error.HTTPError as error:
-        return f"{url} answered {error.code} {error.reason}"
-    except (OSError, http.client.HTTPException) as error:
-        return f"{url}: {getattr(error, 'reason', error)}"

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from pytest_leakguard import pacing, sampling
+from pytest_leakguard import inventory, pacing, process_tree, sampling
 from pytest_leakguard.course import Course
 from pytest_leakguard.heap import HeapReader
 from pytest_leakguard.service import Service
@@ -74,9 +74,9 @@ class Watch:
         """Now; too dear for every sample."""
         pids = self.service.pids()
         return Inventory(
-            sampling.mappings(pids),
-            sampling.descriptors(pids),
-            sampling.page_cache_bytes(self.service.pid) or 0,
+            inventory.mappings(pids),
+            inventory.descriptors(pids),
+            inventory.page_cache_bytes(self.service.pid) or 0,
             sampling.read(pids).private_dirty,
         )
 
@@ -84,7 +84,7 @@ class Watch:
         """How many there are, and whether a runtime with a heap of its own is among them."""
         pids = self.service.pids()
         self.course.processes = max(1, len(pids))
-        self.course.runtime = sampling.runtime(pids)
+        self.course.runtime = process_tree.runtime(pids)
 
     @contextmanager
     def looking(self) -> Iterator[None]:
@@ -158,7 +158,7 @@ class Watch:
         """See whether the processes known are still there: cheap enough to be done between samples."""
         started = time.monotonic()
         self._moment += 1
-        alive = [pid for pid in self._pids if sampling.exists(pid)]
+        alive = [pid for pid in self._pids if process_tree.exists(pid)]
         if len(alive) < len(self._pids):
             self._walk(is_due=True)  # somebody has gone, and may have been replaced
             self._births |= {one.pid: one.started for one in sampling.read(self._pids).processes}
@@ -172,7 +172,7 @@ class Watch:
         seen = self._seen.setdefault((pid, started), [self._moment, self._moment, done])
         seen[1:] = self._moment, done
         if pid not in self._commands:
-            self._commands[pid] = sampling.command(pid)
+            self._commands[pid] = process_tree.command(pid)
 
     def _walk(self, is_due: bool) -> None:
         """Look who is there, now and then: the tree of a server with many threads is dear to walk."""
@@ -230,7 +230,7 @@ class Watch:
     def _member(self, one: sampling.ProcessReading) -> Member:
         members, key = self.course.members, (one.pid, one.started)
         if key not in members:
-            members[key] = Member(sampling.program(one.pid))
+            members[key] = Member(process_tree.program(one.pid))
         return members[key]
 
     def ended(self) -> Iterator[str]:

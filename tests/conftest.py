@@ -7,13 +7,17 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import hypothesis  # noqa: F401  # here, or every run inside a test imports it afresh, which takes longer than the run
+import hypothesis  # here, or every run inside a test imports it afresh, which takes longer than the run
 import pytest
 
 import pytest_leakguard.cli
 import pytest_leakguard.session  # noqa: F401  # loaded before pytester takes its snapshot of modules: no class exists twice
 
 pytest_plugins = ["pytester"]
+hypothesis.settings.register_profile(  # how long an example takes says more of the machine than of us
+    "untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("untimed")
 ROOT = Path(__file__).parent.parent
 APPS = ROOT / "sample_apps"
 RUNNERS = ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "GITHUB_WORKSPACE", "CI_PROJECT_DIR", "WORKSPACE")

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pytest_leakguard import counters
+from pytest_leakguard.allocator import PAGE_BYTES
 from pytest_leakguard.counters import (
     BLOCKS,
     CHILDREN,
@@ -21,7 +22,6 @@ from pytest_leakguard.counters import (
     FILES,
     HEAP,
     MAPPED,
-    PAGE_BYTES,
     PRIVATE,
     THREADS,
     Reader,

@@ -17,9 +17,10 @@ from pytest_leakguard import pipeline, process
 from pytest_leakguard.backends import BACKENDS
 from pytest_leakguard.baseline import Baseline, compare
 from pytest_leakguard.errors import UsageProblem
+from pytest_leakguard.given_reports import check_files
 from pytest_leakguard.model import Check, Launch, Outcome, Target
 from pytest_leakguard.options import Settings
-from pytest_leakguard.pipeline import check_files, check_program
+from pytest_leakguard.pipeline import check_program
 from pytest_leakguard.verdict import NO_ANSWER, Judged, Policy, judge
 
 pytestmark = pytest.mark.programs

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pytest_leakguard import sampling, serving
+from pytest_leakguard import process_tree, serving
 from pytest_leakguard.model import Check
 from pytest_leakguard.options import Settings
 from pytest_leakguard.service import ServiceTarget
@@ -51,10 +51,10 @@ class Bench:
 @pytest.fixture
 def bench() -> Iterator[Bench]:
     """Fails when anything of a service is left."""
-    before = set(sampling.below(os.getpid()))
+    before = set(process_tree.below(os.getpid()))
     yield Bench()
-    left = set(sampling.below(os.getpid())) - before
-    assert not left, [sampling.command(pid) for pid in left]
+    left = set(process_tree.below(os.getpid())) - before
+    assert not left, [process_tree.command(pid) for pid in left]
 
 
 @pytest.fixture

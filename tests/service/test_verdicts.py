@@ -15,10 +15,11 @@ from typing import Any
 
 import pytest
 
-from pytest_leakguard import control_group, drive, sampling, serving
+from pytest_leakguard import control_group, drive, process_tree, serving
 from pytest_leakguard.errors import LeakguardError, UsageProblem
 from pytest_leakguard.model import LeakKind, Outcome
-from pytest_leakguard.service import ServiceNotReady, ServiceTarget, free_port
+from pytest_leakguard.readiness import free_port
+from pytest_leakguard.service import ServiceNotReady, ServiceTarget
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="services are measured through /proc")
 APPS = Path(__file__).parents[2] / "sample_apps" / "services"
@@ -149,7 +150,7 @@ def test_what_does_not_come_up_says_why(bench: Any, make_stub: Make, mode: str, 
 @pytest.mark.parametrize("ready", ["log:listening", "tcp://127.0.0.1:{port}", "http://127.0.0.1:{port}/", lambda: True])
 def test_every_kind_of_readiness(bench: Any, make_stub: Make, ready: Any) -> None:
     with serving.serve(make_stub("clean", ready=ready), bench.context) as served:
-        assert served.pid in sampling.below(os.getpid())
+        assert served.pid in process_tree.below(os.getpid())
 
 
 def test_a_port_in_use_is_refused_before_anything_is_measured(bench: Any, make_stub: Make) -> None:
@@ -209,14 +210,14 @@ def test_a_worker_killed_at_the_memory_limit_is_said_although_the_next_one_answe
 def test_a_service_that_ignores_sigterm_is_gone_all_the_same(bench: Any, make_stub: Make) -> None:
     with serving.serve(make_stub("stubborn", stop_signals=((signal.SIGTERM, 0.5),)), bench.context) as served:
         pid = served.pid
-    assert not sampling.command(pid)
+    assert not process_tree.command(pid)
 
 
 def test_an_exception_in_the_block_stops_the_service(bench: Any, make_stub: Make) -> None:
     with pytest.raises(RuntimeError), serving.serve(make_stub("clean"), bench.context) as served:
         pid = served.pid
         raise RuntimeError
-    assert not sampling.command(pid)
+    assert not process_tree.command(pid)
 
 
 def test_attach_measures_and_leaves_running(bench: Any) -> None:
@@ -273,7 +274,7 @@ def test_a_worker_that_dies_is_seen(bench: Any, make_stub: Make) -> None:
     stub = make_stub("clean").argv[1]
     target = ServiceTarget((sys.executable, "-c", spawner, stub, "{port}", "clean"), start_timeout_s=60.0)
     with serving.serve(target, bench.context) as served:
-        worker = next(pid for pid in sampling.below(served.pid))
+        worker = next(pid for pid in process_tree.below(served.pid))
 
         def order(number: int) -> None:
             if number == 500:
