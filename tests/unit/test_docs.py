@@ -155,3 +155,11 @@ def test_console_blocks_show_the_console_script() -> None:
 @pytest.mark.parametrize("page", PAGES, ids=_name)
 def test_no_path_of_a_machine_is_shown(page: Path) -> None:
     assert [line for line in page.read_text(encoding="utf-8").splitlines() if _HOME.search(line)] == []
+
+
+def test_modules_to_read_exist() -> None:
+    """The reading list of CONTRIBUTING names nothing that was moved or renamed."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("## Where to begin reading")[2]
+    names = re.findall(r"`([a-z_.]+)`", text)
+    assert len(names) > 30
+    assert [name for name in names if not (ROOT / "pytest_leakguard" / f"{name.replace('.', '/')}.py").is_file()] == []
