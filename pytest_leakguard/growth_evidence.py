@@ -268,9 +268,9 @@ def has_stopped(run: Run, metric: Metric) -> str:
 def burst_in(run: Run, metric: Metric) -> str:
     """Say what step or excursion makes up the run's growth; empty when it is filling or flat.
 
-    A step is a rise within two neighbouring windows, after the warm-up of the first 15 %, that
-    makes up half of all rise; a small one must be nearly all of it, two together most of it. An
-    excursion was given back, and was more than what was kept.
+    A step is a rise within two neighbouring windows, after the warm-up, that makes up half of all
+    rise; a small one must be nearly all of it, two together most of it. An excursion was given
+    back, and was more than what was kept.
     """
     points = envelope(run, RUN_WINDOWS)
     values = [y for _, y in points]
@@ -281,7 +281,7 @@ def burst_in(run: Run, metric: Metric) -> str:
     if given_back >= max(metric.step, values[-1] - values[0]):
         return f"{given_back:.0f} {metric.unit} were taken and given back"
     rises = sum(max(0.0, b - a) for a, b in pairwise(values))
-    after = run.xs[0] + 0.15 * run.span
+    after = run.xs[0] + WARM_UP * run.span
     leaps = [(c - a, x, i) for i, (a, (x, _), c) in enumerate(zip(values, points[1:], values[2:], strict=False))]
     leap, where, at = max((one for one in leaps if one[1] >= after), default=(0.0, 0.0, 0))
     is_all_there_is = leap >= max(metric.step / 4, 0.9 * rises)

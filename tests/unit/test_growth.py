@@ -121,6 +121,14 @@ def test_a_kept_step_is_a_burst() -> None:
     assert isinstance(judge_series(REQUESTS, values), Burst)
 
 
+@pytest.mark.parametrize("first", [500, 700, 1500])
+def test_a_step_in_each_of_two_workers_is_a_burst(first: int) -> None:
+    """Also where the busier one comes to it soon after the start."""
+    warm_up = [64 * 1024 * min(1.0, x / 400) for x in REQUESTS]
+    values = pages(*(w + 20 * MIB * ((x > first) + (x > 2200)) for x, w in zip(REQUESTS, warm_up, strict=True)))
+    assert isinstance(judge_series(REQUESTS, values, processes=3), Burst)
+
+
 def test_memory_given_back_is_a_burst() -> None:
     values = pages(*(8 * MIB * (2000 < x < 2500) for x in REQUESTS))
     answer = judge_series(REQUESTS, values)
