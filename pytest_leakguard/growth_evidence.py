@@ -24,6 +24,8 @@ TAIL_WINDOWS = 24
 RUN_WINDOWS = 48
 WARM_UP = 0.05
 """Share of the run whose rise is start-up, not a cache; only names depend on it, no leak does."""
+FILLING = 0.15
+"""Share in which a cache may be filled within two windows."""
 MIN_WINDOWS = 11
 """Eleven windows have the ten rises that the sign test needs."""
 MIN_SAMPLES = 15
@@ -268,9 +270,9 @@ def has_stopped(run: Run, metric: Metric) -> str:
 def burst_in(run: Run, metric: Metric) -> str:
     """Say what step or excursion makes up the run's growth; empty when it is filling or flat.
 
-    A step is a rise within two neighbouring windows, after the warm-up, that makes up half of all
-    rise; a small one must be nearly all of it, two together most of it. An excursion was given
-    back, and was more than what was kept.
+    A step is a rise within two neighbouring windows that makes up half of all rise; a small one
+    must be nearly all of it, two together most of it. In the first 15 %, where caches fill, it
+    must come after a rest. An excursion was given back, and was more than what was kept.
     """
     points = envelope(run, RUN_WINDOWS)
     values = [y for _, y in points]
@@ -281,13 +283,24 @@ def burst_in(run: Run, metric: Metric) -> str:
     if given_back >= max(metric.step, values[-1] - values[0]):
         return f"{given_back:.0f} {metric.unit} were taken and given back"
     rises = sum(max(0.0, b - a) for a, b in pairwise(values))
-    after = run.xs[0] + WARM_UP * run.span
-    leaps = [(c - a, x, i) for i, (a, (x, _), c) in enumerate(zip(values, points[1:], values[2:], strict=False))]
-    leap, where, at = max((one for one in leaps if one[1] >= after), default=(0.0, 0.0, 0))
+    begin, filled = (run.xs[0] + share * run.span for share in (WARM_UP, FILLING))
+    leaps = [
+        (c - a, x, i)
+        for i, (a, (x, _), c) in enumerate(zip(values, points[1:], values[2:], strict=False))
+        if x >= filled or (x >= begin and _follows_a_rest(points, i))
+    ]
+    leap, where, at = max(leaps, default=(0.0, 0.0, 0))
     is_all_there_is = leap >= max(metric.step / 4, 0.9 * rises)
     if is_all_there_is or leap >= max(metric.step, 0.5 * rises):
         return f"a step of {leap:.0f} {metric.unit} near request {where:.0f}"
-    second, again, _ = max((one for one in leaps if one[1] >= after and abs(one[2] - at) > 1), default=(0.0, 0.0, 0))
+    second, again, _ = max((one for one in leaps if abs(one[2] - at) > 1), default=(0.0, 0.0, 0))
     if min(leap, second) >= metric.step and leap + second >= 0.8 * rises:  # one in each of two workers
         return f"steps of {leap:.0f} and {second:.0f} {metric.unit} near requests {where:.0f} and {again:.0f}"
     return ""
+
+
+def _follows_a_rest(points: Sequence[tuple[float, float]], i: int) -> bool:
+    """Whether next to nothing rose in half as many requests before the rise from point ``i`` to the next but one."""
+    (x, low), (end, high) = points[i], points[i + 2]
+    before = [y for at, y in points[:i] if x - at >= (end - x) / 2]
+    return bool(before) and low - before[-1] < 0.1 * (high - low)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import random
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -127,6 +128,16 @@ def test_a_step_in_each_of_two_workers_is_a_burst(first: int) -> None:
     warm_up = [64 * 1024 * min(1.0, x / 400) for x in REQUESTS]
     values = pages(*(w + 20 * MIB * ((x > first) + (x > 2200)) for x, w in zip(REQUESTS, warm_up, strict=True)))
     assert isinstance(judge_series(REQUESTS, values, processes=3), Burst)
+
+
+@pytest.mark.parametrize("share", [0.08, 0.1, 0.12, 0.15])
+@pytest.mark.parametrize("seed", range(5))
+def test_a_cache_that_fills_early_is_no_burst(share: float, seed: int) -> None:
+    """Few readings, unevenly spread: two of them may lie far apart where it fills."""
+    chance = random.Random(seed)
+    requests = [0, *(int((i + chance.random()) * 4000 / 28) for i in range(28)), 4000]
+    values = pages(*(3 * MIB * min(1.0, x / (share * 4000)) for x in requests))
+    assert isinstance(judge_series(requests, values), Cache | Stable)
 
 
 def test_memory_given_back_is_a_burst() -> None:
