@@ -22,10 +22,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from pytest_leakguard.answers import Judgement
 from pytest_leakguard.growth import judge
 from pytest_leakguard.growth_evidence import mann_kendall, theil_sen
 from pytest_leakguard.metrics import IN_PROCESS_METRICS
-from pytest_leakguard.trends import Judgement
 
 SHAPES = ("leak", "cache", "burst", "fragmentation", "stable", "undecided")
 RUNTIMES = {"java": "jvm", "javascript": "v8"}

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+from pytest_leakguard.answers import Judgement
 from pytest_leakguard.growth import judge
 from pytest_leakguard.metrics import HEAP, KIB, METRICS, MIB, RESIDENT, Source
 from pytest_leakguard.siblings import Member, levelled
-from pytest_leakguard.trends import Judgement
 
 SERVICE_METRICS = (replace(HEAP, name="heap_bytes", floor=64 * KIB), *METRICS)
 """The live heap of a warm interpreter still creeps, by some 40 KiB over 2,000 requests: less is nobody's leak."""

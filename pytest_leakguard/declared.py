@@ -19,24 +19,35 @@ if TYPE_CHECKING:
     from pytest_leakguard.services import DeclaredService
 
 
-class Declared:
+class DeclaredItems:
     """Registered beside the session; has pytest visit ``pyproject.toml`` on a run of everything."""
 
     def __init__(self, session: Session) -> None:
-        """Raises ``pytest.UsageError``, exit status 4, when the table is wrong."""
-        config = session.config
-        self._path = config.rootpath / "pyproject.toml"
+        self._session, self._config = session, session.config
+        self._path = session.config.rootpath / "pyproject.toml"
+
+    def add_to_arguments(self) -> None:
+        """Arguments given by hand are left alone. Raises ``pytest.UsageError``, exit status 4, for a wrong table."""
         source = pytest.Config.ArgsSource
-        is_of_everything = config.args_source in (source.INVOCATION_DIR, source.TESTPATHS)
-        if session.is_worker or not is_of_everything or not self._path.is_file():
-            return  # arguments given by hand are left alone
+        is_of_everything = self._config.args_source in (source.INVOCATION_DIR, source.TESTPATHS)
+        if self._session.is_worker or not is_of_everything:
+            return
         try:
-            declares = read_targets(self._path, session.settings.timeout_s) or read_table(self._path).get("services")
+            if self._declares_any() and not self._is_visited():
+                self._config.args.append(str(self._path))
         except (UsageProblem, OSError) as problem:
             raise pytest.UsageError(f"leakguard: {problem}") from None
-        is_inside = any((config.invocation_params.dir / arg).resolve() == self._path.parent for arg in config.args)
-        if declares and not is_inside:
-            config.args.append(str(self._path))
+
+    def _declares_any(self) -> bool:
+        if not self._path.is_file():
+            return False
+        return bool(
+            read_targets(self._path, self._session.settings.timeout_s) or read_table(self._path).get("services")
+        )
+
+    def _is_visited(self) -> bool:
+        start = self._config.invocation_params.dir
+        return any((start / argument).resolve() == self._path.parent for argument in self._config.args)
 
     @pytest.hookimpl
     def pytest_collect_file(self, file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:

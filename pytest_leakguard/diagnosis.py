@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from pytest_leakguard.answers import Burst, Cache, Fragmentation, Judgement, Leaking, Trend, Undecided
 from pytest_leakguard.forecasting import Reach, forecast
 from pytest_leakguard.growth_evidence import RUN_WINDOWS, WARM_UP, envelope, usable
 from pytest_leakguard.metrics import Source
 from pytest_leakguard.model import Diagnosis, Growth, Hypothesis, Mark
-from pytest_leakguard.trends import Burst, Cache, Fragmentation, Judgement, Leaking, Trend, Undecided
 
 Series = Mapping[str, Sequence[float | None]]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from pytest_leakguard.answers import Estimate
 from pytest_leakguard.growth_evidence import Slope
-from pytest_leakguard.trends import Estimate
 
 
 @dataclass(frozen=True, slots=True)

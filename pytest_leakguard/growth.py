@@ -11,6 +11,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from pytest_leakguard.answers import (
+    Burst,
+    Cache,
+    Estimate,
+    Fragmentation,
+    Judgement,
+    Leaking,
+    Stable,
+    Trend,
+    Undecided,
+    answer,
+)
 from pytest_leakguard.growth_evidence import (
     MIN_SAMPLES,
     MIN_WINDOWS,
@@ -26,18 +38,6 @@ from pytest_leakguard.growth_evidence import (
     usable,
 )
 from pytest_leakguard.metrics import METRICS, RESIDENT, RUNTIMES, Metric, Source
-from pytest_leakguard.trends import (
-    Burst,
-    Cache,
-    Estimate,
-    Fragmentation,
-    Judgement,
-    Leaking,
-    Stable,
-    Trend,
-    Undecided,
-    answer,
-)
 
 BOOKKEEPING_BYTES = 256
 """Memory for each leaked descriptor or thread up to which it is what leaks: its number, and its place in a list."""
@@ -69,7 +69,7 @@ def judge_series(
     if tails[2].is_growing and not vetoes:
         return _began_late(facts, run)
     if step := burst_in(Run(run.xs[1:], run.ys[1:]), metric):
-        return answer(Burst, facts, step)
+        return answer(Burst, facts, step.told, is_early=step.is_early)
     if facts.rise >= metric.settled:
         return answer(Cache, facts, f"rose by {facts.rise:.0f} {metric.unit} and levels off")
     return answer(Stable, facts, f"rose by {facts.rise:.0f} {metric.unit} in all")
@@ -244,8 +244,8 @@ def _beside_heap(resident: Trend, heap: Trend, base: float) -> Trend:
     """Return what resident memory's growth means beside a live heap that does not leak."""
     if isinstance(resident, Undecided) and resident.counted_in == "samples":
         return resident
-    # A step is judged whole; filling only after warm-up, when a runtime has claimed its arenas.
-    whole = isinstance(resident, Burst)
+    # A step is judged whole; filling, and an early step, only after warm-up, when a runtime has claimed its arenas.
+    whole = isinstance(resident, Burst) and not resident.is_early
     rise = resident.rise if whole else resident.late_rise
     shared = heap.rise if whole else heap.late_rise
     told = f"resident memory rose by {rise:.0f} bytes, the live heap by {shared:.0f}"

@@ -25,7 +25,7 @@ RUN_WINDOWS = 48
 WARM_UP = 0.05
 """Share of the run whose rise is start-up, not a cache; only names depend on it, no leak does."""
 FILLING = 0.15
-"""Share in which a cache may be filled within two windows."""
+"""Share in which a cache may be filled within two windows, without a rest before."""
 MIN_WINDOWS = 11
 """Eleven windows have the ten rises that the sign test needs."""
 MIN_SAMPLES = 15
@@ -267,8 +267,17 @@ def has_stopped(run: Run, metric: Metric) -> str:
     return ""
 
 
-def burst_in(run: Run, metric: Metric) -> str:
-    """Say what step or excursion makes up the run's growth; empty when it is filling or flat.
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What a burst is made of."""
+
+    told: str
+    is_early: bool = False
+    """It came while caches fill and runtimes start."""
+
+
+def burst_in(run: Run, metric: Metric) -> Step | None:
+    """Return what step or excursion makes up the run's growth; ``None`` when it is filling or flat.
 
     A step is a rise within two neighbouring windows that makes up half of all rise; a small one
     must be nearly all of it, two together most of it. In the first 15 %, where caches fill, it
@@ -281,26 +290,30 @@ def burst_in(run: Run, metric: Metric) -> str:
         lowest = min(lowest, y)
         given_back = max(given_back, y - lowest)
     if given_back >= max(metric.step, values[-1] - values[0]):
-        return f"{given_back:.0f} {metric.unit} were taken and given back"
+        return Step(f"{given_back:.0f} {metric.unit} were taken and given back")
     rises = sum(max(0.0, b - a) for a, b in pairwise(values))
-    begin, filled = (run.xs[0] + share * run.span for share in (WARM_UP, FILLING))
+    filled = run.xs[0] + FILLING * run.span
     leaps = [
         (c - a, x, i)
         for i, (a, (x, _), c) in enumerate(zip(values, points[1:], values[2:], strict=False))
-        if x >= filled or (x >= begin and _follows_a_rest(points, i))
+        if x >= filled or _follows_a_rest(points, i, run.xs[0] + WARM_UP * run.span)
     ]
     leap, where, at = max(leaps, default=(0.0, 0.0, 0))
     is_all_there_is = leap >= max(metric.step / 4, 0.9 * rises)
     if is_all_there_is or leap >= max(metric.step, 0.5 * rises):
-        return f"a step of {leap:.0f} {metric.unit} near request {where:.0f}"
+        return Step(f"a step of {leap:.0f} {metric.unit} near request {where:.0f}", where < filled)
     second, again, _ = max((one for one in leaps if abs(one[2] - at) > 1), default=(0.0, 0.0, 0))
     if min(leap, second) >= metric.step and leap + second >= 0.8 * rises:  # one in each of two workers
-        return f"steps of {leap:.0f} and {second:.0f} {metric.unit} near requests {where:.0f} and {again:.0f}"
-    return ""
+        told = f"steps of {leap:.0f} and {second:.0f} {metric.unit} near requests {where:.0f} and {again:.0f}"
+        return Step(told, max(where, again) < filled)
+    return None
 
 
-def _follows_a_rest(points: Sequence[tuple[float, float]], i: int) -> bool:
-    """Whether next to nothing rose in half as many requests before the rise from point ``i`` to the next but one."""
+def _follows_a_rest(points: Sequence[tuple[float, float]], i: int, begin: float) -> bool:
+    """Whether the rise from point ``i`` to the next but one comes after ``begin``, and next to nothing rose before it.
+
+    Before it means over half its width at least.
+    """
     (x, low), (end, high) = points[i], points[i + 2]
     before = [y for at, y in points[:i] if x - at >= (end - x) / 2]
-    return bool(before) and low - before[-1] < 0.1 * (high - low)
+    return x >= begin and bool(before) and low - before[-1] < 0.1 * (high - low)

@@ -1,4 +1,7 @@
-"""What a process tree has, by kind: mappings, descriptors, page cache, listeners. Too dear for every sample."""
+"""What a process tree and its control group have: mappings and descriptors by kind, page cache, listeners, kills.
+
+For the start and the end of a run: too dear for every sample.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from pytest_leakguard.process_tree import content_of, target_of
 
 
 def mappings(pids: Iterable[int]) -> dict[str, int]:
-    """Resident bytes by kind of mapping: heap, anonymous, stack, file, shared. Dearer than ``read``."""
+    """Resident bytes by kind of mapping: heap, anonymous, stack, file, shared. Dearer than ``sampling.read``."""
     sizes: Counter[str] = Counter()
     for pid in pids:
         kind = ""

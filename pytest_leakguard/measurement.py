@@ -9,13 +9,13 @@ from dataclasses import replace
 from http.client import HTTPException
 
 from pytest_leakguard import pacing
+from pytest_leakguard.answers import Judgement, Leaking, Undecided
 from pytest_leakguard.course import Course
 from pytest_leakguard.drive import LoadCommand, RequestFailed, Work
 from pytest_leakguard.heap import HeapReader
 from pytest_leakguard.metrics import KIB, Source
 from pytest_leakguard.sequential import CAREFUL, CONFIRMED_AFTER, DEFAULT, Preset, may_stop, next_look
 from pytest_leakguard.service import Service
-from pytest_leakguard.trends import Judgement, Leaking, Undecided
 from pytest_leakguard.watch import Watch
 
 SEEN_IN_HEAP_BYTES = 32

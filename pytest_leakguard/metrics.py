@@ -84,7 +84,7 @@ METRICS: tuple[Metric, ...] = (
     THREADS,
     PROCESSES,
 )
-"""What ``judge`` knows by name; of several readings of one source the first decides."""
+"""What ``growth.judge`` knows by name; of several readings of one source the first decides."""
 IN_PROCESS_METRICS = (BLOCKS, IN_PROCESS_HEAP, *METRICS[2:])
 
 RUNTIMES: Mapping[str, Mapping[str, Any]] = {

@@ -14,17 +14,17 @@ from pytest_leakguard.reporters import github
 
 
 class Muzzle:
-    """Registered beside the session; GitHub obeys workflow commands only while ours are printed."""
+    """Registered beside the session; GitHub obeys no workflow command while output of tests is shown."""
 
-    def __init__(self, config: pytest.Config) -> None:
-        self._config = config
+    def __init__(self, config: pytest.Config, is_worker: bool) -> None:
+        self._config, self._is_worker = config, is_worker
         self._token = ""
         """While GitHub is told to obey nothing."""
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionstart(self) -> None:
         """What is printed past pytest's capture commands nothing either."""
-        if not hasattr(self._config, "workerinput") and self._config.getoption("capture", "fd") != "fd":
+        if not self._is_worker and self._config.getoption("capture", "fd") != "fd":
             self._stop(self._config.pluginmanager.get_plugin("terminalreporter"))
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -36,14 +36,17 @@ def pytest_configure(config: pytest.Config) -> None:
     if not _is_on(config):
         return
     _import_as_compiled(config)
-    from pytest_leakguard.declared import Declared
+    from pytest_leakguard.declared import DeclaredItems
     from pytest_leakguard.screen import Screening
     from pytest_leakguard.session import Session
 
     session = Session.of(config)
+    declared = DeclaredItems(session)
+    declared.add_to_arguments()
+    session.begin()
     config.pluginmanager.register(session, "leakguard-session")
     config.pluginmanager.register(session.muzzle, "leakguard-muzzle")
-    config.pluginmanager.register(Declared(session), "leakguard-declared")
+    config.pluginmanager.register(declared, "leakguard-declared")
     config.pluginmanager.register(Screening(session), "leakguard-screening")
 
 

@@ -1,4 +1,4 @@
-"""Whether a service answers: by HTTP, by TCP, by a line that it writes, or as a callable says."""
+"""On which port a service is, and whether it answers: by HTTP, TCP, a line that it writes, or as a callable says."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def is_port_taken(port: int) -> bool:
         return probe.connect_ex((HOST, port)) == 0
 
 
-def placed(text: str, port: int) -> str:
+def with_port(text: str, port: int) -> str:
     """``text`` with the port filled in."""
     return text.replace("{port}", str(port))
 
@@ -47,7 +47,7 @@ def port_in(ready: Ready) -> int:
 
 def base_in(ready: Ready, port: int) -> str:
     """``http://HOST:PORT`` of a URL that is to be asked; empty when there is none."""
-    found = re.match(r"https?://[^/]+", placed(ready, port)) if isinstance(ready, str) else None
+    found = re.match(r"https?://[^/]+", with_port(ready, port)) if isinstance(ready, str) else None
     return found[0] if found else ""
 
 
@@ -64,7 +64,7 @@ def question(ready: Ready, port: int, uses_port: bool, output: Callable[[], str]
             return lambda: _ask_tcp(HOST, port)
         since = time.monotonic()
         return lambda: "" if time.monotonic() - since >= _STEADY_S else "it has only just started"
-    url = placed(ready, port)
+    url = with_port(ready, port)
     scheme, _, rest = url.partition(":")
     if scheme in ("http", "https"):
         return lambda: _ask_http(url)

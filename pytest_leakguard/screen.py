@@ -1,4 +1,4 @@
-"""Screens ordinary tests: counts each test's own run or repeats its whole protocol, and confirms the suspects.
+"""Pytest's side of screening: runs each test, holds its reports back, and turns a leak into a failure.
 
 The first run is the real one and its reports are the test's own; they are held back until the screening is done,
 so that a leak can turn the call's report into a failure. Later runs report to nobody. All runs but the last tear
@@ -53,7 +53,7 @@ class Screening:
         if _reruns(item) is not None or not self._may_screen(item):
             return None
         item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-        self._first_run(item, log=True, nextitem=nextitem)
+        self._own_run(item, log=True, nextitem=nextitem)
         if item.nodeid not in self._held:
             item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
         return True
@@ -92,7 +92,7 @@ class Screening:
             stack.callback(setattr, reruns, "runtestprotocol", theirs)
 
             def attempt(item: pytest.Item, nextitem: pytest.Item | None, log: bool) -> list[pytest.TestReport]:
-                reports = self._first_run(item, log=False, nextitem=nextitem)
+                reports = self._own_run(item, log=False, nextitem=nextitem)
                 if item.nodeid not in self._held:
                     return reports
                 for report in reports:
@@ -103,7 +103,7 @@ class Screening:
             reruns.runtestprotocol = attempt
             yield
 
-    def _first_run(self, item: pytest.Item, log: bool, nextitem: pytest.Item | None) -> list[pytest.TestReport]:
+    def _own_run(self, item: pytest.Item, log: bool, nextitem: pytest.Item | None) -> list[pytest.TestReport]:
         """The test's own run, as pytest would do it.
 
         When set-up and call have passed, the larger fixtures stay and the reports are held back; what is returned

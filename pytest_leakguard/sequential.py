@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 
+from pytest_leakguard.answers import Burst, Cache, Judgement, Leaking, Stable, Undecided
 from pytest_leakguard.metrics import MIB, Metric, Source
-from pytest_leakguard.trends import Burst, Cache, Judgement, Leaking, Stable, Undecided
 
 CONFIRMED_AFTER = 1.5
 """Times the requests of the first look that saw a leak, after which another one confirms it."""

@@ -55,7 +55,7 @@ class Recording:
     requests: tuple[float, ...]
     """The x axis: never falls."""
     series: Mapping[str, tuple[Cell, ...]]
-    """By the names ``growth.METRICS`` knows; ``None`` where there was no reading."""
+    """By the names of ``metrics.METRICS``; ``None`` where there was no reading."""
     axis: str
     """What ``requests`` counts: ``requests``, ``seconds`` or ``samples``."""
     notes: tuple[str, ...] = ()

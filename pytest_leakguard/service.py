@@ -167,8 +167,8 @@ def start(target: ServiceTarget, launch: Launch | None = None) -> Service:
     group = control_group.create(target.memory_limit_bytes) if target.memory_limit_bytes else None
     placed = replace(
         plain,
-        argv=tuple(readiness.placed(word, port) for word in plain.argv),
-        env=tuple((name, readiness.placed(value, port)) for name, value in plain.env),
+        argv=tuple(readiness.with_port(word, port) for word in plain.argv),
+        env=tuple((name, readiness.with_port(value, port)) for name, value in plain.env),
         timeout_s=target.lifetime_s,
         memory_limit_bytes=None if group else target.memory_limit_bytes,
         control_group=group.path if group else None,

@@ -7,12 +7,12 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
+from pytest_leakguard.answers import Judgement, Leaking, Undecided
 from pytest_leakguard.course import Course
 from pytest_leakguard.diagnosis import Production, diagnose, growths
 from pytest_leakguard.model import Check, Finding, Growth, LeakKind, Rate
 from pytest_leakguard.pacing import MOST_SHARE
 from pytest_leakguard.reporters.growth import quantity
-from pytest_leakguard.trends import Judgement, Leaking, Undecided
 
 _KINDS = {
     "fds": LeakKind.FILE_DESCRIPTORS,

@@ -46,7 +46,6 @@ class Session:
         self.verdict: Verdict | None = None
         self.run: Run | None = None
         self.written: list[str] = []
-        self.muzzle = Muzzle(config)
         self.problems: list[str] = []
         """What the run as a whole could not answer."""
         self.wanted: list[str] = []
@@ -55,6 +54,7 @@ class Session:
         self.ran: set[str] = set()
         self.elsewhere: set[str] = set()
         self.is_worker = hasattr(config, "workerinput")
+        self.muzzle = Muzzle(config, self.is_worker)
 
     @classmethod
     def of(cls, config: pytest.Config) -> Session:
@@ -63,12 +63,18 @@ class Session:
         try:
             settings = options.resolve(given, _root(config), os.environ)
             baseline = store.read_baseline(settings.baseline)
-            session = cls(config, settings, baseline)
-            if settings.report is not None and not session.is_worker and not config.option.collectonly:
-                reports.clear(settings.report)
         except (UsageProblem, OSError) as problem:
             raise pytest.UsageError(f"leakguard: {problem}") from None
-        return session
+        return cls(config, settings, baseline)
+
+    def begin(self) -> None:
+        """Removes the reports of an earlier run, once nothing is wrong with the configuration of this one."""
+        if self.settings.report is None or self.is_worker or self.config.option.collectonly:
+            return
+        try:
+            reports.clear(self.settings.report)
+        except (UsageProblem, OSError) as problem:
+            raise pytest.UsageError(f"leakguard: {problem}") from None
 
     def fixture_for(self, item: pytest.Item) -> Leakguard:
         """The ``leakguard`` of one test, with its marker applied."""

@@ -1,4 +1,4 @@
-"""The three stages of one test: a quick look, the confirmation of a suspect, the explanation of a leak.
+"""The stages of one test: its own run counted, a quick look, the confirmation of a suspect, the explanation.
 
 How much of it there is time for depends on what the suite's own tests take.
 """

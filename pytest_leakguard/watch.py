@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from pytest_leakguard import inventory, pacing, process_tree, sampling
+from pytest_leakguard import inventory as kinds
+from pytest_leakguard import pacing, process_tree, sampling
 from pytest_leakguard.course import Course
 from pytest_leakguard.heap import HeapReader
 from pytest_leakguard.service import Service
@@ -74,9 +75,9 @@ class Watch:
         """Now; too dear for every sample."""
         pids = self.service.pids()
         return Inventory(
-            inventory.mappings(pids),
-            inventory.descriptors(pids),
-            inventory.page_cache_bytes(self.service.pid) or 0,
+            kinds.mappings(pids),
+            kinds.descriptors(pids),
+            kinds.page_cache_bytes(self.service.pid) or 0,
             sampling.read(pids).private_dirty,
         )
 

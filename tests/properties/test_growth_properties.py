@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pytest_leakguard.answers import Cache, Estimate, Leaking, Stable, Undecided
 from pytest_leakguard.errors import MalformedReport
 from pytest_leakguard.forecasting import forecast
 from pytest_leakguard.growth import judge, judge_series
@@ -15,7 +16,6 @@ from pytest_leakguard.growth_evidence import Slope
 from pytest_leakguard.metrics import BLOCKS, METRICS, Metric, Source
 from pytest_leakguard.sequential import may_stop
 from pytest_leakguard.series import read_series
-from pytest_leakguard.trends import Cache, Estimate, Leaking, Stable, Undecided
 
 EXACT = Metric("exact", Source.HEAP, quantum=1, floor=100, settled=400, step=10_000)
 REQUESTS = [10.0 * i for i in range(160)]

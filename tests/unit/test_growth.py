@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
+from pytest_leakguard.answers import Burst, Cache, Fragmentation, Judgement, Leaking, Stable, Trend, Undecided
 from pytest_leakguard.forecasting import forecast
 from pytest_leakguard.growth import judge, judge_series
 from pytest_leakguard.growth_evidence import Slope
 from pytest_leakguard.metrics import BLOCKS, DESCRIPTORS, HEAP, IN_PROCESS_METRICS, RESIDENT
 from pytest_leakguard.pacing import LEAST_READINGS
 from pytest_leakguard.sequential import CAREFUL, DEFAULT, FULL, IN_PROCESS, may_stop, missing, next_look
-from pytest_leakguard.trends import Burst, Cache, Fragmentation, Judgement, Leaking, Stable, Trend, Undecided
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = sorted((ROOT / "tests/golden/traces").glob("*.json"))

@@ -50,6 +50,8 @@ class Burst(Estimate):
     """A step, then flat; or a rise that was given back."""
 
     shape: ClassVar[str] = "burst"
+    is_early: bool = False
+    """The step came so soon that it may be the runtime's start as well."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +82,7 @@ class Undecided(Estimate):
 
 
 Trend: TypeAlias = Stable | Cache | Burst | Fragmentation | Leaking | Undecided
-T = TypeVar("T", bound=Estimate)
+_T = TypeVar("_T", bound=Estimate)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,7 @@ class Judgement:
         return self.overall.shape
 
 
-def answer(kind: type[T], facts: Estimate, *evidence: str, **more: Any) -> T:
+def answer(kind: type[_T], facts: Estimate, *evidence: str, **more: Any) -> _T:
     """Return ``facts`` as an answer of that kind, with more evidence."""
     shared = {field.name: getattr(facts, field.name) for field in fields(Estimate)}
     shared["evidence"] = (*facts.evidence, *evidence)
