@@ -43,7 +43,6 @@ def pytest_configure(config: pytest.Config) -> None:
     session = Session.of(config)
     declared = DeclaredItems(session)
     declared.add_to_arguments()
-    session.begin()
     config.pluginmanager.register(session, "leakguard-session")
     config.pluginmanager.register(session.muzzle, "leakguard-muzzle")
     config.pluginmanager.register(declared, "leakguard-declared")

@@ -53,7 +53,7 @@ class Session:
         self.selected: dict[str, None] = {}
         self.ran: set[str] = set()
         self.elsewhere: set[str] = set()
-        self.is_worker = hasattr(config, "workerinput")
+        self.is_worker = _is_worker(config)
         self.muzzle = Muzzle(config, self.is_worker)
 
     @classmethod
@@ -62,19 +62,12 @@ class Session:
         given = {option.name: _given(config, option) for option in OPTIONS}
         try:
             settings = options.resolve(given, _root(config), os.environ)
+            if settings.report is not None and not _is_worker(config) and not config.option.collectonly:
+                reports.clear(settings.report)  # before anything can go wrong, so that no old one is taken for ours
             baseline = store.read_baseline(settings.baseline)
         except (UsageProblem, OSError) as problem:
             raise pytest.UsageError(f"leakguard: {problem}") from None
         return cls(config, settings, baseline)
-
-    def begin(self) -> None:
-        """Removes the reports of an earlier run, once nothing is wrong with the configuration of this one."""
-        if self.settings.report is None or self.is_worker or self.config.option.collectonly:
-            return
-        try:
-            reports.clear(self.settings.report)
-        except (UsageProblem, OSError) as problem:
-            raise pytest.UsageError(f"leakguard: {problem}") from None
 
     def fixture_for(self, item: pytest.Item) -> Leakguard:
         """The ``leakguard`` of one test, with its marker applied."""
@@ -265,6 +258,11 @@ def _given(config: pytest.Config, option: Option) -> Any:
     """Command line before ini; ``None`` when neither says anything."""
     value = config.getoption(option.ini, None)
     return value if value is not None else config.getini(option.ini) or None
+
+
+def _is_worker(config: pytest.Config) -> bool:
+    """Of pytest-xdist."""
+    return hasattr(config, "workerinput")
 
 
 def _root(config: pytest.Config) -> Path:

@@ -131,6 +131,20 @@ def test_a_report_of_an_earlier_run_is_never_taken_for_this_one(pytester: pytest
     assert not old.exists()
 
 
+@pytest.mark.parametrize("file", ["pyproject.toml", "leakguard-baseline.toml"])
+def test_nor_is_it_when_this_one_cannot_begin(pytester: pytest.Pytester, file: str) -> None:
+    pytester.makepyfile("def test_fine(): pass")
+    pytester.makeini("[pytest]")
+    report = pytester.path / "out" / "report.json"
+    assert pytester.runpytest("--leakguard", "--leakguard-report=out").ret == 0
+    assert report.exists()
+    (pytester.path / file).write_text("[tool.leakguard.targets.convert]\ncomand = ['true']")
+    result = pytester.runpytest("--leakguard", "--leakguard-report=out")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(f"*{file}*")
+    assert not report.exists()
+
+
 def test_a_report_that_cannot_be_written_fails_the_run_and_the_summary_says_so(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:

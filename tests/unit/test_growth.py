@@ -172,6 +172,14 @@ def test_samples_crowded_at_the_start_are_too_few() -> None:
     assert answer.detectable_per_iteration is None
 
 
+@pytest.mark.parametrize(("where", "is_fragmentation"), [(500, False), (1000, True)])
+def test_an_early_step_beside_a_flat_heap_is_the_runtime_that_starts(where: int, is_fragmentation: bool) -> None:
+    resident = pages(*(12 * MIB * (x > where) for x in REQUESTS))
+    answer = judge(REQUESTS, {"anon": resident, "heap": [5e6] * len(REQUESTS)})
+    pages_trend = next(one for one in answer.trends if one.metric.name == "anon")
+    assert isinstance(pages_trend, Fragmentation if is_fragmentation else Burst)
+
+
 def test_the_live_heap_decides_between_leak_and_fragmentation() -> None:
     resident, flat = line(3000), [5e6] * len(REQUESTS)
     answer = judge(REQUESTS, {"anon": resident, "heap": flat})
