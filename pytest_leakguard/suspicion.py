@@ -177,7 +177,7 @@ class QuickLook:
                 self.left_open = unseen(self._rose_at_most(known))
                 return None
             if runs == EMPTIED_AFTER and rising and not known.empties_library_caches:
-                self._empty_library_caches()
+                self._empty_library_caches(run)
             if runs in (suspect_after // 2, ALLOCATOR_SETTLES_AFTER // 2):
                 self._copy(NOW, MIDDLE)
         if rising and any(self._risen_in_all(at) > 0 for at in PASSING):
@@ -217,11 +217,17 @@ class QuickLook:
         self._has_stood_still = self._rose(BLOCKS) <= 0
         return not self._has_stood_still or is_forgiven
 
-    def _empty_library_caches(self) -> None:
-        """From here on; what they held until now is taken out of the earlier readings."""
+    def _empty_library_caches(self, run: Callable[[], object]) -> None:
+        """From here on; what they held until now is taken out of the earlier readings.
+
+        So is one more run: the first that begins with empty caches may leave less than those that follow.
+        """
         self._copy(NOW, LAST)
         self._reader.empties_library_caches = True
-        self._reader.read(self._rows, NOW, clears_caches=True)
+        self._read_cheap()
+        run()
+        self._read_cheap()
+        self._reader.read_heap(self._rows, NOW)
         for row in (FIRST, MIDDLE):
             for at in _MEMORY:
                 self._rows[row * _WIDTH + at] += self._rose(at)

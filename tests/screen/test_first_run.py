@@ -306,3 +306,18 @@ def test_one_accident_does_not_hide_a_leak_that_is_known_already(pytester: pytes
         "test_leaks",
         "test_leaks_as_well",
     ]
+
+
+EMPTIED = """
+    SPARE, RUNS = [(object(),)], [0]
+    def test_leaks():
+        KEEP.append(object())
+        RUNS[0] += 1
+        if RUNS[0] == 5: SPARE[0] = None
+"""
+
+
+def test_the_first_run_with_empty_library_caches_counts_for_nothing(pytester: pytest.Pytester) -> None:
+    """It may leave less than others: after its own and three more, a suspect is read with these caches empty."""
+    _, report = screened(pytester, LARGE + EMPTIED, "-p", "no:randomly")
+    assert [name for name, outcome in outcomes(report).items() if outcome == "leak"] == ["test_leaks"]
