@@ -289,7 +289,7 @@ def test_leaks_of_one_block_in_methods_and_beside_fixtures_are_found(pytester: p
 
 
 ACCIDENT = """
-    KEEP, SPARE, RUNS = [], [object()], [0]
+    KEEP, SPARE, RUNS = [], [%s], [0]
     def test_leaks(): KEEP.append(object())
     def test_leaks_as_well():
         KEEP.append(object())
@@ -298,10 +298,12 @@ ACCIDENT = """
 """
 
 
-@pytest.mark.parametrize("run", [2, 3, 4])
-def test_one_accident_does_not_hide_a_leak_that_is_known_already(pytester: pytest.Pytester, run: int) -> None:
-    """In one of the few runs that are looked at, as many blocks become free as leak."""
-    _, report = screened(pytester, ACCIDENT % run + LARGE.replace("KEEP = []", ""), "-p", "no:randomly")
+@pytest.mark.parametrize(("run", "spare"), [(2, "object()"), (3, "object()"), (4, "object()"), (3, "(object(),)")])
+def test_one_accident_does_not_hide_a_leak_that_is_known_already(
+    pytester: pytest.Pytester, run: int, spare: str
+) -> None:
+    """In one of the few runs that are looked at, as many blocks become free as leak, or one more."""
+    _, report = screened(pytester, ACCIDENT % (spare, run) + LARGE.replace("KEEP = []", ""), "-p", "no:randomly")
     assert sorted(name for name, outcome in outcomes(report).items() if outcome == "leak") == [
         "test_leaks",
         "test_leaks_as_well",
@@ -309,15 +311,21 @@ def test_one_accident_does_not_hide_a_leak_that_is_known_already(pytester: pytes
 
 
 EMPTIED = """
-    SPARE, RUNS = [(object(),)], [0]
+    SPARE, RUNS = [%s], [0]
     def test_leaks():
         KEEP.append(object())
         RUNS[0] += 1
-        if RUNS[0] == 5: SPARE[0] = None
+        if RUNS[0] == %d: SPARE[0] = None
 """
 
 
 def test_the_first_run_with_empty_library_caches_counts_for_nothing(pytester: pytest.Pytester) -> None:
     """It may leave less than others: after its own and three more, a suspect is read with these caches empty."""
-    _, report = screened(pytester, LARGE + EMPTIED, "-p", "no:randomly")
+    _, report = screened(pytester, LARGE + EMPTIED % ("[object() for _ in range(9)]", 5), "-p", "no:randomly")
+    assert [name for name, outcome in outcomes(report).items() if outcome == "leak"] == ["test_leaks"]
+
+
+@pytest.mark.parametrize("run", [3, 7, 9])
+def test_a_run_that_frees_two_blocks_by_accident_hides_no_leak_of_one(pytester: pytest.Pytester, run: int) -> None:
+    _, report = screened(pytester, LARGE + EMPTIED % ("(object(),)", run), "-p", "no:randomly")
     assert [name for name, outcome in outcomes(report).items() if outcome == "leak"] == ["test_leaks"]
