@@ -136,10 +136,10 @@ def test_nor_is_it_when_this_one_cannot_begin(pytester: pytest.Pytester, file: s
     pytester.makepyfile("def test_fine(): pass")
     pytester.makeini("[pytest]")
     report = pytester.path / "out" / "report.json"
-    assert pytester.runpytest("--leakguard", "--leakguard-report=out").ret == 0
+    assert pytester.runpytest_subprocess("--leakguard", "--leakguard-report=out").ret == 0
     assert report.exists()
     (pytester.path / file).write_text("[tool.leakguard.targets.convert]\ncomand = ['true']")
-    result = pytester.runpytest("--leakguard", "--leakguard-report=out")
+    result = pytester.runpytest_subprocess("--leakguard", "--leakguard-report=out")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(f"*{file}*")
     assert not report.exists()
