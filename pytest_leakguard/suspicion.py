@@ -214,8 +214,7 @@ class QuickLook:
         if runs == 1:  # that it has not says nothing if it began with more than a run leaves
             return self._is_doubtful or self._rose(BLOCKS) != self._usual
         if self._rose(BLOCKS) < 0:
-            for row in (FIRST, SECOND, MIDDLE):
-                self._rows[row * _WIDTH + BLOCKS] += self._rose(BLOCKS)
+            self._leave_out(BLOCKS)
         is_forgiven = not self._has_stood_still and self._risen_in_all(BLOCKS) >= runs - 1
         self._has_stood_still = self._rose(BLOCKS) <= 0
         return not self._has_stood_still or is_forgiven
@@ -231,9 +230,13 @@ class QuickLook:
         run()
         self._read_cheap()
         self._reader.read_heap(self._rows, NOW)
-        for row in (FIRST, MIDDLE):
-            for at in _MEMORY:
-                self._rows[row * _WIDTH + at] += self._rose(at)
+        for at in _MEMORY:
+            self._leave_out(at)
+
+    def _leave_out(self, at: int) -> None:
+        """Reads the earlier rows as if the last rise had come before them."""
+        for row in (FIRST, SECOND, MIDDLE):
+            self._rows[row * _WIDTH + at] += self._rose(at)
 
     def _rose(self, at: int) -> float:
         """By how much, with the last run."""
