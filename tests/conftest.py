@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,8 @@ import pytest_leakguard.cli
 import pytest_leakguard.session  # noqa: F401  # loaded before pytester takes its snapshot of modules: no class exists twice
 
 pytest_plugins = ["pytester"]
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in the background of a shell; what is started here inherits it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 hypothesis.settings.register_profile(  # how long an example takes says more of the machine than of us
     "untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
