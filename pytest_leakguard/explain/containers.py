@@ -6,6 +6,7 @@ import functools
 import gc
 import sys
 import types
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -39,7 +40,10 @@ class Growing:
 
 
 def growing(work: Callable[[], object], runs: int, tidy: Callable[[], object] = int) -> tuple[Growing, ...]:
-    """Containers that grow in both halves of the runs, fastest first; ``tidy`` drops what may come and go."""
+    """Containers that grow in both halves of the runs, fastest first, those that hold nothing after all others.
+
+    ``tidy`` drops what may come and go.
+    """
     for _ in range(2):
         work()
     tidy()
@@ -59,7 +63,17 @@ def growing(work: Callable[[], object], runs: int, tidy: Callable[[], object] = 
         if key in before and now > middle.get(key, now) > before[key]:
             found.append(Growing(container, (now - middle[key]) / runs, newest(container)))
     ours = (id(before), id(middle), id(found))
-    return tuple(sorted((one for one in found if id(one.container) not in ours), key=lambda one: -one.per_run))
+    theirs = [one for one in found if id(one.container) not in ours]
+    return tuple(sorted(theirs, key=lambda one: (_is_index(one.container), -one.per_run)))
+
+
+def _is_index(container: Any) -> bool:
+    """Whether it only lists, by weak references, what something else keeps alive; of dead ones it is the holder."""
+    if not isinstance(container, dict | set):
+        return False
+    one: Any = next(iter(dict.keys(container) if isinstance(container, dict) else set.__iter__(container)), None)
+    sample = one if isinstance(one, weakref.ref) else newest(container)
+    return isinstance(sample, weakref.ref) and weakref.ref.__call__(sample) is not None
 
 
 def _lengths() -> dict[int, int]:
