@@ -38,6 +38,8 @@ from pytest_leakguard.reporters.words import place
 
 ENOUGH_EVENTS = 8
 MOST_INNER = 4
+MOST_TIED = 8
+"""Containers of one pace whose chains are compared; each chain takes some passes over the heap."""
 _SHARE = 0.2
 _MEMORY = (HEAP, MAPPED, PRIVATE)
 """Counters of bytes in which the interpreter's own blocks are not."""
@@ -188,7 +190,20 @@ def _holders(
     )[:4]
     sample = next((one for kind, _ in often for one in new[len(new) // 2 :] if type(one) is kind), None)
     del new
-    return _Held(next(iter(containers), None), sample), details
+    return _Held(first_of(containers), sample), details
+
+
+def first_of(containers: tuple[Growing, ...]) -> Growing | None:
+    """The one that grows fastest; of several at one pace the one nearest to a root, so that each run names the same."""
+    as_fast = [one for one in containers if one.is_like(containers[0])]
+    if len(as_fast) < 2:
+        return next(iter(as_fast), None)
+
+    def nearest(one: Growing) -> tuple[bool, int, tuple[str, ...]]:
+        chain = chain_to(one.container)
+        return chain[0] == UNKNOWN, len(chain), chain
+
+    return min(as_fast[:MOST_TIED], key=nearest)
 
 
 def _new_objects(work: Callable[[], object], runs: int, tidy: Callable[[], object]) -> list[Any]:

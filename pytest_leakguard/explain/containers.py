@@ -38,6 +38,20 @@ class Growing:
             return most if isinstance(most, int) else None
         return self.container.maxlen if isinstance(self.container, deque) else None
 
+    @property
+    def is_index(self) -> bool:
+        """Whether it only lists, by weak references, what something else keeps alive; of dead ones it is the holder."""
+        if not isinstance(self.container, dict | set):
+            return False
+        inside = self.container
+        one: Any = next(iter(dict.keys(inside) if isinstance(inside, dict) else set.__iter__(inside)), None)
+        sample = one if isinstance(one, weakref.ref) else newest(inside)
+        return isinstance(sample, weakref.ref) and weakref.ref.__call__(sample) is not None
+
+    def is_like(self, other: Growing) -> bool:
+        """Whether nothing but chance would say which of the two grows with the leak."""
+        return self.is_index == other.is_index and abs(self.per_run - other.per_run) <= 0.05 * other.per_run
+
 
 def growing(work: Callable[[], object], runs: int, tidy: Callable[[], object] = int) -> tuple[Growing, ...]:
     """Containers that grow in both halves of the runs, fastest first, those that hold nothing after all others.
@@ -64,16 +78,7 @@ def growing(work: Callable[[], object], runs: int, tidy: Callable[[], object] = 
             found.append(Growing(container, (now - middle[key]) / runs, newest(container)))
     ours = (id(before), id(middle), id(found))
     theirs = [one for one in found if id(one.container) not in ours]
-    return tuple(sorted(theirs, key=lambda one: (_is_index(one.container), -one.per_run)))
-
-
-def _is_index(container: Any) -> bool:
-    """Whether it only lists, by weak references, what something else keeps alive; of dead ones it is the holder."""
-    if not isinstance(container, dict | set):
-        return False
-    one: Any = next(iter(dict.keys(container) if isinstance(container, dict) else set.__iter__(container)), None)
-    sample = one if isinstance(one, weakref.ref) else newest(container)
-    return isinstance(sample, weakref.ref) and weakref.ref.__call__(sample) is not None
+    return tuple(sorted(theirs, key=lambda one: (one.is_index, -one.per_run)))
 
 
 def _lengths() -> dict[int, int]:

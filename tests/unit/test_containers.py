@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from pytest_leakguard.explain.containers import growing
+from pytest_leakguard.explain.cause import first_of
+from pytest_leakguard.explain.containers import Growing, growing
 
 
 class Order:
@@ -64,3 +65,21 @@ def test_dead_references_are_held_by_what_lists_them(dead: Any, add: Callable[[A
         slow.append(None)
 
     assert growing(work, 6)[0].container is dead
+
+
+NEAR: list[Any] = []
+FAR: dict[str, Any] = {"shop": {"rows": {}}}
+
+
+def test_of_two_that_grow_alike_each_run_names_the_one_nearest_to_a_root() -> None:
+    near, far = Growing(NEAR, 1.0, None), Growing(FAR["shop"]["rows"], 1.0 + 1e-3, None)
+    NEAR.append([near])  # so that the collector knows them
+    FAR["shop"]["rows"][0] = [far]
+    try:
+        assert first_of((near, far)) is first_of((far, near)) is near
+        faster = Growing(far.container, 2.0, None)
+        assert first_of((faster, near)) is faster
+        assert first_of(()) is None
+    finally:
+        NEAR.clear()
+        FAR["shop"]["rows"].clear()
