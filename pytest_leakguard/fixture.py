@@ -34,9 +34,11 @@ class Leakguard:
         policy: Policy,
         location: tuple[str, int] | None = None,
         progress: Callable[[str], None] = lambda text: None,
+        after_call: Callable[[], Callable[[], object] | None] = lambda: None,
     ) -> None:
         self._id, self._settings, self._record, self._policy = check_id, settings, record, policy
         self._location, self._progress = location, progress
+        self._after_call = after_call
         self._calls = 0
 
     def run(
@@ -100,6 +102,7 @@ class Leakguard:
             iterations=iterations,
             budget_bytes=options.size(str(budget)) if budget is not None else self._settings.budget_bytes,
             seconds=seconds or self._settings.confirm_s,
+            after=self._after_call(),
         )
         return self._finish(check)
 

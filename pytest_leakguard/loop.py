@@ -24,8 +24,11 @@ def check_loop(
     iterations: int | None = None,
     budget_bytes: float = 0.0,
     seconds: float = 10.0,
+    after: Callable[[], object] | None = None,
 ) -> Check:
     """Calls ``work`` repeatedly and says what leaks per call. What ``work`` raises is the caller's.
+
+    ``after`` is called after each call, for what the harness keeps of it.
 
     ``iterations`` is after how many calls a quiet unit is clean; one that grows is called on, up to
     ``seconds``, until its growth is proved to be a leak or levels off.
@@ -38,7 +41,7 @@ def check_loop(
         if not watcher.is_watching:
             watcher.watch()
             stack.callback(watcher.stop)
-        unit = _synchronous(work, stack)
+        unit = _followed(_synchronous(work, stack), after)
         reader = Reader(watcher)
         examination = Repetition(unit, reader, limits).examine()
         if examination.leaking is None and interns_new_strings(unit):
@@ -56,5 +59,18 @@ def _synchronous(work: Callable[[], Any], stack: ExitStack) -> Callable[[], obje
 
     def once() -> object:
         return runner.run(work())
+
+    return once
+
+
+def _followed(unit: Callable[[], object], after: Callable[[], object] | None) -> Callable[[], object]:
+    if after is None:
+        return unit
+
+    def once() -> object:
+        try:
+            return unit()
+        finally:
+            after()
 
     return once

@@ -71,6 +71,7 @@ class Session:
 
     def fixture_for(self, item: pytest.Item) -> Leakguard:
         """The ``leakguard`` of one test, with its marker applied."""
+        from pytest_leakguard.captured import Captured
         from pytest_leakguard.fixture import Leakguard  # what services need, which most runs do not
 
         path, line, _ = item.location
@@ -81,6 +82,7 @@ class Session:
             self.policy,
             (path, (line or 0) + 1),
             Heartbeat(self.config),
+            lambda: Captured(self.config).trim,
         )
 
     def record(self, item: pytest.Item, check: Check) -> Judged:
