@@ -141,11 +141,9 @@ class FirstRun:
         """The shape for which it is usual to retain what this test has."""
         if self._retained is None or not self._is_settled or not self._is_exact:
             return None
-        function, *larger = self._shapes
-        if function.usual == self._retained:
-            return function
-        # A module whose tests all fill a cache retains more than others do, but so does one with a leak.
-        least = min((one for one in larger if one.usual is not None), key=lambda one: one.usual or 0, default=None)
+        # A module or function whose tests all fill a cache retains more than others do, but so does one with a leak.
+        known = (one for one in self._shapes if one.usual is not None)
+        least = min(known, key=lambda one: one.usual or 0, default=None)
         return least if least and least.usual == self._retained else None
 
     def learn(self, was_repeated: bool) -> None:

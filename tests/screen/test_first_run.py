@@ -61,6 +61,21 @@ def test_leaks_in_a_large_suite_are_found(pytester: pytest.Pytester) -> None:
                      "test_descriptor", "test_native", "test_interned_for_good"}  # fmt: skip
 
 
+FILLS_OR_LEAKS = """
+    SLOTS, FULL = [None] * 4, [None]
+    @pytest.mark.parametrize("n", range(6))
+    def test_fills_or_leaks(n):
+        if n < 4: SLOTS[n] = SLOTS[n] or object()
+        else: FULL.append(object())
+"""
+
+
+def test_parameters_that_fill_something_once_do_not_hide_others_that_leak_as_much(pytester: pytest.Pytester) -> None:
+    _, report = screened(pytester, LARGE + FILLS_OR_LEAKS, "-p", "no:randomly")
+    found = {name for name, outcome in outcomes(report).items() if outcome == "leak"}
+    assert found == {"test_fills_or_leaks[4]", "test_fills_or_leaks[5]"}
+
+
 SLOW = """
     import ctypes, time
     allocate = ctypes.CDLL(None).malloc
