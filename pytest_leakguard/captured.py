@@ -7,9 +7,24 @@ after each, before anything is counted.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
+
+
+@dataclass(frozen=True, slots=True)
+class Harness:
+    """What is the test runner's part in a loop, and no growth of the unit."""
+
+    after_call: Callable[[], object] | None = None
+    """Takes back what it keeps of each call."""
+    directories: tuple[str, ...] = ()
+    """What its temporary directories begin with; it tidies up there by itself."""
+
+
+NO_HARNESS = Harness()
 
 
 class Captured:

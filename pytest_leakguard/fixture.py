@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from pytest_leakguard import options, serving
+from pytest_leakguard.captured import NO_HARNESS, Harness
 from pytest_leakguard.errors import UsageProblem
 from pytest_leakguard.model import Check, LeakKind, Outcome, Target
 from pytest_leakguard.options import Settings
@@ -34,11 +35,11 @@ class Leakguard:
         policy: Policy,
         location: tuple[str, int] | None = None,
         progress: Callable[[str], None] = lambda text: None,
-        after_call: Callable[[], Callable[[], object] | None] = lambda: None,
+        harness: Callable[[], Harness] = lambda: NO_HARNESS,
     ) -> None:
         self._id, self._settings, self._record, self._policy = check_id, settings, record, policy
         self._location, self._progress = location, progress
-        self._after_call = after_call
+        self._harness = harness
         self._calls = 0
 
     def run(
@@ -102,7 +103,7 @@ class Leakguard:
             iterations=iterations,
             budget_bytes=options.size(str(budget)) if budget is not None else self._settings.budget_bytes,
             seconds=seconds or self._settings.confirm_s,
-            after=self._after_call(),
+            harness=self._harness(),
         )
         return self._finish(check)
 

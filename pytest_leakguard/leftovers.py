@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import tempfile
-from pathlib import Path
 from typing import Any
 
 from pytest_leakguard.audit import listen
@@ -70,6 +69,7 @@ def leftovers() -> Leftovers:
     return LEFTOVERS
 
 
-def pytest_directories(base: Path | None) -> tuple[str, ...]:
-    """What pytest's own temporary directories begin with."""
-    return (str(base) + os.sep,) if base else ()
+def pytest_directories(config: Any) -> tuple[str, ...]:
+    """What pytest's own temporary directories begin with; it tidies up there by itself."""
+    factory = getattr(config, "_tmp_path_factory", None)
+    return (str(factory.getbasetemp()) + os.sep,) if factory else ()

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
+from pytest_leakguard.captured import NO_HARNESS, Harness
 from pytest_leakguard.confirm import check_of
 from pytest_leakguard.counters import Reader
 from pytest_leakguard.explain.interned import interns_new_strings
@@ -24,11 +25,9 @@ def check_loop(
     iterations: int | None = None,
     budget_bytes: float = 0.0,
     seconds: float = 10.0,
-    after: Callable[[], object] | None = None,
+    harness: Harness = NO_HARNESS,
 ) -> Check:
     """Calls ``work`` repeatedly and says what leaks per call. What ``work`` raises is the caller's.
-
-    ``after`` is called after each call, for what the harness keeps of it.
 
     ``iterations`` is after how many calls a quiet unit is clean; one that grows is called on, up to
     ``seconds``, until its growth is proved to be a leak or levels off.
@@ -39,9 +38,9 @@ def check_loop(
     watcher = leftovers()
     with ExitStack() as stack:
         if not watcher.is_watching:
-            watcher.watch()
+            watcher.watch(harness.directories)
             stack.callback(watcher.stop)
-        unit = _followed(_synchronous(work, stack), after)
+        unit = _followed(_synchronous(work, stack), harness.after_call)
         reader = Reader(watcher)
         examination = Repetition(unit, reader, limits).examine()
         if examination.leaking is None and interns_new_strings(unit):

@@ -71,8 +71,9 @@ class Session:
 
     def fixture_for(self, item: pytest.Item) -> Leakguard:
         """The ``leakguard`` of one test, with its marker applied."""
-        from pytest_leakguard.captured import Captured
+        from pytest_leakguard.captured import Captured, Harness
         from pytest_leakguard.fixture import Leakguard  # what services need, which most runs do not
+        from pytest_leakguard.leftovers import pytest_directories
 
         path, line, _ = item.location
         return Leakguard(
@@ -82,7 +83,7 @@ class Session:
             self.policy,
             (path, (line or 0) + 1),
             Heartbeat(self.config),
-            lambda: Captured(self.config).trim,
+            lambda: Harness(Captured(self.config).trim, pytest_directories(self.config)),
         )
 
     def record(self, item: pytest.Item, check: Check) -> Judged:

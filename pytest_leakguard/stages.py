@@ -250,8 +250,7 @@ class Stages:
 
     def _new_reader(self, leaves_out_interned: bool) -> Reader:
         watcher = leftovers()
-        factory = getattr(self._session.config, "_tmp_path_factory", None)
-        directories = pytest_directories(factory.getbasetemp() if factory else None)
+        directories = pytest_directories(self._session.config)
         if not watcher.is_watching:
             watcher.watch(directories)
         return Reader(watcher, leaves_out_interned, directories)

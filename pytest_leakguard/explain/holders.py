@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import gc
 import sys
 import types
@@ -15,6 +16,8 @@ MOST_STEPS = 12
 MOST_SIBLINGS = 24
 """Objects followed at each step; each step is one pass over the heap, whatever their number."""
 UNKNOWN = "a C extension, or a reference that C code took and never gave back"
+CONTEXT = "the current context of a thread (contextvars)"
+"""Nothing that the collector knows refers to it either."""
 
 
 class _Search:
@@ -65,7 +68,8 @@ def chain_to(target: Any) -> tuple[str, ...]:
         if not search.climb():
             break
         deepest = search.levels[-1][0]
-    return _told((UNKNOWN,), deepest, search.parents, target)
+    last = CONTEXT if isinstance(deepest, contextvars.Context) else UNKNOWN
+    return _told((last,), deepest, search.parents, target)
 
 
 def _running() -> Iterator[int]:
@@ -127,7 +131,8 @@ def _told(root: tuple[str, ...], top: Any, parents: dict[int, Any], target: Any)
         child = parents[id(holder)]
         if child is None:
             break
-        steps.append(_link(holder, child))
+        if child is target or not type(child).__name__.startswith("hamt"):  # the insides of a context
+            steps.append(_link(holder, child))
         holder = child
     if top is target and root[0] is UNKNOWN:
         steps.append(kind_of(target))

@@ -83,3 +83,24 @@ def test_a_leak_beside_it_is_told_with_what_one_call_says(pytester: pytest.Pytes
 def test_without_pytests_capturing_and_logging_it_is_the_same(pytester: pytest.Pytester) -> None:
     _, report = screened(pytester, LEAKS_AND_TELLS, "-p", "no:logging", "-p", "no:warnings", "--capture=no")
     assert outcomes(report) == {"test_leaks": "leak"}
+
+
+WRITES = """
+    import itertools, os, tempfile
+    NUMBERS = itertools.count()
+    def test_own_directory(leakguard, tmp_path):
+        leakguard.loop(lambda: (tmp_path / str(next(NUMBERS))).touch())
+    def test_everybodys(leakguard):
+        leakguard.loop(lambda: os.close(tempfile.mkstemp()[0]))
+"""
+BEFORE = """
+    def test_before(): pass
+"""
+
+
+@pytest.mark.parametrize("source", [WRITES, BEFORE + WRITES], ids=["alone", "after another"])
+def test_files_in_tmp_path_are_pytests(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, source: str) -> None:
+    monkeypatch.setenv("TMPDIR", str(pytester.mkdir("everybodys")))
+    _, report = screened(pytester, source)
+    told = outcomes(report)
+    assert (told["test_own_directory"], told["test_everybodys"]) == ("clean", "leak")

@@ -187,3 +187,17 @@ def test_a_leak_that_cannot_be_explained_is_still_a_leak(pytester: pytest.Pytest
     result.stdout.fnmatch_lines(["*no explanation: *too slow*"])
     names = {line.split()[-1] for line in result.outlines if line.startswith("LEAK  ")}
     assert len(names) == 2, "accepting one of them must not accept the other"
+
+
+IN_CONTEXT = """
+    import contextvars
+    class Request: pass
+    def serve(): contextvars.ContextVar("request").set(Request())
+    def test_serve(leakguard): leakguard.loop(serve, iterations=200)
+"""
+
+
+def test_what_the_current_context_holds_is_said_to_be_there(pytester: pytest.Pytester) -> None:
+    _, finding = explained(pytester, IN_CONTEXT)
+    assert finding["holders"][0] == "the current context of a thread (contextvars)"
+    assert len(finding["holders"]) == 2, "without the inner nodes of the context"
