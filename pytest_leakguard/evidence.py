@@ -25,6 +25,14 @@ QUIET = 3.0
 FLOORS = {"blocks": 6, "bytes": 2048, "tasks": 6, "bytes of pages": 512 * 1024}
 """Rise over the last half below which a counter is still: interpreter caches and allocator bins move so much."""
 RESOURCE_FLOOR = 4
+OCTAVES = 4
+LEAST_STEPS = 3
+"""In each octave: buffers that grow by a quarter of their size take so many."""
+LEAST_RATIO, MOST_RATIO, WHOLE_RATIO = 1.2, 6.0, 5.0
+"""Of the rises over runs that double each time: a straight line makes them 2 and 8, a random walk's peak 1.4 and 2.8,
+the peak of independent sizes 1 and 1."""
+LEAST_CLIMB = 16 * 1024
+"""Bytes in the last octave: smaller buffers take few steps, as a cache does whose last entries come by chance."""
 
 
 class Shape(StrEnum):
@@ -84,6 +92,8 @@ def weigh(runs: Sequence[float], values: Sequence[float], unit: str) -> Evidence
     pace_before, _ = _slope([(x, y) for x, y in zip(runs, values, strict=True) if half / 2 <= x < half])
     is_fading = pace < LASTING * pace_before
     has_settled = minima[-1] <= min(before) or minima[-1] <= minima[0] or (is_fading and rise < floor)
+    if unit == "bytes" and _climbs_in_steps(runs, values):
+        return Evidence(Shape.LEAK, *facts)
     if has_settled or rise < floor * (PARTS - 1) / PARTS:
         early = min(before) - min(values[:2])
         is_cache = early > 4 * floor or min(late[0][1], minima[0]) - values[0] > 4 * floor
@@ -98,6 +108,26 @@ def weigh(runs: Sequence[float], values: Sequence[float], unit: str) -> Evidence
     if rise < QUIET * moves:  # not above what it moves anyway: nothing this measurement could see
         return Evidence(Shape.STABLE, *facts)
     return Evidence(Shape.UNDECIDED, *facts)
+
+
+def _climbs_in_steps(runs: Sequence[float], values: Sequence[float]) -> bool:
+    """Whether it grows as a buffer does that takes a share of its size at once: ever larger steps, ever further apart.
+
+    From octave to octave of the runs (the last half, the quarter before it, ...) such a counter rises twice as much,
+    and it never falls.
+    """
+    ends = [runs[-1] / 2**octave for octave in range(OCTAVES, -1, -1)]
+    reached = [max((y for x, y in zip(runs, values, strict=True) if x <= end), default=values[0]) for end in ends]
+    rises = [later - earlier for earlier, later in pairwise(reached)]
+    changes = [(x, later - earlier) for x, (earlier, later) in zip(runs[1:], pairwise(values), strict=True)]
+    steps = [sum(change > 0 for x, change in changes if start < x <= end) for start, end in pairwise(ends)]
+    falls = -sum(change for x, change in changes if change < 0 and x > ends[0])
+    return (
+        min(steps) >= LEAST_STEPS
+        and rises[-1] >= max(LEAST_CLIMB, WHOLE_RATIO * rises[0])
+        and falls <= 0.02 * (reached[-1] - reached[0])
+        and all(LEAST_RATIO * earlier <= later <= MOST_RATIO * earlier for earlier, later in pairwise(rises))
+    )
 
 
 def _part_minima(late: Sequence[tuple[float, float]], start: float, end: float) -> list[float]:
