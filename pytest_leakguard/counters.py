@@ -74,6 +74,8 @@ class Reader:
         self._clear_caches = cache_clearer()
         self.empties_library_caches = False
         """Before every reading, which makes the code that uses them slower: for suspects only."""
+        self.filling: tuple[Callable[[], object], ...] = ()
+        """What empties the bounded caches that the suspect fills, called with them."""
 
     def read(self, into: array[float], row: int, clears_caches: bool = False) -> None:
         """One reading into ``row`` of an array of ``len(COUNTERS)`` columns, garbage collected before it."""
@@ -118,6 +120,8 @@ class Reader:
         """Drops what caches keep about temporary files and modules; they look again when they need them."""
         if self.empties_library_caches:
             library_caches.empty()
+            for clear in self.filling:
+                clear()
         for module, name in _CACHES_BY_PATH:
             self._forget(name, getattr(sys.modules.get(module), name, None), self._is_gone)
         for hook in sys.meta_path:  # pytest's own remembers by name every module that was ever looked for

@@ -2,11 +2,18 @@
 
 CPython's own hunt for reference leaks (``test.libregrtest.utils.clear_caches``) empties those of the library too. They
 remember nothing but results that are computed again when they are missing; hypothesis' are not the tested code's.
+Nor does it change anything but the time to empty a cache that is bounded, whoever's: it may drop any entry at any time.
 """
 
 from __future__ import annotations
 
+import functools
 import sys
+import types
+from collections.abc import Callable, Iterator
+from typing import Any
+
+_BOUNDED = type(functools.lru_cache(int))
 
 _CLEARED_BY = (
     ("re", "purge"),
@@ -32,3 +39,27 @@ def empty() -> None:
             found()
     for clear in getattr(sys.modules.get("typing"), "_cleanups", ()):
         clear()
+
+
+def filled_by(run: Callable[[], object]) -> tuple[Callable[[], object], ...]:
+    """What empties each bounded ``functools.lru_cache`` that one run makes longer."""
+    before = [(cache, cache.cache_info().currsize) for cache in {id(one): one for one in _bounded()}.values()]
+    run()
+    return tuple(cache.cache_clear for cache, size in before if cache.cache_info().currsize > size)
+
+
+def _bounded() -> Iterator[Any]:
+    """Those of modules and of their classes."""
+    for module in list(sys.modules.values()):
+        for one in list(vars(module).values()) if isinstance(module, types.ModuleType) else ():
+            yield from _of(one)
+            if isinstance(one, type):
+                for attribute in list(vars(one).values()):
+                    yield from _of(attribute)
+
+
+def _of(one: object) -> Iterator[Any]:
+    if isinstance(one, classmethod | staticmethod):
+        one = one.__func__
+    if isinstance(one, _BOUNDED) and one.cache_parameters()["maxsize"] is not None:
+        yield one

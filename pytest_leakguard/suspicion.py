@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
+from pytest_leakguard import library_caches
 from pytest_leakguard.clock import Spent
 from pytest_leakguard.counters import (
     BLOCKS,
@@ -34,7 +35,7 @@ SUSPECT_OF_KNOWN_AFTER = 2
 ALLOCATOR_SETTLES_AFTER = 30
 """The allocator counts what waits in its bins as used, so heap bytes alone take so many runs."""
 EMPTIED_AFTER = 3
-"""A test that still rises by then is read with the standard library's caches empty."""
+"""A test that still rises by then is read with caches empty: the standard library's, and bounded ones that it fills."""
 SMALL_BYTES = 512
 """A larger rise of the allocator's bytes is worth some runs in any case."""
 SHORT_S = 0.01
@@ -159,6 +160,7 @@ class QuickLook:
         rising, runs = (*known.may_leak,), 0  # of its own, since the tuple that follows is one block as well
         enough = suspect_after
         self._reader.empties_library_caches, self._has_stood_still = known.empties_library_caches, False
+        self._reader.filling = ()
         make_frames()
         self._read_cheap()  # clearing and collecting leave a little behind themselves, the first time
         self._read_cheap()
@@ -176,8 +178,8 @@ class QuickLook:
             if rising == (HEAP,) and self._rose_at_most(known) < known.small_bytes and not known.has_time():
                 self.left_open = unseen(self._rose_at_most(known))
                 return None
-            if runs == EMPTIED_AFTER and rising and not known.empties_library_caches:
-                self._empty_library_caches(run)
+            if runs == EMPTIED_AFTER and rising:
+                self._empty_caches(run)
             if runs in (suspect_after // 2, ALLOCATOR_SETTLES_AFTER // 2):
                 self._copy(NOW, MIDDLE)
         if rising and any(self._risen_in_all(at) > 0 for at in PASSING):
@@ -219,15 +221,15 @@ class QuickLook:
         self._has_stood_still = self._rose(BLOCKS) <= 0
         return not self._has_stood_still or is_forgiven
 
-    def _empty_library_caches(self, run: Callable[[], object]) -> None:
-        """From here on; what they held until now is taken out of the earlier readings.
+    def _empty_caches(self, run: Callable[[], object]) -> None:
+        """From here on the library's, and what else is bounded and filled by each run; both out of earlier readings.
 
         So is one more run: the first that begins with empty caches may leave less than those that follow.
         """
         self._copy(NOW, LAST)
         self._reader.empties_library_caches = True
         self._read_cheap()
-        run()
+        self._reader.filling = library_caches.filled_by(run)
         self._read_cheap()
         self._reader.read_heap(self._rows, NOW)
         for at in _MEMORY:
@@ -280,6 +282,9 @@ class QuickLook:
         return self._rows[NOW * _WIDTH + at] - self._rows[FIRST * _WIDTH + at]
 
     def _sparse(self, run: Callable[[], object], runs: int, spare_s: float) -> Suspicion | None:
+        if self._reader.empties_library_caches:  # what had risen before was theirs
+            self._copy(NOW, FIRST)
+            runs = 0
         runs += _run_for(run, spare_s)
         self._reader.read(self._rows, NOW, clears_caches=True)
         if any(self._risen_in_all(at) > 0 for at in PASSING):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gc
+import math
 import tracemalloc
 from collections.abc import Callable
 from itertools import takewhile
 
+from pytest_leakguard.clock import Spent
 from pytest_leakguard.counters import cache_clearer
 from pytest_leakguard.explain.code import Owner, Site, is_ours, owner
 from pytest_leakguard.model import Frame
@@ -14,15 +16,22 @@ from pytest_leakguard.model import Frame
 FRAMES = 24
 
 
-def surviving(work: Callable[[], object], runs: int, tidy: Callable[[], object] = int) -> tuple[Site, ...]:
-    """Places whose blocks survive the runs in proportion, most bytes first; empty when nothing can be traced."""
+def surviving(
+    work: Callable[[], object], runs: int, tidy: Callable[[], object] = int, seconds: float = math.inf
+) -> tuple[Site, ...]:
+    """Places whose blocks survive the runs in proportion, most bytes first; empty when nothing can be traced.
+
+    Takes about ``seconds`` at most, with fewer runs where tracing makes them that slow.
+    """
     was_tracing = tracemalloc.is_tracing()
     gc.collect()
     gc.freeze()  # what was there before is not traced, and would only make every collection slow
     if not was_tracing:
         tracemalloc.start(FRAMES)
     try:
-        before = _counts(work, max(2, runs // 4), tidy)
+        spent, few = Spent(), max(2, runs // 4)
+        before = _counts(work, few, tidy)
+        runs = max(2, int(min(runs, seconds * few / (2 * spent.seconds))))
         middle = _counts(work, runs, tidy)
         after = _counts(work, runs, tidy)
     finally:

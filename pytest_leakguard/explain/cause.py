@@ -77,9 +77,11 @@ def explain(work: Callable[[], object], counter: int, per_run: float, reader: Re
     # An object mostly takes several blocks; of what is scarce each is counted.
     objects = per_run if counters.COUNTERS[counter].is_resource else per_run / 4
     held, details = _holders(work, runs, min(1.0, objects), per_run >= 1, reader.forget_what_is_gone)
+    if held.container is not None and held.container.most and not counters.COUNTERS[counter].is_resource:
+        return _cause(held)  # which is no leak; tracing would take many times as long
     if counter in _MEMORY:  # what else there is new of objects is not what was lost
         held, details = _Held(held.container, None), ()
-    sites = surviving(work, runs, reader.forget_what_is_gone)
+    sites = surviving(work, runs, reader.forget_what_is_gone, seconds)
     site = _site_of_element(work, held, runs) or _best(sites) or _line_of_insertion(work, held, runs)
     site = site or next(iter(sites), None)
     if counter != BLOCKS and (counter != HEAP or site is None or site.size_bytes < 0.5 * per_run):
@@ -230,7 +232,10 @@ def _cause(held: _Held) -> Cause:
 
 
 def _site_of_element(work: Callable[[], object], held: _Held, runs: int) -> Site | None:
-    return None if held.container is None else site_of_newest(work, held.container.container, runs)
+    if held.container is None:
+        return None
+    enough = math.ceil(2 / held.container.per_run)
+    return site_of_newest(work, held.container.container, min(runs, enough))
 
 
 def site_of_newest(work: Callable[[], object], container: Any, runs: int) -> Site | None:
