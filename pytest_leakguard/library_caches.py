@@ -50,16 +50,19 @@ def filled_by(run: Callable[[], object]) -> tuple[Callable[[], object], ...]:
 
 def _bounded() -> Iterator[Any]:
     """Those of modules and of their classes."""
+    classes: dict[int, type] = {}
     for module in list(sys.modules.values()):
         for one in list(vars(module).values()) if isinstance(module, types.ModuleType) else ():
-            yield from _of(one)
-            if isinstance(one, type):
-                for attribute in list(vars(one).values()):
-                    yield from _of(attribute)
+            if isinstance(one, _BOUNDED) and _has_limit(one):
+                yield one
+            elif isinstance(one, type):
+                classes[id(one)] = one
+    for owner in classes.values():
+        for one in list(vars(owner).values()):
+            inner = one.__func__ if isinstance(one, classmethod | staticmethod) else one
+            if isinstance(inner, _BOUNDED) and _has_limit(inner):
+                yield inner
 
 
-def _of(one: object) -> Iterator[Any]:
-    if isinstance(one, classmethod | staticmethod):
-        one = one.__func__
-    if isinstance(one, _BOUNDED) and one.cache_parameters()["maxsize"] is not None:
-        yield one
+def _has_limit(cache: Any) -> bool:
+    return cache.cache_parameters()["maxsize"] is not None
