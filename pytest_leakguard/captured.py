@@ -52,12 +52,12 @@ class Captured:
         if self._is_first:
             self._is_first = False
             self._counts = list(map(len, self._lists()))
-            self._sizes = [file.tell() for file in self._streams()]
+            self._sizes = [0 if file.closed else file.tell() for file in self._streams()]
         for collected, count in zip(self._lists(), self._counts, strict=True):
             if len(collected) > count:
                 del collected[count:]
         for file, size in zip(self._streams(), self._sizes, strict=True):
-            if file.tell() > size:
+            if not file.closed and file.tell() > size:
                 file.seek(size)
                 file.truncate()
 
