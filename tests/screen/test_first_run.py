@@ -186,6 +186,41 @@ def test_caches_of_the_library_that_fill_up_are_no_leak_and_hide_none(pytester: 
     assert suspects == [[], []], "neither had to be confirmed"
 
 
+BOUNDED = """
+    import functools, itertools
+    NUMBERS, FULL_LIST = itertools.count(), [None]
+    @functools.lru_cache(maxsize=4096)
+    def price(n): return [n, str(n)]
+    class Shop:
+        @classmethod
+        @functools.lru_cache
+        def stock(cls, n): return [n]
+        @staticmethod
+        @functools.lru_cache(1000)
+        def tax(n): return [n]
+    @functools.lru_cache(maxsize=None)
+    def forever(n): return [n]
+    def test_bounded():
+        price(next(NUMBERS)), Shop.stock(next(NUMBERS)), Shop.tax(next(NUMBERS))
+    def test_beside_a_leak():
+        price(next(NUMBERS))
+        FULL_LIST.append(object())
+    def test_unbounded(): forever(next(NUMBERS))
+"""
+
+
+def test_bounded_caches_that_fill_up_are_cleared_at_once_and_hide_no_leak(pytester: pytest.Pytester) -> None:
+    _, report = screened(pytester, LARGE + BOUNDED, "-p", "no:randomly")
+    told = outcomes(report)
+    assert (told["test_bounded"], told["test_beside_a_leak"], told["test_unbounded"]) == ("clean", "leak", "leak")
+    assert sum(outcome == "leak" for outcome in told.values()) == 2
+    (bounded,) = (one for one in report["checks"] if one["id"].endswith("test_bounded"))
+    assert not bounded["growth"], "a suspect would have been confirmed, which takes thousands of runs"
+    held = [step for finding in report["findings"].values() for step in finding["holders"]]
+    assert any("list FULL_LIST" in step for step in held)
+    assert any("lru_cache without a limit" in step for step in held)
+
+
 def test_emptying_library_caches_leaves_alone_what_is_not_imported() -> None:
     before = set(sys.modules)
     library_caches.empty()

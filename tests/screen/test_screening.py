@@ -217,36 +217,3 @@ def test_a_full_cache_of_reference_cycles_is_no_leak(pytester: pytest.Pytester) 
     )
     assert set(outcomes(report).values()) == {"clean"}
     assert [check["notes"] for check in report["checks"]] == [[]], "nothing is undecided"
-
-
-BOUNDED = """
-    import functools, itertools
-    NUMBERS, KEEP = itertools.count(), []
-    @functools.lru_cache(maxsize=4096)
-    def price(n): return [n, str(n)]
-    class Shop:
-        @classmethod
-        @functools.lru_cache
-        def stock(cls, n): return [n]
-        @staticmethod
-        @functools.lru_cache(1000)
-        def tax(n): return [n]
-    @functools.lru_cache(maxsize=None)
-    def forever(n): return [n]
-    def test_bounded():
-        price(next(NUMBERS)), Shop.stock(next(NUMBERS)), Shop.tax(next(NUMBERS))
-    def test_beside_a_leak():
-        price(next(NUMBERS))
-        KEEP.append(object())
-    def test_unbounded(): forever(next(NUMBERS))
-"""
-
-
-def test_bounded_caches_that_fill_up_are_cleared_at_once_and_hide_no_leak(pytester: pytest.Pytester) -> None:
-    _, report = screened(pytester, BOUNDED)
-    assert outcomes(report) == {"test_bounded": "clean", "test_beside_a_leak": "leak", "test_unbounded": "leak"}
-    (bounded,) = (one for one in report["checks"] if one["id"].endswith("test_bounded"))
-    assert not bounded["growth"], "a suspect would have been confirmed, which takes thousands of runs"
-    held = [step for finding in report["findings"].values() for step in finding["holders"]]
-    assert any("list KEEP" in step for step in held)
-    assert any("lru_cache without a limit" in step for step in held)
