@@ -68,8 +68,13 @@ def chain_to(target: Any) -> tuple[str, ...]:
         if not search.climb():
             break
         deepest = search.levels[-1][0]
-    last = CONTEXT if isinstance(deepest, contextvars.Context) else UNKNOWN
+    last = CONTEXT if isinstance(deepest, contextvars.Context) or _is_inside_context(target) else UNKNOWN
     return _told((last,), deepest, search.parents, target)
+
+
+def _is_inside_context(one: Any) -> bool:
+    """Whether it is a node of the tree in which a context keeps its values."""
+    return type(one).__name__.startswith("hamt")
 
 
 def _running() -> Iterator[int]:
@@ -131,10 +136,10 @@ def _told(root: tuple[str, ...], top: Any, parents: dict[int, Any], target: Any)
         child = parents[id(holder)]
         if child is None:
             break
-        if child is target or not type(child).__name__.startswith("hamt"):  # the insides of a context
+        if child is target or not _is_inside_context(child):
             steps.append(_link(holder, child))
         holder = child
-    if top is target and root[0] is UNKNOWN:
+    if top is target and root[0] in (UNKNOWN, CONTEXT):
         steps.append(kind_of(target))
     return tuple(step for step in steps if step)
 
