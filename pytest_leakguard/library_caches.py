@@ -13,7 +13,8 @@ import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
-_BOUNDED = type(functools.lru_cache(int))
+LRU_CACHE = type(functools.lru_cache(int))
+"""The type of what ``functools.lru_cache`` makes, with a limit or without."""
 
 _CLEARED_BY = (
     ("re", "purge"),
@@ -53,16 +54,18 @@ def _bounded() -> Iterator[Any]:
     classes: dict[int, type] = {}
     for module in list(sys.modules.values()):
         for one in list(vars(module).values()) if isinstance(module, types.ModuleType) else ():
-            if isinstance(one, _BOUNDED) and _has_limit(one):
+            if isinstance(one, LRU_CACHE) and limit_of(one) is not None:
                 yield one
             elif isinstance(one, type):
                 classes[id(one)] = one
     for owner in classes.values():
         for one in list(vars(owner).values()):
             inner = one.__func__ if isinstance(one, classmethod | staticmethod) else one
-            if isinstance(inner, _BOUNDED) and _has_limit(inner):
+            if isinstance(inner, LRU_CACHE) and limit_of(inner) is not None:
                 yield inner
 
 
-def _has_limit(cache: Any) -> bool:
-    return cache.cache_parameters()["maxsize"] is not None
+def limit_of(cache: Any) -> int | None:
+    """How many entries an ``LRU_CACHE`` will ever hold."""
+    most = cache.cache_parameters()["maxsize"]
+    return most if isinstance(most, int) else None

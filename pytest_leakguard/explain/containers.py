@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import gc
 import sys
 import types
@@ -12,13 +11,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from pytest_leakguard.library_caches import LRU_CACHE, limit_of
+
 _LENGTHS: dict[type, Callable[[Any], int]] = {
     list: list.__len__,
     dict: dict.__len__,
     set: set.__len__,
     deque: deque.__len__,
 }
-_CACHE_TYPE = type(functools.lru_cache(int))
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +33,8 @@ class Growing:
     @property
     def most(self) -> int | None:
         """How many elements it will ever hold, where it says so."""
-        if isinstance(self.container, _CACHE_TYPE):
-            most = self.container.cache_parameters().get("maxsize")
-            return most if isinstance(most, int) else None
+        if isinstance(self.container, LRU_CACHE):
+            return limit_of(self.container)
         return self.container.maxlen if isinstance(self.container, deque) else None
 
     @property
@@ -50,13 +49,15 @@ class Growing:
 
     def is_like(self, other: Growing) -> bool:
         """Whether nothing but chance would say which of the two grows with the leak."""
-        return self.is_index == other.is_index and abs(self.per_run - other.per_run) <= 0.05 * other.per_run
+        are_alike = self.is_index == other.is_index and bool(self.most) == bool(other.most)
+        return are_alike and abs(self.per_run - other.per_run) <= 0.05 * other.per_run
 
 
 def growing(work: Callable[[], object], runs: int, tidy: Callable[[], object] = int) -> tuple[Growing, ...]:
-    """Containers that grow in both halves of the runs, fastest first, those that hold nothing after all others.
+    """Containers that grow in both halves of the runs, fastest first; ``tidy`` drops what may come and go.
 
-    ``tidy`` drops what may come and go.
+    After all that may grow for ever come those with a limit, since one that fills says nothing of a leak beside it, and
+    then those that hold nothing.
     """
     for _ in range(2):
         work()
@@ -77,8 +78,11 @@ def growing(work: Callable[[], object], runs: int, tidy: Callable[[], object] = 
         if key in before and now > middle.get(key, now) > before[key]:
             found.append(Growing(container, (now - middle[key]) / runs, newest(container)))
     ours = (id(before), id(middle), id(found))
-    theirs = [one for one in found if id(one.container) not in ours]
-    return tuple(sorted(theirs, key=lambda one: (one.is_index, -one.per_run)))
+    inside = {
+        id(part) for one in found if one.most for part in gc.get_referents(one.container)
+    }  # such as a cache's dict
+    theirs = [one for one in found if id(one.container) not in ours and id(one.container) not in inside]
+    return tuple(sorted(theirs, key=lambda one: (one.is_index, bool(one.most), -one.per_run)))
 
 
 def _lengths() -> dict[int, int]:
@@ -103,7 +107,7 @@ def _containers() -> Iterator[tuple[Any, Callable[[Any], int]]]:
 
 def _measure_of(kind: type) -> Callable[[Any], int] | None:
     """What tells the real length of a container of this type, whatever ``__len__`` of a subclass says."""
-    if issubclass(kind, _CACHE_TYPE):
+    if issubclass(kind, LRU_CACHE):
         return lambda cache: int(cache.cache_info().currsize)
     return next((measure for base, measure in _LENGTHS.items() if issubclass(kind, base)), None)
 

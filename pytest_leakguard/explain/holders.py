@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from pytest_leakguard.explain.code import Owner, owner
-from pytest_leakguard.explain.containers import _CACHE_TYPE
+from pytest_leakguard.library_caches import LRU_CACHE, limit_of
 
 MOST_STEPS = 12
 MOST_SIBLINGS = 24
@@ -179,15 +179,15 @@ def _names(holder: Any, child: Any) -> str:
 
 def _step(one: Any, name: str) -> str:
     kind = kind_of(one)
-    if isinstance(one, _CACHE_TYPE):
+    if isinstance(one, LRU_CACHE):
         return kind
     return f"{kind} {name}" if name.isidentifier() else f"{name}: {kind}"
 
 
 def kind_of(one: Any) -> str:
     """``dict``, ``shop.Order``, ``functools.lru_cache of shop.price``."""
-    if isinstance(one, _CACHE_TYPE):
-        most = one.cache_parameters().get("maxsize")
+    if isinstance(one, LRU_CACHE):
+        most = limit_of(one)
         limit = "without a limit" if most is None else f"of at most {most}"
         return f"functools.lru_cache {limit} on {getattr(one, '__qualname__', '?')}"
     if isinstance(one, types.FunctionType):

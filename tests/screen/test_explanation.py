@@ -201,3 +201,24 @@ def test_what_the_current_context_holds_is_said_to_be_there(pytester: pytest.Pyt
     _, finding = explained(pytester, IN_CONTEXT)
     assert finding["holders"][0] == "the current context of a thread (contextvars)"
     assert len(finding["holders"]) == 2, "without the inner nodes of the context"
+
+
+FILLS = """
+    import functools
+    KEEP = []
+    class Order: pass
+    @functools.lru_cache(maxsize=500_000)
+    def price(order): return 7
+    def fills(): price(Order())
+    def fills_and_leaks():
+        price(Order()), price(Order())
+        KEEP.append(object())
+    def test_fills(leakguard): leakguard.loop(fills)
+    def test_leaks(leakguard): leakguard.loop(fills_and_leaks)
+"""
+
+
+def test_a_cache_with_a_limit_that_fills_faster_hides_no_leak_beside_it(pytester: pytest.Pytester) -> None:
+    _, finding = explained(pytester, FILLS)
+    assert [name.rpartition("::")[2] for name in finding["checks"]] == ["test_leaks"]
+    assert "list KEEP" in finding["holders"]
