@@ -77,6 +77,10 @@ class Reader:
         self.filling: tuple[Callable[[], object], ...] = ()
         """What empties the bounded caches that the suspect fills, called with them."""
 
+    def empty_no_caches(self) -> None:
+        """As before the last suspect, whose caches they were."""
+        self.empties_library_caches, self.filling = False, ()
+
     def read(self, into: array[float], row: int, clears_caches: bool = False) -> None:
         """One reading into ``row`` of an array of ``len(COUNTERS)`` columns, garbage collected before it."""
         self.read_cheap(into, row, clears_caches)
@@ -102,11 +106,11 @@ class Reader:
 
     def read_cheap(self, into: array[float], row: int, clears_caches: bool = False) -> None:
         """All others, garbage collected before."""
-        if clears_caches:
-            self._clear_caches()  # the attribute cache keeps up to 4,096 names alive
         self.forget_what_is_gone()
         files = self._leftovers.count()  # first, since it drops the names of files that are gone
         gc.collect()
+        if clears_caches:  # last, since whatever runs puts names there
+            self._clear_caches()
         at = row * len(COUNTERS)
         self.interned = self._interned()
         into[at + BLOCKS] = sys.getallocatedblocks() - self.interned

@@ -95,6 +95,7 @@ class FirstRun:
         _announce(item)
         make_frames()
         self._set_aside.begin()
+        self._reader.empty_no_caches()
         try:
             # The attribute cache was emptied after the last run; to do so again would slow this one down.
             self._reader.read(self._rows, 0)

@@ -221,6 +221,21 @@ def test_bounded_caches_that_fill_up_are_cleared_at_once_and_hide_no_leak(pytest
     assert any("lru_cache without a limit" in step for step in held)
 
 
+AFTER_A_SUSPECT = """
+    @pytest.mark.parametrize("n", range(30))
+    def test_after(n):
+        if n < 10: return
+        if n == 10 and len(KEEP) < 6: KEEP.append(object())  # some runs are looked at, with caches empty in the end
+        if n > 10: ran()
+"""
+
+
+def test_tests_after_a_suspect_that_was_cleared_run_once_too(pytester: pytest.Pytester) -> None:
+    _, report = screened(pytester, LARGE.replace("        ran()\n", "") + AFTER_A_SUSPECT, "-p", "no:randomly")
+    assert set(outcomes(report).values()) == {"clean"}
+    assert len(Path("ran").read_bytes()) == 19
+
+
 def test_emptying_library_caches_leaves_alone_what_is_not_imported() -> None:
     before = set(sys.modules)
     library_caches.empty()
