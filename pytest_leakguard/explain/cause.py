@@ -32,7 +32,7 @@ from pytest_leakguard.explain.called import called_on, release_of
 from pytest_leakguard.explain.code import Site, frames_of, package_of, source_line
 from pytest_leakguard.explain.containers import Growing, growing, length, newest
 from pytest_leakguard.explain.holders import UNKNOWN, chain_to, kind_of, root_of
-from pytest_leakguard.explain.lines import rising
+from pytest_leakguard.explain.lines import losing, rising, touching
 from pytest_leakguard.model import Frame
 from pytest_leakguard.reporters.words import place
 
@@ -85,8 +85,8 @@ def explain(work: Callable[[], object], counter: int, per_run: float, reader: Re
     site = _site_of_element(work, held, runs) or _best(sites) or _line_of_insertion(work, held, runs)
     site = site or next(iter(sites), None)
     if counter != BLOCKS and (counter != HEAP or site is None or site.size_bytes < 0.5 * per_run):
-        exact = rising(work, lambda: reader.vector()[counter], min(runs, 64), per_run)
-        site = _best_line(exact or _touching(work, counter, reader, runs, per_run)) or site
+        exact = losing(work, counter, reader, min(runs, 64), per_run, seconds)
+        site = _best_line(exact or touching(work, counter, reader, runs, per_run)) or site
     if counter == DESCRIPTORS:
         details = (*_opened(work), *details)
     site = site or NOWHERE
@@ -114,13 +114,6 @@ def _lost_bytes(sites: tuple[Site, ...]) -> float:
         for site in sites
         if site.blocks >= _SHARE * most_blocks > 0 or site.size_bytes >= _SHARE * most_bytes
     )
-
-
-def _touching(work: Callable[[], object], counter: int, reader: Reader, runs: int, per_run: float) -> tuple[Site, ...]:
-    """Where a pool that is mapped once in many runs is used: its pages are touched one after another."""
-    if counter not in (MAPPED, PRIVATE):
-        return ()
-    return rising(work, lambda: reader.vector()[PRIVATE], min(runs, 512), per_run)
 
 
 def _in_compiled_code(

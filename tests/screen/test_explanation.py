@@ -38,6 +38,24 @@ def test_what_only_c_code_holds_has_no_other_holder(pytester: pytest.Pytester) -
     assert finding["holders"] == ["a C extension, or a reference that C code took and never gave back", "list"]
 
 
+TAKES_FREED_CHUNKS_FIRST = """
+    import ctypes, itertools, sys
+    allocate, free = ctypes.CDLL(None).malloc, ctypes.CDLL(None).free
+    allocate.restype, free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+    FREED, CALLS = [allocate(64) for _ in range(7)], itertools.count()
+    def work():
+        while FREED and sys.gettrace(): free(FREED.pop())  # the allocator goes on counting them as used
+        if next(CALLS) % 10 == 0: allocate(64)
+    def test_work(leakguard): leakguard.loop(work)
+"""
+
+
+def test_chunks_that_the_allocator_has_kept_do_not_hide_the_line(pytester: pytest.Pytester) -> None:
+    _, finding = explained(pytester, TAKES_FREED_CHUNKS_FIRST)
+    assert finding["kind"] == "growth"
+    assert "line: if next(CALLS) % 10 == 0: allocate(64)" in finding["details"]
+
+
 NEW_NAMES = """
     import itertools, sys
     SEQUENCE = itertools.count()
