@@ -88,7 +88,7 @@ def rising(work: Callable[[], object], read: Callable[[], float], runs: int, per
 def losing(
     work: Callable[[], object], counter: int, reader: Reader, runs: int, per_run: float, seconds: float
 ) -> tuple[Site, ...]:
-    """Lines at which the counter rises; takes about a twentieth of ``seconds`` more where none shows at first.
+    """Lines at which the counter rises; takes up to a quarter of ``seconds`` more where none shows at first.
 
     Of freed chunks the allocator keeps some of each size, which it counts as used and hands out first.
     """
@@ -96,7 +96,7 @@ def losing(
     lines = rising(work, lambda: reader.vector()[counter], runs, per_run)
     if lines or counter != HEAP:
         return lines
-    more = min(KEPT_CHUNKS * runs, int(runs * seconds / 20 / max(spent.seconds, 1e-6)))
+    more = min(KEPT_CHUNKS * runs, int(runs * seconds / 4 / max(spent.seconds, 1e-6)))
     return rising(work, lambda: reader.vector()[counter], more, per_run) if more > runs else ()
 
 
