@@ -133,8 +133,11 @@ def _parsed(body: str, where: str) -> dict[str, Any]:
 def _refuse_odd(block: Block, body: str) -> None:
     """Only entries written as tables of their own can be moved and removed without harm to others."""
     where = f"[{block[0]}.{block[1]!r}]" if any(block) else "the head of the baseline"
-    tables = _parsed(body, where).items()
-    entries = [(section, key) for section, table in tables if section != "version" for key in table]
+    tables = {section: table for section, table in _parsed(body, where).items() if section != "version"}
+    for section, table in tables.items():
+        if not isinstance(table, dict):
+            raise BaselineError(f'{where}: {section!r} is no table of entries; write [leak."..."] or [growth."..."]')
+    entries = [(section, key) for section, table in tables.items() for key in table]
     if entries != ([block] if any(block) else []):
         raise BaselineError(f'{where}: holds other entries; write each as a table of its own: [leak."..."]')
 

@@ -6,7 +6,7 @@ import datetime as dt
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pytest_leakguard.baseline import AcceptedGrowth, AcceptedLeak, Baseline, compare, loads
@@ -136,6 +136,8 @@ def test_merge_never_loses_an_entry_that_one_side_changed(
             assert set(merged[one.fingerprint].targets) >= set(one.targets)
 
 
+@example("x = 0")
+@example("version = 1\nleak = 1979-05-27\n")
 @given(st.text(max_size=80) | st.text(alphabet="[]leak.\"=\n #'{}x0", max_size=60))
 def test_any_text_is_read_or_refused_by_name(text: str) -> None:
     for act in (lambda: loads(text, "NAME"), lambda: loads(prune(text, ["x"]), "NAME"), lambda: split(text)):
