@@ -13,7 +13,7 @@ from pytest_leakguard.counters import HEAP, MAPPED, PRIVATE, Reader
 from pytest_leakguard.explain.code import Owner, Site, frames_of, owner
 from pytest_leakguard.model import Frame
 
-KEPT_CHUNKS = 16
+TIMES_AS_MANY = 16
 """Each of glibc's bins per thread holds up to 7; a leak in every tenth run is to be seen some times after that."""
 
 
@@ -96,7 +96,7 @@ def losing(
     lines = rising(work, lambda: reader.vector()[counter], runs, per_run)
     if lines or counter != HEAP:
         return lines
-    more = min(KEPT_CHUNKS * runs, int(runs * seconds / 4 / max(spent.seconds, 1e-6)))
+    more = min(TIMES_AS_MANY * runs, int(runs * seconds / 4 / max(spent.seconds, 1e-6)))
     return rising(work, lambda: reader.vector()[counter], more, per_run) if more > runs else ()
 
 
