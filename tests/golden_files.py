@@ -10,7 +10,9 @@ from pytest_leakguard.errors import MalformedReport
 from pytest_leakguard.model import LeakKind, Report
 
 GOLDEN = Path(__file__).parent / "golden"
-SAMPLES = Path(__file__).parents[2] / "shared" / "samples"
+SAMPLES = GOLDEN / "samples"
+MORE_SAMPLES = Path(__file__).parents[2] / "shared" / "samples"
+"""Samples that are too large or too much alike for the repository; beside the checkout or absent."""
 SUFFIX = {"valgrind": "xml", "sanitizer": "txt", "memray": "bin"}
 DEFINITE, INDIRECT = LeakKind.DEFINITELY_LOST, LeakKind.INDIRECTLY_LOST
 POSSIBLE, REACHABLE = LeakKind.POSSIBLY_LOST, LeakKind.STILL_REACHABLE
@@ -22,6 +24,16 @@ def golden(backend: str, name: str) -> Path:
     """``golden("memray", "leaky")`` is the leaky capture; other names are given with their suffix."""
     path = GOLDEN / backend / name
     return path if path.suffix else path.with_suffix("." + SUFFIX[backend])
+
+
+def samples() -> list[Path]:
+    """Every file of the recorded runs, each run a folder; of files that are in both places ours."""
+    found: dict[str, Path] = {}
+    for folder in (MORE_SAMPLES, SAMPLES):
+        for path in folder.glob("*/*"):
+            if path.is_file():
+                found[f"{path.parent.name}/{path.name}"] = path
+    return [found[name] for name in sorted(found)]
 
 
 def read(path: Path, backend: str) -> tuple[Report, str]:
