@@ -22,14 +22,21 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from pytest_leakguard import baseline, known, store
-from pytest_leakguard.model import Check, Finding, Frame, LeakKind
+from pytest_leakguard.baseline import compare as baseline
+from pytest_leakguard.baseline import edit, store
+from pytest_leakguard.core.checks import Check
+from pytest_leakguard.core.leaks import Finding, Frame, LeakKind
 
 SEED = 20
 MOST_S = 1.0
 TODAY = dt.date(2026, 6, 1)
 FINDINGS_PER_CHECK = 100
-KINDS = (LeakKind.DEFINITELY_LOST, LeakKind.INDIRECTLY_LOST, LeakKind.POSSIBLY_LOST, LeakKind.STILL_REACHABLE)
+KINDS = (
+    LeakKind.DEFINITELY_LOST,
+    LeakKind.INDIRECTLY_LOST,
+    LeakKind.POSSIBLY_LOST,
+    LeakKind.STILL_REACHABLE,
+)
 CALLS = tuple(f"ir::Builder<{n}>::lower_{n % 37}(Node const*)" for n in range(2000))
 
 
@@ -41,7 +48,10 @@ def findings(chance: random.Random, count: int) -> list[Finding]:
             kind=chance.choice(KINDS),
             size_bytes=chance.randrange(16, 65536),
             blocks=chance.randrange(1, 64),
-            stack=tuple(Frame(call, "builder.cc", 7, "app", 0x400000 + n) for n, call in enumerate(_calls(chance))),
+            stack=tuple(
+                Frame(call, "builder.cc", 7, "app", 0x400000 + n)
+                for n, call in enumerate(_calls(chance))
+            ),
         )
         for _ in range(count)
     ]
@@ -55,7 +65,12 @@ def checks(found: list[Finding]) -> tuple[Check, ...]:
     """The findings spread over programs that all ran whole."""
     starts = range(0, len(found), FINDINGS_PER_CHECK)
     return tuple(
-        Check(f"tests/test_app.py::test_{n}", "program", "valgrind", tuple(found[start : start + FINDINGS_PER_CHECK]))
+        Check(
+            f"tests/test_app.py::test_{n}",
+            "program",
+            "valgrind",
+            tuple(found[start : start + FINDINGS_PER_CHECK]),
+        )
         for n, start in enumerate(starts)
     )
 
@@ -78,13 +93,20 @@ def accepted(chance: random.Random, found: list[Finding], is_everyday: bool) -> 
                 expires=TODAY - dt.timedelta(days=1) if 0.05 <= fate < 0.07 else None,
             )
         )
-    assert baseline.loads(_written(entries[:3]), "") == baseline.loads(known.accept("", entries[:3]), "")
+    assert baseline.loads(_written(entries[:3]), "") == baseline.loads(
+        edit.accept("", entries[:3]), ""
+    )
     return _written(entries)
 
 
 def _written(entries: list[baseline.AcceptedLeak]) -> str:
     """What ``known.accept`` would write, which takes its time over so many."""
-    return "\n".join([known.HEADER, *(_table(entry) for entry in sorted(entries, key=lambda entry: entry.fingerprint))])
+    return "\n".join(
+        [
+            edit.HEADER,
+            *(_table(entry) for entry in sorted(entries, key=lambda entry: entry.fingerprint)),
+        ]
+    )
 
 
 def _table(entry: baseline.AcceptedLeak) -> str:
@@ -102,7 +124,9 @@ def _table(entry: baseline.AcceptedLeak) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def measure(path: Path, judged: tuple[Check, ...], rounds: int) -> tuple[float, float, baseline.Comparison]:
+def measure(
+    path: Path, judged: tuple[Check, ...], rounds: int
+) -> tuple[float, float, baseline.Comparison]:
     """Seconds to read, seconds to compare, and the answer."""
     reading, comparing = [], []
     for _ in range(rounds):
@@ -122,19 +146,26 @@ def cases(findings_count: int, entries_count: int) -> dict[str, tuple[list[Findi
     common = max(0, min(findings_count, entries_count) * 9 // 10)
     text = accepted(chance, old, is_everyday=False)
     return {
-        "everyday": (old[:common] + new[: findings_count - common], accepted(chance, old, is_everyday=True)),
+        "everyday": (
+            old[:common] + new[: findings_count - common],
+            accepted(chance, old, is_everyday=True),
+        ),
         "all known": ((old + new)[:findings_count], text),
         "nothing matches": (new, text),
     }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--findings", type=int, default=10_000)
     parser.add_argument("--entries", type=int, default=10_000)
     options = parser.parse_args()
-    print(f"{options.findings} findings, {options.entries} entries, {options.rounds} rounds; CPU seconds\n")
+    print(
+        f"{options.findings} findings, {options.entries} entries, {options.rounds} rounds; CPU seconds\n"
+    )
     print(f"{'mixture':<17}{'MB':>6}{'read':>8}{'compare':>9}{'both':>8}{'ratio':>8}   statuses")
     compared, both = [], []
     with tempfile.TemporaryDirectory(prefix="leakguard-bench-") as name:
@@ -144,7 +175,9 @@ def main() -> None:
             read_s, compare_s, answer = measure(path, checks(found), options.rounds)
             compared.append(compare_s)
             both.append(read_s + compare_s)
-            counts = Counter(finding.status.value for check in answer.checks for finding in check.findings)
+            counts = Counter(
+                finding.status.value for check in answer.checks for finding in check.findings
+            )
             counts["fixed"] = len(answer.fixed)
             words = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
             print(
@@ -153,7 +186,9 @@ def main() -> None:
             )
     print("\nratio: reading the file to comparing")
     for what, slowest_s in (("comparing", max(compared)), ("reading and comparing", max(both))):
-        print(f"{what}: {slowest_s:.2f} s at most (claim: {MOST_S:g} s): {'met' if slowest_s < MOST_S else 'NOT MET'}")
+        print(
+            f"{what}: {slowest_s:.2f} s at most (claim: {MOST_S:g} s): {'met' if slowest_s < MOST_S else 'NOT MET'}"
+        )
 
 
 if __name__ == "__main__":

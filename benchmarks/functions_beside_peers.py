@@ -24,7 +24,7 @@ HEAD = f"import sys, time\nsys.path.insert(0, {str(CASES)!r})\nimport cases\nwor
 TAIL = "print('ANSWER', int(found), time.process_time() - began)\n"
 OURS = (
     HEAD
-    + "from pytest_leakguard.loop import check_loop\nbegan = time.process_time()\n"
+    + "from pytest_leakguard.screening.loop import check_loop\nbegan = time.process_time()\n"
     + "found = bool(check_loop(work, 'x').findings)\n"
     + TAIL
 )
@@ -80,7 +80,15 @@ def memray(name: str, timeout_s: float) -> tuple[str, float]:
     """pytest-memray's answer; CPU seconds are not comparable, since they are those of a whole session."""
     with tempfile.TemporaryDirectory(prefix="leakguard-bench-") as directory:
         (Path(directory) / "test_it.py").write_text(MEMRAY)
-        command = [sys.executable, "-m", "pytest", "-q", "--memray", "--hide-memray-summary", "test_it.py"]
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "--memray",
+            "--hide-memray-summary",
+            "test_it.py",
+        ]
         try:
             done = subprocess.run(
                 command,
@@ -111,12 +119,28 @@ def main() -> None:
             "limit_leaks": memray(name, options.timeout),
         }
         ours, psleak, limit = answers[name].values()
-        print(f"{name:<28}{ours[0]:>8}{ours[1]:7.2f}s{psleak[0]:>8}{psleak[1]:7.2f}s{limit[0]:>18}", flush=True)
+        print(
+            f"{name:<28}{ours[0]:>8}{ours[1]:7.2f}s{psleak[0]:>8}{psleak[1]:7.2f}s{limit[0]:>18}",
+            flush=True,
+        )
     for tool in ("ours", "psleak", "limit_leaks"):
-        found = sum(answers[name][tool][0] == "found" for name in wanted if name.startswith("leak_"))
-        false = sum(answers[name][tool][0] == "found" for name in wanted if name.startswith("clean_"))
+        found = sum(
+            answers[name][tool][0] == "found" for name in wanted if name.startswith("leak_")
+        )
+        false = sum(
+            answers[name][tool][0] == "found" for name in wanted if name.startswith("clean_")
+        )
         seconds = statistics.median(answers[name][tool][1] for name in wanted)
-        print(json.dumps({"tool": tool, "found": found, "false_alarms": false, "median_cpu_s": round(seconds, 2)}))
+        print(
+            json.dumps(
+                {
+                    "tool": tool,
+                    "found": found,
+                    "false_alarms": false,
+                    "median_cpu_s": round(seconds, 2),
+                }
+            )
+        )
 
 
 if __name__ == "__main__":

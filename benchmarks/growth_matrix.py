@@ -22,10 +22,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from pytest_leakguard.answers import Judgement
-from pytest_leakguard.growth import judge
-from pytest_leakguard.growth_evidence import mann_kendall, theil_sen
-from pytest_leakguard.metrics import IN_PROCESS_METRICS
+from pytest_leakguard.growth.answers import Judgement
+from pytest_leakguard.growth.classify import judge
+from pytest_leakguard.growth.metrics import IN_PROCESS_METRICS
+from pytest_leakguard.growth.statistics import mann_kendall, theil_sen
 
 SHAPES = ("leak", "cache", "burst", "fragmentation", "stable", "undecided")
 RUNTIMES = {"java": "jvm", "javascript": "v8"}
@@ -57,7 +57,9 @@ def load(folder: Path) -> list[tuple[str, dict[str, Any]]]:
     """
     found = [(path.stem, json.loads(path.read_text())) for path in sorted(folder.glob("*.json"))]
     return [
-        (name, trace) for name, trace in found if trace["language"] != "java" or trace.get("heap") or trace["controls"]
+        (name, trace)
+        for name, trace in found
+        if trace["language"] != "java" or trace.get("heap") or trace["controls"]
     ]
 
 
@@ -129,7 +131,9 @@ SIMPLE: dict[str, Callable[[Points], bool]] = {
     "last > first": lambda s: s[-1][1] > s[0][1],
     "last > first + 1 MiB": lambda s: s[-1][1] > s[0][1] + MIB,
     "OLS p<.05": lambda s: ordinary_least_squares(s)[1] < 0.05,
-    "OLS p<.05, >= 16 B": lambda s: ordinary_least_squares(s)[1] < 0.05 and ordinary_least_squares(s)[0] >= 16,
+    "OLS p<.05, >= 16 B": lambda s: (
+        ordinary_least_squares(s)[1] < 0.05 and ordinary_least_squares(s)[0] >= 16
+    ),
     "Mann-Kendall + Sen > 0": lambda s: mann_kendall_sen(s, 0),
     "Mann-Kendall + Sen >= 16 B": lambda s: mann_kendall_sen(s, 16),
     "psleak scheme": psleak,

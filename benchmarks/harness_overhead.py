@@ -25,10 +25,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from pytest_leakguard import pipeline
-from pytest_leakguard.backends import BACKENDS
-from pytest_leakguard.model import Target
-from pytest_leakguard.options import Settings
+from pytest_leakguard.core.programs import Target
+from pytest_leakguard.core.settings import Settings
+from pytest_leakguard.programs import check as pipeline
+from pytest_leakguard.programs.tools import BACKENDS
 
 APPS = Path(__file__).resolve().parents[1] / "sample_apps"
 MOST_ADDED_S = 0.15
@@ -101,7 +101,9 @@ def run_bare(program: Program) -> None:
 
 def run_ours(program: Program) -> None:
     """As the fixture and the console script do."""
-    pipeline.check_program(program.target, Settings(), program.name, TOOLS[program.tool], expected_exit=None)
+    pipeline.check_program(
+        program.target, Settings(), program.name, TOOLS[program.tool], expected_exit=None
+    )
 
 
 def measure(run: Callable[[Program], None], program: Program) -> Spent:
@@ -124,23 +126,34 @@ def row(program: Program, rounds: int) -> Row:
         for run, taken in turns:
             taken.append(measure(run, program))
         turns.reverse()
-    return Row(program, _median(bare), _median(ours), _median([o - b for o, b in zip(ours, bare, strict=True)]))
+    return Row(
+        program,
+        _median(bare),
+        _median(ours),
+        _median([o - b for o, b in zip(ours, bare, strict=True)]),
+    )
 
 
 def _median(spent: list[Spent]) -> Spent:
-    return Spent(statistics.median(s.wall_s for s in spent), statistics.median(s.cpu_s for s in spent))
+    return Spent(
+        statistics.median(s.wall_s for s in spent), statistics.median(s.cpu_s for s in spent)
+    )
 
 
 def tell(rows: list[Row]) -> None:
     """The table, the medians by tool, and the claim."""
-    print(f"{'program':<18}{'tool':<10}{'bare s':>8}{'ours s':>8}{'added s':>9}{'added CPU s':>13}{'CPU ratio':>11}")
+    print(
+        f"{'program':<18}{'tool':<10}{'bare s':>8}{'ours s':>8}{'added s':>9}{'added CPU s':>13}{'CPU ratio':>11}"
+    )
     for one in rows:
         _line(one.program.name, one.program.tool, one)
     print()
     for tool in dict.fromkeys(one.program.tool for one in rows):
         added = [one.added for one in rows if one.program.tool == tool]
         wall_s, cpu_s = _median(added).wall_s, _median(added).cpu_s
-        print(f"{tool:<10} {len(added):>3} programs: median added {wall_s:.3f} s wall, {cpu_s:.3f} s CPU")
+        print(
+            f"{tool:<10} {len(added):>3} programs: median added {wall_s:.3f} s wall, {cpu_s:.3f} s CPU"
+        )
     middle = _median([one.added for one in rows])
     verdict = "met" if middle.wall_s < MOST_ADDED_S else "NOT MET"
     print(
@@ -159,9 +172,13 @@ def _line(name: str, tool: str, one: Row) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--build", type=Path, help="where the sample apps are built; made when not given")
+    parser.add_argument(
+        "--build", type=Path, help="where the sample apps are built; made when not given"
+    )
     parser.add_argument("--tools", default=",".join(TOOLS))
     parser.add_argument("--only", default="", help="programs whose name contains this")
     options = parser.parse_args()
@@ -169,7 +186,9 @@ def main() -> None:
     if not options.build:
         subprocess.run(["make", "--silent", "-C", str(APPS)], check=True)
     tools = [tool for tool in options.tools.split(",") if _is_present(tool)]
-    rows = [row(program, options.rounds) for program in programs(build.resolve(), tools, options.only)]
+    rows = [
+        row(program, options.rounds) for program in programs(build.resolve(), tools, options.only)
+    ]
     if rows:
         tell(rows)
 

@@ -93,14 +93,23 @@ KINDS = {
     "IndirectlyLost": ("are indirectly lost", 3),
     "DefinitelyLost": ("are definitely lost", 3),
 }
-ALLOCATORS = ("malloc", "calloc", "realloc", "operator new(unsigned long)", "operator new[](unsigned long)")
+ALLOCATORS = (
+    "malloc",
+    "calloc",
+    "realloc",
+    "operator new(unsigned long)",
+    "operator new[](unsigned long)",
+)
 WORDS = "tree node type hash table build walk emit lower pass scope symbol value range cache token parse fold".split()
 
 
 def generate(path: Path, records: int, sites: int) -> None:
     """Write the file, record by record; the same for the same arguments."""
     chance = random.Random(SEED)
-    allocators = [_frame(0x48407B4 + 0x1A3 * i, "vgpreload_memcheck.so", name) for i, name in enumerate(ALLOCATORS)]
+    allocators = [
+        _frame(0x48407B4 + 0x1A3 * i, "vgpreload_memcheck.so", name)
+        for i, name in enumerate(ALLOCATORS)
+    ]
     pool = list(_call_sites(chance, sites))
     main = _frame(0x5A392A, "compiler", "main")
     with path.open("w", encoding="utf-8") as stream:
@@ -124,7 +133,14 @@ def _record(chance: random.Random, number: int, records: int, stack: str) -> str
         size += indirect
     text = f"{amount} {KINDS[kind][0]}"
     return RECORD.format(
-        unique=number - 1, kind=kind, text=text, number=number, records=records, size=size, blocks=blocks, stack=stack
+        unique=number - 1,
+        kind=kind,
+        text=text,
+        number=number,
+        records=records,
+        size=size,
+        blocks=blocks,
+        stack=stack,
     )
 
 
@@ -161,24 +177,32 @@ def _frame(address: int, module: str, name: str = "", file: str = "", line: int 
     if name:
         fields.append(f"<fn>{escape(name)}</fn>")
     if file:
-        fields += [f"<dir>/build/app/src/{file[:4]}</dir>", f"<file>{file}</file>", f"<line>{line}</line>"]
+        fields += [
+            f"<dir>/build/app/src/{file[:4]}</dir>",
+            f"<file>{file}</file>",
+            f"<line>{line}</line>",
+        ]
     return "    <frame>\n" + "".join(f"      {field}\n" for field in fields) + "    </frame>\n"
 
 
 def read_ours(path: Path) -> tuple[int, int, int]:
     """The parser alone, everything kept."""
     sys.path.insert(0, str(ROOT))
-    from pytest_leakguard.backends import valgrind_xml
+    from pytest_leakguard.programs.tools import valgrind_xml
 
     leaks = valgrind_xml.parse(path).leaks
-    return len(leaks), sum(len(leak.stack) for leak in leaks), sum(leak.size_bytes for leak in leaks)
+    return (
+        len(leaks),
+        sum(len(leak.stack) for leak in leaks),
+        sum(leak.size_bytes for leak in leaks),
+    )
 
 
 def read_and_name(path: Path) -> tuple[int, int, int]:
     """What ``pytest-leakguard check FILE`` does: recognise, parse, count once, name, group."""
     sys.path.insert(0, str(ROOT))
-    from pytest_leakguard.given_reports import check_files
-    from pytest_leakguard.options import Settings
+    from pytest_leakguard.core.settings import Settings
+    from pytest_leakguard.programs.existing_reports import check_files
 
     (check,) = check_files([path], Settings())
     stacks = sum(len(finding.stack) for finding in check.findings)
@@ -197,16 +221,24 @@ def read_iterparse(path: Path, is_kept: bool = False) -> tuple[int, int, int]:
                 element.findtext("kind"),
                 int(element.findtext("xwhat/leakedbytes") or 0),
                 int(element.findtext("xwhat/leakedblocks") or 0),
-                tuple(_plain_frame(node) for node in stack.iterfind("frame")) if stack is not None else (),
+                tuple(_plain_frame(node) for node in stack.iterfind("frame"))
+                if stack is not None
+                else (),
             )
-            records, frames, size_bytes = records + 1, frames + len(record[3]), size_bytes + record[1]
+            records, frames, size_bytes = (
+                records + 1,
+                frames + len(record[3]),
+                size_bytes + record[1],
+            )
             if is_kept:
                 kept.append(record)
             root.clear()
     return records, frames, size_bytes
 
 
-def _plain_frame(node: ElementTree.Element) -> tuple[int, str | None, str | None, str | None, str | None, str | None]:
+def _plain_frame(
+    node: ElementTree.Element,
+) -> tuple[int, str | None, str | None, str | None, str | None, str | None]:
     values = {child.tag: child.text for child in node}
     line = (values.get("dir"), values.get("file"), values.get("line"))
     return int(values["ip"] or "0", 16), values.get("obj"), values.get("fn"), *line
@@ -246,7 +278,10 @@ def measure(reader: str, path: Path) -> Sample | None:
     """``None`` when the reader is not installed."""
     before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     done = subprocess.run(
-        [sys.executable, __file__, "--file", str(path), "--child", reader], capture_output=True, text=True, check=False
+        [sys.executable, __file__, "--file", str(path), "--child", reader],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     wall_s, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
     if done.returncode:
@@ -279,11 +314,19 @@ def run(path: Path, rounds: int) -> dict[str, list[Sample]]:
 
 def tell(samples: dict[str, list[Sample]]) -> None:
     """The table and the claims."""
-    cpu_s = {reader: statistics.median(sample.cpu_s for sample in taken) for reader, taken in samples.items()}
+    cpu_s = {
+        reader: statistics.median(sample.cpu_s for sample in taken)
+        for reader, taken in samples.items()
+    }
     peak_mb = {reader: max(sample.peak_mb for sample in taken) for reader, taken in samples.items()}
-    print(f"\n{'reader':<20}{'wall s':>8}{'CPU s':>8}{'CPU x ours':>12}{'peak MB':>9}{'records':>9}{'frames':>9}")
+    print(
+        f"\n{'reader':<20}{'wall s':>8}{'CPU s':>8}{'CPU x ours':>12}{'peak MB':>9}{'records':>9}{'frames':>9}"
+    )
     for reader, taken in samples.items():
-        wall_s, ratio = statistics.median(sample.wall_s for sample in taken), cpu_s[reader] / cpu_s[OURS]
+        wall_s, ratio = (
+            statistics.median(sample.wall_s for sample in taken),
+            cpu_s[reader] / cpu_s[OURS],
+        )
         records, frames, _ = taken[0].answer
         print(
             f"{reader:<20}{wall_s:>8.2f}{cpu_s[reader]:>8.2f}{ratio:>12.2f}{peak_mb[reader]:>9.1f}{records:>9}{frames:>9}"
@@ -292,17 +335,25 @@ def tell(samples: dict[str, list[Sample]]) -> None:
     for reader, least in LEAST_RATIO.items():
         if reader in samples:
             ratio = cpu_s[reader] / cpu_s[OURS]
-            print(f"{ratio:.1f}x as fast as {reader} (claim: {least:g}x): {'met' if ratio >= least else 'NOT MET'}")
+            print(
+                f"{ratio:.1f}x as fast as {reader} (claim: {least:g}x): {'met' if ratio >= least else 'NOT MET'}"
+            )
     for reader in (OURS, "ours, check_files"):
         verdict = "met" if peak_mb[reader] < MOST_MB else "NOT MET"
-        print(f"{reader}: {peak_mb[reader]:.1f} MB at most (claim: under {MOST_MB:g} MB): {verdict}")
+        print(
+            f"{reader}: {peak_mb[reader]:.1f} MB at most (claim: under {MOST_MB:g} MB): {verdict}"
+        )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--records", type=int, default=17_000)
-    parser.add_argument("--sites", type=int, default=10_000, help="distinct call sites in the generated file")
+    parser.add_argument(
+        "--sites", type=int, default=10_000, help="distinct call sites in the generated file"
+    )
     parser.add_argument("--file", type=Path, help="read this XML instead of a generated one")
     parser.add_argument("--child", choices=[*READERS], help=argparse.SUPPRESS)
     options = parser.parse_args()

@@ -69,15 +69,35 @@ class Ran:
 def run(directory: Path, *arguments: str) -> Ran:
     """One pytest session in a process of its own; CPU seconds of it and of all it waited for."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", *arguments]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:randomly",
+        *arguments,
+    ]
     environment = {key: value for key, value in os.environ.items() if key != "CI"}
     done = subprocess.run(
-        command, cwd=directory, capture_output=True, text=True, check=False, timeout=1800, env=environment
+        command,
+        cwd=directory,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=1800,
+        env=environment,
     )
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    lines = [line for line in done.stdout.splitlines() if re.search(r"\d+ (passed|failed|error)", line)]
+    lines = [
+        line for line in done.stdout.splitlines() if re.search(r"\d+ (passed|failed|error)", line)
+    ]
     if not lines:
-        raise SystemExit(f"no test ran in {directory.name}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+        raise SystemExit(
+            f"no test ran in {directory.name}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
+        )
     cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return Ran(cpu_s, lines[-1].strip("= "))
 
@@ -111,9 +131,23 @@ def sources(root: Path, only: str) -> Iterator[tuple[str, Path]]:
         if only and only != name:
             continue
         subprocess.run([*pip, "install", requirement], check=True)
-        build = ["flit_core", "hatchling", "hatch-vcs", "hatch-fancy-pypi-readme", "setuptools", "poetry-core"]
+        build = [
+            "flit_core",
+            "hatchling",
+            "hatch-vcs",
+            "hatch-fancy-pypi-readme",
+            "setuptools",
+            "poetry-core",
+        ]
         subprocess.run([*pip, "install", *build], check=True)
-        flags = ["--no-deps", "--no-binary", ":all:", "--no-build-isolation", "-d", str(root / name)]
+        flags = [
+            "--no-deps",
+            "--no-binary",
+            ":all:",
+            "--no-build-isolation",
+            "-d",
+            str(root / name),
+        ]
         subprocess.run([*pip, "download", *flags, requirement], check=True)
         with tarfile.open(next((root / name).glob("*.tar.gz"))) as archive:
             archive.extractall(root / name, filter="data")
@@ -126,11 +160,16 @@ def real_suites(root: Path, rounds: int, only: str) -> float:
     for name, directory in sources(root, only):
         extra = ARGUMENTS.get(name, [])
         # In turn, since a machine that others use as well is not equally quick all the time.
-        pairs = [(run(directory, *extra), run(directory, "--leakguard", *extra)) for _ in range(rounds)]
-        plain, ours = (min((pair[way] for pair in pairs), key=lambda ran: ran.cpu_s) for way in (0, 1))
+        pairs = [
+            (run(directory, *extra), run(directory, "--leakguard", *extra)) for _ in range(rounds)
+        ]
+        plain, ours = (
+            min((pair[way] for pair in pairs), key=lambda ran: ran.cpu_s) for way in (0, 1)
+        )
         ratios.append(ours.cpu_s / plain.cpu_s)
         print(
-            f"  {name:<14} {plain.cpu_s:7.2f} s  {ours.cpu_s:7.2f} s  {ratios[-1]:5.2f}x  {ours.last_line}", flush=True
+            f"  {name:<14} {plain.cpu_s:7.2f} s  {ours.cpu_s:7.2f} s  {ratios[-1]:5.2f}x  {ours.last_line}",
+            flush=True,
         )
     return statistics.median(ratios)
 
@@ -139,7 +178,9 @@ def main() -> None:
     """Both tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--real", action="store_true", help="real packages' suites as well (minutes)")
+    parser.add_argument(
+        "--real", action="store_true", help="real packages' suites as well (minutes)"
+    )
     parser.add_argument("--only", default="", help="one package of --real")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="leakguard-bench-") as name:
@@ -147,11 +188,15 @@ def main() -> None:
         if not options.only:
             print("clean suite of 300 tests")
             ratio = clean_suite(root, options.rounds)
-            print(f"  claim {MOST_CLEAN}x: {'met' if ratio <= MOST_CLEAN else 'NOT met'} ({ratio:.2f}x)")
+            print(
+                f"  claim {MOST_CLEAN}x: {'met' if ratio <= MOST_CLEAN else 'NOT met'} ({ratio:.2f}x)"
+            )
         if options.real or options.only:
             print("real suites: plain, screened, ratio")
             ratio = real_suites(root, options.rounds, options.only)
-            print(f"  claim {MOST_REAL}x in the median: {'met' if ratio <= MOST_REAL else 'NOT met'} ({ratio:.2f}x)")
+            print(
+                f"  claim {MOST_REAL}x in the median: {'met' if ratio <= MOST_REAL else 'NOT met'} ({ratio:.2f}x)"
+            )
 
 
 if __name__ == "__main__":

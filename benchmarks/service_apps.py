@@ -26,11 +26,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from pytest_leakguard import serving
-from pytest_leakguard.errors import LeakguardError
-from pytest_leakguard.model import Check
-from pytest_leakguard.options import Settings
-from pytest_leakguard.service import ServiceTarget
+from pytest_leakguard.core.checks import Check
+from pytest_leakguard.core.errors import LeakguardError
+from pytest_leakguard.core.settings import Settings
+from pytest_leakguard.services import session
+from pytest_leakguard.services.launch import ServiceTarget
 from pytest_leakguard.verdict import Judged, Policy, judge_check
 
 ROOT = Path(__file__).parents[1]
@@ -55,7 +55,10 @@ class App:
         """Whether the answer is the known one."""
         if check.diagnosis is None or (check.problems and "undecided" not in self.shapes):
             return False
-        if check.diagnosis.shape not in self.shapes or self.metric not in ("", check.diagnosis.metric):
+        if check.diagnosis.shape not in self.shapes or self.metric not in (
+            "",
+            check.diagnosis.metric,
+        ):
             return False
         found = next(one for one in check.growth if one.metric == check.diagnosis.metric)
         if not self.bytes_per_request:
@@ -68,12 +71,19 @@ def sample_apps(folder: Path) -> Iterator[App]:
     build = folder / "build"
     build.mkdir(exist_ok=True)
     for name, one in json.loads((APPS / "expected.json").read_text()).items():
-        command = [sys.executable, "-m", "gunicorn", *one["command"][1:]] if name == "shop" else one["command"]
+        command = (
+            [sys.executable, "-m", "gunicorn", *one["command"][1:]]
+            if name == "shop"
+            else one["command"]
+        )
         if name == "c":
             compiler = shutil.which("gcc") or shutil.which("cc") or "gcc"
             if shutil.which(compiler):
                 source = str(APPS / "server.c")
-                subprocess.run([compiler, "-O0", "-g", "-pthread", "-o", str(build / "server"), source], check=True)
+                subprocess.run(
+                    [compiler, "-O0", "-g", "-pthread", "-o", str(build / "server"), source],
+                    check=True,
+                )
         command = [word.replace("{build}", str(build)) for word in command]
         if not shutil.which(command[0]):
             print(f"left out: {name} ({command[0]} is not here)")
@@ -118,17 +128,53 @@ def real_servers(folder: Path) -> Iterator[App]:
     gunicorn = next(app for app in sample_apps(folder) if app.name == "shop:fixed")
     yield replace(gunicorn, name="gunicorn + Flask")
     get = ("GET /orders/7",)
-    uvicorn = (sys.executable, "-m", "uvicorn", "asgi_app:app", "--port", "{port}", "--log-level", "warning")
+    uvicorn = (
+        sys.executable,
+        "-m",
+        "uvicorn",
+        "asgi_app:app",
+        "--port",
+        "{port}",
+        "--log-level",
+        "warning",
+    )
     yield App("uvicorn + Starlette", ServiceTarget(uvicorn, cwd=folder), get, QUIET)
     node = ("node", str(APPS / "server.js"), "{port}", "fixed")
     yield App("Node http", ServiceTarget(node), get, QUIET)
-    nginx = ("sh", "-c", 'printf "%s" "$CONF" > "$0.conf" && exec nginx -c "$0.conf"', str(folder / "nginx"))
+    nginx = (
+        "sh",
+        "-c",
+        'printf "%s" "$CONF" > "$0.conf" && exec nginx -c "$0.conf"',
+        str(folder / "nginx"),
+    )
     conf = NGINX.format(folder=folder, port="{port}")
     env = (("CONF", conf.replace("daemon", "user root; daemon") if os.getuid() == 0 else conf),)
     ready = "tcp://127.0.0.1:{port}"
     yield App("nginx", ServiceTarget(nginx, ready, env=env), get, QUIET)
-    redis = ("redis-server", "--port", "{port}", "--bind", "127.0.0.1", "--save", "", "--dir", str(folder))
-    load = ("redis-benchmark", "-p", "{port}", "-n", "400", "-c", "10", "-r", "100", "-t", "set,get")
+    redis = (
+        "redis-server",
+        "--port",
+        "{port}",
+        "--bind",
+        "127.0.0.1",
+        "--save",
+        "",
+        "--dir",
+        str(folder),
+    )
+    load = (
+        "redis-benchmark",
+        "-p",
+        "{port}",
+        "-n",
+        "400",
+        "-c",
+        "10",
+        "-r",
+        "100",
+        "-t",
+        "set,get",
+    )
     yield App("redis", ServiceTarget(redis, ready), load, QUIET)
     yield from _postgresql(folder, ready)
 
@@ -139,20 +185,51 @@ def _postgresql(folder: Path, ready: str) -> Iterator[App]:
         print("left out: PostgreSQL (not here)")
         return
     binaries, data = found[-1].parent, folder / "pg"
-    prefix = ("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups") if os.getuid() == 0 else ()
+    prefix = (
+        ("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups")
+        if os.getuid() == 0
+        else ()
+    )
     folder.chmod(0o755)
     data.mkdir(mode=0o700)
     if prefix:
         os.chown(data, 65534, 65534)
-    create = [*prefix, str(binaries / "initdb"), "-D", str(data), "-U", "leakguard", "--auth=trust", "--no-sync"]
-    subprocess.run(create, check=True, capture_output=True, env={**os.environ, "LC_ALL": "C"}, cwd="/")
-    server = (*prefix, str(binaries / "postgres"), "-D", str(data), "-p", "{port}", "-k", "", "-h", "127.0.0.1")
+    create = [
+        *prefix,
+        str(binaries / "initdb"),
+        "-D",
+        str(data),
+        "-U",
+        "leakguard",
+        "--auth=trust",
+        "--no-sync",
+    ]
+    subprocess.run(
+        create, check=True, capture_output=True, env={**os.environ, "LC_ALL": "C"}, cwd="/"
+    )
+    server = (
+        *prefix,
+        str(binaries / "postgres"),
+        "-D",
+        str(data),
+        "-p",
+        "{port}",
+        "-k",
+        "",
+        "-h",
+        "127.0.0.1",
+    )
     script = folder / "order.sql"
     script.write_text("SELECT count(*) FROM generate_series(1, 50);\n")
     script.chmod(0o644)
     url = "host=127.0.0.1 port={port} user=leakguard dbname=postgres"
     told = 'psql -q "$0" -c "SELECT 1" >/dev/null && pgbench -n -c 2 -t 100 -f "$1" "$0"'
-    yield App("PostgreSQL", ServiceTarget(server, ready, cwd=Path("/")), ("sh", "-c", told, url, str(script)), QUIET)
+    yield App(
+        "PostgreSQL",
+        ServiceTarget(server, ready, cwd=Path("/")),
+        ("sh", "-c", told, url, str(script)),
+        QUIET,
+    )
 
 
 def check(app: App, requests: int) -> Check:
@@ -163,8 +240,8 @@ def check(app: App, requests: int) -> Check:
         checks.append(one)
         return judge_check(one, Policy())
 
-    context = serving.Context(Settings(), lambda: app.name, keep)
-    with contextlib.suppress(LeakguardError), serving.serve(app.target, context) as served:
+    context = session.Context(Settings(), lambda: app.name, keep)
+    with contextlib.suppress(LeakguardError), session.serve(app.target, context) as served:
         served.loop(list(app.work), requests)
     return checks[-1]
 
@@ -189,13 +266,19 @@ def main() -> int:
     parser.add_argument("--requests", type=int, default=5000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", nargs="*", default=[])
-    parser.add_argument("--servers", action="store_true", help="real clean servers instead of the sample services")
+    parser.add_argument(
+        "--servers", action="store_true", help="real clean servers instead of the sample services"
+    )
     parser.add_argument("--idle", action="store_true", help="leave the second core alone")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="leakguard-apps-") as name, loaded(not options.idle):
         folder = Path(name)
         apps = list(real_servers(folder) if options.servers else sample_apps(folder))
-        apps = [app for app in apps if not options.only or any(word in app.name for word in options.only)]
+        apps = [
+            app
+            for app in apps
+            if not options.only or any(word in app.name for word in options.only)
+        ]
         order = apps * options.runs
         random.Random(options.seed).shuffle(order)
         answers: dict[str, Counter[str]] = {app.name: Counter() for app in apps}
@@ -209,7 +292,9 @@ def main() -> int:
             print(_line(app, done, is_right, time.monotonic() - started), flush=True)
     print()
     for app in apps:
-        print(f"{app.name:<24} {', '.join(f'{number}x {told}' for told, number in answers[app.name].most_common())}")
+        print(
+            f"{app.name:<24} {', '.join(f'{number}x {told}' for told, number in answers[app.name].most_common())}"
+        )
     print(f"\n{len(order) - wrong} of {len(order)} answers right")
     return int(wrong > 0)
 
@@ -223,7 +308,11 @@ def _line(app: App, done: Check, is_right: bool, seconds: float) -> str:
     if done.diagnosis is None or done.problems:
         return f"{start} {'; '.join(done.problems)[:300]}"
     found = next(one for one in done.growth if one.metric == done.diagnosis.metric)
-    rate = f"{found.per_iteration:9.1f} per request" if found.shape == "leak" else f"kept {found.rise:+,.0f}"
+    rate = (
+        f"{found.per_iteration:9.1f} per request"
+        if found.shape == "leak"
+        else f"kept {found.rise:+,.0f}"
+    )
     return f"{start} {done.diagnosis.metric:<14} {done.diagnosis.iterations:>5} requests {seconds:5.1f} s  {rate}"
 
 

@@ -24,10 +24,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.growth_matrix import SIMPLE
-from pytest_leakguard import drive, measurement, service
-from pytest_leakguard.course import Course
-from pytest_leakguard.heap import HeapReader
-from pytest_leakguard.service import ServiceTarget
+from pytest_leakguard.services import launch, load
+from pytest_leakguard.services import measure as measurement
+from pytest_leakguard.services.launch import ServiceTarget
+from pytest_leakguard.services.live_heap import HeapReader
+from pytest_leakguard.services.timeline import Course
 
 APPS = Path(__file__).parents[1] / "sample_apps" / "services"
 
@@ -49,11 +50,13 @@ def measure(case: Case, budget: int | None) -> tuple[Course, float]:
     if case.live_heap:
         added = heap.environment(target.argv, dict(target.env), target.cwd)
         target = replace(target, env=(*target.env, *added.items()))
-    running = service.start(target)
+    running = launch.start(target)
     try:
-        work = drive.plan(["GET /orders/7"], running.url)
+        work = load.plan(["GET /orders/7"], running.url)
         started = time.monotonic()
-        course = measurement.measure(running, work, measurement.preset_for(work, budget), 300.0, heap)
+        course = measurement.measure(
+            running, work, measurement.preset_for(work, budget), 300.0, heap
+        )
         return course, time.monotonic() - started
     finally:
         running.stop()
@@ -62,7 +65,10 @@ def measure(case: Case, budget: int | None) -> tuple[Course, float]:
 
 def cases(server: Path) -> Iterator[Case]:
     """From 64 bytes to 10 KiB per request, and clean."""
-    c = {mode: ServiceTarget((str(server), "{port}", mode)) for mode in ("leak", "slow_leak", "fixed", "cache")}
+    c = {
+        mode: ServiceTarget((str(server), "{port}", mode))
+        for mode in ("leak", "slow_leak", "fixed", "cache")
+    }
     gunicorn = (sys.executable, "-m", "gunicorn", "-w", "2", "-b", "127.0.0.1:{port}", "shop:app")
     ready = "http://127.0.0.1:{port}/healthz"
     shop = {
@@ -95,8 +101,12 @@ def main() -> None:
     leaks = clean = 0
     with tempfile.TemporaryDirectory() as folder:
         server = Path(folder) / "server"
-        subprocess.run([compiler, "-O0", "-g", "-o", str(server), str(APPS / "server.c")], check=True)
-        print(f"{'service':<14}{'heap':>5}{'requests':>10}{'seconds':>9}{'per request':>13}", end="")
+        subprocess.run(
+            [compiler, "-O0", "-g", "-o", str(server), str(APPS / "server.c")], check=True
+        )
+        print(
+            f"{'service':<14}{'heap':>5}{'requests':>10}{'seconds':>9}{'per request':>13}", end=""
+        )
         print(f"{'samples':>9}{'per sample':>12}{'overhead':>10}  verdict")
         for case in cases(server):
             found = [measure(case, options.requests) for _ in range(options.runs)]
@@ -111,7 +121,11 @@ def main() -> None:
 
 
 def _answers(course: Course) -> Iterator[tuple[str, bool]]:
-    pages = [(x, y) for x, y in zip(course.requests, course.series["private_bytes"], strict=True) if y is not None]
+    pages = [
+        (x, y)
+        for x, y in zip(course.requests, course.series["private_bytes"], strict=True)
+        if y is not None
+    ]
     yield from ((name, ask(pages[1:])) for name, ask in SIMPLE.items())
     yield "leakguard", course.judge().shape == "leak"
 

@@ -1,4 +1,4 @@
-"""Writes the table of ``options.md`` from ``pytest_leakguard.table``, the one place where options are declared.
+"""Writes the table of ``options.md`` from ``pytest_leakguard.core.options``, the one place where options are declared.
 
 ``python docs/options_table.py`` writes it, ``python docs/options_table.py --check`` says whether that is needed.
 """
@@ -11,8 +11,8 @@ import re
 import sys
 from pathlib import Path
 
-from pytest_leakguard import cli
-from pytest_leakguard.table import OPTIONS, Option
+from pytest_leakguard.cli import main as cli
+from pytest_leakguard.core.options import OPTIONS, Option
 
 PAGE = Path(__file__).with_name("options.md")
 BEGIN, END = "<!-- made by docs/options_table.py -->\n\n", "\n<!-- end -->\n"
@@ -30,9 +30,19 @@ def table() -> str:
 
 
 def _row(option: Option) -> str:
-    values = ", ".join(f"`{one}`" for one in option.choices) or _VALUES.get(option.kind) or _METAVARS[option.metavar]
+    values = (
+        ", ".join(f"`{one}`" for one in option.choices)
+        or _VALUES.get(option.kind)
+        or _METAVARS[option.metavar]
+    )
     marker = f"`{option.in_marker}`" if option.in_marker else "-"
-    places = (f"`{option.flag}`", f"`{option.ini}`", marker, _in_console(option, "run"), _in_console(option, "check"))
+    places = (
+        f"`{option.flag}`",
+        f"`{option.ini}`",
+        marker,
+        _in_console(option, "run"),
+        _in_console(option, "check"),
+    )
     return f"| {' | '.join((*places, values, _marked_up(option.help)))} |\n"
 
 
@@ -50,7 +60,11 @@ def _in_console(option: Option, command: str) -> str:
 
 def _marked_up(text: str) -> str:
     """Names of files and of kinds as code."""
-    return re.sub(r"\b(leakguard-baseline\.toml|[\w-]+\.(?:json|xml|html|sarif|md)|[a-z]+_[a-z]+)\b", r"`\1`", text)
+    return re.sub(
+        r"\b(leakguard-baseline\.toml|[\w-]+\.(?:json|xml|html|sarif|md)|[a-z]+_[a-z]+)\b",
+        r"`\1`",
+        text,
+    )
 
 
 def written(page: str) -> str:
@@ -67,7 +81,10 @@ def main() -> int:
     page = PAGE.read_text(encoding="utf-8")
     if "--check" in sys.argv[1:]:
         if written(page) != page:
-            print(f"{PAGE.name}: the options have changed; run python docs/options_table.py", file=sys.stderr)
+            print(
+                f"{PAGE.name}: the options have changed; run python docs/options_table.py",
+                file=sys.stderr,
+            )
             return 1
         return 0
     PAGE.write_text(written(page), encoding="utf-8")

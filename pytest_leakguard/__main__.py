@@ -2,6 +2,6 @@
 
 import sys
 
-from pytest_leakguard.cli import main
+from pytest_leakguard.cli.main import main
 
 sys.exit(main())

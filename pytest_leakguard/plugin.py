@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_leakguard.table import OPTIONS
+from pytest_leakguard.core.options import OPTIONS
 
 if TYPE_CHECKING:
-    from pytest_leakguard.fixture import Leakguard
+    from pytest_leakguard.pytest_integration.fixture import Leakguard
+
 
 MARKER = (
     "leakguard(budget=..., iterations=..., tool=..., kinds=..., timeout=..., skip=REASON): "
@@ -24,9 +25,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     for option in OPTIONS:
         text = f"{option.help} [{'|'.join(option.choices)}]" if option.choices else option.help
         if option.is_flag:
-            group.addoption(option.flag, action="store_const", const=True, default=None, help=text, dest=option.ini)
+            group.addoption(
+                option.flag,
+                action="store_const",
+                const=True,
+                default=None,
+                help=text,
+                dest=option.ini,
+            )
         else:
-            group.addoption(option.flag, default=None, metavar=option.metavar or None, help=text, dest=option.ini)
+            group.addoption(
+                option.flag,
+                default=None,
+                metavar=option.metavar or None,
+                help=text,
+                dest=option.ini,
+            )
         parser.addini(option.ini, text, default=None)
 
 
@@ -36,9 +50,9 @@ def pytest_configure(config: pytest.Config) -> None:
     if not _is_on(config):
         return
     _import_as_compiled(config)
-    from pytest_leakguard.declared import DeclaredItems
-    from pytest_leakguard.screen import Screening
-    from pytest_leakguard.session import Session
+    from pytest_leakguard.pytest_integration.declared_items import DeclaredItems
+    from pytest_leakguard.pytest_integration.screening import Screening
+    from pytest_leakguard.pytest_integration.session import Session
 
     session = Session.of(config)
     declared = DeclaredItems(session)
@@ -72,7 +86,11 @@ def _import_as_compiled(config: pytest.Config) -> None:
 def _is_on(config: pytest.Config) -> bool:
     given = config.getoption("leakguard", None)
     ini = config.getini("leakguard")
-    return bool(given) if given is not None else str(ini or "").strip().lower() in ("1", "true", "yes", "on")
+    return (
+        bool(given)
+        if given is not None
+        else str(ini or "").strip().lower() in ("1", "true", "yes", "on")
+    )
 
 
 @pytest.fixture

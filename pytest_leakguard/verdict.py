@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from pytest_leakguard.baseline import Baseline, Comparison, compare
-from pytest_leakguard.model import Check, Finding, Outcome, Status
+from pytest_leakguard.baseline.compare import Baseline, Comparison, compare
+from pytest_leakguard.core.checks import Check, Outcome
+from pytest_leakguard.core.leaks import Finding, Status
 
 CLEAN, LEAKS, USAGE, NO_ANSWER = 0, 1, 2, 3
 """Exit status of the console script."""
@@ -69,7 +70,10 @@ class Verdict:
     @property
     def was_measured(self) -> bool:
         """Whether any check gave any answer at all; a run that measured nothing is never green."""
-        return any(self.summary[outcome] for outcome in (Outcome.CLEAN, Outcome.LEAK, Outcome.NOT_REPEATABLE))
+        return any(
+            self.summary[outcome]
+            for outcome in (Outcome.CLEAN, Outcome.LEAK, Outcome.NOT_REPEATABLE)
+        )
 
     @property
     def has_failed(self) -> bool:
@@ -176,13 +180,20 @@ def _over_all(checks: Iterable[Check]) -> tuple[Finding, ...]:
         for finding in check.findings:
             here = replace(finding, checks=(check.id,))
             found[finding.fingerprint] = (
-                _joined(found[finding.fingerprint], here) if (finding.fingerprint in found) else here
+                _joined(found[finding.fingerprint], here)
+                if (finding.fingerprint in found)
+                else here
             )
     order = {Status.GROWN: 0, Status.NEW: 0, Status.EXPIRED: 1, Status.KNOWN: 2}
     return tuple(
         sorted(
             found.values(),
-            key=lambda one: (not one.is_gating, order[one.status], -one.size_bytes, one.fingerprint),
+            key=lambda one: (
+                not one.is_gating,
+                order[one.status],
+                -one.size_bytes,
+                one.fingerprint,
+            ),
         )
     )
 
@@ -206,7 +217,10 @@ def _strict_problems(comparison: Comparison, judged: tuple[Judged, ...]) -> tupl
     return tuple(
         text
         for count, text in (
-            (len(comparison.fixed), f"{len(comparison.fixed)} accepted leak(s) are fixed: prune the baseline"),
+            (
+                len(comparison.fixed),
+                f"{len(comparison.fixed)} accepted leak(s) are fixed: prune the baseline",
+            ),
             (len(comparison.expired), f"{len(comparison.expired)} accepted leak(s) have expired"),
             (unrepeatable, f"{unrepeatable} test(s) could not be repeated"),
         )

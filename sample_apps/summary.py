@@ -9,7 +9,9 @@ def main(path):
         report = json.load(stream)
     counts = report["summary"]
     print(f"{'leak':<18} {'bytes':>9} {'blocks':>7}  {'state':<9} where, and in which check")
-    for finding in sorted(report["findings"].values(), key=lambda one: (one["status"], -one["size_bytes"])):
+    for finding in sorted(
+        report["findings"].values(), key=lambda one: (one["status"], -one["size_bytes"])
+    ):
         site = finding["sites"][0].rpartition("sample_apps/")[2] if finding["sites"] else "?"
         kind = finding["kind"].replace("_", " ")
         checks = ", ".join(check.rpartition("::")[2] for check in finding["checks"][:2])
@@ -19,7 +21,9 @@ def main(path):
         if check["outcome"] == "no_answer":
             print(f"no answer: {check['id']}: {'; '.join(check['reasons'])}")
     print()
-    print(f"{counts['clean']} programs are clean (every fixed twin should be), {counts['leak']} leak.")
+    print(
+        f"{counts['clean']} programs are clean (every fixed twin should be), {counts['leak']} leak."
+    )
     accepted = [one for one in report["findings"].values() if one["status"] == "known"]
     for finding in accepted:
         print(f"accepted and not failing: {finding['size_bytes']:,} bytes: {finding['reason']}")

@@ -42,4 +42,6 @@ def test_built_with_address_sanitizer(leakguard, name, twin):
 @pytest.mark.parametrize("twin", ["leaky", "fixed"])
 def test_python_program(leakguard, name, twin):
     arguments, how = settings("python", name)
-    leakguard.run([sys.executable, HERE / "python" / name / f"{twin}.py", *arguments], tool="memray", **how)
+    leakguard.run(
+        [sys.executable, HERE / "python" / name / f"{twin}.py", *arguments], tool="memray", **how
+    )

@@ -11,11 +11,14 @@ from pathlib import Path
 import hypothesis  # here, or every run inside a test imports it afresh, which takes longer than the run
 import pytest
 
-import pytest_leakguard.cli
-import pytest_leakguard.session  # noqa: F401  # loaded before pytester takes its snapshot of modules: no class exists twice
+# Loaded before pytester takes its snapshot of modules, so that no class exists twice.
+import pytest_leakguard.cli.main
+import pytest_leakguard.pytest_integration.session  # noqa: F401
 
 pytest_plugins = ["pytester"]
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in the background of a shell; what is started here inherits it
+if (
+    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+):  # in the background of a shell; what is started here inherits it
     signal.signal(signal.SIGINT, signal.default_int_handler)
 hypothesis.settings.register_profile(  # how long an example takes says more of the machine than of us
     "untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
@@ -23,7 +26,13 @@ hypothesis.settings.register_profile(  # how long an example takes says more of 
 hypothesis.settings.load_profile("untimed")
 ROOT = Path(__file__).parent.parent
 APPS = ROOT / "sample_apps"
-RUNNERS = ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "GITHUB_WORKSPACE", "CI_PROJECT_DIR", "WORKSPACE")
+RUNNERS = (
+    "GITHUB_ACTIONS",
+    "GITHUB_STEP_SUMMARY",
+    "GITHUB_WORKSPACE",
+    "CI_PROJECT_DIR",
+    "WORKSPACE",
+)
 """What CI runners set and the reporters look at."""
 
 
@@ -71,7 +80,7 @@ def apps() -> Path:
 @pytest.fixture
 def compile_c(tmp_path: Path, tool: Callable[[str], str]) -> Callable[..., Path]:
     """Builds a C source text; returns the program."""
-    from pytest_leakguard.process import capture
+    from pytest_leakguard.processes.supervisor import capture
 
     def build(source: str, *flags: str, name: str = "program", folder: Path | None = None) -> Path:
         place = folder or tmp_path

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pytest_leakguard import lineage
-from pytest_leakguard.backends import BACKENDS
-from pytest_leakguard.errors import MalformedReport
-from pytest_leakguard.model import LeakKind, Report
+from pytest_leakguard.core import forks
+from pytest_leakguard.core.errors import MalformedReport
+from pytest_leakguard.core.leaks import LeakKind
+from pytest_leakguard.core.programs import Report
+from pytest_leakguard.programs.tools import BACKENDS
 
 GOLDEN = Path(__file__).parent / "golden"
 SAMPLES = GOLDEN / "samples"
@@ -48,9 +49,12 @@ def read(path: Path, backend: str) -> tuple[Report, str]:
 
 def figures(report: Report) -> Figures:
     """Bytes and blocks per kind as the report has them."""
-    return {kind: (total.size_bytes, total.blocks) for kind, total in lineage.totals(report.leaks)}
+    return {kind: (total.size_bytes, total.blocks) for kind, total in forks.totals(report.leaks)}
 
 
 def counted_figures(report: Report) -> Figures:
     """The same with what forked children inherited left out."""
-    return {kind: (total.size_bytes, total.blocks) for kind, total in lineage.totals(lineage.counted_once(report))}
+    return {
+        kind: (total.size_bytes, total.blocks)
+        for kind, total in forks.totals(forks.counted_once(report))
+    }

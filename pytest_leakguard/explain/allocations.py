@@ -8,16 +8,19 @@ import tracemalloc
 from collections.abc import Callable
 from itertools import takewhile
 
-from pytest_leakguard.clock import Spent
-from pytest_leakguard.counters import cache_clearer
-from pytest_leakguard.explain.code import Owner, Site, is_ours, owner
-from pytest_leakguard.model import Frame
+from pytest_leakguard.core.clock import Spent
+from pytest_leakguard.core.leaks import Frame
+from pytest_leakguard.counters.reader import cache_clearer
+from pytest_leakguard.explain.code_owner import Owner, Site, is_ours, owner
 
 FRAMES = 24
 
 
 def surviving(
-    work: Callable[[], object], runs: int, tidy: Callable[[], object] = int, seconds: float = math.inf
+    work: Callable[[], object],
+    runs: int,
+    tidy: Callable[[], object] = int,
+    seconds: float = math.inf,
 ) -> tuple[Site, ...]:
     """Places whose blocks survive the runs in proportion, most bytes first; empty when nothing can be traced.
 
@@ -44,14 +47,18 @@ def surviving(
         grown = blocks - first[0]
         is_resized = size_bytes > first[1] > second[1]  # one block that grows, such as a list's
         if (grown > 0 and first[0] > second[0]) or is_resized:
-            sites.append(Site(tuple(map(_frame, stack)), grown / runs, (size_bytes - first[1]) / runs))
+            sites.append(
+                Site(tuple(map(_frame, stack)), grown / runs, (size_bytes - first[1]) / runs)
+            )
     return tuple(sorted(sites, key=lambda site: (-site.size_bytes, -site.blocks)))
 
 
 _Stack = tuple[tuple[str, int], ...]
 
 
-def _counts(work: Callable[[], object], runs: int, tidy: Callable[[], object]) -> dict[_Stack, tuple[int, int]]:
+def _counts(
+    work: Callable[[], object], runs: int, tidy: Callable[[], object]
+) -> dict[_Stack, tuple[int, int]]:
     gc.collect()  # empties the free lists too, which a snapshot fills with tuples that the unit would use untraced
     for _ in range(runs):
         work()
@@ -72,7 +79,11 @@ def _counts(work: Callable[[], object], runs: int, tidy: Callable[[], object]) -
 def _places(traceback: tracemalloc.Traceback) -> _Stack:
     """Innermost first, without the harness and what started the measurement."""
     inside = takewhile(lambda frame: not is_ours(frame.filename), reversed(traceback))
-    return tuple((frame.filename, frame.lineno) for frame in inside if owner(frame.filename) is not Owner.HARNESS)
+    return tuple(
+        (frame.filename, frame.lineno)
+        for frame in inside
+        if owner(frame.filename) is not Owner.HARNESS
+    )
 
 
 def own_frames(traceback: tracemalloc.Traceback) -> tuple[Frame, ...]:
@@ -113,7 +124,11 @@ def _read_functions(file: str) -> dict[int, str]:
             if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
                 name = f"{prefix}{child.name}"
                 if not isinstance(child, ast.ClassDef):
-                    found.update(dict.fromkeys(range(child.lineno, (child.end_lineno or child.lineno) + 1), name))
+                    found.update(
+                        dict.fromkeys(
+                            range(child.lineno, (child.end_lineno or child.lineno) + 1), name
+                        )
+                    )
                 visit(child, f"{name}." if isinstance(child, ast.ClassDef) else "")
             else:
                 visit(child, prefix)

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from pytest_leakguard import __version__
-from pytest_leakguard.fingerprint import calls
-from pytest_leakguard.model import Finding, Frame
-from pytest_leakguard.reporters.places import Location, of_finding
+from pytest_leakguard.core.fingerprint import calls
+from pytest_leakguard.core.leaks import Finding, Frame
+from pytest_leakguard.core.text import one_line, place
+from pytest_leakguard.reporters.locations import Location, of_finding
 from pytest_leakguard.reporters.rules import RULES
 from pytest_leakguard.reporters.sarif import reported
 from pytest_leakguard.reporters.terminal import headline
-from pytest_leakguard.reporters.words import one_line, place
 from pytest_leakguard.verdict import Run, Verdict, failing
 
 
@@ -22,7 +22,9 @@ def code_quality(verdict: Verdict, run: Run) -> str:
     failed = {finding.fingerprint for finding in failing(verdict, run.policy)}
     told = []
     for finding in reported(verdict, run):
-        location = of_finding(finding, run) or Location(run.baseline_file or "leakguard-baseline.toml", 1)
+        location = of_finding(finding, run) or Location(
+            run.baseline_file or "leakguard-baseline.toml", 1
+        )
         told.append(
             {
                 "description": headline(finding),
@@ -48,7 +50,9 @@ def speedscope(verdict: Verdict, run: Run) -> str:
     """A sampled profile whose weights are leaked bytes, for https://www.speedscope.app/ and editors."""
     index: dict[tuple[str, str, int], int] = {}
     found = list(weighed(verdict, run))
-    samples = [[index.setdefault(_key(frame), len(index)) for frame in stack_of(one)] for one in found]
+    samples = [
+        [index.setdefault(_key(frame), len(index)) for frame in stack_of(one)] for one in found
+    ]
     weights = [finding.size_bytes for finding in found]
     data: dict[str, Any] = {
         "$schema": "https://www.speedscope.app/file-format-schema.json",
@@ -86,7 +90,11 @@ def _folded(frame: Frame) -> str:
 
 
 def _key(frame: Frame) -> tuple[str, str, int]:
-    return (one_line(frame.function or place(frame)) or "?", one_line(frame.file or ""), frame.line or 0)
+    return (
+        one_line(frame.function or place(frame)) or "?",
+        one_line(frame.file or ""),
+        frame.line or 0,
+    )
 
 
 def _speedscope_frame(name: str, file: str, line: int) -> dict[str, Any]:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from pytest_leakguard.model import Finding, Outcome
-from pytest_leakguard.reporters.places import Location, of_check, of_finding
+from pytest_leakguard.core.checks import Outcome
+from pytest_leakguard.core.leaks import Finding
+from pytest_leakguard.core.text import one_line, printable
+from pytest_leakguard.reporters.locations import Location, of_check, of_finding
 from pytest_leakguard.reporters.terminal import finding_lines, headline, root_causes
-from pytest_leakguard.reporters.words import one_line, printable
 from pytest_leakguard.verdict import Judged, Run, Verdict, failing
 
 MOST_ANNOTATIONS = 10
@@ -64,7 +65,11 @@ def _limited(level: str, told: Sequence[_Told]) -> Iterator[str]:
     yield from (command(level, *one) for one in shown)
     if len(shown) < len(told):
         more = len(told) - len(shown)
-        yield command(level, "leakguard", f"and {more} more; all of them are in the job summary and the report")
+        yield command(
+            level,
+            "leakguard",
+            f"and {more} more; all of them are in the job summary and the report",
+        )
 
 
 def _errors(verdict: Verdict, run: Run) -> Iterator[_Told]:
@@ -81,16 +86,25 @@ def _errors(verdict: Verdict, run: Run) -> Iterator[_Told]:
 
 
 def _leak(finding: Finding, found: Sequence[Finding], verdict: Verdict, run: Run) -> _Told:
-    lines = [line.text.removeprefix("      ") for line in finding_lines(finding, list(found), verdict, run.root)]
-    accept = f'accept: pytest-leakguard baseline accept {finding.fingerprint} --reason "why it may stay"'
-    message = "\n".join([f"{headline(finding)} [{finding.status}] {finding.fingerprint}", *lines[1:], accept])
+    lines = [
+        line.text.removeprefix("      ")
+        for line in finding_lines(finding, list(found), verdict, run.root)
+    ]
+    accept = (
+        f'accept: pytest-leakguard baseline accept {finding.fingerprint} --reason "why it may stay"'
+    )
+    message = "\n".join(
+        [f"{headline(finding)} [{finding.status}] {finding.fingerprint}", *lines[1:], accept]
+    )
     return f"Leak: {headline(finding)}", message, of_finding(finding, run)
 
 
 def _no_answer(judged: Judged, run: Run) -> _Told:
     check = judged.check
     again = [f"reproduce: {one_line(check.reproduce)}"] if check.reproduce else []
-    message = "\n".join([one_line(check.id), *(one_line(reason) for reason in judged.reasons), *again])
+    message = "\n".join(
+        [one_line(check.id), *(one_line(reason) for reason in judged.reasons), *again]
+    )
     return f"No answer from {check.tool}", printable(message), of_check(check, run)
 
 
@@ -101,7 +115,5 @@ def _warnings(verdict: Verdict, run: Run) -> Iterator[_Told]:
         if key not in failed:
             yield "Accepted leak has expired", one_line(key), baseline
     if verdict.fixed:
-        message = (
-            f"{', '.join(one_line(key) for key in verdict.fixed)}: remove with pytest --leakguard --leakguard-prune"
-        )
+        message = f"{', '.join(one_line(key) for key in verdict.fixed)}: remove with pytest --leakguard --leakguard-prune"
         yield f"{len(verdict.fixed)} accepted leak(s) are fixed", message, baseline

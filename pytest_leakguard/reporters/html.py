@@ -15,12 +15,20 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from pytest_leakguard import __version__
-from pytest_leakguard.fingerprint import callers
-from pytest_leakguard.model import Finding, Outcome, Status
-from pytest_leakguard.reporters import curves, flame, growth
+from pytest_leakguard.core.checks import Outcome
+from pytest_leakguard.core.fingerprint import callers
+from pytest_leakguard.core.leaks import Finding, Status
+from pytest_leakguard.core.text import indented, one_line, place, printable, shortened, site
+from pytest_leakguard.reporters import growth_text, html_curves, html_flamegraph
 from pytest_leakguard.reporters.exports import weighed
-from pytest_leakguard.reporters.terminal import WORDS, finding_through, headline, in_words, leaked, root_causes
-from pytest_leakguard.reporters.words import indented, one_line, place, printable, shortened, site
+from pytest_leakguard.reporters.terminal import (
+    WORDS,
+    finding_through,
+    headline,
+    in_words,
+    leaked,
+    root_causes,
+)
 from pytest_leakguard.verdict import Judged, Run, Verdict, failing
 
 MOST_CAUSES = 60
@@ -65,11 +73,13 @@ def _harmless(value: Any) -> Any:
 def _values(verdict: Verdict, run: Run) -> dict[str, Any]:
     found = failing(verdict, run.policy)
     causes = root_causes(found)
-    drawn = [curve for judged in _worst_first(verdict) for curve in curves.curves_of(judged.check)]
+    drawn = [
+        curve for judged in _worst_first(verdict) for curve in html_curves.curves_of(judged.check)
+    ]
     unanswered = [judged for judged in verdict.checks if judged.outcome is Outcome.NO_ANSWER]
     rows = _rows(verdict, run)
     known = [finding for finding in verdict.findings if finding.status is Status.KNOWN]
-    flames = flame.tree(weighed(verdict, run), "all leaks that fail")
+    flames = html_flamegraph.tree(weighed(verdict, run), "all leaks that fail")
     return {
         "version": __version__,
         "style": Markup(_style()),  # our own file
@@ -88,8 +98,8 @@ def _values(verdict: Verdict, run: Run) -> dict[str, Any]:
         "flame": flames,
         "curves": drawn[:MOST_CURVES],
         "more_curves": max(0, len(drawn) - MOST_CURVES),
-        "width": curves.WIDTH,
-        "height": curves.HEIGHT,
+        "width": html_curves.WIDTH,
+        "height": html_curves.HEIGHT,
         "services": list(_services(verdict)),
         "rows": rows,
         "rows_told": f"{len(rows)} of {len(verdict.checks)} checks, what fails first",
@@ -115,12 +125,23 @@ def _sections(is_open: bool, has_flame: bool, has_curves: bool) -> Iterator[tupl
 
 
 def _worst_first(verdict: Verdict) -> list[Judged]:
-    order = (Outcome.LEAK, Outcome.NO_ANSWER, Outcome.NOT_REPEATABLE, Outcome.SKIPPED, Outcome.CLEAN)
-    return sorted(verdict.checks, key=lambda one: (order.index(one.outcome), one.check.kind == "test", one.check.id))
+    order = (
+        Outcome.LEAK,
+        Outcome.NO_ANSWER,
+        Outcome.NOT_REPEATABLE,
+        Outcome.SKIPPED,
+        Outcome.CLEAN,
+    )
+    return sorted(
+        verdict.checks,
+        key=lambda one: (order.index(one.outcome), one.check.kind == "test", one.check.id),
+    )
 
 
 def _cause(finding: Finding, found: Sequence[Finding], run: Run) -> dict[str, Any]:
-    commands = (check.reproduce for check in run.checks if check.id in finding.checks and check.reproduce)
+    commands = (
+        check.reproduce for check in run.checks if check.id in finding.checks and check.reproduce
+    )
     calls = [place(frame, run.root) for frame in callers(finding.stack)[:MOST_CALLS]]
     return {
         "fingerprint": finding.fingerprint,
@@ -144,7 +165,7 @@ def _forecast(finding: Finding, run: Run) -> Iterator[str]:
     """When the memory limit is reached, for growth."""
     for check in run.checks:
         if finding.rate is not None and check.id in finding.checks and check.diagnosis:
-            yield from growth.forecast(check.diagnosis)
+            yield from growth_text.forecast(check.diagnosis)
 
 
 def _unanswered(judged: Judged) -> dict[str, Any]:
@@ -153,7 +174,9 @@ def _unanswered(judged: Judged) -> dict[str, Any]:
         "id": one_line(check.id),
         "tool": one_line(check.tool),
         "reasons": [one_line(reason) for reason in judged.reasons],
-        "output": "\n".join(printable(text) for text in check.output.strip().splitlines()[-_OUTPUT_LINES:]),
+        "output": "\n".join(
+            printable(text) for text in check.output.strip().splitlines()[-_OUTPUT_LINES:]
+        ),
         "reproduce": one_line(check.reproduce),
     }
 
@@ -169,7 +192,10 @@ def _services(verdict: Verdict) -> Iterator[_Service]:
     for judged in _worst_first(verdict):
         diagnosis = judged.check.diagnosis
         if diagnosis is not None:
-            lines = (growth.head(diagnosis, judged.check.growth), *growth.lines(diagnosis, judged.check.growth))
+            lines = (
+                growth_text.head(diagnosis, judged.check.growth),
+                *growth_text.lines(diagnosis, judged.check.growth),
+            )
             yield _Service(one_line(judged.check.id), "\n".join(indented(text) for text in lines))
 
 
@@ -180,7 +206,9 @@ def _rows(verdict: Verdict, run: Run) -> list[dict[str, Any]]:
             "id": one_line(judged.check.id),
             "outcome": judged.outcome.value,
             "words": WORDS[judged.outcome],
-            "tool": one_line(" ".join((judged.check.tool or "sampling", judged.check.tool_version))),
+            "tool": one_line(
+                " ".join((judged.check.tool or "sampling", judged.check.tool_version))
+            ),
             "leaked": leaked(judged.check, run.policy),
             "seconds": f"{judged.check.duration_s:,.2f}",
             "told": [one_line(text) for text in (*judged.reasons, *judged.check.notes)],

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from junitparser import Error, Failure, JUnitXml, Properties, Property, Skipped, TestCase, TestSuite
 
-from pytest_leakguard.model import Outcome
+from pytest_leakguard.core.checks import Outcome
+from pytest_leakguard.core.text import printable
 from pytest_leakguard.reporters.terminal import failure_text
-from pytest_leakguard.reporters.words import printable
 from pytest_leakguard.verdict import Judged, Policy, Verdict
 
 _NOT_XML = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -40,7 +40,10 @@ def properties(judged: Judged) -> Iterator[tuple[str, str]]:
     if judged.reasons:
         yield "leakguard_reasons", _clean("; ".join(judged.reasons))
     if check.exit.signal is not None or check.exit.code:
-        yield "leakguard_exit", f"signal {check.exit.signal}" if check.exit.signal else str(check.exit.code)
+        yield (
+            "leakguard_exit",
+            f"signal {check.exit.signal}" if check.exit.signal else str(check.exit.code),
+        )
 
 
 def _case(judged: Judged, policy: Policy, root: Path | None) -> TestCase:

@@ -10,11 +10,18 @@ import html
 import re
 from collections.abc import Iterator, Sequence
 
-from pytest_leakguard.baseline import growth_key
-from pytest_leakguard.model import Check, Finding, Outcome, Status
-from pytest_leakguard.reporters import growth
-from pytest_leakguard.reporters.terminal import finding_lines, headline, in_words, leaked, root_causes
-from pytest_leakguard.reporters.words import one_line, printable, shortened
+from pytest_leakguard.baseline.compare import growth_key
+from pytest_leakguard.core.checks import Check, Outcome
+from pytest_leakguard.core.leaks import Finding, Status
+from pytest_leakguard.core.text import one_line, printable, quantity, shortened
+from pytest_leakguard.reporters import growth_text
+from pytest_leakguard.reporters.terminal import (
+    finding_lines,
+    headline,
+    in_words,
+    leaked,
+    root_causes,
+)
 from pytest_leakguard.verdict import Judged, Run, Verdict, failing, fails
 
 MOST_BYTES = 900 * 1024
@@ -38,13 +45,19 @@ _ANSWERS = {
 
 def code(text: str) -> str:
     """``text`` as inline code that means nothing but itself, in a table as well."""
-    escaped = _MARKDOWN.sub(lambda match: f"&#{ord(match.group())};", shortened(one_line(text), MOST_CODE))
+    escaped = _MARKDOWN.sub(
+        lambda match: f"&#{ord(match.group())};", shortened(one_line(text), MOST_CODE)
+    )
     return f"<code>{escaped}</code>" if escaped else ""
 
 
 def block(lines: Sequence[str]) -> str:
     """Lines as preformatted text; no empty line, which would end it."""
-    return "<pre>" + html.escape("\n".join(shortened(printable(line), MOST_LINE) or " " for line in lines)) + "</pre>"
+    return (
+        "<pre>"
+        + html.escape("\n".join(shortened(printable(line), MOST_LINE) or " " for line in lines))
+        + "</pre>"
+    )
 
 
 def render(verdict: Verdict, run: Run, most_bytes: int = MOST_BYTES) -> str:
@@ -99,7 +112,9 @@ def _table(rows: Sequence[Judged], run: Run) -> Iterator[str]:
     yield "| check | tool | growth or size | 95 % interval | allowed | answer | course |"
     yield "|---|---|---|---|---|---|---|"
     order = list(_ANSWERS)
-    worst_first = sorted(rows, key=lambda one: (order.index(one.outcome) not in (1, 2), one.check.id))
+    worst_first = sorted(
+        rows, key=lambda one: (order.index(one.outcome) not in (1, 2), one.check.id)
+    )
     for judged in worst_first:
         figures = map(code, _figures(judged.check, run))
         tool = code(judged.check.tool or "sampling")
@@ -112,9 +127,16 @@ def _figures(check: Check, run: Run) -> tuple[str, str, str]:
     rates = [finding for finding in check.findings if finding.rate is not None]
     if rates and (rate := rates[0].rate) is not None:
         entry = run.baseline.growth.get(growth_key(check.id, rate))
-        low, high = growth.quantity(rate.low, rate.unit), growth.quantity(rate.high, rate.unit)
-        pace = f"{growth.quantity(rate.per_iteration, rate.unit)} per request"
-        return pace, f"{low} to {high}", growth.quantity(entry.allowed if entry else 0.0, rate.unit)
+        low, high = (
+            quantity(rate.low, rate.unit),
+            quantity(rate.high, rate.unit),
+        )
+        pace = f"{quantity(rate.per_iteration, rate.unit)} per request"
+        return (
+            pace,
+            f"{low} to {high}",
+            quantity(entry.allowed if entry else 0.0, rate.unit),
+        )
     if total := leaked(check, run.policy):
         failed = (finding for finding in check.findings if fails(finding, run.policy))
         accepted = (run.baseline.leaks.get(finding.fingerprint) for finding in failed)
@@ -122,16 +144,24 @@ def _figures(check: Check, run: Run) -> tuple[str, str, str]:
         repeated = next((one for one in check.growth if one.shape == "leak"), None)
         if repeated is None:
             return total, "exact", ceiling
-        return f"{total} per run", f"{repeated.low:,.4g} to {repeated.high:,.4g} {repeated.unit}", ceiling
-    if check.diagnosis and (decisive := growth.deciding(check.diagnosis, check.growth)):
-        low, high = (growth.quantity(value, decisive.unit) for value in (decisive.low, decisive.high))
-        return growth.head(check.diagnosis, check.growth), f"{low} to {high}", ""
+        return (
+            f"{total} per run",
+            f"{repeated.low:,.4g} to {repeated.high:,.4g} {repeated.unit}",
+            ceiling,
+        )
+    if check.diagnosis and (decisive := growth_text.deciding(check.diagnosis, check.growth)):
+        low, high = (quantity(value, decisive.unit) for value in (decisive.low, decisive.high))
+        return growth_text.head(check.diagnosis, check.growth), f"{low} to {high}", ""
     return "", "", ""
 
 
 def _course(check: Check) -> str:
-    decisive = growth.deciding(check.diagnosis, check.growth) if check.diagnosis else next(iter(check.growth), None)
-    return growth.curve(decisive.samples) if decisive and len(decisive.samples) > 1 else ""
+    decisive = (
+        growth_text.deciding(check.diagnosis, check.growth)
+        if check.diagnosis
+        else next(iter(check.growth), None)
+    )
+    return growth_text.curve(decisive.samples) if decisive and len(decisive.samples) > 1 else ""
 
 
 def _others(verdict: Verdict, rows: Sequence[Judged]) -> str:
@@ -144,7 +174,9 @@ def _others(verdict: Verdict, rows: Sequence[Judged]) -> str:
     return f"and {told} not listed" if told and rows else told
 
 
-def _leak(finding: Finding, is_open: bool, found: Sequence[Finding], verdict: Verdict, run: Run) -> str:
+def _leak(
+    finding: Finding, is_open: bool, found: Sequence[Finding], verdict: Verdict, run: Run
+) -> str:
     title = f"{code(headline(finding))} {finding.status} {code(finding.fingerprint)}"
     lines = [line.text for line in finding_lines(finding, list(found), verdict, run.root)]
     opened = " open" if is_open else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pytest_leakguard.model import LeakKind
+from pytest_leakguard.core.leaks import LeakKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,11 @@ _ACCEPT = (
     "If it may stay, accept it on your machine with a reason and commit the baseline: "
     '`pytest-leakguard baseline accept FINGERPRINT --reason "why it may stay"`.'
 )
-_NATIVE, _PYTHON, _RESOURCE = ("memory-leak", "native"), ("memory-leak", "python"), ("resource-leak", "reliability")
+_NATIVE, _PYTHON, _RESOURCE = (
+    ("memory-leak", "native"),
+    ("memory-leak", "python"),
+    ("resource-leak", "reliability"),
+)
 
 
 def _rule(id_: str, name: str, short: str, full: str, advice: str, tags: tuple[str, ...]) -> Rule:

@@ -14,15 +14,18 @@ from typing import Any
 from urllib.parse import quote
 
 from pytest_leakguard import __version__
-from pytest_leakguard.fingerprint import calls
-from pytest_leakguard.model import Finding, Frame, LeakKind, Outcome, Status
-from pytest_leakguard.reporters.places import Location, of_check, of_finding, of_frame
+from pytest_leakguard.core.checks import Outcome
+from pytest_leakguard.core.fingerprint import calls
+from pytest_leakguard.core.leaks import Finding, Frame, LeakKind, Status
+from pytest_leakguard.core.text import one_line, place
+from pytest_leakguard.reporters.locations import Location, of_check, of_finding, of_frame
 from pytest_leakguard.reporters.rules import RULES, Rule
 from pytest_leakguard.reporters.terminal import headline
-from pytest_leakguard.reporters.words import one_line, place
 from pytest_leakguard.verdict import Run, Verdict, failing
 
-SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
+SCHEMA = (
+    "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
+)
 MOST_RESULTS = 5000
 """That GitHub shows of a run."""
 MOST_CALLS = 100
@@ -40,7 +43,11 @@ def reported(verdict: Verdict, run: Run) -> tuple[Finding, ...]:
     """What a reader must act on: all that fails, then what is no longer accepted."""
     failed = failing(verdict, run.policy)
     names = {finding.fingerprint for finding in failed}
-    expired = (one for one in verdict.findings if one.status is Status.EXPIRED and one.fingerprint not in names)
+    expired = (
+        one
+        for one in verdict.findings
+        if one.status is Status.EXPIRED and one.fingerprint not in names
+    )
     return (*failed, *expired)
 
 
@@ -48,7 +55,9 @@ def as_dict(verdict: Verdict, run: Run) -> dict[str, Any]:
     """The SARIF log as plain values."""
     results = reported(verdict, run)
     failed = {finding.fingerprint for finding in failing(verdict, run.policy)}
-    told = [_result(finding, finding.fingerprint in failed, run) for finding in results[:MOST_RESULTS]]
+    told = [
+        _result(finding, finding.fingerprint in failed, run) for finding in results[:MOST_RESULTS]
+    ]
     notifications = list(_notifications(verdict, run, len(results)))
     return {
         "$schema": SCHEMA,
@@ -58,7 +67,9 @@ def as_dict(verdict: Verdict, run: Run) -> dict[str, Any]:
                 "tool": {"driver": _driver()},
                 "automationDetails": {"id": "leakguard/"},
                 "columnKind": "utf16CodeUnits",
-                "originalUriBaseIds": {_ROOT: {"description": _text("The root of the repository.")}},
+                "originalUriBaseIds": {
+                    _ROOT: {"description": _text("The root of the repository.")}
+                },
                 "invocations": [
                     {
                         "executionSuccessful": not _is_open(verdict),
@@ -73,7 +84,9 @@ def as_dict(verdict: Verdict, run: Run) -> dict[str, Any]:
 
 
 def _is_open(verdict: Verdict) -> bool:
-    return bool(verdict.summary[Outcome.NO_ANSWER] or verdict.unanswered or not verdict.was_measured)
+    return bool(
+        verdict.summary[Outcome.NO_ANSWER] or verdict.unanswered or not verdict.was_measured
+    )
 
 
 def _driver() -> dict[str, Any]:
@@ -87,8 +100,12 @@ def _driver() -> dict[str, Any]:
                 "id": "LG900",
                 "name": "NoAnswer",
                 "shortDescription": _text("A check gave no whole answer."),
-                "fullDescription": _text("A tool was missing, crashed or left a damaged report; this is never clean."),
-                "help": _text("Run `pytest-leakguard doctor` where the check ran: it says which tool works there."),
+                "fullDescription": _text(
+                    "A tool was missing, crashed or left a damaged report; this is never clean."
+                ),
+                "help": _text(
+                    "Run `pytest-leakguard doctor` where the check ran: it says which tool works there."
+                ),
             }
         ],
     }
@@ -102,7 +119,11 @@ def _rule(rule: Rule) -> dict[str, Any]:
         "fullDescription": _text(rule.full),
         "help": {"text": rule.help, "markdown": rule.help},
         "defaultConfiguration": {"level": "error"},
-        "properties": {"precision": "very-high", "problem.severity": "error", "tags": list(rule.tags)},
+        "properties": {
+            "precision": "very-high",
+            "problem.severity": "error",
+            "tags": list(rule.tags),
+        },
     }
 
 
@@ -113,7 +134,9 @@ def _result(finding: Finding, is_failing: bool, run: Run) -> dict[str, Any]:
         "ruleIndex": kind,
         "level": "error" if is_failing else "warning",
         "message": _text(_message(finding, run)),
-        "locations": [{"physicalLocation": _physical(of_finding(finding, run) or _somewhere(finding, run))}],
+        "locations": [
+            {"physicalLocation": _physical(of_finding(finding, run) or _somewhere(finding, run))}
+        ],
         "partialFingerprints": {FINGERPRINT: finding.fingerprint},
         "properties": {
             "leakguard": {
@@ -129,7 +152,9 @@ def _result(finding: Finding, is_failing: bool, run: Run) -> dict[str, Any]:
     }
     stack = calls(finding.stack)[:MOST_CALLS]
     if stack:
-        told["stacks"] = [{"message": _text("Allocated at"), "frames": [_stack_frame(one, run) for one in stack]}]
+        told["stacks"] = [
+            {"message": _text("Allocated at"), "frames": [_stack_frame(one, run) for one in stack]}
+        ]
         inside = [(frame, location) for frame in stack if (location := of_frame(frame, run))]
         if inside:
             told["codeFlows"] = [{"threadFlows": [{"locations": _flow(inside)}]}]
@@ -140,10 +165,14 @@ def _result(finding: Finding, is_failing: bool, run: Run) -> dict[str, Any]:
 def _message(finding: Finding, run: Run) -> str:
     """What leaks, and what else stands in no other field that is shown."""
     held = f" Held by {one_line(' > '.join(finding.holders))}." if finding.holders else ""
-    status = "" if finding.status is Status.NEW else f" ({finding.status}: {one_line(finding.reason)})"
+    status = (
+        "" if finding.status is Status.NEW else f" ({finding.status}: {one_line(finding.reason)})"
+    )
     seen = ", ".join(one_line(check) for check in finding.checks[:3])
     more = f" and {len(finding.checks) - 3} more" if len(finding.checks) > 3 else ""
-    commands = (check.reproduce for check in run.checks if check.id in finding.checks and check.reproduce)
+    commands = (
+        check.reproduce for check in run.checks if check.id in finding.checks and check.reproduce
+    )
     again = next((f" Reproduce: {one_line(command)}" for command in commands), "")
     return f"{headline(finding)}{status}.{held} Seen in {seen}{more}.{again}"
 
@@ -155,8 +184,16 @@ def _text(text: str) -> dict[str, str]:
 
 def _physical(location: Location) -> dict[str, Any]:
     return {
-        "artifactLocation": {"uri": quote(location.file, errors="backslashreplace"), "uriBaseId": _ROOT},
-        "region": {"startLine": location.line, "startColumn": 1, "endLine": location.line + 1, "endColumn": 1},
+        "artifactLocation": {
+            "uri": quote(location.file, errors="backslashreplace"),
+            "uriBaseId": _ROOT,
+        },
+        "region": {
+            "startLine": location.line,
+            "startColumn": 1,
+            "endLine": location.line + 1,
+            "endColumn": 1,
+        },
     }
 
 
@@ -185,7 +222,9 @@ def _stack_frame(frame: Frame, run: Run) -> dict[str, Any]:
     if inside := of_frame(frame, run):
         location["physicalLocation"] = _physical(inside)
     if frame.function:
-        location["logicalLocations"] = [{"fullyQualifiedName": one_line(frame.function), "kind": "function"}]
+        location["logicalLocations"] = [
+            {"fullyQualifiedName": one_line(frame.function), "kind": "function"}
+        ]
     told: dict[str, Any] = {"location": location}
     if frame.module:
         told["module"] = one_line(frame.module.rpartition("/")[2])
@@ -197,7 +236,9 @@ def _notifications(verdict: Verdict, run: Run, results: int) -> Iterator[dict[st
         if judged.outcome is Outcome.NO_ANSWER:
             location = of_check(judged.check, run)
             told = f"{one_line(judged.check.id)}: {one_line('; '.join(judged.reasons))}"
-            yield _notification(told) | ({"locations": [{"physicalLocation": _physical(location)}]} if location else {})
+            yield _notification(told) | (
+                {"locations": [{"physicalLocation": _physical(location)}]} if location else {}
+            )
     yield from (_notification(one_line(problem)) for problem in verdict.problems)
     if not verdict.was_measured and not verdict.summary[Outcome.NO_ANSWER]:
         yield _notification("nothing was measured")

@@ -7,10 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from pytest_leakguard.fingerprint import callers, names
-from pytest_leakguard.model import Check, Finding, Frame, LeakKind, Outcome, Status
-from pytest_leakguard.reporters import growth
-from pytest_leakguard.reporters.words import amount, indented, kind, one_line, place, printable, site
+from pytest_leakguard.core.checks import Check, Outcome
+from pytest_leakguard.core.fingerprint import callers, names
+from pytest_leakguard.core.leaks import Finding, Frame, LeakKind, Status
+from pytest_leakguard.core.text import (
+    amount,
+    indented,
+    kind,
+    one_line,
+    place,
+    printable,
+    quantity,
+    site,
+)
+from pytest_leakguard.reporters import growth_text
 from pytest_leakguard.verdict import Judged, Policy, Verdict, fails
 
 MOST_CALLS = 8
@@ -47,7 +57,10 @@ def render(
         if judged.outcome is Outcome.NO_ANSWER:
             yield from _no_answer(judged)
         elif judged.outcome is Outcome.LEAK and judged.reasons:
-            yield Line(f"ALSO  {one_line(judged.check.id)}: {one_line('; '.join(judged.reasons))}", "yellow")
+            yield Line(
+                f"ALSO  {one_line(judged.check.id)}: {one_line('; '.join(judged.reasons))}",
+                "yellow",
+            )
     if verbosity >= 0:
         yield from _remainder(verdict, failing)
         yield from _baseline(verdict)
@@ -68,7 +81,9 @@ def last_line(verdict: Verdict) -> Line:
 
 def in_words(verdict: Verdict) -> str:
     """``FAIL leakguard: 1 clean, 2 leaking``; no text of a target in it."""
-    counts = ", ".join(f"{count} {WORDS[outcome]}" for outcome, count in verdict.summary.items() if count)
+    counts = ", ".join(
+        f"{count} {WORDS[outcome]}" for outcome, count in verdict.summary.items() if count
+    )
     if not verdict.was_measured and not verdict.summary[Outcome.NO_ANSWER]:
         return f"FAIL leakguard: nothing was measured{f' ({counts})' if counts else ''}"
     return f"{'FAIL' if verdict.has_failed else 'ok'} leakguard: {counts}"
@@ -77,10 +92,14 @@ def in_words(verdict: Verdict) -> str:
 def root_causes(failing: Sequence[Finding]) -> list[Finding]:
     """Without the blocks that were lost through another one of the same stack: those are told with it."""
     lost = {names(finding.stack) for finding in failing if finding.kind is LeakKind.DEFINITELY_LOST}
-    return [f for f in failing if f.kind is not LeakKind.INDIRECTLY_LOST or names(f.stack) not in lost]
+    return [
+        f for f in failing if f.kind is not LeakKind.INDIRECTLY_LOST or names(f.stack) not in lost
+    ]
 
 
-def finding_lines(finding: Finding, failing: list[Finding], verdict: Verdict, root: Path | None) -> Iterator[Line]:
+def finding_lines(
+    finding: Finding, failing: list[Finding], verdict: Verdict, root: Path | None
+) -> Iterator[Line]:
     """One leak with its calls, what holds it, where it was seen and how to see it again; the headline first."""
     yield Line(f"LEAK  {headline(finding)}  [{finding.status}] {finding.fingerprint}", "red")
     if finding.rate is None:
@@ -103,8 +122,11 @@ def headline(finding: Finding) -> str:
     if finding.rate is None:
         return f"{kind(finding.kind)}: {amount(finding.size_bytes, finding.blocks)}"
     rate = finding.rate
-    low, high = growth.quantity(rate.low, rate.unit), growth.quantity(rate.high, rate.unit)
-    pace = growth.quantity(rate.per_iteration, rate.unit)
+    low, high = (
+        quantity(rate.low, rate.unit),
+        quantity(rate.high, rate.unit),
+    )
+    pace = quantity(rate.per_iteration, rate.unit)
     return one_line(f"{kind(finding.kind)}: {rate.metric} {pace} per request [{low}, {high}]")
 
 
@@ -112,20 +134,26 @@ def leaked(check: Check, policy: Policy) -> str:
     """What of this check fails, all sizes together; empty when nothing does."""
     failing = [finding for finding in check.findings if fails(finding, policy)]
     sized = [finding for finding in failing if finding.rate is None]
-    total = [amount(sum(one.size_bytes for one in sized), sum(one.blocks for one in sized))] if sized else []
-    return "; ".join([*total, *(headline(finding) for finding in failing if finding.rate is not None)])
+    total = (
+        [amount(sum(one.size_bytes for one in sized), sum(one.blocks for one in sized))]
+        if sized
+        else []
+    )
+    return "; ".join(
+        [*total, *(headline(finding) for finding in failing if finding.rate is not None)]
+    )
 
 
 def _forecast(finding: Finding, verdict: Verdict) -> Iterator[str]:
     for judged in verdict.checks:
         if judged.check.id in finding.checks and judged.check.diagnosis:
-            yield from growth.forecast(judged.check.diagnosis)
+            yield from growth_text.forecast(judged.check.diagnosis)
 
 
 def _diagnosis(check: Check) -> Iterator[str]:
     if check.diagnosis is not None:
-        yield one_line(growth.head(check.diagnosis, check.growth))
-        yield from (f"    {told}" for told in growth.lines(check.diagnosis, check.growth))
+        yield one_line(growth_text.head(check.diagnosis, check.growth))
+        yield from (f"    {told}" for told in growth_text.lines(check.diagnosis, check.growth))
 
 
 def _calls(finding: Finding) -> tuple[Frame, ...]:
@@ -150,7 +178,9 @@ def _checks(finding: Finding, verdict: Verdict) -> Iterator[Line]:
         yield Line(f"      in {one_line(check_id)}")
     if len(finding.checks) > MOST_CHECKS:
         yield Line(f"      and in {len(finding.checks) - MOST_CHECKS} more")
-    commands = [judged.check.reproduce for judged in verdict.checks if judged.check.id == finding.checks[0]]
+    commands = [
+        judged.check.reproduce for judged in verdict.checks if judged.check.id == finding.checks[0]
+    ]
     if commands and commands[0]:
         yield Line(f"      reproduce: {one_line(commands[0])}")
 
@@ -160,16 +190,23 @@ def _no_answer(judged: Judged) -> Iterator[Line]:
     for reason in judged.reasons:
         yield Line(f"      {one_line(reason)}")
     if judged.check.findings:
-        yield Line(f"      seen until then: {len(judged.check.findings)} leak(s), listed with the others")
+        yield Line(
+            f"      seen until then: {len(judged.check.findings)} leak(s), listed with the others"
+        )
     if judged.check.output.strip():
-        yield from (Line(f"      | {printable(text)}") for text in judged.check.output.strip().splitlines()[-3:])
+        yield from (
+            Line(f"      | {printable(text)}")
+            for text in judged.check.output.strip().splitlines()[-3:]
+        )
 
 
 def _remainder(verdict: Verdict, failing: list[Finding]) -> Iterator[Line]:
     failed = {finding.fingerprint for finding in failing}
     known = [f for f in verdict.findings if f.status is Status.KNOWN]
     if known:
-        yield Line(f"accepted: {len(known)} known leak(s), {sum(f.size_bytes for f in known):,} bytes")
+        yield Line(
+            f"accepted: {len(known)} known leak(s), {sum(f.size_bytes for f in known):,} bytes"
+        )
     others = [f for f in verdict.findings if f.fingerprint not in failed and f.status is Status.NEW]
     for value in dict.fromkeys(f.kind for f in others):
         of_kind = [f for f in others if f.kind is value]
@@ -187,7 +224,9 @@ def _baseline(verdict: Verdict) -> Iterator[Line]:
     if verdict.expired:
         yield Line(f"expired: {', '.join(one_line(key) for key in verdict.expired[:5])}", "yellow")
     if verdict.not_checked:
-        yield Line(f"not checked: {len(verdict.not_checked)} accepted leak(s) of targets that did not run whole")
+        yield Line(
+            f"not checked: {len(verdict.not_checked)} accepted leak(s) of targets that did not run whole"
+        )
 
 
 def _services(verdict: Verdict) -> Iterator[Line]:
@@ -195,9 +234,12 @@ def _services(verdict: Verdict) -> Iterator[Line]:
     for judged in verdict.checks:
         diagnosis = judged.check.diagnosis
         if diagnosis and judged.outcome is Outcome.CLEAN:
-            head = one_line(growth.head(diagnosis, judged.check.growth))
+            head = one_line(growth_text.head(diagnosis, judged.check.growth))
             yield Line(f"service {one_line(judged.check.id)}: {head}")
-            yield from (Line(f"      {one_line(told)}") for told in growth.sensitivity(diagnosis, judged.check.growth))
+            yield from (
+                Line(f"      {one_line(told)}")
+                for told in growth_text.sensitivity(diagnosis, judged.check.growth)
+            )
 
 
 def _skipped(verdict: Verdict) -> Iterator[Line]:
@@ -210,11 +252,16 @@ def _skipped(verdict: Verdict) -> Iterator[Line]:
 def _all_checks(verdict: Verdict) -> Iterator[Line]:
     for judged in verdict.checks:
         notes = f" ({one_line('; '.join(judged.check.notes))})" if judged.check.notes else ""
-        yield Line(f"{judged.outcome:<14} {one_line(judged.check.id)} [{one_line(judged.check.tool)}]{notes}")
+        yield Line(
+            f"{judged.outcome:<14} {one_line(judged.check.id)} [{one_line(judged.check.tool)}]{notes}"
+        )
 
 
 def failure_text(
-    judged: Judged, policy: Policy, root: Path | None = None, told: Mapping[str, str] = MappingProxyType({})
+    judged: Judged,
+    policy: Policy,
+    root: Path | None = None,
+    told: Mapping[str, str] = MappingProxyType({}),
 ) -> str:
     """What a failing test says: its leaks and why there may be more.
 
@@ -240,7 +287,9 @@ def failure_text(
         lines.extend(f"    {one_line(reason)}" for reason in judged.reasons)
     if judged.outcome is Outcome.NO_ANSWER and judged.check.output.strip():
         lines.append("last output on standard error:")
-        lines.extend(f"    | {printable(text)}" for text in judged.check.output.strip().splitlines()[-10:])
+        lines.extend(
+            f"    | {printable(text)}" for text in judged.check.output.strip().splitlines()[-10:]
+        )
     if judged.check.reproduce:
         lines.append(f"reproduce: {one_line(judged.check.reproduce)}")
     return "\n".join(lines)

@@ -84,5 +84,15 @@ def thread_leak():
 
 BEHAVIOURS = {
     one.__name__: one
-    for one in (fixed, leak, slow_leak, rare_leak, cache, burst, fragmentation, descriptor_leak, thread_leak)
+    for one in (
+        fixed,
+        leak,
+        slow_leak,
+        rare_leak,
+        cache,
+        burst,
+        fragmentation,
+        descriptor_leak,
+        thread_leak,
+    )
 }

@@ -14,7 +14,16 @@ HERE = Path(__file__).parent
 
 
 def check(leakguard, mode, requests=None, workers=2, **options):
-    gunicorn = [sys.executable, "-m", "gunicorn", "-w", str(workers), "-b", "127.0.0.1:{port}", "shop:app"]
+    gunicorn = [
+        sys.executable,
+        "-m",
+        "gunicorn",
+        "-w",
+        str(workers),
+        "-b",
+        "127.0.0.1:{port}",
+        "shop:app",
+    ]
     with leakguard.serve(
         gunicorn, ready="http://127.0.0.1:{port}/healthz", cwd=HERE, env={"SHOP": mode}, **options
     ) as service:

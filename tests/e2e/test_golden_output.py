@@ -24,7 +24,17 @@ LONGEST_RUN_S = 120
 COLUMNS = "300"
 """Wide enough for pytest to cut no line of its summary, which would depend on the length of a number."""
 MACHINE_KEYS = frozenset(
-    {"duration_s", "judged_on", "leakguard", "memray", "output", "pid", "platform", "ppid", "python"}
+    {
+        "duration_s",
+        "judged_on",
+        "leakguard",
+        "memray",
+        "output",
+        "pid",
+        "platform",
+        "ppid",
+        "python",
+    }
     | {"tool_version", "valgrind"}
 )
 """Keys of report.json whose values say when and where it ran; ``output`` is what valgrind says itself."""
@@ -60,11 +70,15 @@ GIVEN: dict[str, tuple[str, int]] = {
 }
 
 
-def test_a_leaking_suite_says_what_it_always_said(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_leaking_suite_says_what_it_always_said(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("COLUMNS", COLUMNS)
     pytester.makepyfile(shop=SHOP, test_shop=SUITE)
     options = ["--leakguard", "--leakguard-report=out", "--leakguard-confirm=1"]
-    result = pytester.runpytest_subprocess(*options, "-p", "no:cacheprovider", "-p", "no:hypothesispytest")
+    result = pytester.runpytest_subprocess(
+        *options, "-p", "no:cacheprovider", "-p", "no:hypothesispytest"
+    )
     text = "\n".join(result.outlines)
     started = text.index("collected 4 items")  # before it pytest lists versions and plugins
     report = json.loads((pytester.path / "out" / "report.json").read_text(encoding="utf-8"))
@@ -72,7 +86,9 @@ def test_a_leaking_suite_says_what_it_always_said(pytester: pytest.Pytester, mon
         check["growth"] = decisive(check["growth"])
     hide = masker(pytester.path)
     compare("suite.txt", changed(RULES, changed(FIGURES, hide(text[started:]))))
-    compare("suite.json", changed(FIGURES, as_text(masked(report, hide, MACHINE_KEYS | FIGURE_KEYS))))
+    compare(
+        "suite.json", changed(FIGURES, as_text(masked(report, hide, MACHINE_KEYS | FIGURE_KEYS)))
+    )
 
 
 @pytest.mark.programs
@@ -83,11 +99,15 @@ def test_a_sample_program_gives_the_text_it_always_gave(
     tool("valgrind")
     app, arguments, status = NATIVE[name]
     program = (apps / "plain" / app / "leaky").relative_to(APPS)
-    compare_run(name, ["run", "--tool", "valgrind", "--", str(program), *arguments], status, tmp_path)
+    compare_run(
+        name, ["run", "--tool", "valgrind", "--", str(program), *arguments], status, tmp_path
+    )
 
 
 @pytest.mark.programs
-def test_a_fixed_program_gives_the_text_it_always_gave(apps: Path, tool: Callable[[str], str], tmp_path: Path) -> None:
+def test_a_fixed_program_gives_the_text_it_always_gave(
+    apps: Path, tool: Callable[[str], str], tmp_path: Path
+) -> None:
     tool("valgrind")
     program = (apps / "plain" / "definite" / "fixed").relative_to(APPS)
     compare_run("fixed", ["run", "--tool", "valgrind", "--", str(program)], 0, tmp_path)
@@ -117,8 +137,18 @@ def compare_run(
 ) -> None:
     """Runs the console script beside the sample programs; compares what it prints and the report it writes."""
     report = folder / "report.json"
-    command = [sys.executable, "-m", "pytest_leakguard", arguments[0], "--json", str(report), *arguments[1:]]
-    ended = subprocess.run(command, cwd=APPS, capture_output=True, text=True, timeout=LONGEST_RUN_S, check=False)
+    command = [
+        sys.executable,
+        "-m",
+        "pytest_leakguard",
+        arguments[0],
+        "--json",
+        str(report),
+        *arguments[1:],
+    ]
+    ended = subprocess.run(
+        command, cwd=APPS, capture_output=True, text=True, timeout=LONGEST_RUN_S, check=False
+    )
     assert ended.returncode == status, ended.stderr
     hide = masker(folder)
     compare(f"{name}.txt", changed(figures, hide(ended.stdout)))
@@ -138,7 +168,11 @@ def masker(folder: Path) -> Callable[[str], str]:
     """Takes the interpreter, the checkout, the folder of the run and times out of a text."""
 
     def hide(text: str) -> str:
-        for path, word in ((sys.executable, "python"), (str(folder), "<folder>"), (str(ROOT), "<checkout>")):
+        for path, word in (
+            (sys.executable, "python"),
+            (str(folder), "<folder>"),
+            (str(ROOT), "<checkout>"),
+        ):
             text = text.replace(path, word)
         return TIME.sub("<time>", text)
 
@@ -154,7 +188,9 @@ def changed(patterns: Patterns, text: str) -> str:
 
 def decisive(growth: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Only the counters that leaked: which others moved a little is chance, and pages follow the heap."""
-    return [entry for entry in growth if entry["shape"] == "leak" and entry["metric"] != "private_bytes"]
+    return [
+        entry for entry in growth if entry["shape"] == "leak" and entry["metric"] != "private_bytes"
+    ]
 
 
 def masked(value: Any, hide: Callable[[str], str], keys: frozenset[str], key: str = "") -> Any:

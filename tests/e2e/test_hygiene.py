@@ -29,7 +29,10 @@ int main(int n, char **v) {
 def marked(mark: str) -> list[int]:
     found = []
     for process in psutil.process_iter(["pid", "cmdline", "status"]):
-        if mark in (process.info["cmdline"] or []) and process.info["status"] != psutil.STATUS_ZOMBIE:
+        if (
+            mark in (process.info["cmdline"] or [])
+            and process.info["status"] != psutil.STATUS_ZOMBIE
+        ):
             found.append(process.info["pid"])
     return [pid for pid in found if pid != os.getpid()]
 
@@ -48,7 +51,9 @@ def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
     [
         ("sanitizer", signal.SIGINT),
         ("sanitizer", signal.SIGKILL),
-        pytest.param("valgrind", signal.SIGINT, marks=pytest.mark.slow),  # valgrind gets 20 s to write its report
+        pytest.param(
+            "valgrind", signal.SIGINT, marks=pytest.mark.slow
+        ),  # valgrind gets 20 s to write its report
         ("valgrind", signal.SIGTERM),
         ("valgrind", signal.SIGKILL),
     ],
@@ -61,8 +66,19 @@ def test_a_killed_pytest_leaves_no_process_behind(
     (tmp_path / "test_it.py").write_text(
         f'def test_it(leakguard):\n    leakguard.run(["./family", "{mark}"], tool="{under}", timeout=120)\n'
     )
-    argv = [sys.executable, "-m", "pytest", "--leakguard", "-q", "-p", "no:cacheprovider", "test_it.py"]
-    pytest_run = subprocess.Popen(argv, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    argv = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "--leakguard",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "test_it.py",
+    ]
+    pytest_run = subprocess.Popen(
+        argv, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     try:
         assert wait_until(lambda: len(marked(mark)) >= 3, 60), "the family did not start"
         os.kill(pytest_run.pid, how)
@@ -74,14 +90,29 @@ def test_a_killed_pytest_leaves_no_process_behind(
             os.kill(pid, signal.SIGKILL)
 
 
-def test_an_interrupted_run_leaves_no_temporary_files(tmp_path: Path, compile_c: Callable[..., Path]) -> None:
+def test_an_interrupted_run_leaves_no_temporary_files(
+    tmp_path: Path, compile_c: Callable[..., Path]
+) -> None:
     compile_c(FAMILY, name="family")
-    (tmp_path / "test_it.py").write_text('def test_it(leakguard):\n    leakguard.run(["./family", "temporary-mark"])\n')
+    (tmp_path / "test_it.py").write_text(
+        'def test_it(leakguard):\n    leakguard.run(["./family", "temporary-mark"])\n'
+    )
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    argv = [sys.executable, "-m", "pytest", "--leakguard", "-q", "-p", "no:cacheprovider", "test_it.py"]
+    argv = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "--leakguard",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "test_it.py",
+    ]
     environment = {**os.environ, "TMPDIR": str(scratch)}
-    run = subprocess.Popen(argv, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    run = subprocess.Popen(
+        argv, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     try:
         assert wait_until(lambda: len(marked("temporary-mark")) >= 3, 60)
         os.kill(run.pid, signal.SIGINT)

@@ -13,14 +13,16 @@ from pathlib import Path
 
 import pytest
 
-from pytest_leakguard import pipeline, process
-from pytest_leakguard.backends import BACKENDS
-from pytest_leakguard.baseline import Baseline, compare
-from pytest_leakguard.errors import UsageProblem
-from pytest_leakguard.given_reports import check_files
-from pytest_leakguard.model import Check, Launch, Outcome, Target
-from pytest_leakguard.options import Settings
-from pytest_leakguard.pipeline import check_program
+from pytest_leakguard.baseline.compare import Baseline, compare
+from pytest_leakguard.core.checks import Check, Outcome
+from pytest_leakguard.core.errors import UsageProblem
+from pytest_leakguard.core.programs import Launch, Target
+from pytest_leakguard.core.settings import Settings
+from pytest_leakguard.processes import supervisor
+from pytest_leakguard.programs import check as pipeline
+from pytest_leakguard.programs.check import check_program
+from pytest_leakguard.programs.existing_reports import check_files
+from pytest_leakguard.programs.tools import BACKENDS
 from pytest_leakguard.verdict import NO_ANSWER, Judged, Policy, judge
 
 pytestmark = pytest.mark.programs
@@ -47,12 +49,16 @@ def run(program: Path, tool: str, *arguments: str, **how: object) -> Check:
 
 
 @pytest.mark.parametrize("end", ENDS)
-@pytest.mark.parametrize("flags", [(), ("-fsanitize=address",), ("-fsanitize=leak",)], ids=["valgrind", "asan", "lsan"])
+@pytest.mark.parametrize(
+    "flags", [(), ("-fsanitize=address",), ("-fsanitize=leak",)], ids=["valgrind", "asan", "lsan"]
+)
 @pytest.mark.parametrize("leaks", [False, True], ids=["leakless", "leaky"])
 def test_a_program_that_is_cut_short_is_never_clean(
     compile_c: Compile, flags: tuple[str, ...], end: str, leaks: bool
 ) -> None:
-    program = compile_c(f"{HEAD}int main(void) {{ {'lose(33);' if leaks else ''} {ENDS[end]} return 0; }}", *flags)
+    program = compile_c(
+        f"{HEAD}int main(void) {{ {'lose(33);' if leaks else ''} {ENDS[end]} return 0; }}", *flags
+    )
     tool = "sanitizer" if flags else "valgrind"
     answer = judged(run(program, tool, timeout_s=4.0 if end == "timeout" else 20.0))
     if end == "_exit" and tool == "valgrind":  # valgrind makes its check all the same
@@ -63,7 +69,9 @@ def test_a_program_that_is_cut_short_is_never_clean(
     if end == "timeout":
         assert answer.check.exit.timed_out
     if tool == "valgrind" and leaks:
-        assert [finding.size_bytes for finding in answer.check.findings] == [33], "leaks seen before the end are kept"
+        assert [finding.size_bytes for finding in answer.check.findings] == [33], (
+            "leaks seen before the end are kept"
+        )
     if not leaks or tool == "sanitizer":
         assert answer.outcome is Outcome.NO_ANSWER
 
@@ -87,7 +95,9 @@ def test_the_programs_own_exit_status_is_reported_beside_its_leaks(compile_c: Co
         assert "exit status 5, expected was 0" in judged(check).reasons[0]
 
 
-def test_a_failing_program_without_leaks_fails_unless_its_status_is_expected(compile_c: Compile) -> None:
+def test_a_failing_program_without_leaks_fails_unless_its_status_is_expected(
+    compile_c: Compile,
+) -> None:
     program = compile_c(f"{HEAD}int main(void) {{ return 5; }}")
     assert judged(run(program, "valgrind")).outcome is Outcome.NO_ANSWER
     expected = check_program(Target((str(program),)), Settings(), "program", "valgrind", 5)
@@ -115,16 +125,24 @@ int main(int n, char **v) {{ if (n > 1) _exit(0); if (!fork()) {{ execl(v[0], v[
 def test_a_broken_suppression_file_is_no_answer(compile_c: Compile, tmp_path: Path) -> None:
     broken = tmp_path / "broken.supp"
     broken.write_text("{\n   name\n   Memcheck:Leak\n")
-    answer = judged(run(compile_c(f"{HEAD}int main(void) {{ return 0; }}"), "valgrind", suppressions=(broken,)))
+    answer = judged(
+        run(compile_c(f"{HEAD}int main(void) {{ return 0; }}"), "valgrind", suppressions=(broken,))
+    )
     assert answer.outcome is Outcome.NO_ANSWER
     assert "suppression" in " ".join((*answer.reasons, answer.check.output))
 
 
-def test_a_tool_that_crashes_is_no_answer(compile_c: Compile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tool_that_crashes_is_no_answer(
+    compile_c: Compile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     program = compile_c(f"{HEAD}int main(void) {{ return 0; }}")
     fake = tmp_path / "bin" / "valgrind"
     fake.parent.mkdir()
-    for script in ("#!/bin/sh\nexit 0\n", "#!/bin/sh\nkill -SEGV $$\n", "#!/bin/sh\nexec sleep 0 # says nothing\n"):
+    for script in (
+        "#!/bin/sh\nexit 0\n",
+        "#!/bin/sh\nkill -SEGV $$\n",
+        "#!/bin/sh\nexec sleep 0 # says nothing\n",
+    ):
         fake.write_text(script)
         fake.chmod(fake.stat().st_mode | stat.S_IXUSR)
         monkeypatch.setenv("PATH", f"{fake.parent}{os.pathsep}{os.environ['PATH']}")
@@ -133,13 +151,21 @@ def test_a_tool_that_crashes_is_no_answer(compile_c: Compile, tmp_path: Path, mo
         assert "left no valgrind report" in answer.reasons[0]
 
 
-@pytest.mark.parametrize(("policy", "outcome"), [("skip", Outcome.SKIPPED), ("fail", Outcome.NO_ANSWER)])
+@pytest.mark.parametrize(
+    ("policy", "outcome"), [("skip", Outcome.SKIPPED), ("fail", Outcome.NO_ANSWER)]
+)
 def test_a_missing_tool_is_skipped_or_fails_but_never_clean(
-    compile_c: Compile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, policy: str, outcome: Outcome
+    compile_c: Compile,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    policy: str,
+    outcome: Outcome,
 ) -> None:
     program = compile_c(f"{HEAD}int main(void) {{ return 0; }}")
     monkeypatch.setenv("PATH", str(tmp_path / "empty"))
-    check = check_program(Target((str(program),)), Settings(missing_tool=policy), "program", "valgrind")
+    check = check_program(
+        Target((str(program),)), Settings(missing_tool=policy), "program", "valgrind"
+    )
     verdict = judge(compare((check,), Baseline(), dt.date(2026, 1, 1)), Policy())
     assert verdict.checks[0].outcome is outcome
     assert "apt-get install valgrind" in verdict.checks[0].reasons[0]
@@ -173,7 +199,9 @@ def test_a_sanitizer_that_is_told_to_exit_with_zero_is_still_heard(
 ) -> None:
     monkeypatch.setenv("LSAN_OPTIONS", "exitcode=0")
     monkeypatch.setenv("ASAN_OPTIONS", "exitcode=0")
-    program = compile_c(f"{HEAD}int main(void) {{ lose(33); lose(1); return 0; }}", "-fsanitize=address")
+    program = compile_c(
+        f"{HEAD}int main(void) {{ lose(33); lose(1); return 0; }}", "-fsanitize=address"
+    )
     assert judged(run(program, "sanitizer")).outcome is Outcome.LEAK
 
 
@@ -181,7 +209,9 @@ def test_leak_detection_switched_off_by_the_caller_is_switched_on_again(
     compile_c: Compile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ASAN_OPTIONS", "detect_leaks=0:leak_check_at_exit=0")
-    program = compile_c(f"{HEAD}int main(void) {{ lose(33); lose(1); return 0; }}", "-fsanitize=address")
+    program = compile_c(
+        f"{HEAD}int main(void) {{ lose(33); lose(1); return 0; }}", "-fsanitize=address"
+    )
     assert judged(run(program, "sanitizer")).outcome is Outcome.LEAK
 
 
@@ -210,10 +240,14 @@ int main(int n, char **v) {
 
 
 @pytest.mark.parametrize("flag", ["-fsanitize=address", "-fsanitize=leak"])
-def test_ptrace_denied_is_no_answer(compile_c: Compile, flag: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ptrace_denied_is_no_answer(
+    compile_c: Compile, flag: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     wrapper = compile_c(NO_PTRACE, name="no_ptrace")
     program = compile_c(f"{HEAD}int main(void) {{ lose(33); return 0; }}", flag)
-    monkeypatch.setattr(pipeline, "_unfit", lambda target, tool: "")  # the wrapper itself has no sanitizer inside
+    monkeypatch.setattr(
+        pipeline, "_unfit", lambda target, tool: ""
+    )  # the wrapper itself has no sanitizer inside
     answer = judged(run(wrapper, "sanitizer", str(program)))
     assert answer.outcome is Outcome.NO_ANSWER
     assert "ptrace is denied" in " ".join(answer.reasons)
@@ -231,34 +265,43 @@ def test_an_empty_report_is_no_answer(tmp_path: Path) -> None:
     assert judged(check).outcome is Outcome.NO_ANSWER
 
 
-def test_a_deleted_report_of_a_finished_run_is_no_answer(compile_c: Compile, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = process.run
+def test_a_deleted_report_of_a_finished_run_is_no_answer(
+    compile_c: Compile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = supervisor.run
 
     def lose_reports(launch: Launch) -> object:
         status = real(launch)
-        folder = next(part for part in launch.argv if part.startswith("--xml-file=")).partition("=")[2]
+        folder = next(part for part in launch.argv if part.startswith("--xml-file=")).partition(
+            "="
+        )[2]
         for report in Path(folder).parent.glob("vg.*"):
             report.unlink()
         return status
 
-    monkeypatch.setattr(process, "run", lose_reports)
+    monkeypatch.setattr(supervisor, "run", lose_reports)
     answer = judged(run(compile_c(f"{HEAD}int main(void) {{ return 0; }}"), "valgrind"))
     assert answer.outcome is Outcome.NO_ANSWER
 
 
 def test_a_python_program_that_skips_its_end_is_no_answer(tmp_path: Path) -> None:
     script = tmp_path / "leaves.py"
-    for end in ("import os; os._exit(0)", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"):
+    for end in (
+        "import os; os._exit(0)",
+        "import os, signal; os.kill(os.getpid(), signal.SIGKILL)",
+    ):
         script.write_text(f"x = [object() for _ in range(1000)]\n{end}\n")
-        check = check_program(Target((sys.executable, str(script))), Settings(), "program", "memray")
+        check = check_program(
+            Target((sys.executable, str(script))), Settings(), "program", "memray"
+        )
         assert judged(check).outcome is Outcome.NO_ANSWER, judged(check)
 
 
 def test_a_memory_limit_that_is_hit_is_said(compile_c: Compile) -> None:
-    source = (
-        f"{HEAD}int main(void) {{ for (;;) {{ char *p = malloc(1 << 20); memset(p, 1, 1 << 20); usleep(2000); }} }}"
+    source = f"{HEAD}int main(void) {{ for (;;) {{ char *p = malloc(1 << 20); memset(p, 1, 1 << 20); usleep(2000); }} }}"
+    answer = judged(
+        run(compile_c(source, "-fsanitize=leak"), "sanitizer", memory_limit_bytes=64 << 20)
     )
-    answer = judged(run(compile_c(source, "-fsanitize=leak"), "sanitizer", memory_limit_bytes=64 << 20))
     assert answer.outcome is Outcome.NO_ANSWER
     assert "killed for memory" in " ".join(answer.reasons)
 
@@ -269,7 +312,7 @@ def test_an_unknown_program_is_a_usage_problem(tmp_path: Path) -> None:
 
 
 def test_every_backend_demands_the_report_of_the_started_process() -> None:
-    from pytest_leakguard.model import Report, RunStatus
+    from pytest_leakguard.core.programs import Report, RunStatus
 
     for backend in BACKENDS.values():
         assert backend.demand(Report(backend.name), RunStatus(pid=4711, exit_code=0)), backend.name

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from pytest_leakguard import process
-from pytest_leakguard.backends.sanitizer import Sanitizer
-from pytest_leakguard.backends.valgrind import Valgrind
-from pytest_leakguard.lineage import totals
-from pytest_leakguard.model import Launch, Report, Target
+from pytest_leakguard.core.forks import totals
+from pytest_leakguard.core.programs import Launch, Report, Target
+from pytest_leakguard.processes import supervisor
+from pytest_leakguard.programs.tools.sanitizer import Sanitizer
+from pytest_leakguard.programs.tools.valgrind import Valgrind
 
 pytestmark = pytest.mark.programs
 
@@ -55,21 +55,27 @@ def command(name: str, tool: Callable[[str], str], folder: Path) -> tuple[str, .
 
 
 def ours(launch: Launch, workdir: Path) -> list[Totals]:
-    process.run(launch)
+    supervisor.run(launch)
     reports = [Valgrind().parse(path) for path in by_pid(workdir, "vg.*.xml")]
-    return [{kind.value: (one.size_bytes, one.blocks) for kind, one in totals(report.leaks)} for report in reports]
+    return [
+        {kind.value: (one.size_bytes, one.blocks) for kind, one in totals(report.leaks)}
+        for report in reports
+    ]
 
 
 def valgrinds_own(launch: Launch, workdir: Path) -> list[Totals]:
     """The same run, told by valgrind's LEAK SUMMARY instead of its XML."""
     argv = tuple(one for one in launch.argv if not one.startswith("--xml"))
-    process.run(replace(launch, argv=(argv[0], f"--log-file={workdir}/log.%p", *argv[1:])))
+    supervisor.run(replace(launch, argv=(argv[0], f"--log-file={workdir}/log.%p", *argv[1:])))
     found = []
     for path in by_pid(workdir, "log.*"):
         summary = path.read_text(errors="replace").rpartition("LEAK SUMMARY")[2]
         lines = [match.groups() for match in _SUMMARY.finditer(summary)]
         told = {
-            f"{kind}_lost" if kind else "still_reachable": (number(lost or held), number(blocks or held_blocks))
+            f"{kind}_lost" if kind else "still_reachable": (
+                number(lost or held),
+                number(blocks or held_blocks),
+            )
             for kind, lost, blocks, held, held_blocks in lines
         }
         found.append({kind: figure for kind, figure in told.items() if figure != (0, 0)})
@@ -85,20 +91,28 @@ def by_pid(folder: Path, pattern: str) -> list[Path]:
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_totals_per_kind_are_valgrinds_own(name: str, tool: Callable[[str], str], tmp_path: Path) -> None:
-    target = Target(command(name, tool, tmp_path), env=CALM, timeout_s=8.0 if name == "nginx" else 120.0)
+def test_totals_per_kind_are_valgrinds_own(
+    name: str, tool: Callable[[str], str], tmp_path: Path
+) -> None:
+    target = Target(
+        command(name, tool, tmp_path), env=CALM, timeout_s=8.0 if name == "nginx" else 120.0
+    )
     with tempfile.TemporaryDirectory() as first, tempfile.TemporaryDirectory() as second:
         mine = ours(Valgrind().plan(target, Path(first)), Path(first))
         theirs = valgrinds_own(Valgrind().plan(target, Path(second)), Path(second))
     if name != "git":
         assert any(mine), f"{name} holds memory at its end, so there is something to compare"
-    if name == "redis-server":  # what it still holds differs a little from run to run; see the next test
+    if (
+        name == "redis-server"
+    ):  # what it still holds differs a little from run to run; see the next test
         for told in (*mine, *theirs):
             del told["still_reachable"]
     assert mine == theirs
 
 
-def test_a_server_that_is_stopped_has_the_totals_of_its_own_log(tool: Callable[[str], str], tmp_path: Path) -> None:
+def test_a_server_that_is_stopped_has_the_totals_of_its_own_log(
+    tool: Callable[[str], str], tmp_path: Path
+) -> None:
     """Two runs of a live server differ by a timer's blocks, so this compares the records of one log with its summary."""
     target = Target((tool("redis-server"), *REDIS), env=CALM, timeout_s=8.0)
     (theirs,) = valgrinds_own(Valgrind().plan(target, tmp_path), tmp_path)
@@ -117,15 +131,23 @@ def test_the_total_is_that_of_leaksanitizers_summary_line(
 ) -> None:
     (tmp_path / "build").mkdir()
     shim = compile_c(INIT, "-shared", "-fPIC", name="init.so", folder=tmp_path / "build")
-    code, out, _ = process.capture([tool("gcc"), "-print-file-name=liblsan.so"], 20)
+    code, out, _ = supervisor.capture([tool("gcc"), "-print-file-name=liblsan.so"], 20)
     runtime = Path(out.decode().strip()).resolve()
     assert code == 0 and runtime.is_file()
     env = (*CALM, ("LD_PRELOAD", f"{runtime}:{shim}"), ("PYTHONMALLOC", "malloc"))
-    process.run(Sanitizer().plan(Target(command(name, tool, tmp_path), env=env, timeout_s=120.0), tmp_path))
+    supervisor.run(
+        Sanitizer().plan(Target(command(name, tool, tmp_path), env=env, timeout_s=120.0), tmp_path)
+    )
     logs = by_pid(tmp_path, "san.*")
     assert logs, "every run leaves the proof of its check"
     for log in logs:
         report: Report = Sanitizer().parse(log)
-        said = re.findall(r"SUMMARY: \w+: (\d+) byte\(s\) leaked in (\d+) allocation", log.read_text(errors="replace"))
-        mine = sum(leak.size_bytes for leak in report.leaks), sum(leak.blocks for leak in report.leaks)
+        said = re.findall(
+            r"SUMMARY: \w+: (\d+) byte\(s\) leaked in (\d+) allocation",
+            log.read_text(errors="replace"),
+        )
+        mine = (
+            sum(leak.size_bytes for leak in report.leaks),
+            sum(leak.blocks for leak in report.leaks),
+        )
         assert mine == (tuple(int(one) for one in said[-1]) if said else (0, 0))

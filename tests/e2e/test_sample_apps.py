@@ -12,11 +12,13 @@ from typing import Any
 
 import pytest
 
-from pytest_leakguard.baseline import Baseline, compare
-from pytest_leakguard.fingerprint import innermost_own
-from pytest_leakguard.model import Check, LeakKind, Outcome, Target
-from pytest_leakguard.options import Settings
-from pytest_leakguard.pipeline import check_program
+from pytest_leakguard.baseline.compare import Baseline, compare
+from pytest_leakguard.core.checks import Check, Outcome
+from pytest_leakguard.core.fingerprint import innermost_own
+from pytest_leakguard.core.leaks import LeakKind
+from pytest_leakguard.core.programs import Target
+from pytest_leakguard.core.settings import Settings
+from pytest_leakguard.programs.check import check_program
 from pytest_leakguard.verdict import Policy, judge_check
 
 pytestmark = pytest.mark.programs
@@ -24,7 +26,10 @@ pytestmark = pytest.mark.programs
 APPS = Path(__file__).parent.parent.parent / "sample_apps"
 NATIVE = sorted(path.parent.name for path in APPS.glob("native/*/expected.json"))
 VARIANTS = {"plain": "valgrind", "asan": "sanitizer", "lsan": "sanitizer"}
-BLIND = {"possible": "LeakSanitizer takes pointers into a block for references", "reachable_growth": "not lost"}
+BLIND = {
+    "possible": "LeakSanitizer takes pointers into a block for references",
+    "reachable_growth": "not lost",
+}
 """Programs whose leak only valgrind sees."""
 DIES = ("crash", "ignores_sigterm")
 """Programs that end by a signal, so that LeakSanitizer makes no check."""
@@ -43,7 +48,11 @@ def checked(name: str, variant: str, twin: str) -> Check:
     timeout_s = 5.0 if name == "ignores_sigterm" else 60.0
     kinds = tuple(LeakKind) if name == "reachable_growth" else Settings().kinds
     return check_program(
-        Target(argv, timeout_s=timeout_s), Settings(kinds=kinds), name, VARIANTS[variant], how["expected_exit"]
+        Target(argv, timeout_s=timeout_s),
+        Settings(kinds=kinds),
+        name,
+        VARIANTS[variant],
+        how["expected_exit"],
     )
 
 
@@ -58,7 +67,11 @@ def sums(check: Check) -> Counter[tuple[str, str]]:
         frame = innermost_own(finding.stack)
         place = f"{Path(frame.file).name}:{frame.line}" if frame and frame.file else "?"
         for site in finding.sites or (place,):
-            where = f"{finding.kind} {Path(site.rpartition(':')[0]).name}" if len(finding.sites) > 1 else ""
+            where = (
+                f"{finding.kind} {Path(site.rpartition(':')[0]).name}"
+                if len(finding.sites) > 1
+                else ""
+            )
             assert not where, f"{finding.fingerprint} joins several lines: {finding.sites}"
         total[finding.kind.value, place] += finding.size_bytes * 1_000_000 + finding.blocks
     return total
@@ -67,7 +80,9 @@ def sums(check: Check) -> Counter[tuple[str, str]]:
 def wanted(entries: list[dict[str, Any]]) -> Counter[tuple[str, str]]:
     total: Counter[tuple[str, str]] = Counter()
     for entry in entries:
-        total[entry["kind"], f"{entry['file']}:{entry['line']}"] += entry["size_bytes"] * 1_000_000 + entry["blocks"]
+        total[entry["kind"], f"{entry['file']}:{entry['line']}"] += (
+            entry["size_bytes"] * 1_000_000 + entry["blocks"]
+        )
     return total
 
 
@@ -104,7 +119,10 @@ def test_the_fixed_twin_passes(apps: Path, name: str, variant: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in NATIVE if name not in (*BLIND, *DIES)])
 def test_the_same_leak_has_the_same_fingerprint_under_every_tool(apps: Path, name: str) -> None:
-    seen = {variant: {one.fingerprint for one in checked(name, variant, "leaky").findings} for variant in VARIANTS}
+    seen = {
+        variant: {one.fingerprint for one in checked(name, variant, "leaky").findings}
+        for variant in VARIANTS
+    }
     assert seen["plain"] == seen["asan"] == seen["lsan"] != set()
 
 
@@ -137,7 +155,10 @@ def test_python_programs_under_memray(name: str, twin: str) -> None:
             finding
             for finding in check.findings
             if finding.kind == entry["kind"]
-            and any(frame.function == entry["function"] and frame.line == entry["line"] for frame in finding.stack)
+            and any(
+                frame.function == entry["function"] and frame.line == entry["line"]
+                for frame in finding.stack
+            )
         ]
         assert sum(finding.size_bytes for finding in found) >= entry["min_size_bytes"]
 
@@ -162,8 +183,10 @@ def test_fingerprints_are_the_same_on_three_runs(apps: Path) -> None:
     assert len({tuple(sorted(one.fingerprint for one in run)) for run in runs}) == 1
 
 
-def test_fingerprints_outlive_moved_lines_and_another_directory(apps: Path, tool: Any, tmp_path: Path) -> None:
-    from pytest_leakguard.process import capture
+def test_fingerprints_outlive_moved_lines_and_another_directory(
+    apps: Path, tool: Any, tmp_path: Path
+) -> None:
+    from pytest_leakguard.processes.supervisor import capture
 
     source = (APPS / "native" / "definite" / "leaky.c").read_text()
     lines = source.splitlines()
@@ -172,7 +195,9 @@ def test_fingerprints_outlive_moved_lines_and_another_directory(apps: Path, tool
     moved = tmp_path / "elsewhere" / "deeper"
     moved.mkdir(parents=True)
     (moved / "leaky.c").write_text("\n".join(lines) + "\n")
-    code, _, errors = capture([tool("gcc"), "-g", "-O0", "-o", str(moved / "program"), str(moved / "leaky.c")], 60)
+    code, _, errors = capture(
+        [tool("gcc"), "-g", "-O0", "-o", str(moved / "program"), str(moved / "leaky.c")], 60
+    )
     assert code == 0, errors
     check = check_program(Target((str(moved / "program"),)), Settings(), "x", "valgrind")
     assert {one.fingerprint for one in check.findings} == {

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pytest_leakguard.baseline import AcceptedGrowth, AcceptedLeak, Baseline, compare, loads
-from pytest_leakguard.errors import BaselineError
-from pytest_leakguard.known import HEADER, accept, merge, prune, split
-from pytest_leakguard.model import Check, Finding, LeakKind, Status
+from pytest_leakguard.baseline.compare import AcceptedGrowth, AcceptedLeak, Baseline, compare, loads
+from pytest_leakguard.baseline.edit import HEADER, accept, merge, prune, split
+from pytest_leakguard.core.checks import Check
+from pytest_leakguard.core.errors import BaselineError
+from pytest_leakguard.core.leaks import Finding, LeakKind, Status
 
 texts = st.text(max_size=20) | st.sampled_from(
     [
@@ -27,7 +28,9 @@ texts = st.text(max_size=20) | st.sampled_from(
         "\t",
     ]
 )
-words = texts.filter(lambda text: bool(text.strip()) and text.encode("utf-8", "ignore").decode() == text)
+words = texts.filter(
+    lambda text: bool(text.strip()) and text.encode("utf-8", "ignore").decode() == text
+)
 fingerprints = st.integers(0, 12).map(lambda number: f"{number * 0x9E3779B97F4A7C15 % 2**64:016x}")
 dates = st.none() | st.dates(dt.date(2020, 1, 1), dt.date(2040, 1, 1))
 numbers = st.integers(0, 2**40)
@@ -61,14 +64,20 @@ def text_of(accepted: list[AcceptedLeak]) -> str:
 
 
 @given(leak_lists, growth_lists)
-def test_what_is_accepted_is_read_again(accepted: list[AcceptedLeak], growth: list[AcceptedGrowth]) -> None:
+def test_what_is_accepted_is_read_again(
+    accepted: list[AcceptedLeak], growth: list[AcceptedGrowth]
+) -> None:
     baseline = loads(accept("", accepted, growth), "baseline")
-    assert baseline == Baseline({one.fingerprint: one for one in accepted}, {one.id: one for one in growth})
+    assert baseline == Baseline(
+        {one.fingerprint: one for one in accepted}, {one.id: one for one in growth}
+    )
 
 
 @settings(max_examples=40, deadline=None)
 @given(leak_lists, leak_lists)
-def test_accepting_again_replaces_and_is_idempotent(first: list[AcceptedLeak], second: list[AcceptedLeak]) -> None:
+def test_accepting_again_replaces_and_is_idempotent(
+    first: list[AcceptedLeak], second: list[AcceptedLeak]
+) -> None:
     text = accept(text_of(first), second)
     expected = {one.fingerprint: one for one in [*first, *second]}
     assert loads(text, "baseline").leaks == expected
@@ -93,7 +102,10 @@ def test_comments_stay(accepted: list[AcceptedLeak], changed: AcceptedLeak) -> N
     header = f'[leak."{changed.fingerprint}"]'
     text = text.replace(f"\n{header}\n", f"\n# above\n{header}  # beside\n# inside\n")
     text = text.replace("\n# inside\nkind = ", "\n# inside\nkind =   ", 1)
-    edited = accept("# first line\n" + text, [replace(changed, max_bytes=changed.max_bytes + 1, reason="better")])
+    edited = accept(
+        "# first line\n" + text,
+        [replace(changed, max_bytes=changed.max_bytes + 1, reason="better")],
+    )
     assert edited.startswith("# first line\n")
     for comment in ("# above\n" + header, "# beside", "# inside"):
         assert comment in edited
@@ -140,7 +152,11 @@ def test_merge_never_loses_an_entry_that_one_side_changed(
 @example("version = 1\nleak = 1979-05-27\n")
 @given(st.text(max_size=80) | st.text(alphabet="[]leak.\"=\n #'{}x0", max_size=60))
 def test_any_text_is_read_or_refused_by_name(text: str) -> None:
-    for act in (lambda: loads(text, "NAME"), lambda: loads(prune(text, ["x"]), "NAME"), lambda: split(text)):
+    for act in (
+        lambda: loads(text, "NAME"),
+        lambda: loads(prune(text, ["x"]), "NAME"),
+        lambda: split(text),
+    ):
         try:
             act()
         except BaselineError as error:
@@ -186,7 +202,9 @@ def test_however_a_table_is_spelled_its_neighbour_is_safe(second: str) -> None:
 
 def test_entries_that_cannot_be_moved_safely_are_refused() -> None:
     inline = 'version = 1\nleak.aaaaaaaaaaaaaaaa = {kind = "growth", max_bytes = 1, max_blocks = 1, reason = "r"}\n'
-    multiline = f"version = 1\n[leak.aaaaaaaaaaaaaaaa]\nowner = '''\n[leak.bbbbbbbbbbbbbbbb]\n'''\n{ENTRY}"
+    multiline = (
+        f"version = 1\n[leak.aaaaaaaaaaaaaaaa]\nowner = '''\n[leak.bbbbbbbbbbbbbbbb]\n'''\n{ENTRY}"
+    )
     for text in (inline, multiline):
         assert loads(text, "x").leaks
         with pytest.raises(BaselineError):
@@ -195,14 +213,20 @@ def test_entries_that_cannot_be_moved_safely_are_refused() -> None:
 
 def test_an_entry_removed_by_one_side_stays_removed_wherever_it_stood() -> None:
     last = f'{HEADER}\n[leak."aaaaaaaaaaaaaaaa"]\n{ENTRY}\n\n'
-    with_another = f'{HEADER}\n[leak."aaaaaaaaaaaaaaaa"]\n{ENTRY}\n[leak."bbbbbbbbbbbbbbbb"]\n{ENTRY}'
+    with_another = (
+        f'{HEADER}\n[leak."aaaaaaaaaaaaaaaa"]\n{ENTRY}\n[leak."bbbbbbbbbbbbbbbb"]\n{ENTRY}'
+    )
     assert set(loads(merge(last, with_another, HEADER), "x").leaks) == {"bbbbbbbbbbbbbbbb"}
 
 
 @given(leaks, numbers, numbers, st.dates(dt.date(2020, 1, 1), dt.date(2040, 1, 1)))
-def test_a_finding_is_known_only_within_its_entry(entry: AcceptedLeak, size: int, blocks: int, today: dt.date) -> None:
+def test_a_finding_is_known_only_within_its_entry(
+    entry: AcceptedLeak, size: int, blocks: int, today: dt.date
+) -> None:
     finding = Finding(entry.fingerprint, entry.kind, size, blocks, ())
-    comparison = compare([Check("c", "program", "t", (finding,))], Baseline({entry.fingerprint: entry}), today)
+    comparison = compare(
+        [Check("c", "program", "t", (finding,))], Baseline({entry.fingerprint: entry}), today
+    )
     (judged,) = comparison.checks[0].findings
     is_within = size <= entry.max_bytes and blocks <= entry.max_blocks
     is_valid = entry.expires is None or entry.expires >= today
@@ -217,6 +241,10 @@ def test_every_entry_is_matched_fixed_or_not_checked(
     baseline = Baseline({one.fingerprint: one for one in accepted})
     findings = tuple(Finding(name, LeakKind.GROWTH, 1, 1, ()) for name in seen)
     problems = () if is_whole else ("killed",)
-    comparison = compare([Check("a", "program", "t", findings, problems)], baseline, dt.date(2026, 1, 1))
-    assert sorted([*comparison.fixed, *comparison.not_checked]) == sorted(baseline.leaks.keys() - set(seen))
+    comparison = compare(
+        [Check("a", "program", "t", findings, problems)], baseline, dt.date(2026, 1, 1)
+    )
+    assert sorted([*comparison.fixed, *comparison.not_checked]) == sorted(
+        baseline.leaks.keys() - set(seen)
+    )
     assert is_whole or not comparison.fixed

@@ -9,14 +9,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pytest_leakguard.codec import decode, encode
-from pytest_leakguard.errors import MalformedReport
-from pytest_leakguard.model import Check, ExitStatus, Finding, Frame, Growth, LeakKind, Process, Report, Totals
+from pytest_leakguard.core.checks import Check, Growth
+from pytest_leakguard.core.codec import decode, encode
+from pytest_leakguard.core.errors import MalformedReport
+from pytest_leakguard.core.leaks import Finding, Frame, LeakKind, Totals
+from pytest_leakguard.core.programs import ExitStatus, Process, Report
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
 short = st.text(max_size=8)
 many = st.integers(-(2**63), 2**63)
-frames = st.builds(Frame, function=st.none() | short, file=st.none() | short, line=st.none() | many, address=many)
+frames = st.builds(
+    Frame, function=st.none() | short, file=st.none() | short, line=st.none() | many, address=many
+)
 findings = st.builds(
     Finding,
     fingerprint=short,
@@ -27,7 +31,14 @@ findings = st.builds(
     holders=st.lists(short, max_size=2).map(tuple),
 )
 growths = st.builds(
-    Growth, short, short, finite, finite, finite, many, st.lists(st.tuples(finite, finite), max_size=2).map(tuple)
+    Growth,
+    short,
+    short,
+    finite,
+    finite,
+    finite,
+    many,
+    st.lists(st.tuples(finite, finite), max_size=2).map(tuple),
 )
 checks = st.builds(
     Check,
@@ -40,16 +51,29 @@ checks = st.builds(
     expected_exit=st.none() | many,
     duration_s=finite,
     growth=st.lists(growths, max_size=2).map(tuple),
-    totals=st.lists(st.tuples(st.sampled_from(LeakKind), st.builds(Totals, many, many)), max_size=2).map(tuple),
+    totals=st.lists(
+        st.tuples(st.sampled_from(LeakKind), st.builds(Totals, many, many)), max_size=2
+    ).map(tuple),
     location=st.none() | st.tuples(short, many),
     processes=st.lists(st.builds(Process, many, many, short), max_size=2).map(tuple),
 )
-scalars = st.none() | st.booleans() | many | st.floats() | short | st.sampled_from(["definitely_lost", "test"])
+scalars = (
+    st.none()
+    | st.booleans()
+    | many
+    | st.floats()
+    | short
+    | st.sampled_from(["definitely_lost", "test"])
+)
 anything = st.recursive(
     scalars,
     lambda inner: (
         st.lists(inner, max_size=3)
-        | st.dictionaries(st.sampled_from([*(f for f in Check.__dataclass_fields__), "x"]) | short, inner, max_size=4)
+        | st.dictionaries(
+            st.sampled_from([*(f for f in Check.__dataclass_fields__), "x"]) | short,
+            inner,
+            max_size=4,
+        )
     ),
     max_leaves=12,
 )
@@ -70,7 +94,9 @@ def test_any_json_is_a_value_or_a_malformed_report(data: Any, kind: type[Any]) -
 
 
 @given(checks, st.data())
-def test_any_spoilt_check_is_a_value_or_a_malformed_report(check: Check, data: st.DataObject) -> None:
+def test_any_spoilt_check_is_a_value_or_a_malformed_report(
+    check: Check, data: st.DataObject
+) -> None:
     plain = encode(check)
     node: Any = plain
     while isinstance(node, dict | list) and node:
@@ -109,7 +135,15 @@ def test_absurd_values_are_refused_with_their_place(data: Any) -> None:
         decode(Check, data)
 
 
-@given(st.builds(Check, id=st.text(), kind=st.just("test"), tool=st.text(), notes=st.lists(st.text()).map(tuple)))
+@given(
+    st.builds(
+        Check,
+        id=st.text(),
+        kind=st.just("test"),
+        tool=st.text(),
+        notes=st.lists(st.text()).map(tuple),
+    )
+)
 def test_a_lean_value_reads_back_the_same(check: Check) -> None:
     lean = encode(check, is_lean=True)
     assert decode(Check, json.loads(json.dumps(lean))) == check

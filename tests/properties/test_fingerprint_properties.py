@@ -8,15 +8,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_leakguard import fingerprint
-from pytest_leakguard.backends.base import mark_inlined
-from pytest_leakguard.model import Frame, Leak, LeakKind
+from pytest_leakguard.core import fingerprint
+from pytest_leakguard.core.leaks import Frame, Leak, LeakKind
+from pytest_leakguard.programs.tools.base import mark_inlined
 
-identifiers = st.sampled_from([f"{first}{rest}" for first in ("push", "a::b", "Tree::x") for rest in range(20)])
+identifiers = st.sampled_from(
+    [f"{first}{rest}" for first in ("push", "a::b", "Tree::x") for rest in range(20)]
+)
 paths = st.lists(identifiers, unique=True, min_size=1, max_size=14)
 lines = st.integers(1, 10_000)
 pages = st.integers(1, 2**30)
-kinds = st.sampled_from([LeakKind.DEFINITELY_LOST, LeakKind.POSSIBLY_LOST, LeakKind.STILL_REACHABLE])
+kinds = st.sampled_from(
+    [LeakKind.DEFINITELY_LOST, LeakKind.POSSIBLY_LOST, LeakKind.STILL_REACHABLE]
+)
 wild_text = st.text(max_size=40)
 wild_frames = st.builds(
     Frame,
@@ -30,18 +34,28 @@ wild_frames = st.builds(
 )
 ALLOCATOR = Frame("malloc", module="/usr/libexec/valgrind/vgpreload_memcheck-amd64-linux.so")
 INTERCEPTOR = Frame(
-    "__interceptor_malloc", "../../src/libsanitizer/lsan/lsan_interceptors.cpp", 75, "/lib/liblsan.so.0"
+    "__interceptor_malloc",
+    "../../src/libsanitizer/lsan/lsan_interceptors.cpp",
+    75,
+    "/lib/liblsan.so.0",
 )
 
 
-def leak_of(path: list[str], kind: LeakKind = LeakKind.DEFINITELY_LOST, line: int = 3, page: int = 0) -> Leak:
-    stack = [Frame(name, "src/a.c", line, "/build/prog", (page << 12) + 16 * n) for n, name in enumerate(path)]
+def leak_of(
+    path: list[str], kind: LeakKind = LeakKind.DEFINITELY_LOST, line: int = 3, page: int = 0
+) -> Leak:
+    stack = [
+        Frame(name, "src/a.c", line, "/build/prog", (page << 12) + 16 * n)
+        for n, name in enumerate(path)
+    ]
     return Leak(kind, 8, 1, (*stack, Frame("main", "src/a.c", line, "/build/prog")))
 
 
 @given(paths, lines, pages)
 def test_lines_and_addresses_do_not_matter(path: list[str], line: int, page: int) -> None:
-    assert fingerprint.of_leak(leak_of(path)) == fingerprint.of_leak(leak_of(path, line=line, page=page))
+    assert fingerprint.of_leak(leak_of(path)) == fingerprint.of_leak(
+        leak_of(path, line=line, page=page)
+    )
 
 
 @given(paths, identifiers)
@@ -50,23 +64,37 @@ def test_directories_do_not_matter(path: list[str], directory: str) -> None:
     moved = replace(
         leak,
         stack=tuple(
-            replace(f, file=f"/home/{directory}/{f.file}", module=f"/opt/{directory}/prog") for f in leak.stack
+            replace(f, file=f"/home/{directory}/{f.file}", module=f"/opt/{directory}/prog")
+            for f in leak.stack
         ),
     )
     assert fingerprint.of_leak(leak) == fingerprint.of_leak(moved)
 
 
-@given(paths, st.lists(st.sampled_from([ALLOCATOR, INTERCEPTOR, Frame("calloc", module=ALLOCATOR.module)]), max_size=3))
+@given(
+    paths,
+    st.lists(
+        st.sampled_from([ALLOCATOR, INTERCEPTOR, Frame("calloc", module=ALLOCATOR.module)]),
+        max_size=3,
+    ),
+)
 def test_allocators_and_interceptors_do_not_matter(path: list[str], inner: list[Frame]) -> None:
     leak = leak_of(path)
-    assert fingerprint.of_leak(leak) == fingerprint.of_leak(replace(leak, stack=(*inner, *leak.stack)))
+    assert fingerprint.of_leak(leak) == fingerprint.of_leak(
+        replace(leak, stack=(*inner, *leak.stack))
+    )
 
 
 @given(paths)
 def test_what_is_below_main_does_not_matter(path: list[str]) -> None:
     leak = leak_of(path)
-    below = (Frame("__libc_start_call_main", module="/lib/libc.so.6"), Frame("_start", module="/build/prog"))
-    assert fingerprint.of_leak(leak) == fingerprint.of_leak(replace(leak, stack=(*leak.stack, *below)))
+    below = (
+        Frame("__libc_start_call_main", module="/lib/libc.so.6"),
+        Frame("_start", module="/build/prog"),
+    )
+    assert fingerprint.of_leak(leak) == fingerprint.of_leak(
+        replace(leak, stack=(*leak.stack, *below))
+    )
 
 
 @given(paths)
@@ -79,13 +107,19 @@ def test_the_way_a_tool_spells_a_function_does_not_matter(path: list[str]) -> No
 @given(paths, kinds)
 def test_size_and_process_do_not_matter(path: list[str], kind: LeakKind) -> None:
     leak = leak_of(path, kind)
-    assert fingerprint.of_leak(leak) == fingerprint.of_leak(replace(leak, size_bytes=99, blocks=7, pid=12))
+    assert fingerprint.of_leak(leak) == fingerprint.of_leak(
+        replace(leak, size_bytes=99, blocks=7, pid=12)
+    )
 
 
 @given(paths, paths, kinds)
-def test_other_functions_have_another_name(one: list[str], other: list[str], kind: LeakKind) -> None:
+def test_other_functions_have_another_name(
+    one: list[str], other: list[str], kind: LeakKind
+) -> None:
     same = fingerprint.names(leak_of(one).stack) == fingerprint.names(leak_of(other).stack)
-    assert (fingerprint.of_leak(leak_of(one, kind)) == fingerprint.of_leak(leak_of(other, kind))) == same
+    assert (
+        fingerprint.of_leak(leak_of(one, kind)) == fingerprint.of_leak(leak_of(other, kind))
+    ) == same
     if one[:7] != other[:7]:
         assert not same
 
@@ -130,7 +164,9 @@ def test_groups_keep_every_byte_and_have_each_name_once(leaks: list[Leak]) -> No
     assert sum(one.size_bytes for one in found) == sum(leak.size_bytes for leak in leaks)
     assert sum(one.blocks for one in found) == sum(leak.blocks for leak in leaks)
     assert len({one.fingerprint for one in found}) == len(found)
-    assert {one.fingerprint for one in fingerprint.group(reversed(leaks))} == {one.fingerprint for one in found}
+    assert {one.fingerprint for one in fingerprint.group(reversed(leaks))} == {
+        one.fingerprint for one in found
+    }
 
 
 @pytest.mark.parametrize(
@@ -155,4 +191,6 @@ def test_names_of_functions(function: str, qualified: str, last: str) -> None:
 )
 def test_time_is_bounded_for_absurd_names(piece: str) -> None:
     name = "f" + piece * (100_000 // len(piece)) + "!"
-    fingerprint.names((Frame(name), Frame(name, is_inlined=True), Frame(name, module="/lib/libc.so.6")))
+    fingerprint.names(
+        (Frame(name), Frame(name, is_inlined=True), Frame(name, module="/lib/libc.so.6"))
+    )

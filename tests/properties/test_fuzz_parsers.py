@@ -14,16 +14,20 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pytest_leakguard import fingerprint, lineage
-from pytest_leakguard.backends import BACKENDS
-from pytest_leakguard.backends.base import MOST_PROCESSES
-from pytest_leakguard.backends.valgrind_scan import LONGEST_ELEMENT_BYTES
-from pytest_leakguard.errors import MalformedReport
-from pytest_leakguard.model import Report
+from pytest_leakguard.core import fingerprint, forks
+from pytest_leakguard.core.errors import MalformedReport
+from pytest_leakguard.core.programs import Report
+from pytest_leakguard.programs.tools import BACKENDS
+from pytest_leakguard.programs.tools.base import MOST_PROCESSES
+from pytest_leakguard.programs.tools.valgrind_scan import LONGEST_ELEMENT_BYTES
 from tests.golden_files import GOLDEN, golden
 
 LONGEST_S = 2.0
-TEXTS = [(backend, path) for backend in ("valgrind", "sanitizer") for path in sorted((GOLDEN / backend).glob("*.*"))]
+TEXTS = [
+    (backend, path)
+    for backend in ("valgrind", "sanitizer")
+    for path in sorted((GOLDEN / backend).glob("*.*"))
+]
 TEXTS = [(backend, path) for backend, path in TEXTS if path.suffix != ".md"]
 PIECES = [
     b"\0", b"\0" * 5000, b"x" * 70_000, b"9" * 5000, b"-1", b"0x" + b"f" * 5000, b"\xff\xfe", b"\n", b"<", b">", b"\t",
@@ -70,7 +74,11 @@ def number(text: bytes, at: random.Random) -> bytes:
     if not digits:
         return text
     where = at.choice(digits)
-    return text[:where] + at.choice([b"9" * 5000, b"9" * 30, b",", b"-", b"0", b"\xd9\xa3"]) + text[where + 1 :]
+    return (
+        text[:where]
+        + at.choice([b"9" * 5000, b"9" * 30, b",", b"-", b"0", b"\xd9\xa3"])
+        + text[where + 1 :]
+    )
 
 
 EDITS: list[Edit] = [cut, flip, insert, swap, duplicate, drop, number]
@@ -97,8 +105,10 @@ def parse(backend: str, path: Path) -> Report:
             assert str(path) in str(error)
             assert error.recovered is not None
             report = error.recovered
-        for finding in fingerprint.group(lineage.counted_once(report)):
-            assert str(finding.size_bytes) and str(finding.blocks)  # numbers that Python can still print
+        for finding in fingerprint.group(forks.counted_once(report)):
+            assert str(finding.size_bytes) and str(
+                finding.blocks
+            )  # numbers that Python can still print
     return report
 
 
@@ -121,7 +131,9 @@ def test_mutated_reports_raise_nothing_but_malformed_report(
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
-    which=st.sampled_from(TEXTS), garbage=st.binary(max_size=300), backend=st.sampled_from(["valgrind", "sanitizer"])
+    which=st.sampled_from(TEXTS),
+    garbage=st.binary(max_size=300),
+    backend=st.sampled_from(["valgrind", "sanitizer"]),
 )
 def test_garbage_and_reports_of_the_other_tool_are_refused(
     which: tuple[str, Path], garbage: bytes, backend: str, place: Path
@@ -159,7 +171,9 @@ HEADS = [
 
 
 @pytest.mark.parametrize(("backend", "head"), HEADS, ids=range(len(HEADS)))
-def test_64_mb_without_an_end_are_not_kept_in_memory(backend: str, head: bytes, tmp_path: Path) -> None:
+def test_64_mb_without_an_end_are_not_kept_in_memory(
+    backend: str, head: bytes, tmp_path: Path
+) -> None:
     path = tmp_path / "report"
     with path.open("wb") as stream:
         stream.write(head)
@@ -199,12 +213,18 @@ REPEATED = [
 
 @pytest.mark.parametrize(("backend", "piece"), REPEATED, ids=range(len(REPEATED)))
 def test_time_is_no_square_of_the_damage(backend: str, piece: bytes, place: Path) -> None:
-    head = b"<?xml version='1.0'?><valgrindoutput>" if backend == "valgrind" else b"==1==Processing thread 1.\n    "
+    head = (
+        b"<?xml version='1.0'?><valgrindoutput>"
+        if backend == "valgrind"
+        else b"==1==Processing thread 1.\n    "
+    )
     place.write_bytes(head + piece * ((1 << 20) // len(piece)))
     parse(backend, place)
 
 
-@pytest.mark.parametrize("piece", ["==%d==ERROR: LeakSanitizer: detected memory leaks\n", "==%d== LEAK SUMMARY:\n"])
+@pytest.mark.parametrize(
+    "piece", ["==%d==ERROR: LeakSanitizer: detected memory leaks\n", "==%d== LEAK SUMMARY:\n"]
+)
 def test_processes_of_one_file_are_bounded(piece: str, place: Path) -> None:
     place.write_text("".join(piece % pid for pid in range(1, 3 * MOST_PROCESSES)))
     backend = "sanitizer" if "Sanitizer" in piece else "valgrind"

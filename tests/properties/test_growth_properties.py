@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_leakguard.answers import Cache, Estimate, Leaking, Stable, Undecided
-from pytest_leakguard.errors import MalformedReport
-from pytest_leakguard.forecasting import forecast
-from pytest_leakguard.growth import judge, judge_series
-from pytest_leakguard.growth_evidence import Slope
-from pytest_leakguard.metrics import BLOCKS, METRICS, Metric, Source
-from pytest_leakguard.sequential import may_stop
-from pytest_leakguard.series import read_series
+from pytest_leakguard.core.errors import MalformedReport
+from pytest_leakguard.growth.answers import Cache, Estimate, Leaking, Stable, Undecided
+from pytest_leakguard.growth.classify import judge, judge_series
+from pytest_leakguard.growth.diagnosis import forecast
+from pytest_leakguard.growth.metrics import BLOCKS, METRICS, Metric, Source
+from pytest_leakguard.growth.recordings import read_series
+from pytest_leakguard.growth.statistics import Slope
+from pytest_leakguard.growth.stopping import may_stop
 
 EXACT = Metric("exact", Source.HEAP, quantum=1, floor=100, settled=400, step=10_000)
 REQUESTS = [10.0 * i for i in range(160)]
@@ -23,7 +23,9 @@ rates = st.floats(1, 1e6)
 offsets = st.integers(0, 2**40)
 counts = st.integers(16, 160)
 noise = st.lists(st.integers(-50, 50), min_size=160, max_size=160)
-wild = st.one_of(st.none(), st.floats(allow_nan=True, allow_infinity=True), st.integers(), st.just(0))
+wild = st.one_of(
+    st.none(), st.floats(allow_nan=True, allow_infinity=True), st.integers(), st.just(0)
+)
 
 
 def same(one: Estimate, other: Estimate, factor: float) -> None:
@@ -79,7 +81,9 @@ def test_scaling_the_axis_scales_the_rate(values: list[int], rate: int, factor: 
 
 
 @given(noise, st.integers(0, 500), st.sampled_from([0.25, 2.0, 16.0]))
-def test_scaling_readings_and_their_metric_scales_the_rate(values: list[int], rate: int, factor: float) -> None:
+def test_scaling_readings_and_their_metric_scales_the_rate(
+    values: list[int], rate: int, factor: float
+) -> None:
     series = [rate * x + value for x, value in zip(REQUESTS, values, strict=True)]
     metric = Metric(
         "scaled",
@@ -120,7 +124,9 @@ def test_no_input_crashes_it_and_all_numbers_are_finite(
 
 
 @given(st.floats(), st.floats(), st.floats(), st.floats(), st.floats())
-def test_no_forecast_is_negative(rate: float, low: float, pace: float, limit: float, current: float) -> None:
+def test_no_forecast_is_negative(
+    rate: float, low: float, pace: float, limit: float, current: float
+) -> None:
     answer = forecast(Slope(rate, low, rate), pace, limit, current)
     for seconds in (answer.alert.seconds, answer.severe.latest_s):
         assert seconds is None or 0 <= seconds < math.inf

@@ -10,17 +10,31 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_leakguard.errors import UsageProblem
-from pytest_leakguard.model import LeakKind
-from pytest_leakguard.options import READERS, kinds, resolve, seconds, size
-from pytest_leakguard.targets import read_targets
+from pytest_leakguard.core.errors import UsageProblem
+from pytest_leakguard.core.leaks import LeakKind
+from pytest_leakguard.core.settings import READERS, kinds, resolve, seconds, size
+from pytest_leakguard.programs.declarations import read_targets
 
-UNITS = {"": 1, "B": 1, "K": 1000, "kB": 1000, "MB": 1000**2, "GB": 1000**3, "KiB": 1024, "Mi": 1024**2, "GiB": 1024**3}
+UNITS = {
+    "": 1,
+    "B": 1,
+    "K": 1000,
+    "kB": 1000,
+    "MB": 1000**2,
+    "GB": 1000**3,
+    "KiB": 1024,
+    "Mi": 1024**2,
+    "GiB": 1024**3,
+}
 
 
 @given(st.integers(0, 10**9), st.sampled_from(sorted(UNITS)), st.sampled_from(["", " ", "  "]))
 def test_size_is_number_times_unit(number: int, unit: str, space: str) -> None:
-    assert size(f"{number}{space}{unit}") == size(f" {number}{space}{unit.upper()} ") == number * UNITS[unit]
+    assert (
+        size(f"{number}{space}{unit}")
+        == size(f" {number}{space}{unit.upper()} ")
+        == number * UNITS[unit]
+    )
 
 
 @given(st.decimals(0, 10**6, places=3), st.sampled_from(sorted(UNITS)))
@@ -42,7 +56,9 @@ def test_any_text_is_a_value_or_a_usage_problem(text: str, reader: str) -> None:
             assert value >= 0 and math.isfinite(value)
 
 
-@pytest.mark.parametrize("text", ["9" * 400, "1e400", "nan", "inf", "-1", "", "B", "1 XB", "٣", "1.", "1,5 B"])
+@pytest.mark.parametrize(
+    "text", ["9" * 400, "1e400", "nan", "inf", "-1", "", "B", "1 XB", "٣", "1.", "1,5 B"]
+)
 def test_what_is_no_size_is_refused(text: str) -> None:
     with pytest.raises(UsageProblem):
         size(text)
@@ -72,13 +88,17 @@ def test_kinds_are_read_as_written(chosen: list[LeakKind]) -> None:
         ({"scope": 3}, "scope"),
     ],
 )
-def test_values_of_markers_are_checked_like_those_of_the_command_line(given: dict[str, Any], wrong: str) -> None:
+def test_values_of_markers_are_checked_like_those_of_the_command_line(
+    given: dict[str, Any], wrong: str
+) -> None:
     with pytest.raises(UsageProblem, match=f"--leakguard-{wrong}"):
         resolve(given, Path(), {})
 
 
 def test_values_of_markers_may_be_numbers_and_lists() -> None:
-    settings = resolve({"budget": 64, "timeout": 1.5, "kinds": ["growth", LeakKind.THREADS], "": True}, Path(), {})
+    settings = resolve(
+        {"budget": 64, "timeout": 1.5, "kinds": ["growth", LeakKind.THREADS], "": True}, Path(), {}
+    )
     assert (settings.budget_bytes, settings.timeout_s, settings.is_on) == (64.0, 1.5, True)
     assert settings.kinds == (LeakKind.GROWTH, LeakKind.THREADS)
 

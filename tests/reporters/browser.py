@@ -59,18 +59,33 @@ class Browser:
     def start(self) -> Self:
         """An empty page that tells what happens in it."""
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
-        self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)[
+            "sessionId"
+        ]
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable")
         return self
 
-    def show(self, page: Path, width: int = 1280, height: int = 900, scheme: str = "light", media: str = "") -> None:
+    def show(
+        self,
+        page: Path,
+        width: int = 1280,
+        height: int = 900,
+        scheme: str = "light",
+        media: str = "",
+    ) -> None:
         """Opens ``page`` and waits until it has loaded; forgets the events of the page before."""
         self.call(
-            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=width < 600,
         )
         self.call(
-            "Emulation.setEmulatedMedia", media=media, features=[{"name": "prefers-color-scheme", "value": scheme}]
+            "Emulation.setEmulatedMedia",
+            media=media,
+            features=[{"name": "prefers-color-scheme", "value": scheme}],
         )
         self.events.clear()
         self.call("Page.navigate", url=page.resolve().as_uri())
@@ -85,9 +100,17 @@ class Browser:
 
     def picture(self, top: int = 0, height: int = 0) -> bytes:
         """The page as PNG; with ``height`` only so many pixels from ``top``."""
-        part = {"x": 0, "y": top, "width": self.evaluate("innerWidth"), "height": height, "scale": 1}
+        part = {
+            "x": 0,
+            "y": top,
+            "width": self.evaluate("innerWidth"),
+            "height": height,
+            "scale": 1,
+        }
         clip = {"clip": part} if height else {}
-        data = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=True, **clip)["data"]
+        data = self.call(
+            "Page.captureScreenshot", format="png", captureBeyondViewport=True, **clip
+        )["data"]
         return base64.b64decode(data)
 
     def printed(self) -> bytes:
@@ -96,7 +119,9 @@ class Browser:
 
     def complaints(self) -> list[str]:
         """What the page wrote to the console, and what the browser has to say against it."""
-        return [json.dumps(event["params"]) for event in self.events if event["method"] in _COMPLAINTS]
+        return [
+            json.dumps(event["params"]) for event in self.events if event["method"] in _COMPLAINTS
+        ]
 
     def requests(self) -> list[str]:
         """The addresses it asked for."""
@@ -139,12 +164,17 @@ def chromium(path: str) -> Iterator[Browser]:
     os.close(command_read)
     os.close(answer_write)
     try:
-        with os.fdopen(command_write, "wb") as to_browser, os.fdopen(answer_read, "rb") as from_browser:
+        with (
+            os.fdopen(command_write, "wb") as to_browser,
+            os.fdopen(answer_read, "rb") as from_browser,
+        ):
             yield Browser(to_browser, from_browser).start()
             to_browser.write(json.dumps({"id": 0, "method": "Browser.close"}).encode() + b"\0")
         process.wait(20)
     finally:
         with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)  # its helpers too, which would write into the profile
+            os.killpg(
+                process.pid, signal.SIGKILL
+            )  # its helpers too, which would write into the profile
         process.wait()
         shutil.rmtree(profile, ignore_errors=True)

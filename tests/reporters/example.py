@@ -6,21 +6,10 @@ import datetime as dt
 from dataclasses import replace
 from pathlib import Path
 
-from pytest_leakguard.baseline import AcceptedGrowth, AcceptedLeak, Baseline
-from pytest_leakguard.model import (
-    Check,
-    Diagnosis,
-    ExitStatus,
-    Finding,
-    Frame,
-    Growth,
-    Hypothesis,
-    LeakKind,
-    Mark,
-    Process,
-    Rate,
-    Totals,
-)
+from pytest_leakguard.baseline.compare import AcceptedGrowth, AcceptedLeak, Baseline
+from pytest_leakguard.core.checks import Check, Diagnosis, Growth, Hypothesis, Mark
+from pytest_leakguard.core.leaks import Finding, Frame, LeakKind, Rate, Totals
+from pytest_leakguard.core.programs import ExitStatus, Process
 from pytest_leakguard.verdict import Policy, Run, Selection
 
 ROOT = Path("/project")
@@ -31,7 +20,11 @@ STACK = (
     Frame("accept_order", "/project/src/orders.c", 17, "server"),
     Frame("main", "/project/src/main.c", 9, "server"),
 )
-LIBRARY_STACK = (MALLOC, Frame("strdup", None, None, "libc.so.6"), Frame("SSL_new", None, None, "libssl.so.3"))
+LIBRARY_STACK = (
+    MALLOC,
+    Frame("strdup", None, None, "libc.so.6"),
+    Frame("SSL_new", None, None, "libssl.so.3"),
+)
 PYTHON_STACK = (
     Frame("open_session", "/project/shop.py", 5),
     Frame("test_session", "/project/tests/test_shop.py", 12),
@@ -40,7 +33,9 @@ RISING = tuple((float(x), 1_000_000.0 + max(0, x - 200) * 640.0) for x in range(
 LEVELS_OFF = tuple((float(x), 1_000_000.0 + min(x, 400) * 100.0) for x in range(0, 2001, 50))
 
 
-def finding(fingerprint: str, kind: LeakKind = LeakKind.DEFINITELY_LOST, size: int = 480, **more: object) -> Finding:
+def finding(
+    fingerprint: str, kind: LeakKind = LeakKind.DEFINITELY_LOST, size: int = 480, **more: object
+) -> Finding:
     """A leak; ``more`` are other fields of ``Finding``."""
     return replace(Finding(fingerprint * 16, kind, size, 10, STACK), **more)  # type: ignore[arg-type]  # by keyword
 
@@ -48,15 +43,33 @@ def finding(fingerprint: str, kind: LeakKind = LeakKind.DEFINITELY_LOST, size: i
 def service() -> Check:
     """A service whose heap grows by 640 bytes per request."""
     rate = Rate("heap_bytes", "bytes", 640.0, 630.0, 650.0)
-    growth = Growth("heap_bytes", "leak", 640.0, 630.0, 650.0, 2000, RISING, rise=1_152_000.0, evidence=("windows",))
-    flat = Growth("fds", "stable", 0.0, 0.0, 0.0, 2000, ((0.0, 7.0), (2000.0, 7.0)), unit="descriptors")
+    growth = Growth(
+        "heap_bytes",
+        "leak",
+        640.0,
+        630.0,
+        650.0,
+        2000,
+        RISING,
+        rise=1_152_000.0,
+        evidence=("windows",),
+    )
+    flat = Growth(
+        "fds", "stable", 0.0, 0.0, 0.0, 2000, ((0.0, 7.0), (2000.0, 7.0)), unit="descriptors"
+    )
     diagnosis = Diagnosis(
         "leak",
         "heap_bytes",
         "request",
         2000,
         (
-            Hypothesis("A", "leak", ("grows by 640 bytes per request to the end",), (), "look at what requests keep"),
+            Hypothesis(
+                "A",
+                "leak",
+                ("grows by 640 bytes per request to the end",),
+                (),
+                "look at what requests keep",
+            ),
             Hypothesis("B", "cache", (), ("no sign of levelling off",), ""),
         ),
         settled_at=200,
@@ -83,7 +96,9 @@ def checks() -> tuple[Check, ...]:
     """Sorted by id, as a session hands them over."""
     cache = Growth("heap_bytes", "cache", 0.4, -0.1, 0.9, 2000, LEVELS_OFF, rise=40_000.0)
     levels_off = Diagnosis("cache", "heap_bytes", "request", 2000, settled_at=400)
-    repeated = Growth("blocks", "leak", 4.0, 4.0, 4.0, 300, ((0.0, 0.0), (300.0, 1200.0)), unit="blocks")
+    repeated = Growth(
+        "blocks", "leak", 4.0, 4.0, 4.0, 300, ((0.0, 0.0), (300.0, 1200.0)), unit="blocks"
+    )
     native = (
         finding("a"),
         finding("b", LeakKind.INDIRECTLY_LOST, 960),
@@ -102,7 +117,13 @@ def checks() -> tuple[Check, ...]:
     )
     found = (
         service(),
-        Check("tests/test_api.py::test_cache", "service", "sampling", growth=(cache,), diagnosis=levels_off),
+        Check(
+            "tests/test_api.py::test_cache",
+            "service",
+            "sampling",
+            growth=(cache,),
+            diagnosis=levels_off,
+        ),
         Check(
             "tests/test_c.py::test_export",
             "program",
@@ -132,7 +153,12 @@ def checks() -> tuple[Check, ...]:
             output="Killed\n::error::not ours\n",
             location=("tests/test_c.py", 15),
         ),
-        Check("tests/test_shop.py::test_price", "test", "counters", location=("tests/test_shop.py", 30)),
+        Check(
+            "tests/test_shop.py::test_price",
+            "test",
+            "counters",
+            location=("tests/test_shop.py", 30),
+        ),
         Check(
             "tests/test_shop.py::test_session",
             "test",
@@ -142,8 +168,15 @@ def checks() -> tuple[Check, ...]:
             location=("tests/test_shop.py", 12),
             reproduce="pytest --leakguard 'tests/test_shop.py::test_session'",
         ),
-        Check("tests/test_shop.py::test_slow", "test", "counters", skipped="fills a cache on purpose"),
-        Check("tests/test_shop.py::test_once", "test", "counters", not_repeatable="its second run fails"),
+        Check(
+            "tests/test_shop.py::test_slow", "test", "counters", skipped="fills a cache on purpose"
+        ),
+        Check(
+            "tests/test_shop.py::test_once",
+            "test",
+            "counters",
+            not_repeatable="its second run fails",
+        ),
     )
     return tuple(sorted(found, key=lambda check: check.id))
 
@@ -152,10 +185,20 @@ def baseline() -> Baseline:
     """Accepts one leak of the example, one that is fixed, one that was not checked, one that has expired."""
     export, lost = ("tests/test_c.py::test_export",), LeakKind.DEFINITELY_LOST
     entries = (
-        AcceptedLeak("d" * 16, lost, export, 2048, 10, "one-time init in OpenSSL", owner="@acme/net"),
+        AcceptedLeak(
+            "d" * 16, lost, export, 2048, 10, "one-time init in OpenSSL", owner="@acme/net"
+        ),
         AcceptedLeak("1" * 16, lost, export, 10, 1, "fixed since", ("old_call (server.c)",)),
         AcceptedLeak("2" * 16, lost, ("tests/test_gone.py::test_it",), 10, 1, "elsewhere"),
-        AcceptedLeak("3" * 16, lost, ("tests/test_gone.py::test_it",), 1, 1, "late", expires=dt.date(2026, 1, 31)),
+        AcceptedLeak(
+            "3" * 16,
+            lost,
+            ("tests/test_gone.py::test_it",),
+            1,
+            1,
+            "late",
+            expires=dt.date(2026, 1, 31),
+        ),
     )
     key = "tests/test_api.py::test_orders[heap_bytes]"
     growth = AcceptedGrowth(key, "bytes/request", 96.0, "route cache fills", "@acme/api")
@@ -179,19 +222,22 @@ def run() -> Run:
 
 def clean_run() -> Run:
     """One clean check."""
-    only = Check("tests/test_shop.py::test_price", "test", "counters", location=("tests/test_shop.py", 30))
+    only = Check(
+        "tests/test_shop.py::test_price", "test", "counters", location=("tests/test_shop.py", 30)
+    )
     return replace(run(), checks=(only,), baseline=Baseline())
 
 
-HOSTILE = (
-    "\n::error::x<script>alert(1)</script>'\"&lt;![x](http://x.example/y)`|@team \x1b[31m\u202e%0A</pre></details>"
-)
+HOSTILE = "\n::error::x<script>alert(1)</script>'\"&lt;![x](http://x.example/y)`|@team \x1b[31m\u202e%0A</pre></details>"
 HOSTILE_PATH = "/project/src/a b'\"<img src=x onerror=alert(2)>&,:%.c"
 
 
 def hostile_run() -> Run:
     """The example with text that would like to be obeyed."""
-    frames = tuple(replace(frame, function=f"{frame.function}{HOSTILE}", file=HOSTILE_PATH) for frame in STACK[1:3])
+    frames = tuple(
+        replace(frame, function=f"{frame.function}{HOSTILE}", file=HOSTILE_PATH)
+        for frame in STACK[1:3]
+    )
 
     def spoil(check: Check) -> Check:
         found = tuple(
@@ -206,13 +252,17 @@ def hostile_run() -> Run:
         )
         diagnosis = check.diagnosis
         if diagnosis is not None:
-            diagnosis = replace(diagnosis, facts=(HOSTILE,), stopped=HOSTILE, metric=HOSTILE, per=HOSTILE)
+            diagnosis = replace(
+                diagnosis, facts=(HOSTILE,), stopped=HOSTILE, metric=HOSTILE, per=HOSTILE
+            )
         return replace(
             check,
             id=f"{check.id}[{HOSTILE}]",
             findings=found,
             diagnosis=diagnosis,
-            growth=tuple(replace(one, metric=HOSTILE, unit=HOSTILE, reason=HOSTILE) for one in check.growth),
+            growth=tuple(
+                replace(one, metric=HOSTILE, unit=HOSTILE, reason=HOSTILE) for one in check.growth
+            ),
             tool=HOSTILE,
             tool_version=HOSTILE,
             problems=tuple(f"{text}{HOSTILE}" for text in check.problems),
@@ -226,4 +276,9 @@ def hostile_run() -> Run:
         )
 
     spoilt = tuple(spoil(check) for check in checks())
-    return replace(run(), checks=spoilt, problems=(HOSTILE,), environment={"python": HOSTILE, "platform": HOSTILE})
+    return replace(
+        run(),
+        checks=spoilt,
+        problems=(HOSTILE,),
+        environment={"python": HOSTILE, "platform": HOSTILE},
+    )

@@ -15,8 +15,8 @@ from urllib.parse import unquote
 import jsonschema
 import pytest
 
-from pytest_leakguard.baseline import AcceptedLeak, Baseline
-from pytest_leakguard.model import LeakKind
+from pytest_leakguard.baseline.compare import AcceptedLeak, Baseline
+from pytest_leakguard.core.leaks import LeakKind
 from pytest_leakguard.reporters import exports, sarif
 from pytest_leakguard.verdict import Policy, Run
 from tests.conftest import ROOT
@@ -55,13 +55,26 @@ def complaints(text: str, folder: Path) -> Iterator[str]:
     (folder / "in.sarif").write_text(text)
     out = folder / "out.sarif"
     tool = str(validator(MULTITOOL / "Sarif.Multitool"))
-    argv = [tool, "validate", "in.sarif", "--rule-kind", "Sarif;Ghas", "--level", "Error;Warning", "-o", str(out)]
+    argv = [
+        tool,
+        "validate",
+        "in.sarif",
+        "--rule-kind",
+        "Sarif;Ghas",
+        "--level",
+        "Error;Warning",
+        "-o",
+        str(out),
+    ]
     nowhere = "http://127.0.0.1:9"  # it would look the schema's address up
     environment = {**os.environ, "HTTP_PROXY": nowhere, "HTTPS_PROXY": nowhere}
     subprocess.run(argv, cwd=folder, env=environment, check=True, capture_output=True, timeout=60)
     (checked,) = json.loads(out.read_text(encoding="utf-8-sig"))["runs"]
     for result in checked.get("results", []):
-        if result["ruleId"] not in TOLERATED and result.get("level", "warning") in ("error", "warning"):
+        if result["ruleId"] not in TOLERATED and result.get("level", "warning") in (
+            "error",
+            "warning",
+        ):
             yield f"{result['ruleId']}: {result['message']}"
 
 
@@ -102,7 +115,9 @@ def test_sarif_tells_what_is_not_accepted_at_its_line_with_its_stack() -> None:
     ]
     assert len(leak["relatedLocations"]) == 3
     assert told["tool"]["driver"]["rules"][leak["ruleIndex"]]["id"] == leak["ruleId"] == "LG101"
-    assert "primaryLocationLineHash" not in leak["partialFingerprints"], "GitHub makes that from the source"
+    assert "primaryLocationLineHash" not in leak["partialFingerprints"], (
+        "GitHub makes that from the source"
+    )
 
 
 def test_a_run_without_an_answer_says_so_in_sarif() -> None:
@@ -129,7 +144,9 @@ def test_a_leak_that_is_no_longer_accepted_warns_until_it_must_fail() -> None:
 
 
 def accepted(letter: str) -> AcceptedLeak:
-    return AcceptedLeak(letter * 16, LeakKind.DEFINITELY_LOST, ("tests/test_c.py::test_export",), 480, 10, "known")
+    return AcceptedLeak(
+        letter * 16, LeakKind.DEFINITELY_LOST, ("tests/test_c.py::test_export",), 480, 10, "known"
+    )
 
 
 def test_hostile_text_makes_no_link_and_no_other_address() -> None:
@@ -146,7 +163,10 @@ def test_hostile_text_makes_no_link_and_no_other_address() -> None:
 def test_a_leak_without_any_line_still_has_a_place() -> None:
     lost = replace(run().checks[2], location=None, findings=(finding("9", stack=()),))
     (result,) = log_of(replace(run(), checks=(lost,)))["runs"][0]["results"]
-    assert result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] == "leakguard-baseline.toml"
+    assert (
+        result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"]
+        == "leakguard-baseline.toml"
+    )
 
 
 def test_more_leaks_than_github_takes_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,21 +175,30 @@ def test_more_leaks_than_github_takes_are_counted(monkeypatch: pytest.MonkeyPatc
     many = replace(run(), checks=(replace(run().checks[2], findings=found),))
     (told,) = log_of(many)["runs"]
     assert len(told["results"]) == 20
-    assert told["invocations"][0]["toolExecutionNotifications"][-1]["message"]["text"].startswith("3 more leaks")
+    assert told["invocations"][0]["toolExecutionNotifications"][-1]["message"]["text"].startswith(
+        "3 more leaks"
+    )
 
 
 def test_gitlab_gets_one_entry_per_leak() -> None:
     entries = json.loads(exports.code_quality(run().judge(), run()))
-    assert [(one["fingerprint"][0], one["severity"]) for one in entries] == [(name, "critical") for name in "ebaf"]
+    assert [(one["fingerprint"][0], one["severity"]) for one in entries] == [
+        (name, "critical") for name in "ebaf"
+    ]
     assert entries[2]["location"] == {"path": "src/server.c", "lines": {"begin": 42}}
-    assert all(set(one) == {"description", "check_name", "fingerprint", "severity", "location"} for one in entries)
+    assert all(
+        set(one) == {"description", "check_name", "fingerprint", "severity", "location"}
+        for one in entries
+    )
     assert json.loads(exports.code_quality(clean_run().judge(), clean_run())) == []
 
 
 @pytest.mark.parametrize("name", RUNS)
 def test_speedscope_and_collapsed_stacks_agree_and_are_valid(name: str) -> None:
     one = RUNS[name]()
-    schema = json.loads(validator(NPM / "speedscope/dist/release/file-format-schema.json").read_text())
+    schema = json.loads(
+        validator(NPM / "speedscope/dist/release/file-format-schema.json").read_text()
+    )
     profile = json.loads(exports.speedscope(one.judge(), one))
     jsonschema.validators.validator_for(schema)(schema).validate(profile)
     (samples,) = profile["profiles"]

@@ -9,11 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from pytest_leakguard import reports
-from pytest_leakguard.cli import main
-from pytest_leakguard.model import Check
-from pytest_leakguard.reporters import github, html, markdown
-from pytest_leakguard.reporters.places import in_repository
+from pytest_leakguard.cli.main import main
+from pytest_leakguard.core.checks import Check
+from pytest_leakguard.reporters import conclude, github, html, markdown
+from pytest_leakguard.reporters.locations import in_repository
 from tests.reporters.example import HOSTILE, checks, clean_run, finding, hostile_run, run
 
 _COMMAND = re.compile(r"::(?P<level>error|warning) (?P<properties>[^:]*)::(?P<message>.*)")
@@ -34,7 +33,11 @@ def parsed(lines: list[str]) -> Iterator[tuple[str, dict[str, str], str]]:
         match = _COMMAND.fullmatch(line)
         assert match, line
         told = dict(pair.split("=", 1) for pair in match["properties"].split(","))
-        yield match["level"], {name: unescaped(value) for name, value in told.items()}, unescaped(match["message"])
+        yield (
+            match["level"],
+            {name: unescaped(value) for name, value in told.items()},
+            unescaped(match["message"]),
+        )
 
 
 def unescaped(text: str) -> str:
@@ -44,7 +47,9 @@ def unescaped(text: str) -> str:
 
 
 def test_root_causes_come_first_and_stand_at_the_innermost_line_in_the_repository() -> None:
-    errors = [one for one in parsed(github.workflow_commands(run().judge(), run())) if one[0] == "error"]
+    errors = [
+        one for one in parsed(github.workflow_commands(run().judge(), run())) if one[0] == "error"
+    ]
     places = [(told.get("file"), told.get("line")) for _, told, _ in errors]
     assert places == [
         ("tests/test_api.py", "7"),  # growth has no stack: the test that measured it
@@ -60,7 +65,9 @@ def test_root_causes_come_first_and_stand_at_the_innermost_line_in_the_repositor
 
 
 def test_fixed_and_expired_entries_warn_at_the_baseline() -> None:
-    warnings = [one for one in parsed(github.workflow_commands(run().judge(), run())) if one[0] == "warning"]
+    warnings = [
+        one for one in parsed(github.workflow_commands(run().judge(), run())) if one[0] == "warning"
+    ]
     assert [told["file"] for _, told, _ in warnings] == ["leakguard-baseline.toml"] * 2
     assert "3" * 16 in warnings[0][2] and "1" * 16 in warnings[1][2]
 
@@ -80,7 +87,10 @@ def test_hostile_text_is_one_command_per_line_and_means_nothing_else() -> None:
     assert not any(char in line for line in lines for char in "\r\n\x1b\u202e")
     told = list(parsed(lines))
     assert all(set(properties) <= {"file", "line", "title"} for _, properties, _ in told)
-    assert any(properties.get("file") == "src/a b'\"<img src=x onerror=alert(2)>&,:%.c" for _, properties, _ in told)
+    assert any(
+        properties.get("file") == "src/a b'\"<img src=x onerror=alert(2)>&,:%.c"
+        for _, properties, _ in told
+    )
 
 
 def test_nothing_measured_is_an_error() -> None:
@@ -95,7 +105,12 @@ def test_a_clean_run_says_nothing() -> None:
 
 def test_places_outside_the_repository_are_none() -> None:
     part = replace(run(), root=Path("/repo/service"), repository=Path("/repo"))
-    inside = {"/repo/service/a.c": "service/a.c", "/repo/lib/b.c": "lib/b.c", "a.c": "service/a.c", "../c.c": "c.c"}
+    inside = {
+        "/repo/service/a.c": "service/a.c",
+        "/repo/lib/b.c": "lib/b.c",
+        "a.c": "service/a.c",
+        "../c.c": "c.c",
+    }
     assert {file: in_repository(file, part) for file in inside} == inside
     for file in (
         "/usr/include/x.h",
@@ -181,7 +196,10 @@ def test_the_summary_stays_below_its_limit_and_says_so() -> None:
 
 
 def test_one_endless_text_does_not_take_the_room_of_the_others() -> None:
-    endless = tuple(replace(check, id=f"{check.id}[{'x' * 500_000}]", notes=("y" * 500_000,)) for check in run().checks)
+    endless = tuple(
+        replace(check, id=f"{check.id}[{'x' * 500_000}]", notes=("y" * 500_000,))
+        for check in run().checks
+    )
     long = replace(run(), checks=endless)
     text = markdown.render(long.judge(), long)
     assert "definitely lost&#58; 480 bytes in 10 blocks" in text and "--leakguard-accept=" in text
@@ -193,7 +211,9 @@ def test_one_endless_text_does_not_take_the_room_of_the_others() -> None:
 def test_a_summary_that_is_nearly_full_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "summary.md"
     path.write_text("x" * (markdown.MOST_BYTES - 100))
-    reports.add_job_summary(run().judge(), run(), {"GITHUB_ACTIONS": "true", "GITHUB_STEP_SUMMARY": str(path)})
+    conclude.add_job_summary(
+        run().judge(), run(), {"GITHUB_ACTIONS": "true", "GITHUB_STEP_SUMMARY": str(path)}
+    )
     assert path.stat().st_size == markdown.MOST_BYTES - 100
 
 
@@ -222,9 +242,13 @@ def test_the_summary_has_verdict_table_leaks_and_what_to_type() -> None:
 
 def test_hostile_text_makes_no_markdown() -> None:
     text = markdown.render(hostile_run().judge(), hostile_run())
-    assert "<script" not in text and "<img" not in text and "\x1b" not in text and "\u202e" not in text
+    assert (
+        "<script" not in text and "<img" not in text and "\x1b" not in text and "\u202e" not in text
+    )
     assert "![x]" not in re.sub(r"<pre>.*?</pre>", "", text, flags=re.DOTALL)
-    assert text.count("<pre>") == text.count("</pre>") and text.count("<details") == text.count("</details>")
+    assert text.count("<pre>") == text.count("</pre>") and text.count("<details") == text.count(
+        "</details>"
+    )
     inline = re.sub(r"<pre>.*?</pre>|<code>.*?</code>", "", text, flags=re.DOTALL)
     for sign in ("@team", "http", "alert"):
         assert sign not in inline
@@ -235,5 +259,7 @@ def test_hostile_text_makes_no_markdown() -> None:
 def test_the_hostile_example_is_hostile_everywhere() -> None:
     """Guards the tests above against an example that has become harmless."""
     spoilt = hostile_run()
-    assert len(spoilt.checks) == len(checks()) and all(HOSTILE in check.id for check in spoilt.checks)
+    assert len(spoilt.checks) == len(checks()) and all(
+        HOSTILE in check.id for check in spoilt.checks
+    )
     assert spoilt.judge().summary == replace(spoilt, checks=checks()).judge().summary

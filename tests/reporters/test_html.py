@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_leakguard.model import Check
+from pytest_leakguard.core.checks import Check
 from pytest_leakguard.reporters import html
 from pytest_leakguard.verdict import Run
 from tests.reporters.browser import Browser, chromium, executable
@@ -48,7 +48,11 @@ def size_of(png: bytes) -> tuple[int, int]:
 def test_it_loads_without_complaint_or_request_and_fits_its_width(
     browser: Browser, tmp_path: Path, name: str, width: int
 ) -> None:
-    runs = {"clean": clean_run(), "nothing": replace(clean_run(), checks=()), "hostile": hostile_run()}
+    runs = {
+        "clean": clean_run(),
+        "nothing": replace(clean_run(), checks=()),
+        "hostile": hostile_run(),
+    }
     path = page(tmp_path, runs.get(name, run()))
     browser.show(path, width=width, height=844)
     assert browser.complaints() == []
@@ -60,20 +64,28 @@ def test_it_loads_without_complaint_or_request_and_fits_its_width(
 
 def test_hostile_text_stays_text(browser: Browser, tmp_path: Path) -> None:
     browser.show(page(tmp_path, hostile_run()))
-    names = browser.evaluate("[...new Set([...document.querySelectorAll('*')].map(one => one.localName))].sort()")
+    names = browser.evaluate(
+        "[...new Set([...document.querySelectorAll('*')].map(one => one.localName))].sort()"
+    )
     assert not {"script", "img", "iframe", "object", "form", "base"}.intersection(names)
     assert browser.evaluate("document.querySelectorAll('[onerror],[onclick],[onload]').length") == 0
-    links = browser.evaluate("[...document.querySelectorAll('[href],[src]')].map(one => one.getAttribute('href'))")
+    links = browser.evaluate(
+        "[...document.querySelectorAll('[href],[src]')].map(one => one.getAttribute('href'))"
+    )
     assert all(link.startswith("#") or link == "data:," for link in links)
     told = browser.evaluate("document.body.textContent")
-    assert "<script>alert(1)</script>" in told and "\\x1b[31m\\x202e" in told, "it is there to be read"
+    assert "<script>alert(1)</script>" in told and "\\x1b[31m\\x202e" in told, (
+        "it is there to be read"
+    )
     assert "\x1b" not in told and "\u202e" not in told
 
 
 def test_a_script_that_got_in_would_not_run(browser: Browser, tmp_path: Path) -> None:
     """Guards the tests above: the policy of the page holds, and the console is listened to."""
     path = page(tmp_path, run())
-    text = path.read_text(encoding="utf-8").replace("</main>", "<script>window.ran = 1</script></main>")
+    text = path.read_text(encoding="utf-8").replace(
+        "</main>", "<script>window.ran = 1</script></main>"
+    )
     path.write_text(text, encoding="utf-8")
     browser.show(path)
     assert browser.evaluate("window.ran === undefined")
@@ -133,13 +145,23 @@ def test_a_screen_reader_is_told_everything(browser: Browser, tmp_path: Path) ->
     curves = [name for role, name in told if role == "image"]
     assert "LEAK heap_bytes grows by 640 bytes per request [630 bytes, 650 bytes]" in curves[0]
     roles = {role for role, _ in told}
-    assert {"main", "navigation", "table", "rowheader", "columnheader", "article", "figure"} <= roles
+    assert {
+        "main",
+        "navigation",
+        "table",
+        "rowheader",
+        "columnheader",
+        "article",
+        "figure",
+    } <= roles
 
 
 def test_curves_show_warm_up_fit_and_interval(browser: Browser, tmp_path: Path) -> None:
     browser.show(page(tmp_path, run()))
     drawn = "['line','fit','interval','warm'].map(name => document.querySelector('figure.leak svg .' + name))"
-    boxes = browser.evaluate(f"{drawn}.map(one => {{ const b = one.getBBox(); return [b.width, b.height]; }})")
+    boxes = browser.evaluate(
+        f"{drawn}.map(one => {{ const b = one.getBBox(); return [b.width, b.height]; }})"
+    )
     assert all(width > 20 and height > 0 for width, height in boxes), boxes
     assert browser.evaluate("document.querySelectorAll('figure').length") == 3
 
@@ -161,7 +183,10 @@ def thirty_targets() -> Run:
     for number in range(30):
         check = checks()[number % len(checks())]
         long = tuple((float(x), 1e6 + 640.0 * x + (x * 7919) % 1000) for x in range(2000))
-        found = tuple(replace(one, fingerprint=f"{number:08x}{at:08x}") for at, one in enumerate(check.findings))
+        found = tuple(
+            replace(one, fingerprint=f"{number:08x}{at:08x}")
+            for at, one in enumerate(check.findings)
+        )
         growth = tuple(replace(one, samples=long) for one in check.growth)
         many.append(replace(check, id=f"{check.id}[{number}]", findings=found, growth=growth))
     return replace(run(), checks=tuple(many))

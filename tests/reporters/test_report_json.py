@@ -13,13 +13,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pytest_leakguard import reports
-from pytest_leakguard.errors import MalformedReport
-from pytest_leakguard.reporters import report_json, report_read
+from pytest_leakguard.core.errors import MalformedReport
+from pytest_leakguard.reporters import json as report_json
+from pytest_leakguard.reporters import json_reader, write
 from pytest_leakguard.verdict import Policy, Run
 from tests.reporters.example import clean_run, hostile_run, run
 
-SCHEMA = json.loads((Path(report_json.__file__).parents[1] / "schemas" / "report.schema.json").read_text())
+SCHEMA = json.loads(
+    (Path(report_json.__file__).parents[1] / "schemas" / "report.schema.json").read_text()
+)
 RUNS: dict[str, Callable[[], Run]] = {
     "example": run,
     "clean": clean_run,
@@ -38,20 +40,25 @@ def written(folder: Path, text: str) -> Path:
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_a_report_read_back_is_judged_the_same_and_written_the_same(name: str, tmp_path: Path) -> None:
+def test_a_report_read_back_is_judged_the_same_and_written_the_same(
+    name: str, tmp_path: Path
+) -> None:
     before = RUNS[name]()
     text = report_json.render(before.judge(), before)
     jsonschema.Draft202012Validator(SCHEMA).validate(json.loads(text))
-    after = report_read.read_run(written(tmp_path, text))
+    after = json_reader.read_run(written(tmp_path, text))
     assert after.judge() == before.judge()
     assert report_json.render(after.judge(), after) == text
 
 
 def test_each_check_keeps_its_own_size_of_a_common_leak(tmp_path: Path) -> None:
     text = report_json.render(run().judge(), run())
-    after = report_read.read_run(written(tmp_path, text))
+    after = json_reader.read_run(written(tmp_path, text))
     sizes = {
-        check.id: one.size_bytes for check in after.checks for one in check.findings if one.fingerprint == "a" * 16
+        check.id: one.size_bytes
+        for check in after.checks
+        for one in check.findings
+        if one.fingerprint == "a" * 16
     }
     assert sizes == {"tests/test_c.py::test_export": 480, "tests/test_c.py::test_import": 96}
 
@@ -61,7 +68,11 @@ def test_a_report_by_the_published_keys_alone_can_be_read(tmp_path: Path) -> Non
     report = {
         "format": "leakguard-report",
         "version": 1,
-        "environment": {"python": "3.12.1", "platform": "linux-x86_64", "tools": {"valgrind": "3.19.0"}},
+        "environment": {
+            "python": "3.12.1",
+            "platform": "linux-x86_64",
+            "tools": {"valgrind": "3.19.0"},
+        },
         "summary": {"clean": 0, "leak": 1, "no_answer": 1, "skipped": 0, "not_repeatable": 0},
         "checks": [
             {
@@ -93,7 +104,9 @@ def test_a_report_by_the_published_keys_alone_can_be_read(tmp_path: Path) -> Non
                 "status": "new",
                 "size_bytes": 120,
                 "blocks": 10,
-                "stack": [{"function": "push", "file": "src/server.c", "line": 42, "module": "server"}],
+                "stack": [
+                    {"function": "push", "file": "src/server.c", "line": 42, "module": "server"}
+                ],
                 "holders": [],
                 "checks": ["convert"],
             }
@@ -101,7 +114,7 @@ def test_a_report_by_the_published_keys_alone_can_be_read(tmp_path: Path) -> Non
         "baseline": {"fixed": ["1" * 16], "expired": [], "not_checked": []},
     }
     jsonschema.Draft202012Validator(SCHEMA).validate(report)
-    verdict = report_read.read_run(written(tmp_path, json.dumps(report))).judge()
+    verdict = json_reader.read_run(written(tmp_path, json.dumps(report))).judge()
     assert verdict.exit_status == 1 and verdict.fixed == ("1" * 16,)
     assert [judged.reasons for judged in verdict.checks] == [(), ("valgrind crashed",)]
 
@@ -118,7 +131,10 @@ def test_a_report_by_the_published_keys_alone_can_be_read(tmp_path: Path) -> Non
         (lambda data: data["run"].update(judged_on="soon"), "'soon' is no date"),
         (lambda data: data["checks"][0]["diagnosis"].update(shape="round"), "'round' is none of"),
         (lambda data: data["checks"][2]["totals"].update(definitely_lost=3), "expected an object"),
-        (lambda data: data["checks"][2]["measured"]["a" * 16].update(size_bytes="many"), "expected int"),
+        (
+            lambda data: data["checks"][2]["measured"]["a" * 16].update(size_bytes="many"),
+            "expected int",
+        ),
     ],
     ids=range(10),
 )
@@ -129,7 +145,7 @@ def test_what_was_changed_is_refused_with_its_place(
     change(data)
     path = written(tmp_path, json.dumps(data))
     with pytest.raises(MalformedReport, match=told) as caught:
-        report_read.read_run(path)
+        json_reader.read_run(path)
     assert str(caught.value).startswith(str(path))
 
 
@@ -137,30 +153,44 @@ def test_what_was_changed_is_refused_with_its_place(
 def test_a_report_cut_off_is_refused(kept: int, tmp_path: Path) -> None:
     text = report_json.render(run().judge(), run())
     with pytest.raises(MalformedReport, match="not JSON"):
-        report_read.read_run(written(tmp_path, text[:kept]))
+        json_reader.read_run(written(tmp_path, text[:kept]))
 
 
-EXTREMES = st.sampled_from([1e308, -1e308, 5e-324, 10**30, -1, 2**63, "\ud800", "\x00", "a\nb", "/", ".."])
+EXTREMES = st.sampled_from(
+    [1e308, -1e308, 5e-324, 10**30, -1, 2**63, "\ud800", "\x00", "a\nb", "/", ".."]
+)
 JUNK: st.SearchStrategy[Any] = EXTREMES | (
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4) | st.just([]) | st.just({})
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=4)
+    | st.just([])
+    | st.just({})
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(data=st.data())
-def test_any_spoilt_report_is_refused_or_makes_every_report(tmp_path: Path, data: st.DataObject) -> None:
+def test_any_spoilt_report_is_refused_or_makes_every_report(
+    tmp_path: Path, data: st.DataObject
+) -> None:
     plain = json.loads(report_json.render(run().judge(), run()))
     node: Any = plain
     while isinstance(node, dict | list) and node:
-        key = data.draw(st.sampled_from(list(node) if isinstance(node, dict) else list(range(len(node)))))
+        key = data.draw(
+            st.sampled_from(list(node) if isinstance(node, dict) else list(range(len(node))))
+        )
         if not isinstance(node[key], dict | list) or data.draw(st.integers(0, 3)) == 0:
             node[key] = data.draw(JUNK)
             break
         node = node[key]
     try:
-        spoilt = report_read.read_run(written(tmp_path, json.dumps(plain)))
+        spoilt = json_reader.read_run(written(tmp_path, json.dumps(plain)))
     except MalformedReport as error:
         assert "report.json" in str(error)
         return
-    for name, text in reports.render_all(spoilt.judge(), spoilt):
+    for name, text in write.render_all(spoilt.judge(), spoilt):
         assert text.encode("utf-8") or name == "stacks.collapsed"

@@ -12,9 +12,8 @@ from html.parser import HTMLParser
 import pytest
 from junitparser import Error, Failure, JUnitXml, Properties, Skipped
 
-from pytest_leakguard import reports
-from pytest_leakguard.model import LeakKind
-from pytest_leakguard.reporters import github, terminal
+from pytest_leakguard.core.leaks import LeakKind
+from pytest_leakguard.reporters import github, terminal, write
 from pytest_leakguard.verdict import Policy, Run
 from tests.reporters.example import clean_run, finding, hostile_run, run
 
@@ -53,7 +52,9 @@ def in_words(text: str) -> tuple[bool, dict[str, int]]:
 def by_terminal(lines: list[str]) -> Said:
     has_failed, counts = in_words(next(line for line in reversed(lines) if " leakguard: " in line))
     causes = [line.split()[-1] for line in lines if line.startswith("LEAK  ")]
-    through = [_NAME.findall(line)[-1] for line in lines if line.startswith("      and through it ")]
+    through = [
+        _NAME.findall(line)[-1] for line in lines if line.startswith("      and through it ")
+    ]
     return Said(has_failed, counts, frozenset(causes + through), frozenset(causes))
 
 
@@ -81,7 +82,9 @@ def by_junit(text: str, gating: set[str]) -> Said:
             wanted = {"leak": {Failure}, "no_answer": {Error}, "clean": set()}
             assert kinds == wanted.get(told["leakguard_outcome"], {Skipped})
             pairs = (pair.split(":") for pair in told["leakguard_findings"].split(",") if pair)
-            failing |= {name for name, status in pairs if status in ("new", "grown") and name in gating}
+            failing |= {
+                name for name, status in pairs if status in ("new", "grown") and name in gating
+            }
         assert (suite.failures, suite.errors) == (counts["leak"], counts["no_answer"])
     return Said(False, counts, frozenset(failing), None)
 
@@ -89,7 +92,11 @@ def by_junit(text: str, gating: set[str]) -> Said:
 def by_sarif(text: str) -> Said:
     (log,) = json.loads(text)["runs"]
     (invocation,) = log["invocations"]
-    errors = [one["partialFingerprints"]["leakguardStack/v1"] for one in log["results"] if one["level"] == "error"]
+    errors = [
+        one["partialFingerprints"]["leakguardStack/v1"]
+        for one in log["results"]
+        if one["level"] == "error"
+    ]
     return Said(invocation["exitCode"] != 0, None, frozenset(errors), None)
 
 
@@ -125,8 +132,15 @@ def by_html(text: str) -> Said:
     assert title
     has_failed, counts = in_words(markup.unescape(title[1]))
     assert counts == page.counts and has_failed == (page.verdict == "bad")
-    assert {name: page.rows.count(name) for name in page.counts} == page.counts, "the table of checks"
-    return Said(has_failed, counts, frozenset(page.causes + _NAME.findall(page.text)), frozenset(page.causes))
+    assert {name: page.rows.count(name) for name in page.counts} == page.counts, (
+        "the table of checks"
+    )
+    return Said(
+        has_failed,
+        counts,
+        frozenset(page.causes + _NAME.findall(page.text)),
+        frozenset(page.causes),
+    )
 
 
 def by_markdown(text: str) -> Said:
@@ -140,7 +154,11 @@ def by_markdown(text: str) -> Said:
 def by_annotations(lines: list[str]) -> Said:
     errors = [line for line in lines if line.startswith("::error ")]
     causes = [_NAME.findall(line)[0] for line in errors if "title=Leak%3A" in line]
-    through = [name for line in errors for name in re.findall(r"and through it .*?\(([0-9a-f]{16})\)", line)]
+    through = [
+        name
+        for line in errors
+        for name in re.findall(r"and through it .*?\(([0-9a-f]{16})\)", line)
+    ]
     return Said(bool(errors), None, frozenset(causes + through), frozenset(causes))
 
 
@@ -149,8 +167,12 @@ def by_code_quality(text: str) -> Said:
     return Said(False, None, frozenset(critical), None)
 
 
-def all_said(one: Run, texts: dict[str, str], lines: list[str], commands: list[str]) -> Iterator[tuple[str, Said]]:
-    gating = {name for name, told in json.loads(texts["report.json"])["findings"].items() if told["gates"]}
+def all_said(
+    one: Run, texts: dict[str, str], lines: list[str], commands: list[str]
+) -> Iterator[tuple[str, Said]]:
+    gating = {
+        name for name, told in json.loads(texts["report.json"])["findings"].items() if told["gates"]
+    }
     yield "report.json", by_json(texts["report.json"], one.policy)
     yield "terminal", by_terminal(lines)
     yield "report.html", by_html(texts["report.html"])
@@ -190,7 +212,8 @@ RUNS: dict[str, Callable[[], Run]] = {
     "crashed": lambda: replace(clean_run(), problems=("worker gw0 crashed",)),
     "many": nine_leaks,
     "indirect only": lambda: replace(
-        clean_run(), checks=(replace(run().checks[2], findings=(finding("b", LeakKind.INDIRECTLY_LOST),)),)
+        clean_run(),
+        checks=(replace(run().checks[2], findings=(finding("b", LeakKind.INDIRECTLY_LOST),)),),
     ),
 }
 
@@ -200,12 +223,18 @@ def test_all_reports_of_a_run_say_the_same(name: str) -> None:
     one = RUNS[name]()
     verdict = one.judge()
     lines = [line.text for line in terminal.render(verdict, one.policy, one.root)]
-    said = dict(all_said(one, dict(reports.render_all(verdict, one)), lines, github.workflow_commands(verdict, one)))
+    said = dict(
+        all_said(
+            one, dict(write.render_all(verdict, one)), lines, github.workflow_commands(verdict, one)
+        )
+    )
     assert len(said) == 8
     assert_all_agree(said, one.policy)
 
 
-def test_all_reports_of_a_real_run_say_the_same(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_reports_of_a_real_run_say_the_same(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytester.makepyfile(
         """
         import pytest
@@ -219,15 +248,25 @@ def test_all_reports_of_a_real_run_say_the_same(pytester: pytest.Pytester, monke
         """
     )
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
-    result = pytester.runpytest_subprocess("-p", "no:hypothesispytest", "--leakguard", "--leakguard-report=out")
+    result = pytester.runpytest_subprocess(
+        "-p", "no:hypothesispytest", "--leakguard", "--leakguard-report=out"
+    )
     assert result.ret == 1
-    section = result.outlines[next(n for n, line in enumerate(result.outlines) if re.match("=+ leakguard =+", line)) :]
+    section = result.outlines[
+        next(n for n, line in enumerate(result.outlines) if re.match("=+ leakguard =+", line)) :
+    ]
     commands = [line for line in section if line.startswith("::")]
     texts = {path.name: path.read_text() for path in (pytester.path / "out").iterdir()}
     end = next(number for number, line in enumerate(section) if " leakguard: " in line)
     said = dict(all_said(clean_run(), texts, section[: end + 1], commands))
     assert_all_agree(said, Policy())
-    assert said["report.json"].counts == {"clean": 1, "leak": 2, "no_answer": 1, "skipped": 1, "not_repeatable": 0}
+    assert said["report.json"].counts == {
+        "clean": 1,
+        "leak": 2,
+        "no_answer": 1,
+        "skipped": 1,
+        "not_repeatable": 0,
+    }
     assert len(said["report.json"].failing or ()) == 2
 
 

@@ -86,7 +86,10 @@ class _Agent:
         self.libc = libc = ctypes.CDLL(None)
         libc.mallinfo2.restype = Mallinfo2  # glibc 2.33 and later
         libc.open_memstream.restype = ctypes.c_void_p
-        libc.open_memstream.argtypes = [ctypes.POINTER(ctypes.c_void_p), ctypes.POINTER(ctypes.c_size_t)]
+        libc.open_memstream.argtypes = [
+            ctypes.POINTER(ctypes.c_void_p),
+            ctypes.POINTER(ctypes.c_size_t),
+        ]
         libc.fclose.argtypes = [ctypes.c_void_p]
         libc.free.argtypes = [ctypes.c_void_p]
 

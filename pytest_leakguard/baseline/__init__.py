@@ -1,0 +1,1 @@
+"""Accepted leaks: compare with them, edit them, store them."""

@@ -1,0 +1,314 @@
+"""The accepted leaks: reads them strictly and compares findings with them. Pure; ``known`` edits the file's text."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from pytest_leakguard.core.checks import Check, Growth
+from pytest_leakguard.core.errors import BaselineError
+from pytest_leakguard.core.leaks import Finding, LeakKind, Rate, Status
+
+VERSION = 1
+_FINGERPRINT = re.compile(r"[0-9a-f]{16}")
+_LARGEST = 1 << 63
+SEVERITY = {  # how bad a kind is; an entry covers its own kind and milder ones
+    LeakKind.STILL_REACHABLE: 0,
+    LeakKind.POSSIBLY_LOST: 1,
+    LeakKind.INDIRECTLY_LOST: 2,
+    LeakKind.DEFINITELY_LOST: 2,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptedLeak:
+    """One reviewed leak and how large it may be in any one check."""
+
+    fingerprint: str
+    kind: LeakKind
+    targets: tuple[str, ...]
+    max_bytes: int
+    max_blocks: int
+    reason: str
+    stack: tuple[str, ...] = ()
+    owner: str = ""
+    expires: dt.date | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptedGrowth:
+    """Growth per iteration that one metric of one check may show."""
+
+    id: str
+    """``CHECK[METRIC]``."""
+    unit: str
+    allowed: float
+    reason: str
+    owner: str = ""
+    expires: dt.date | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """All that was accepted."""
+
+    leaks: Mapping[str, AcceptedLeak] = field(default_factory=dict)
+    growth: Mapping[str, AcceptedGrowth] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Findings with their status, and the entries that matched nothing."""
+
+    checks: tuple[Check, ...]
+    fixed: tuple[str, ...] = ()
+    """Entries whose leak is gone although a target of theirs ran whole."""
+    expired: tuple[str, ...] = ()
+    prunable: tuple[str, ...] = ()
+    """Fixed entries all of whose targets ran whole, so that nobody needs them."""
+    not_checked: tuple[str, ...] = ()
+    """Entries none of whose targets ran whole, so nothing can be said."""
+
+
+def loads(text: str, name: str) -> Baseline:
+    """The baseline in ``text``; raises ``BaselineError`` naming ``name``, the line and what to do."""
+    _refuse_conflict_markers(text, name)
+    try:
+        data = tomllib.loads(text)
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # besides TOML's own: numbers without end, nesting without end
+        hint = (
+            "; if two branches accepted the same leak run `pytest-leakguard baseline merge`"
+            if "twice" in str(error) or "overwrite" in str(error)
+            else ""
+        )
+        raise BaselineError(f"{name}: not TOML: {error}{hint}") from None
+    reader = _Reader(text, name)
+    reader.keys(data, {"version", "leak", "growth"}, "the file")
+    if data.get("version") != VERSION:
+        reader.fail(
+            "version",
+            f"version must be {VERSION}, not {data.get('version')!r}; a newer pytest-leakguard may have written it",
+        )
+    leaks = {key: _leak(key, entry, reader) for key, entry in reader.table(data, "leak").items()}
+    growth = {
+        key: _growth(key, entry, reader) for key, entry in reader.table(data, "growth").items()
+    }
+    return Baseline(leaks, growth)
+
+
+def _refuse_conflict_markers(text: str, name: str) -> None:
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.startswith(("<<<<<<< ", ">>>>>>> ", "||||||| ")) or line == "=======":
+            raise BaselineError(
+                f"{name}:{number}: unresolved merge conflict; run `pytest-leakguard baseline merge BASE OURS THEIRS`, "
+                "or install the merge driver with `pytest-leakguard baseline install`"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """Complains with the line a key stands on."""
+
+    text: str
+    name: str
+
+    def fail(self, key: str, problem: str) -> None:
+        lines = self.text.splitlines()
+        number = next(
+            (n for n, line in enumerate(lines, 1) if key in line and not line.startswith("#")), 1
+        )
+        raise BaselineError(f"{self.name}:{number}: {problem}")
+
+    def keys(self, entry: Any, allowed: set[str], where: str) -> None:
+        if not isinstance(entry, dict):
+            self.fail(where, f"{where} must be a table of {', '.join(sorted(allowed))}")
+        for key in entry:
+            if key not in allowed:
+                self.fail(
+                    key, f"unknown key {key!r} in {where}; known: {', '.join(sorted(allowed))}"
+                )
+
+    def table(self, data: dict[str, Any], key: str) -> dict[str, Any]:
+        value = data.get(key, {})
+        if not isinstance(value, dict):
+            self.fail(key, f'{key} must be a table: [{key}."..."]')
+        return dict(value)
+
+    def get(
+        self,
+        entry: dict[str, Any],
+        key: str,
+        kind: type | tuple[type, ...],
+        where: str,
+        default: Any = None,
+    ) -> Any:
+        value = entry.get(key, default)
+        if value is None:
+            self.fail(where, f"[{where}] lacks {key}")
+        if not isinstance(value, kind) or isinstance(value, bool):
+            wanted = " or ".join(t.__name__ for t in (kind if isinstance(kind, tuple) else (kind,)))
+            self.fail(where, f"{key} in [{where}] must be {wanted}, not {value!r}")
+        return value
+
+    def strings(self, entry: dict[str, Any], key: str, where: str) -> tuple[str, ...]:
+        values = self.get(entry, key, list, where, [])
+        if not all(isinstance(value, str) for value in values):
+            self.fail(where, f"{key} in [{where}] must be a list of strings")
+        return tuple(values)
+
+    def date(self, entry: dict[str, Any], where: str) -> dt.date | None:
+        value = entry.get("expires")
+        if value is not None and (not isinstance(value, dt.date) or isinstance(value, dt.datetime)):
+            self.fail(where, f"expires in [{where}] must be a date without quotes, like 2027-03-31")
+        return value
+
+    def reason(self, entry: dict[str, Any], where: str) -> str:
+        reason: str = self.get(entry, "reason", str, where)
+        if not reason.strip():
+            self.fail(where, f"[{where}] needs a reason: why may this leak stay?")
+        return reason
+
+
+def _leak(key: str, entry: Any, reader: _Reader) -> AcceptedLeak:
+    where = f'leak."{key}"'
+    if not _FINGERPRINT.fullmatch(key):
+        reader.fail(key, f"{key!r} is no fingerprint: 16 digits of 0-9a-f")
+    allowed = {"kind", "targets", "max_bytes", "max_blocks", "stack", "owner", "reason", "expires"}
+    reader.keys(entry, allowed, where)
+    kind = reader.get(entry, "kind", str, where)
+    if kind not in list(LeakKind):
+        reader.fail(where, f"kind {kind!r} in [{where}] is none of {', '.join(LeakKind)}")
+    for ceiling in ("max_bytes", "max_blocks"):
+        if not 0 <= reader.get(entry, ceiling, int, where) < _LARGEST:
+            reader.fail(where, f"{ceiling} in [{where}] must be a number from 0 to {_LARGEST - 1}")
+    return AcceptedLeak(
+        fingerprint=key,
+        kind=LeakKind(kind),
+        targets=reader.strings(entry, "targets", where),
+        max_bytes=entry["max_bytes"],
+        max_blocks=entry["max_blocks"],
+        reason=reader.reason(entry, where),
+        stack=reader.strings(entry, "stack", where),
+        owner=reader.get(entry, "owner", str, where, ""),
+        expires=reader.date(entry, where),
+    )
+
+
+def _growth(key: str, entry: Any, reader: _Reader) -> AcceptedGrowth:
+    where = f'growth."{key}"'
+    reader.keys(entry, {"unit", "allowed", "owner", "reason", "expires"}, where)
+    allowed = reader.get(entry, "allowed", (int, float), where)
+    if not 0 <= allowed < _LARGEST:
+        reader.fail(where, f"allowed in [{where}] must be a finite number, 0 or more")
+    return AcceptedGrowth(
+        id=key,
+        unit=reader.get(entry, "unit", str, where),
+        allowed=float(allowed),
+        reason=reader.reason(entry, where),
+        owner=reader.get(entry, "owner", str, where, ""),
+        expires=reader.date(entry, where),
+    )
+
+
+def compare(checks: Iterable[Check], baseline: Baseline, today: dt.date) -> Comparison:
+    """Every finding with its status, and which entries are fixed, expired or were not checked."""
+    judged = tuple(
+        replace(
+            check,
+            findings=tuple(
+                _with_status(finding, check.id, baseline, today) for finding in check.findings
+            ),
+        )
+        for check in checks
+    )
+    seen = {finding.fingerprint for check in judged for finding in check.findings}
+    whole = {check.id for check in judged if check.is_whole}
+    unseen = [entry for key, entry in sorted(baseline.leaks.items()) if key not in seen]
+    fixed = tuple(
+        entry.fingerprint for entry in unseen if any(target in whole for target in entry.targets)
+    )
+    growing = {growth_key(check.id, f.rate) for check in judged for f in check.findings if f.rate}
+    calm = [key for key in sorted(baseline.growth) if key not in growing]
+    stopped = tuple(key for key in calm if key.rpartition("[")[0] in whole)
+    gone = {*fixed, *stopped}
+    needless = (
+        entry.fingerprint for entry in unseen if entry.targets and whole.issuperset(entry.targets)
+    )
+    return Comparison(
+        checks=judged,
+        fixed=(*fixed, *stopped),
+        prunable=(*needless, *stopped),
+        expired=tuple(
+            sorted(key for key, entry in _entries(baseline) if _has_expired(entry, today))
+        ),
+        not_checked=(
+            *(entry.fingerprint for entry in unseen if entry.fingerprint not in gone),
+            *(key for key in calm if key not in gone),
+        ),
+    )
+
+
+def growth_key(check_id: str, rate: Rate) -> str:
+    """The name of an entry that accepts growth."""
+    return f"{check_id}[{rate.metric}]"
+
+
+def _entries(baseline: Baseline) -> list[tuple[str, AcceptedLeak | AcceptedGrowth]]:
+    return [*baseline.leaks.items(), *baseline.growth.items()]
+
+
+def _has_expired(entry: AcceptedLeak | AcceptedGrowth, today: dt.date) -> bool:
+    return entry.expires is not None and entry.expires < today
+
+
+def _with_status(finding: Finding, check_id: str, baseline: Baseline, today: dt.date) -> Finding:
+    entry: AcceptedLeak | AcceptedGrowth | None
+    if finding.rate:
+        entry = baseline.growth.get(growth_key(check_id, finding.rate))
+        excess = _too_fast(finding.rate, entry) if entry else ""
+    else:
+        entry = baseline.leaks.get(finding.fingerprint)
+        excess = _excess(finding, entry) if entry else ""
+    if entry is None:
+        return replace(finding, status=Status.NEW)
+    if excess:
+        return replace(finding, status=Status.GROWN, owner=entry.owner, reason=excess)
+    if _has_expired(entry, today):
+        return replace(
+            finding,
+            status=Status.EXPIRED,
+            owner=entry.owner,
+            reason=f"accepted until {entry.expires}: {entry.reason}",
+        )
+    return replace(finding, status=Status.KNOWN, owner=entry.owner, reason=entry.reason)
+
+
+def _excess(finding: Finding, entry: AcceptedLeak) -> str:
+    """What is more than was accepted; empty when nothing is."""
+    if SEVERITY.get(finding.kind, 2) > SEVERITY.get(entry.kind, 2):
+        return f"accepted as {entry.kind}, now {finding.kind}"
+    if finding.size_bytes > entry.max_bytes:
+        return f"{finding.size_bytes} bytes, accepted were {entry.max_bytes}"
+    if finding.blocks > entry.max_blocks:
+        return f"{finding.blocks} blocks, accepted were {entry.max_blocks}"
+    return ""
+
+
+def _too_fast(rate: Rate, entry: AcceptedGrowth) -> str:
+    """Only growth that is surely above what was accepted is more; the interval's lower end decides."""
+    if rate.low > entry.allowed:
+        return f"grows by at least {rate.low:,.4g} {rate.unit} per request, accepted were {entry.allowed:,.4g}"
+    return ""
+
+
+def allowance(check_id: str, growth: Growth, baseline: Baseline) -> float:
+    """Growth per iteration that is accepted for this metric of this check; 0 when nothing is."""
+    entry = baseline.growth.get(f"{check_id}[{growth.metric}]")
+    return entry.allowed if entry else 0.0

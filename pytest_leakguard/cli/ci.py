@@ -1,0 +1,96 @@
+"""``pytest-leakguard ci``: what the gates of build systems call, so that they decide nothing themselves."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import secrets
+import shlex
+import sys
+from pathlib import Path
+
+from pytest_leakguard.ci import pull_request_comment, requirements
+from pytest_leakguard.ci.gate import ERROR, GateResult, read_result
+from pytest_leakguard.core.errors import UsageProblem
+from pytest_leakguard.core.text import one_line
+from pytest_leakguard.reporters.markdown import code
+from pytest_leakguard.verdict import CLEAN
+
+
+def add_commands(parser: argparse.ArgumentParser) -> None:
+    """``result``, ``needs-valgrind``, ``comment`` and ``words`` under ``parser``."""
+    actions = parser.add_subparsers(required=True, metavar="ACTION")
+    result = actions.add_parser(
+        "result", help="pass, fail or error of a finished run, from its report directory"
+    )
+    result.add_argument("directory", type=Path, metavar="DIR")
+    result.add_argument(
+        "--pytest-exit", type=int, metavar="N", help="exit status that pytest ended with"
+    )
+    result.set_defaults(action=_result)
+    needs = actions.add_parser(
+        "needs-valgrind", help="yes or no: does a target or test here need valgrind installed"
+    )
+    needs.add_argument("directory", type=Path, nargs="?", default=Path(), metavar="DIR")
+    needs.set_defaults(action=_needs)
+    comment = actions.add_parser(
+        "comment", help="comment on the pull request of a finished run; for workflow_run"
+    )
+    comment.add_argument("directory", type=Path, metavar="DIR")
+    comment.set_defaults(action=_comment)
+    words = actions.add_parser(
+        "words", help="the words of a shell-like text in a variable, each ended by a NUL"
+    )
+    words.add_argument("variable", metavar="VARIABLE")
+    words.set_defaults(action=_words)
+
+
+def _result(arguments: argparse.Namespace) -> int:
+    answer = read_result(arguments.directory, arguments.pytest_exit)
+    if os.environ.get("GITHUB_OUTPUT"):
+        _write_outputs(Path(os.environ["GITHUB_OUTPUT"]), answer)
+    if answer.result == ERROR and os.environ.get("GITHUB_ACTIONS") == "true":
+        print(f"::error title=leakguard gate::{_data(f'no answer: {answer.why}')}")
+    if (
+        answer.result == ERROR
+        and os.environ.get("GITHUB_STEP_SUMMARY")
+        and not answer.outputs()["summary"]
+    ):
+        with Path(os.environ["GITHUB_STEP_SUMMARY"]).open("a", encoding="utf-8") as summary:
+            summary.write(f"## ❌ leakguard: no answer\n\n{code(answer.why)}\n")
+    print(f"leakguard gate: {answer.result}: {answer.why}")
+    return answer.exit_status
+
+
+def _write_outputs(path: Path, answer: GateResult) -> None:
+    """Appends to GitHub's file in the form whose end a value cannot guess."""
+    with path.open("a", encoding="utf-8") as file:
+        for name, value in answer.outputs().items():
+            end = f"end-{secrets.token_hex(16)}"
+            file.write(f"{name}<<{end}\n{value}\n{end}\n")
+
+
+def _data(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _needs(arguments: argparse.Namespace) -> int:
+    why = requirements.why_valgrind(arguments.directory.absolute())
+    print("yes" if why else "no")
+    if why:
+        print(one_line(f"valgrind is needed by {why}"), file=sys.stderr)
+    return CLEAN
+
+
+def _comment(arguments: argparse.Namespace) -> int:
+    print(one_line(pull_request_comment.post(arguments.directory)))
+    return CLEAN
+
+
+def _words(arguments: argparse.Namespace) -> int:
+    try:
+        words = shlex.split(os.environ.get(arguments.variable, ""), comments=False)
+    except ValueError as error:
+        raise UsageProblem(f"{arguments.variable}: {error}") from None
+    sys.stdout.write("".join(f"{word}\0" for word in words))
+    return CLEAN

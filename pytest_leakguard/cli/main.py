@@ -1,0 +1,322 @@
+"""``pytest-leakguard``: argv in, exit status out. 0 clean, 1 leaks, 2 usage, 3 no answer."""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TextIO
+
+from pytest_leakguard import __version__
+from pytest_leakguard.baseline import store
+from pytest_leakguard.baseline.compare import Baseline
+from pytest_leakguard.cli import baseline as baseline_cli
+from pytest_leakguard.cli import ci, explain, trend
+from pytest_leakguard.cli import report as report_cli
+from pytest_leakguard.core import settings as options
+from pytest_leakguard.core.checks import Check
+from pytest_leakguard.core.environment import environment
+from pytest_leakguard.core.errors import LeakguardError, UsageProblem
+from pytest_leakguard.core.options import OPTIONS, TOOLS
+from pytest_leakguard.core.programs import Target
+from pytest_leakguard.core.settings import Settings
+from pytest_leakguard.core.text import one_line, printable
+from pytest_leakguard.growth.diagnosis import Production
+from pytest_leakguard.programs import check as pipeline
+from pytest_leakguard.programs import doctor, existing_reports
+from pytest_leakguard.reporters import conclude, github, junit
+from pytest_leakguard.reporters import json as report_json
+from pytest_leakguard.reporters import write as reports
+from pytest_leakguard.verdict import CLEAN, NO_ANSWER, USAGE, Policy, Run, Verdict, failing
+
+_RUN_OPTIONS = (
+    "baseline",
+    "accept",
+    "prune",
+    "report",
+    "missing-tool",
+    "strict",
+    "kinds",
+    "timeout",
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command; its return value is the exit status."""
+    arguments = _parser().parse_args(argv)
+    try:
+        status: int = arguments.action(arguments)
+        sys.stdout.flush()
+        return status
+    except UsageProblem as problem:
+        print(f"pytest-leakguard: {one_line(str(problem))}", file=sys.stderr)
+        return USAGE
+    except LeakguardError as error:
+        print(f"pytest-leakguard: {one_line(str(error))}", file=sys.stderr)
+        return NO_ANSWER
+    except KeyboardInterrupt:
+        print("pytest-leakguard: interrupted, so there is no answer", file=sys.stderr)
+        return NO_ANSWER
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return NO_ANSWER
+    except OSError as error:
+        print(
+            f"pytest-leakguard: {one_line(str(error.filename))}: {error.strerror}", file=sys.stderr
+        )
+        return NO_ANSWER
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="pytest-leakguard", description="Fails when a change leaks."
+    )
+    parser.add_argument("--version", action="version", version=f"pytest-leakguard {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_run(
+        commands.add_parser(
+            "run", help="check one program: run [options] -- PROGRAM [ARGUMENT ...]"
+        )
+    )
+    _add_check(commands.add_parser("check", help="judge reports that another runner left"))
+    _add_trend(commands.add_parser("trend", help="does a series recorded elsewhere grow, and how"))
+    _add_doctor(
+        commands.add_parser("doctor", help="which tool can really see a leak on this machine")
+    )
+    report_cli.add_arguments(
+        commands.add_parser("report", help="make every report from report.json, or merge shards")
+    )
+    explain.add_arguments(commands.add_parser("explain", help="what is known of one fingerprint"))
+    baseline_cli.add_commands(
+        commands.add_parser("baseline", help="accept, prune, check or merge the accepted leaks")
+    )
+    ci.add_commands(commands.add_parser("ci", help="what the gate of a build system calls"))
+    return parser
+
+
+def _add_shared(parser: argparse.ArgumentParser) -> None:
+    for option in OPTIONS:
+        if option.name not in _RUN_OPTIONS:
+            continue
+        if option.is_flag:
+            parser.add_argument(
+                f"--{option.name}", action="store_const", const=True, help=option.help
+            )
+        else:
+            choices = f" [{'|'.join(option.choices)}]" if option.choices else ""
+            parser.add_argument(
+                f"--{option.name}", metavar=option.metavar or "X", help=option.help + choices
+            )
+    parser.add_argument("--owner", default="", help="who answers for what --accept accepts")
+    parser.add_argument(
+        "--json", metavar="PATH", help="write the report as JSON; - for standard output"
+    )
+    parser.add_argument("--junit", metavar="PATH", help="write JUnit XML")
+    parser.add_argument("-v", "--verbose", action="count", default=0)
+    parser.add_argument(
+        "-q", "--quiet", action="store_true", help="only what fails and the last line"
+    )
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--tool", default="auto", choices=[tool for tool in TOOLS if tool != "tracemalloc"]
+    )
+    parser.add_argument(
+        "--name",
+        help="name of the check in reports and baseline (default: the program's file name)",
+    )
+    parser.add_argument(
+        "--expected-exit", default="0", help='exit status of the program, minus a signal, or "any"'
+    )
+    parser.add_argument("--memory-limit", help="resident size, whole process tree, such as 512MiB")
+    parser.add_argument(
+        "--no-follow-children", action="store_true", help="check only the program itself"
+    )
+    parser.add_argument("--suppressions", action="append", default=[], metavar="FILE")
+    parser.add_argument("--tool-arg", action="append", default=[], metavar="ARG")
+    _add_shared(parser)
+    parser.add_argument("command", nargs=argparse.REMAINDER, metavar="-- PROGRAM [ARGUMENT ...]")
+    parser.set_defaults(action=_run)
+
+
+def _add_check(parser: argparse.ArgumentParser) -> None:
+    _add_shared(parser)
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    parser.set_defaults(action=_check)
+
+
+def _add_trend(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "file",
+        metavar="FILE",
+        help="JSON of arrays, CSV, psrecord, pidstat, sadf; - for standard input",
+    )
+    parser.add_argument(
+        "--json",
+        nargs="?",
+        const="-",
+        metavar="PATH",
+        help="write the answer as JSON; without PATH to standard output",
+    )
+    parser.add_argument(
+        "--rate", metavar="N", help="production requests per second, for the forecast"
+    )
+    parser.add_argument(
+        "--memory-limit", metavar="SIZE", help="of production, such as 512MiB, for the forecast"
+    )
+    parser.add_argument(
+        "--runtime", choices=("v8", "jvm"), help="whose heap it is, where no live heap was recorded"
+    )
+    parser.set_defaults(action=_trend)
+
+
+def _add_doctor(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--json", metavar="PATH", help="write the answers as JSON; - for standard output"
+    )
+    parser.set_defaults(action=_doctor)
+
+
+def _settings(arguments: argparse.Namespace) -> Settings:
+    given = {name: getattr(arguments, name.replace("-", "_")) for name in _RUN_OPTIONS}
+    settings = options.resolve(given, Path.cwd(), os.environ)
+    if settings.report is not None:
+        reports.clear(settings.report)
+    return settings
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    command = arguments.command[1:] if arguments.command[:1] == ["--"] else arguments.command
+    if not command:
+        raise UsageProblem(
+            "name the program after --: pytest-leakguard run -- ./build/convert in.png"
+        )
+    settings = _settings(arguments)
+    limit = arguments.memory_limit
+    target = Target(
+        argv=tuple(command),
+        timeout_s=settings.timeout_s,
+        memory_limit_bytes=int(options.size(limit)) if limit else None,
+        follows_children=not arguments.no_follow_children,
+        suppressions=tuple(Path(file).absolute() for file in arguments.suppressions),
+        tool_args=tuple(arguments.tool_arg),
+    )
+    baseline = store.read_baseline(settings.baseline)
+    name = arguments.name or Path(command[0]).name
+    check = pipeline.check_program(
+        target, settings, name, arguments.tool, _expected(arguments.expected_exit)
+    )
+    return _conclude((check,), baseline, settings, arguments)
+
+
+def _expected(text: str) -> int | None:
+    if text == "any":
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        raise UsageProblem(f"--expected-exit: {text!r} is neither a number nor any") from None
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    settings = _settings(arguments)
+    baseline = store.read_baseline(settings.baseline)
+    return _conclude(
+        existing_reports.check_files(arguments.files, settings), baseline, settings, arguments
+    )
+
+
+def _conclude(
+    checks: tuple[Check, ...], baseline: Baseline, settings: Settings, arguments: argparse.Namespace
+) -> int:
+    """Judges, writes what was asked for, tells, and only then returns the exit status."""
+    policy = Policy(settings.is_strict, settings.accept is not None)
+    here = Path.cwd()
+    repository = conclude.repository_of(here)
+    run = Run(
+        checks,
+        baseline,
+        dt.date.today(),
+        policy,
+        environment=environment(),
+        root=here,
+        repository=repository,
+        baseline_file=conclude.relative_to(settings.baseline, repository),
+    )
+    verdict = run.judge()
+    told: list[str] = []
+    if settings.report:
+        reports.write(settings.report, verdict, run)
+    if arguments.json and arguments.json != "-":
+        store.write_text(Path(arguments.json), report_json.render(verdict, run))
+    if arguments.junit:
+        store.write_text(Path(arguments.junit), junit.render(verdict, policy, Path.cwd()))
+    if settings.accept is not None:
+        new = failing(verdict, Policy(is_strict=True))
+        store.accept_findings(settings.baseline, new, settings.accept, arguments.owner)
+        told.append(
+            f"accepted {len(new)} leak(s) into {settings.baseline.name}; review and commit it"
+        )
+    if settings.prune:
+        store.prune_entries(settings.baseline, verdict.prunable)
+        told.append(f"pruned {len(verdict.prunable)} fixed leak(s) from {settings.baseline.name}")
+    if arguments.json == "-":
+        sys.stdout.write(report_json.render(verdict, run))
+    else:
+        conclude.tell(
+            verdict,
+            run,
+            -1 if arguments.quiet else arguments.verbose,
+            told,
+            how_to_accept="--accept",
+        )
+    _tell_github(verdict, run, sys.stderr if arguments.json == "-" else sys.stdout)
+    return verdict.exit_status
+
+
+def _tell_github(verdict: Verdict, run: Run, stream: TextIO) -> None:
+    conclude.add_job_summary(verdict, run)
+    if conclude.is_github(os.environ):
+        for text in github.workflow_commands(verdict, run):
+            print(text, file=stream)
+
+
+def _trend(arguments: argparse.Namespace) -> int:
+    production = Production(
+        options.rate(arguments.rate) if arguments.rate else 0.0,
+        int(options.size(arguments.memory_limit)) if arguments.memory_limit else 0,
+    )
+    report = trend.judge_recording(
+        store.read_recording(arguments.file), arguments.file, production, arguments.runtime or ""
+    )
+    if arguments.json and arguments.json != "-":
+        store.write_text(Path(arguments.json), trend.as_json(report))
+    if arguments.json == "-":
+        sys.stdout.write(trend.as_json(report))
+    else:
+        print(printable(trend.as_text(report)))
+    return report.exit_status
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    answers = doctor.examine()
+    if arguments.json == "-":
+        sys.stdout.write(doctor.as_json(answers))
+    else:
+        if arguments.json:
+            store.write_text(Path(arguments.json), doctor.as_json(answers))
+        for line in doctor.render(answers):
+            print(printable(line))
+    found, seeing = (
+        {answer.tool for answer in answers if answer.path},
+        {a.tool for a in answers if a.sees_leaks},
+    )
+    return CLEAN if seeing and found == seeing else NO_ANSWER
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,119 @@
+"""The growth verdict for a series that somebody else recorded: text of a file in, text and exit status out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pytest_leakguard.core.checks import Diagnosis, Growth
+from pytest_leakguard.core.codec import encode
+from pytest_leakguard.growth.classify import judge
+from pytest_leakguard.growth.diagnosis import Production, diagnose, growths
+from pytest_leakguard.growth.metrics import IN_PROCESS_METRICS, METRICS
+from pytest_leakguard.growth.recordings import Recording, read_series
+from pytest_leakguard.reporters import growth_text as words
+from pytest_leakguard.verdict import CLEAN, LEAKS, NO_ANSWER
+
+FORMAT, VERSION = "leakguard-trend", 1
+_EXIT: Mapping[str, int] = {"leak": LEAKS, "undecided": NO_ANSWER}
+
+_RUNTIMES = {"jvm": "jvm", "java": "jvm", "kotlin": "jvm", "scala": "jvm"}
+_RUNTIMES |= {"v8": "v8", "node": "v8", "javascript": "v8"}
+
+
+@dataclass(frozen=True, slots=True)
+class TrendReport:
+    """One judged recording."""
+
+    name: str
+    axis: str
+    diagnosis: Diagnosis
+    growth: tuple[Growth, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def exit_status(self) -> int:
+        """0 no leak, 1 leak, 3 undecided."""
+        return _EXIT.get(self.diagnosis.shape, CLEAN)
+
+
+def judge_recording(text: str, name: str, production: Production, runtime: str = "") -> TrendReport:
+    """The verdict on what ``text`` recorded; raises ``MalformedReport`` when it cannot be read.
+
+    ``runtime`` is ``v8`` or ``jvm`` where resident memory is that of such a heap; a JSON recording may say so itself.
+    """
+    recording = read_series(text, name)
+    processes = [value for value in recording.series.get("procs", ()) if value]
+    judgement = judge(
+        recording.requests,
+        recording.series,
+        processes=int(max(processes, default=1)),
+        runtime=runtime or _runtime_in(text),
+        metrics=IN_PROCESS_METRICS if "blocks" in recording.series else METRICS,
+    )
+    per = recording.axis.removesuffix("s")
+    diagnosis = diagnose(judgement, recording.requests, recording.series, per, production)
+    growth = growths(judgement, recording.requests, recording.series)
+    return TrendReport(
+        name, recording.axis, diagnosis, growth, _notes(recording, judgement.ignored, production)
+    )
+
+
+def _runtime_in(text: str) -> str:
+    """What a JSON recording says of its ``runtime`` or ``language``; empty when nothing.
+
+    A JVM that was given bounds for its heap (``controls``: -Xmn, a serial collector) gives memory back, so it is
+    judged like any other program.
+    """
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError):
+        return ""
+    if not isinstance(document, dict):
+        return ""
+    told = document.get("runtime", document.get("language"))
+    runtime = _RUNTIMES.get(told.lower(), "") if isinstance(told, str) else ""
+    return "" if runtime == "jvm" and document.get("controls") else runtime
+
+
+def _notes(
+    recording: Recording, ignored: tuple[str, ...], production: Production
+) -> tuple[str, ...]:
+    left_out = (
+        (f"not judged, as nothing is known of them: {', '.join(ignored)}",) if ignored else ()
+    )
+    no_limit = ("no forecast: a rate says nothing without --memory-limit",)
+    has_rate_alone = production.rate_per_s and not production.limit_bytes
+    return (*recording.notes, *left_out, *(no_limit if has_rate_alone else ()))
+
+
+def as_text(report: TrendReport) -> str:
+    """For a reader at a terminal."""
+    told = (f"      {line}" for line in words.lines(report.diagnosis, report.growth))
+    notes = (f"note: {note}" for note in report.notes)
+    return "\n".join([words.head(report.diagnosis, report.growth), *told, *notes])
+
+
+def as_dict(report: TrendReport) -> dict[str, Any]:
+    """For a program: ``shape`` is the answer, ``growth`` has one entry per series."""
+    diagnosis: dict[str, Any] = encode(report.diagnosis)
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "file": report.name,
+        "axis": report.axis,
+        "shape": diagnosis.pop("shape"),
+        "metric": diagnosis.pop("metric"),
+        "exit_status": report.exit_status,
+        "growth": encode(report.growth),
+        "forecast": {key: diagnosis.pop(key) for key in ("marks", "limit_bytes", "current_bytes")},
+        "diagnosis": diagnosis,
+        "notes": list(report.notes),
+    }
+
+
+def as_json(report: TrendReport) -> str:
+    """``as_dict`` as text."""
+    return json.dumps(as_dict(report), indent=2) + "\n"

@@ -1,0 +1,322 @@
+"""Names a leak so that the name outlives moved lines, other checkouts, ASLR and a change of tool.
+
+A fingerprint is the first 16 hexadecimal digits of the SHA-256 of
+
+* the word ``stack-v1``,
+* the family of the leak: ``lost`` (definitely or indirectly), ``possible``, ``reachable``, or its kind
+  (a block lost *through* another block of the same stack, as in a linked list, is ``lost-indirect``),
+* the names of the calls, innermost first, at most eight of them.
+
+The tools agree on names, not on stacks, so before that
+
+* allocators and the tools' interceptors are left out, and all that lies below ``main`` or a thread's start;
+* inside the C library only the function that was called stays (``strdup``, not ``__GI___strdup``), inside the
+  C++ library only its last name (``push_back``, ``make_shared<Order>``): their inner calls change with versions
+  and optimisation;
+* return types, parameters and white space are left out, template arguments stay; of an inlined call only the
+  last name stays, since valgrind knows no more of it;
+* loops of calls are left out, since how deep a recursion was is chance: ``visit visit visit main`` is ``visit main``;
+* a call without symbols is its module and the place in its memory page (both survive ASLR, not a rebuild).
+
+No lines, files, addresses or sizes: two allocations in one function reached by one path have one name, and are
+told apart from their accepted past by their sum (see ``baseline``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from itertools import pairwise
+
+from pytest_leakguard.core.leaks import Finding, Frame, Leak, LeakKind
+
+ALGORITHM = "stack-v1"
+MOST_NAMES = 8
+"""valgrind keeps 12 calls unless told otherwise; eight remain when allocators and libraries are left out."""
+
+_ALLOCATORS = frozenset(
+    "malloc calloc realloc reallocarray memalign posix_memalign aligned_alloc valloc pvalloc cfree free "
+    "libc_malloc libc_calloc libc_realloc libc_memalign mi_malloc je_malloc tc_malloc".split()
+)
+_STARTS = frozenset(
+    "_start (below main) start_thread clone clone3 __clone __clone3 thread_start asan_thread_start "
+    "__lsan_thread_start_func execute_native_thread_routine __libc_start_call_main __libc_start_main "
+    "__libc_start_main_impl __libc_start_main@@GLIBC_2.34".split(" ")
+) | {"(below main)"}
+_RUNTIME_MODULE = re.compile(r"^(vgpreload_|lib(clang_rt\.)?(asan|lsan|ubsan|hwasan))")
+_C_MODULE = re.compile(
+    r"^(libc|libc-2\.\d+|libpthread(-2\.\d+)?|libdl(-2\.\d+)?|ld-linux.*|ld(-2\.\d+)?|ld-musl.*)\.so"
+)
+_CXX_MODULE = re.compile(r"^lib(std)?c\+\+")
+_C_SOURCE = re.compile(
+    r"^(\.\./sysdeps/|(\./|\.\./|\w+/\.\./|\w+/\./)?"
+    r"(libio|string|stdlib|nptl|elf|dlfcn|csu|posix|misc|malloc|stdio-common|debug|time|locale|iconv|intl|wcsmbs)/)"
+)
+_CXX_SOURCE = re.compile(
+    r"/include/c\+\+/|/libstdc\+\+-v3/|^\.\./\.\./\.\./\.\./(src/)?libstdc\+\+"
+)
+LONGEST_NAME = 8192
+"""Of a longer function name only this much is read; what bounds the time on damaged reports."""
+_OPERATOR = re.compile(r"(?<!\w)operator(?!\w)")
+_CLONE = re.compile(r"(\.(part|constprop|isra|cold|lto_priv|llvm)(\.\d+)*| \[clone [^]]*\])+$")
+_VERSION = re.compile(r"@@?[\w.]+$")
+
+
+def of_leak(leak: Leak, hangs_on_its_like: bool = False) -> str:
+    """The fingerprint of one leak; ``hangs_on_its_like`` when a lost block of the same stack leads to it."""
+    return of_names(_family(leak.kind, hangs_on_its_like), names(leak.stack))
+
+
+def of_names(family: str, called: Iterable[str]) -> str:
+    """The digest itself: 16 lower-case hexadecimal digits."""
+    return hashlib.sha256(
+        "\n".join([ALGORITHM, family, *called]).encode("utf-8", "backslashreplace")
+    ).hexdigest()[:16]
+
+
+def _family(kind: LeakKind, hangs_on_its_like: bool) -> str:
+    match kind:
+        case LeakKind.DEFINITELY_LOST:
+            return "lost"
+        case LeakKind.INDIRECTLY_LOST:
+            return "lost-indirect" if hangs_on_its_like else "lost"
+        case LeakKind.POSSIBLY_LOST:
+            return "possible"
+        case LeakKind.STILL_REACHABLE:
+            return "reachable"
+        case _:
+            return kind.value
+
+
+def group(leaks: Iterable[Leak]) -> tuple[Finding, ...]:
+    """One finding per fingerprint, sizes summed, largest first; ties keep the order of names."""
+    leaks = tuple(leaks)
+    roots = {names(leak.stack) for leak in leaks if leak.kind is LeakKind.DEFINITELY_LOST}
+    found: dict[str, list[Leak]] = {}
+    for leak in leaks:
+        hangs = leak.kind is LeakKind.INDIRECTLY_LOST and names(leak.stack) in roots
+        found.setdefault(of_leak(leak, hangs), []).append(leak)
+    findings = [_finding(fingerprint, same) for fingerprint, same in found.items()]
+    return tuple(sorted(findings, key=lambda finding: (-finding.size_bytes, finding.fingerprint)))
+
+
+def _finding(fingerprint: str, same: list[Leak]) -> Finding:
+    largest = max(same, key=lambda leak: leak.size_bytes)
+    places = {place for leak in same if (place := _site(leak.stack))}
+    return Finding(
+        fingerprint=fingerprint,
+        kind=largest.kind,
+        size_bytes=sum(leak.size_bytes for leak in same),
+        blocks=sum(leak.blocks for leak in same),
+        stack=largest.stack,
+        holders=largest.holders,
+        sites=tuple(sorted(places)),
+    )
+
+
+def _site(stack: tuple[Frame, ...]) -> str:
+    frame = innermost_own(stack)
+    return f"{frame.file}:{frame.line}" if frame and frame.file and frame.line else ""
+
+
+def innermost_own(stack: tuple[Frame, ...]) -> Frame | None:
+    """The call a reader should look at: the innermost one outside allocators and system libraries."""
+    inside = calls(stack)
+    own = [frame for frame in inside if not any(_role(frame)[:2])]
+    with_source = [frame for frame in own if frame.function and frame.line]
+    return next(iter((*with_source, *own, *inside, *stack)), None)
+
+
+def callers(stack: tuple[Frame, ...]) -> tuple[Frame, ...]:
+    """The calls that led to ``innermost_own``, without what lies below ``main``."""
+    inside = calls(stack)
+    frame = innermost_own(stack)
+    return inside[inside.index(frame) + 1 :] if frame in inside else ()
+
+
+@lru_cache(maxsize=65536)
+def names(stack: tuple[Frame, ...]) -> tuple[str, ...]:
+    """The calls of a stack as the fingerprint sees them, innermost first."""
+    called: list[str] = []
+    for name in _collapsed(calls(stack)):
+        if name in called:  # a loop of calls: take the way that leaves it out
+            del called[called.index(name) :]
+        called.append(name)
+    while called and called[-1] == "?":
+        called.pop()
+    return tuple(called[:MOST_NAMES]) or ("?",)
+
+
+def calls(stack: tuple[Frame, ...]) -> tuple[Frame, ...]:
+    """The stack without the allocators at its inner end and without what lies below ``main`` at its outer one."""
+    first = 0
+    while first < len(stack) and _is_allocator(stack[first]):
+        first += 1
+    last = len(stack)
+    for index in range(first, len(stack)):
+        function = stack[index].function or ""
+        if function in _STARTS:
+            last = index
+            break
+        if function == "main":
+            last = index + 1
+            break
+    return stack[first:last]
+
+
+def _is_allocator(frame: Frame) -> bool:
+    function = frame.function or ""
+    if function.startswith(("operator new", "operator delete")):
+        return True
+    if public_name(function) in _ALLOCATORS:
+        return True
+    return is_runtime(frame) and not function.startswith("__interceptor_")
+
+
+def _collapsed(stack: tuple[Frame, ...]) -> Iterator[str]:
+    """Runs of calls inside one system library become the call that entered it."""
+    roles = [_role(frame) for frame in stack]
+    for (is_c, is_cxx, name), (is_outer_c, is_outer_cxx, _) in pairwise([*roles, _NOBODY]):
+        if not (is_c and is_outer_c) and not (is_cxx and not is_c and is_outer_cxx):
+            yield name
+
+
+_NOBODY = (False, False, "")
+
+
+@lru_cache(maxsize=65536)
+def _role(frame: Frame) -> tuple[bool, bool, str]:
+    """Whether the C or the C++ library runs there, and what the call is named. Most frames of a report recur."""
+    is_c, is_cxx = is_c_library(frame) or is_runtime(frame), is_cxx_library(frame)
+    if is_c:
+        return is_c, is_cxx, public_name(frame.function or "libc")
+    if is_cxx:
+        function = frame.function or "?"
+        return (
+            is_c,
+            is_cxx,
+            "std::" + (short_name(function) if frame.is_inlined else last_name(function)),
+        )
+    return is_c, is_cxx, _own_name(frame)
+
+
+def _own_name(frame: Frame) -> str:
+    if frame.function is None:
+        if frame.module is None:
+            return "?"
+        place = (frame.offset if frame.offset is not None else frame.address) & 0xFFF
+        return f"{_library(frame.module)}+{place:03x}"
+    if frame.file and frame.file.endswith(".py"):
+        return f"{frame.file.rpartition('/')[2]}:{frame.function}"
+    return short_name(frame.function) if frame.is_inlined else qualified_name(frame.function)
+
+
+def is_runtime(frame: Frame) -> bool:
+    """Code of the tool itself: valgrind's preloaded allocator, a sanitizer's runtime."""
+    function = frame.function or ""
+    return bool(_RUNTIME_MODULE.match(_base(frame.module))) or function.startswith("__interceptor_")
+
+
+def is_c_library(frame: Frame) -> bool:
+    """Code of the C library or the dynamic loader."""
+    if frame.module is not None:
+        return bool(_C_MODULE.match(_base(frame.module)))
+    return bool(frame.file and _C_SOURCE.match(frame.file)) or (frame.function or "").startswith(
+        "_IO_"
+    )
+
+
+def is_cxx_library(frame: Frame) -> bool:
+    """Code of the C++ library, also where its templates were compiled into the program."""
+    if frame.module is not None and _CXX_MODULE.match(_base(frame.module)):
+        return True
+    function = frame.function or ""
+    if frame.file and _CXX_SOURCE.search(frame.file):
+        return True
+    return (
+        qualified_name(function).startswith(("std::", "__gnu_cxx::")) if "::" in function else False
+    )
+
+
+def _base(module: str | None) -> str:
+    return module.rpartition("/")[2] if module else ""
+
+
+def _library(module: str) -> str:
+    """``/usr/lib/libcrypto.so.3`` and ``libcrypto.so.1.1`` are the same library."""
+    return re.sub(r"\.so[.\d]*$", ".so", _base(module))
+
+
+def public_name(function: str) -> str:
+    """The name by which a C library function is called, whatever alias the symbol table prefers."""
+    name = _VERSION.sub("", _CLONE.sub("", function[:LONGEST_NAME]))
+    for prefix in ("__interceptor_trampoline_", "__interceptor_", "___interceptor_", "__GI_"):
+        name = name.removeprefix(prefix)
+    name = name.lstrip("_")
+    for prefix in ("IO_new_", "IO_", "new_", "GI_"):
+        name = name.removeprefix(prefix)
+    return name.lstrip("_").removesuffix("_chk").removesuffix("_internal")
+
+
+def short_name(function: str) -> str:
+    """The last name alone: ``push_back`` of ``std::vector<int>::push_back(int&&)``."""
+    name = last_name(function)
+    return name if name.startswith("operator") else name.partition("<")[0] or name
+
+
+def last_name(function: str) -> str:
+    """The last name with its own template arguments: ``make_shared<Order>`` of ``std::make_shared<Order>()``."""
+    name = _CLONE.sub("", function[:LONGEST_NAME])
+    if operator := _OPERATOR.search(name):
+        return name[operator.start() :].replace(" ", "")
+    name = qualified_name(function)
+    depth, start = 0, 0
+    for index, char in enumerate(name):
+        depth += (char in "<({") - (char in ">)}")
+        if char == ":" and depth == 0:
+            start = index + 1
+    return name[start:]
+
+
+@lru_cache(maxsize=65536)
+def qualified_name(function: str) -> str:
+    """Without return type, parameters, clone suffixes and white space; template arguments stay."""
+    name = _CLONE.sub("", function[:LONGEST_NAME])
+    if not any(char in name for char in "(<: "):
+        return _VERSION.sub("", name)
+    if _OPERATOR.search(
+        name
+    ):  # "operator()(int)", "operator bool()", "operator<": no rule fits them all
+        return name.replace(" ", "")
+    return _without_types(name)
+
+
+def _without_types(name: str) -> str:
+    """``int* make<int>(int) const`` becomes ``make<int>``."""
+    depth, start, end = 0, 0, len(name)
+    for index, char in enumerate(name):
+        if (
+            char == "("
+            and depth == 0
+            and not name.startswith(("(anonymous", "({"), index)
+            and index > start
+        ):
+            end = index
+            if not name.startswith("::", _closing(name, index) + 1):
+                break  # otherwise these are the parameters of an enclosing function
+            end = len(name)
+        if char == " " and depth == 0:
+            start = index + 1
+        depth += (char in "<({") - (char in ">)}")
+    return name[start:end].replace(" ", "")
+
+
+def _closing(name: str, opening: int) -> int:
+    depth = 0
+    for index in range(opening, len(name)):
+        depth += (name[index] == "(") - (name[index] == ")")
+        if depth == 0:
+            return index
+    return len(name) - 1

@@ -1,0 +1,168 @@
+"""Raw option values to the settings of a run; the options themselves are declared in ``table``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pytest_leakguard.core.errors import UsageProblem
+from pytest_leakguard.core.leaks import LeakKind
+from pytest_leakguard.core.options import BASELINE_NAME, OPTIONS, Option
+
+GATING = tuple(kind for kind in LeakKind if kind is not LeakKind.STILL_REACHABLE)
+_UNITS = {
+    "": 1,
+    "B": 1,
+    "KB": 1000,
+    "MB": 1000**2,
+    "GB": 1000**3,
+    "KIB": 1024,
+    "MIB": 1024**2,
+    "GIB": 1024**3,
+}
+
+
+def size(text: str) -> float:
+    """Bytes in ``64``, ``64 B``, ``1.5 KiB``, ``2MB``; raises ``UsageProblem`` for anything else."""
+    match = re.fullmatch(r"\s*([0-9]{1,18}(?:\.[0-9]{1,18})?)\s*([A-Za-z]*)\s*", str(text))
+    unit = match.group(2).upper() if match else "?"
+    unit = unit + "B" if unit in ("K", "M", "G", "KI", "MI", "GI") else unit
+    if match is None or unit not in _UNITS:
+        raise UsageProblem(
+            f"{str(text)[:80]!r} is no size; write it like 64, 64 B, 1.5 KiB or 2 MiB"
+        )
+    return float(match.group(1)) * _UNITS[unit]
+
+
+def kinds(text: str) -> tuple[LeakKind, ...]:
+    """The leak kinds in a comma-separated list; ``all`` is every kind."""
+    if text.strip() == "all":
+        return tuple(LeakKind)
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise UsageProblem(
+            f"no leak kind given, so that nothing could fail; known: all, {', '.join(LeakKind)}"
+        )
+    for name in names:
+        if name not in list(LeakKind):
+            raise UsageProblem(f"{name!r} is no leak kind; known: all, {', '.join(LeakKind)}")
+    return tuple(LeakKind(name) for name in names)
+
+
+def seconds(text: str) -> float:
+    """A positive number of seconds."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value < 1e9:
+        raise UsageProblem(f"{text!r} is no number of seconds above 0")
+    return value
+
+
+def rate(text: str) -> float:
+    """Requests per second, a finite number above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value < 1e12:
+        raise UsageProblem(f"{text!r} is no rate: write requests per second, like 40 or 0.5")
+    return value
+
+
+def flag(text: str) -> bool:
+    """``true`` or ``false`` as ini files write it."""
+    word = str(text).strip().lower()
+    if word in ("1", "true", "yes", "on"):
+        return True
+    if word in ("0", "false", "no", "off", ""):
+        return False
+    raise UsageProblem(f"{text!r} is neither true nor false")
+
+
+READERS: Mapping[str, Callable[[str], Any]] = {
+    "text": str,
+    "flag": flag,
+    "size": size,
+    "kinds": kinds,
+    "seconds": seconds,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The options of one run, or of one test with its marker applied."""
+
+    is_on: bool = False
+    scope: str = "all"
+    tool: str = "auto"
+    baseline: Path = Path(BASELINE_NAME)
+    accept: str | None = None
+    prune: bool = False
+    report: Path | None = None
+    budget_bytes: float = 0.0
+    missing_tool: str = "skip"
+    is_strict: bool = False
+    kinds: tuple[LeakKind, ...] = GATING
+    timeout_s: float = 300.0
+    confirm_s: float = 10.0
+    """Seconds that one suspect may take for its verdict."""
+    is_ci: bool = False
+    root: Path = Path()
+
+
+def resolve(given: Mapping[str, Any], root: Path, environ: Mapping[str, str]) -> Settings:
+    """Settings from raw values by option name (absent or ``None``: not given); raises ``UsageProblem``."""
+    values = {option.name: _value(option, given.get(option.name)) for option in OPTIONS}
+    is_ci = bool(environ.get("CI") or environ.get("BUILD_NUMBER"))
+    for name in ("accept", "prune"):
+        if values[name] and is_ci:
+            raise UsageProblem(
+                f"--leakguard-{name} writes the baseline, which CI must not do; run it on your machine "
+                "and commit the file"
+            )
+    if values["accept"] is not None and not values["accept"].strip():
+        raise UsageProblem("--leakguard-accept needs a reason: why may these leaks stay?")
+    defaults = Settings()
+    return Settings(
+        is_on=bool(values[""]),
+        scope=values["scope"] or defaults.scope,
+        tool=values["tool"] or defaults.tool,
+        baseline=root / (values["baseline"] or BASELINE_NAME),
+        accept=values["accept"],
+        prune=bool(values["prune"]),
+        report=root / values["report"] if values["report"] else None,
+        budget_bytes=values["budget"] or 0.0,
+        missing_tool=values["missing-tool"] or ("fail" if is_ci else "skip"),
+        is_strict=bool(values["strict"]),
+        kinds=values["kinds"] if values["kinds"] is not None else GATING,
+        timeout_s=values["timeout"] or defaults.timeout_s,
+        confirm_s=values["confirm"] or defaults.confirm_s,
+        is_ci=is_ci,
+        root=root,
+    )
+
+
+def _text(raw: Any) -> str:
+    """What a marker or a caller gives as a number or a list, as it would stand on the command line."""
+    if isinstance(raw, list | tuple):
+        return ",".join(map(str, raw))
+    return f"{raw:.6f}" if isinstance(raw, float) else str(raw)
+
+
+def _value(option: Option, raw: Any) -> Any:
+    if raw is None:
+        return None
+    try:
+        value = (
+            raw if option.is_flag and isinstance(raw, bool) else READERS[option.kind](_text(raw))
+        )
+    except UsageProblem as problem:
+        raise UsageProblem(f"{option.flag}: {problem}") from None
+    if option.choices and value not in option.choices:
+        raise UsageProblem(f"{option.flag}: {value!r} is none of {', '.join(option.choices)}")
+    return value

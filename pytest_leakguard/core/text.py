@@ -1,0 +1,129 @@
+"""How values read in every report: sizes, places, and text of a target made harmless."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+
+from pytest_leakguard.core.fingerprint import (
+    calls,
+    innermost_own,
+    is_c_library,
+    is_runtime,
+    public_name,
+)
+from pytest_leakguard.core.leaks import Finding, Frame, LeakKind
+
+_UNPRINTABLE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]"
+)
+
+
+def printable(text: str) -> str:
+    """``text`` without anything a terminal, a log viewer or a parser could obey; shown as ``\\xNN`` instead."""
+    return _UNPRINTABLE.sub(lambda match: f"\\x{ord(match.group()):02x}", text)
+
+
+def one_line(text: str) -> str:
+    """``printable`` with line breaks and tabs as spaces."""
+    return printable(re.sub(r"\s*[\r\n\t]+\s*", " ", text)).strip()
+
+
+def indented(text: str) -> str:
+    """``one_line`` that keeps the spaces at the start."""
+    return " " * (len(text) - len(text.lstrip(" "))) + one_line(text)
+
+
+def shortened(text: str, most: int) -> str:
+    """At most ``most`` characters of ``text``, with a sign where something is left out."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def kind(value: LeakKind) -> str:
+    """``definitely lost``."""
+    return value.replace("_", " ")
+
+
+def amount(size_bytes: int, blocks: int) -> str:
+    """``1,280 bytes in 20 blocks``."""
+    blocks_text = f"{blocks:,} block{'' if blocks == 1 else 's'}"
+    return f"{size_bytes:,} byte{'' if size_bytes == 1 else 's'} in {blocks_text}"
+
+
+def place(frame: Frame, root: Path | None = None) -> str:
+    """``push (src/server.c:42)``, or the module where there is no source."""
+    name = one_line(
+        frame.function or f"0x{frame.offset if frame.offset is not None else frame.address:x}"
+    )
+    where = (
+        one_line(relative(frame.file, root))
+        if frame.file
+        else (frame.module or "").rpartition("/")[2]
+    )
+    where = f"{where}:{frame.line}" if frame.file and frame.line else one_line(where)
+    return f"{name} ({where})" if where else name
+
+
+def relative(file: str, root: Path | None) -> str:
+    """``file`` as seen from ``root`` when it is inside; as it is otherwise."""
+    if root is not None and file.startswith(f"{root}/"):
+        return file[len(f"{root}/") :]
+    return file
+
+
+def site(finding: Finding, root: Path | None = None) -> str:
+    """Where a reader should look first."""
+    frame = innermost_own(finding.stack)
+    return place(frame, root) if frame else "no stack was recorded"
+
+
+def accepted_stack(finding: Finding) -> tuple[str, ...]:
+    """The stack as a baseline keeps it: functions and base names, no lines, no addresses, no directories."""
+    return tuple(_accepted_call(frame) for frame in calls(finding.stack)[:8])
+
+
+def _accepted_call(frame: Frame) -> str:
+    where = (frame.file or frame.module or "").rpartition("/")[2]
+    in_library = is_c_library(frame) or is_runtime(frame)
+    name = public_name(frame.function or "???") if in_library else frame.function or "???"
+    return one_line(f"{name} ({where})" if where and not is_runtime(frame) else name)
+
+
+def quantity(value: float, unit: str = "bytes") -> str:
+    """``10.3 KiB``, ``64 bytes``, ``0.012 descriptors``; three digits."""
+    if unit != "bytes":
+        return f"{value:,.3g} {unit}" if abs(value) < 1000 else f"{value:,.0f} {unit}"
+    size, names = float(value), iter(("KiB", "MiB", "GiB", "TiB"))
+    name = "bytes"
+    while abs(size) >= 1024 and name != "TiB":
+        size, name = size / 1024, next(names)
+    return f"{size:.0f} {name}" if name == "bytes" and abs(size) >= 10 else f"{_three(size)} {name}"
+
+
+def _three(value: float) -> str:
+    if value == 0:
+        return "0"
+    digits = max(0, 2 - math.floor(math.log10(abs(value))))
+    text = f"{value:.{min(digits, 6)}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def duration(seconds: float) -> str:
+    """Two digits and the unit one would say it in."""
+    for name, size in (("years", 31_557_600), ("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 1.5 * size:
+            return f"{two_digits(seconds / size)} {name}"
+    return f"{two_digits(seconds)} seconds"
+
+
+def two_digits(value: float) -> str:
+    """``value`` with two significant digits, and thousands apart."""
+    if value == 0:
+        return "0"
+    digits = 1 - math.floor(math.log10(abs(value)))
+    return (
+        f"{round(value, digits):,.{max(0, digits)}f}"
+        if digits > 0
+        else f"{round(value, digits):,.0f}"
+    )

@@ -1,0 +1,53 @@
+"""Threads and child processes that a test leaves to end by themselves, which are no leak."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from pytest_leakguard.counters.reader import CHILDREN, THREADS, child_count, children, thread_count
+
+PASSING = (THREADS, CHILDREN)
+"""What may end by itself: a timer, a worker told to stop, a process about to exit."""
+PATIENCE_S = 1.5
+"""So long may it take them."""
+_FEW = 2
+"""Those that the last run started."""
+
+
+class Population:
+    """How many threads and child processes there were when this was made."""
+
+    def __init__(self) -> None:
+        self._threads, self._children = thread_count(), child_count()
+
+    def comes_back(self, run: Callable[[], object]) -> bool:
+        """Whether all since then have ended, after a wait and one more run.
+
+        A run more since zombies are often collected when the next child is started.
+        """
+        wait_for_ends(self._threads)
+        run()
+        return thread_count() <= self._threads + _FEW and child_count() <= self._children + _FEW
+
+
+def wait_for_ends(threads: int, patience_s: float = PATIENCE_S) -> bool:
+    """Waits until no more than so many threads and no child process run; whether that came within ``patience_s``."""
+    until = time.monotonic() + patience_s
+    while thread_count() > threads or _running_children():
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def _running_children() -> int:
+    count = 0
+    for pid in children():
+        try:
+            state = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[:1]
+        except OSError:
+            continue
+        count += state not in ([b"Z"], [b"X"])
+    return count

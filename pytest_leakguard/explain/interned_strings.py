@@ -1,0 +1,51 @@
+"""Whether code outside the interpreter has ever new strings interned, where the interpreter keeps them for good."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+from pytest_leakguard.explain.code_owner import Owner, owner
+
+HOLDER = "the interpreter's table of interned strings, which Python 3.12 never frees (sys.intern)"
+
+
+def immortal_count() -> int:
+    """How many strings are interned for good; 0 where ``sys.intern`` does not have that effect.
+
+    Python 3.12 never frees what it was given; the versions before and after do.
+    """
+    count: Callable[[], int] = getattr(sys, "getunicodeinternedsize", int)
+    return count() if sys.version_info[:2] == (3, 12) else 0
+
+
+class _Watch:
+    """Follows calls of ``sys.intern``, however it was imported."""
+
+    def __init__(self) -> None:
+        self._before = 0
+        self.has_grown = False
+
+    def profile(self, frame: FrameType, event: str, called: Any) -> None:
+        """For ``sys.setprofile``. The standard library's own calls are the interpreter's affair."""
+        if called is not sys.intern or owner(frame.f_code.co_filename) > Owner.LIBRARY:
+            return
+        if event == "c_call":
+            self._before = immortal_count()
+        elif event == "c_return":
+            self.has_grown |= immortal_count() > self._before
+
+
+def interns_new_strings(work: Callable[[], object]) -> bool:
+    """Whether the user's or a package's code had a string interned in one more run that was not there before."""
+    if immortal_count() == 0:
+        return False
+    watch, others = _Watch(), sys.getprofile()
+    sys.setprofile(watch.profile)
+    try:
+        work()
+    finally:
+        sys.setprofile(others)
+    return watch.has_grown

@@ -1,0 +1,264 @@
+"""Series that somebody else recorded, as numbers in bytes; knows formats, judges nothing.
+
+Reads JSON, CSV with a header, psrecord's log, ``pidstat -r`` and ``sadf -d -- -r`` (sar). Text
+in, values out: the caller opens the file. Whatever is damaged raises ``MalformedReport`` with
+file and place; nothing is repaired or guessed, for a wrong series gives a wrong verdict.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import pairwise
+
+from pytest_leakguard.core.errors import MalformedReport
+
+Cell = float | None
+
+_UNITS = {"b": 1, "bytes": 1, "k": 2**10, "kb": 2**10, "kib": 2**10, "m": 2**20, "mb": 2**20}
+_UNITS |= {"mib": 2**20, "g": 2**30, "gb": 2**30, "gib": 2**30}
+"""Powers of 1024 throughout: psrecord divides by 1024², pidstat and sar count KiB."""
+_NAMES = {
+    "rss": ("real", "resident", "res", "vmrss"),
+    "anon": ("anonymous", "rssanon"),
+    "uss": (),
+    "pss": (),
+    "private_bytes": (),
+    "private_dirty": (),
+    "memused": ("memory_used",),
+    "heap": ("heap_bytes", "heap_used", "heapused"),
+    "blocks": ("allocated_blocks",),
+    "fds": ("fd", "num_fds", "descriptors", "fd_nr"),
+    "threads": ("num_threads", "nlwp"),
+    "procs": ("processes", "nproc"),
+    "requests": ("request", "iterations", "iteration", "calls"),
+    "time": ("t", "elapsed_time", "elapsed", "timestamp", "seconds", "time_s"),
+}
+_CANONICAL = {alias: name for name, aliases in _NAMES.items() for alias in (name, *aliases)}
+_FIXED = {"kbmemused": ("memused", 2**10), "mem_real": ("rss", 2**20), "mem_uss": ("uss", 2**20)}
+"""sar's and psrecord's own column names, whose unit is known."""
+_COUNTED = {"blocks", "fds", "threads", "procs", "requests", "time"}
+_LARGEST = 2.0**63
+_CLOCK = re.compile(r"(\d{1,2}):(\d\d):(\d\d)(?: ?([AP])M)?")
+_DAY_S = 86400
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """One or more series over a common axis; sizes in bytes."""
+
+    requests: tuple[float, ...]
+    """The x axis: never falls."""
+    series: Mapping[str, tuple[Cell, ...]]
+    """By the names of ``metrics.METRICS``; ``None`` where there was no reading."""
+    axis: str
+    """What ``requests`` counts: ``requests``, ``seconds`` or ``samples``."""
+    notes: tuple[str, ...] = ()
+    """Worth telling the reader: a substitute axis, columns that were left out."""
+
+
+Columns = dict[str, list[Cell]]
+Place = Callable[[int], str]
+"""Names the n-th sample of a file, for messages."""
+
+
+def read_series(text: str, name: str) -> Recording:
+    """Return what ``text`` recorded; ``name`` is the file's, for messages.
+
+    Raises ``MalformedReport`` naming the file, the line or element, and what was expected there.
+    """
+    start = text.lstrip("\ufeff").strip()
+    if not start:
+        raise MalformedReport(f"{name}: empty; expected JSON or a table with a header")
+    if start[0] in "{[":
+        return _recording(_json(start, name), name, lambda i: f"{name}: sample {i}")
+    rows = [(i, row.strip()) for i, row in enumerate(text.split("\n"), 1) if row.strip()]
+    is_pidstat = any("minflt/s" in row.split() for _, row in rows[:5])
+    columns, lines = (_pidstat if is_pidstat else _table)(rows, name)
+    return _recording(columns, name, lambda i: f"{name}: line {lines[i]}")
+
+
+def _recording(columns: Columns, name: str, place: Place) -> Recording:
+    axis = next((key for key in ("requests", "time") if columns.get(key)), "samples")
+    time, requests = columns.pop("time", []), columns.pop("requests", [])
+    series = {key: tuple(cells) for key, cells in columns.items() if cells}
+    if not any(cell is not None for cells in series.values() for cell in cells):
+        raise MalformedReport(f"{name}: no readings; expected a series such as rss, anon or heap")
+    length = max(map(len, series.values()))
+    xs = {"requests": requests, "time": _unwrapped(time), "samples": range(length)}[axis]
+    for key, cells in ((axis, xs), *series.items()):
+        if len(cells) != length:
+            raise MalformedReport(f"{name}: {len(cells)} samples of {key}; expected {length}")
+    if axis == "requests":
+        return Recording(_rising(xs, axis, place), series, axis)
+    unit = "seconds" if axis == "time" else axis
+    note = f"{name} counts no requests: growth is per {unit.removesuffix('s')}"
+    return Recording(_rising(xs, axis, place), series, unit, (note,))
+
+
+def _rising(xs: Sequence[Cell], axis: str, place: Place) -> tuple[float, ...]:
+    known: list[float] = []
+    for i, x in enumerate(xs):
+        if x is None or (known and x < known[-1]):
+            raise MalformedReport(f"{place(i)}: {axis} {x}; expected a count that never falls")
+        known.append(float(x))
+    return tuple(known)
+
+
+def _unwrapped(times: Sequence[Cell]) -> list[Cell]:
+    """Return clock times that go on after midnight."""
+    days, result = 0, list(times)
+    for i, (before, now) in enumerate(pairwise(times), 1):
+        if before is not None and now is not None:
+            days += now < before - _DAY_S / 2 and before < _DAY_S
+            result[i] = now + days * _DAY_S
+    return result
+
+
+def _json(text: str, name: str) -> Columns:
+    try:
+        document = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise MalformedReport(f"{name}: line {error.lineno}: {error.msg}; expected JSON") from None
+    except (ValueError, RecursionError):  # an integer of thousands of digits; nested too deeply
+        raise MalformedReport(f"{name}: expected JSON with plain numbers") from None
+    if not isinstance(document, dict):
+        raise MalformedReport(f'{name}: expected an object such as {{"requests": [], "rss": []}}')
+    columns: Columns = {}
+    for key, values in document.items():
+        known, factor = _known(key)
+        if known and isinstance(values, list) and known not in columns:
+            columns[known] = [
+                None if value is None else _number(value, factor, f"{name}: {key}[{i}]")
+                for i, value in enumerate(values)
+            ]
+    return columns
+
+
+def _known(heading: str) -> tuple[str, float]:
+    """Return name and factor to bytes of a heading such as ``Real (MB)``; no name if unknown."""
+    plain = re.sub(r"[^a-z0-9%/]+", "_", heading.lower()).strip("_")
+    if plain in _FIXED:
+        return _FIXED[plain]
+    if plain in _CANONICAL:
+        return _CANONICAL[plain], 1
+    stem, _, unit = plain.rpartition("_")
+    if unit in _UNITS and _CANONICAL.get(stem, "time") not in _COUNTED:
+        return _CANONICAL[stem], _UNITS[unit]
+    return "", 1
+
+
+def _number(value: object, factor: float, place: str) -> float:
+    try:
+        number = float(value) if isinstance(value, int | float | str) else math.nan
+    except (ValueError, OverflowError):
+        number = math.nan
+    if isinstance(value, bool) or not 0 <= number * factor <= _LARGEST:  # false for NaN as well
+        raise MalformedReport(f"{place}: {str(value)[:40]!r}; expected a number from 0 to 2^63")
+    return number * factor
+
+
+def _table(rows: Sequence[tuple[int, str]], name: str) -> tuple[Columns, list[int]]:
+    """Read rows by the heading above them; sadf has one heading for each kind of counter."""
+    delimiter = next((d for d in ";,\t" if d in rows[0][1]), " ")
+    first = ""
+    header: list[tuple[str, float]] = []
+    columns: Columns = {}
+    lines: list[int] = []
+    for line, text in rows:
+        place = f"{name}: line {line}"
+        cells = _cells(text, delimiter, bool(header), place)
+        if not header or text[0] == "#" or cells[0] == first:
+            header, first = _headings(cells), cells[0]
+            columns = columns or {known: [] for known, _ in header if known}
+        elif "LINUX-RESTART" not in text:
+            _add_row(columns, header, cells, place)
+            lines.append(line)
+    return columns, lines
+
+
+def _headings(cells: Sequence[str]) -> list[tuple[str, float]]:
+    """Return what each column is; nothing when the rows below hold no reading at all."""
+    found: list[tuple[str, float]] = []
+    for cell in cells:
+        known, factor = _known(cell)
+        is_taken = known in {name for name, _ in found}
+        found.append(("" if is_taken else known, factor))
+    return found if {known for known, _ in found} - {"", "time", "requests"} else []
+
+
+def _cells(text: str, delimiter: str, is_row: bool, place: str) -> list[str]:
+    text = text.lstrip("# ")
+    if delimiter == " ":  # psrecord's headings hold single spaces
+        return re.split(r"\s{2,}" if "  " in text and not is_row else r"\s+", text)
+    try:
+        return [cell.strip() for cell in next(csv.reader([text], delimiter=delimiter)) or [""]]
+    except csv.Error as error:
+        raise MalformedReport(f"{place}: {error}; expected a row of a table") from None
+
+
+def _add_row(
+    columns: Columns, header: Sequence[tuple[str, float]], cells: Sequence[str], place: str
+) -> None:
+    if len(cells) != len(header):
+        raise MalformedReport(f"{place}: {len(cells)} columns; expected {len(header)}")
+    for (known, factor), cell in zip(header, cells, strict=True):
+        if known and known not in columns:
+            raise MalformedReport(f"{place}: {known}; expected the columns of the first heading")
+        if known == "time":
+            columns[known].append(_seconds(cell, place))
+        elif known:
+            columns[known].append(
+                None if cell in ("", "-") else _number(cell, factor, f"{place}: {known}")
+            )
+
+
+def _seconds(cell: str, place: str) -> float:
+    """Return seconds from a number, a clock time, or sadf's date and time."""
+    if clock := _CLOCK.fullmatch(cell):
+        hours, minutes, seconds = (float(part) for part in clock.groups()[:3])
+        if clock[4]:
+            hours = hours % 12 + 12 * (clock[4] == "P")
+        return 3600 * hours + 60 * minutes + seconds
+    try:
+        float(cell)
+    except ValueError:
+        return _date(cell, place)
+    return _number(cell, 1, f"{place}: time")
+
+
+def _date(cell: str, place: str) -> float:
+    try:
+        stamp = datetime.fromisoformat(cell.removesuffix(" UTC")).replace(tzinfo=None)
+    except ValueError:
+        raise MalformedReport(f"{place}: {cell[:40]!r}; expected a time") from None
+    return (stamp - datetime(1970, 1, 1)).total_seconds()
+
+
+def _pidstat(rows: Sequence[tuple[int, str]], name: str) -> tuple[Columns, list[int]]:
+    """Add up RSS (kB) over processes; pidstat leaves idle ones out, so their last one counts."""
+    header: list[str] = []
+    resident: dict[str, float] = {}
+    by_stamp: dict[str, tuple[int, float]] = {}
+    total = 0.0
+    for line, text in rows:
+        cells = re.sub(r" ([AP]M)\b", r"\1", text.lstrip("# "), count=1).split()
+        if "minflt/s" in cells:
+            header = cells
+        elif header and cells and cells[0] != "Average:":
+            row = dict(zip(header[1:], cells[1:], strict=False))
+            if not {"PID", "RSS"} <= row.keys():
+                raise MalformedReport(f"{name}: line {line}: expected columns PID and RSS")
+            now = _number(row["RSS"], 1024, f"{name}: line {line}: RSS")
+            total += now - resident.get(row["PID"], 0)
+            resident[row["PID"]] = now
+            by_stamp[cells[0]] = (line, total)
+    columns: Columns = {"rss": [total for _, total in by_stamp.values()]}
+    if all(_CLOCK.fullmatch(stamp) or stamp.isdecimal() for stamp in by_stamp):
+        columns["time"] = [_seconds(stamp, name) for stamp in by_stamp]
+    return columns, [line for line, _ in by_stamp.values()]

@@ -1,0 +1,1 @@
+"""Checks a program under valgrind, a sanitizer or memray."""

@@ -1,0 +1,215 @@
+"""memray on Python programs: which calls keep allocating, all through the run, what is never freed."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from pytest_leakguard.core.errors import MalformedReport
+from pytest_leakguard.core.leaks import Frame, Leak, LeakKind
+from pytest_leakguard.core.programs import Launch, Process, Report, RunStatus, Target
+from pytest_leakguard.programs.tools.base import incomplete, root_is_missing
+
+FEWEST_BLOCKS = 8
+"""Fewer blocks from one place are what a program sets up once."""
+PARTS = 4
+NEEDED_PARTS = 3
+"""A leak allocates in three of four quarters of the run; a table built at the start or a result at the end does not."""
+_MAGIC = b"memray\0"
+_LZ4_MAGIC = b"\x04\x22\x4d\x18"
+_PYTHON = re.compile(r"^(python|pypy)[\d.]*$")
+_WITH_VALUE = frozenset({"-X", "-W", "--check-hash-based-pycs"})
+
+
+class Memray:
+    """Runs Python programs; 5 times slower; sees what Python code allocates, not who still holds it."""
+
+    name = "memray"
+    executable = "memray"
+    artifacts = "memray.bin*"
+
+    def plan(self, target: Target, workdir: Path) -> Launch:
+        """The program inside a small wrapper, in the interpreter it names; ours when it names none."""
+        interpreter, flags, program = split_command(target.argv)
+        wrapper = Path(__file__).resolve().with_name("memray_main.py")
+        return Launch(
+            argv=(interpreter, *flags, str(wrapper), str(workdir / "memray.bin"), *program),
+            env=target.env,
+            cwd=target.cwd,
+            timeout_s=target.timeout_s,
+            stop_signals=(
+                (signal.SIGINT, 5.0),
+                (signal.SIGTERM, 5.0),
+            ),  # only a normal end completes the capture
+            memory_limit_bytes=target.memory_limit_bytes,
+            stdin=target.stdin,
+        )
+
+    def recognises(self, head: bytes) -> bool:
+        """memray's magic, plain or inside an LZ4 frame (whose first block holds it uncompressed)."""
+        return _MAGIC in head[:64]
+
+    def parse(self, artifact: Path) -> Report:
+        """The lasting growth in one capture; raises ``MalformedReport`` when the run did not end normally."""
+        try:
+            import memray
+        except ImportError:
+            raise MalformedReport(
+                f"{artifact}: reading a memray capture needs memray: pip install memray"
+            ) from None
+        reader: Any = None
+        try:
+            reader = memray.FileReader(artifact)
+            return _read(reader, artifact)
+        except MalformedReport:
+            raise
+        except (
+            Exception
+        ) as error:  # on damaged captures its reader lets through whatever it stumbles over
+            raise MalformedReport(
+                f"{artifact}: memray cannot read it: {error}", Report("memray")
+            ) from None
+        finally:
+            if reader is not None:
+                reader.close()
+
+    def demand(self, report: Report, status: RunStatus) -> tuple[str, ...]:
+        """The started interpreter must have closed its capture."""
+        return root_is_missing(report, status, "finished memray capture") + incomplete(
+            report.processes
+        )
+
+
+def split_command(argv: tuple[str, ...]) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
+    """Interpreter, its flags, and the program with its arguments."""
+    if not _PYTHON.match(Path(argv[0]).name):
+        return sys.executable, (), argv
+    index = 1
+    while (
+        index < len(argv) and argv[index].startswith("-") and argv[index] not in ("-m", "-c", "-")
+    ):
+        index += 2 if argv[index] in _WITH_VALUE else 1
+    return argv[0], argv[1:index], argv[index:]
+
+
+def _read(reader: Any, artifact: Path) -> Report:
+    metadata = reader.metadata
+    leaks = tuple(_leaks(reader, metadata.pid))
+    reason = _why_not_whole(artifact)
+    process = Process(
+        metadata.pid, command=metadata.command_line, is_complete=not reason, reason=reason
+    )
+    report = Report("memray", leaks, (process,))
+    if reason:
+        raise MalformedReport(f"{artifact}: {reason}", report)
+    return report
+
+
+def _why_not_whole(artifact: Path) -> str:
+    """Why the file does not prove that memray closed the capture; empty when it does.
+
+    memray writes captures plain and compresses them when it closes them, so a whole LZ4 frame is the proof. Its header
+    is none: the reader makes up the number of allocations and the time of the end where they are missing.
+    """
+    with artifact.open("rb") as stream:
+        if stream.read(len(_MAGIC)) == _MAGIC:
+            return "the capture was not closed: the program was killed or left by os._exit (or memray ran --no-compress)"
+        size_bytes = stream.seek(0, os.SEEK_END)
+        return (
+            ""
+            if _frame_length(stream) == size_bytes
+            else f"the capture is cut off at byte {size_bytes}"
+        )
+
+
+def _frame_length(stream: BinaryIO) -> int:
+    """Where the LZ4 frame in ``stream`` ends; -1 when it does not (LZ4 frame format description, version 1.6.2)."""
+    stream.seek(0)
+    head = stream.read(6)
+    if len(head) < 6 or head[:4] != _LZ4_MAGIC:
+        return -1
+    has_block_sums, has_size, has_sum, has_dictionary = (
+        bool(head[4] & bit) for bit in (16, 8, 4, 1)
+    )
+    at = 7 + 8 * has_size + 4 * has_dictionary
+    while True:
+        stream.seek(at)
+        block = stream.read(4)
+        if len(block) < 4:
+            return -1
+        at += 4
+        length = (
+            int.from_bytes(block, "little") & 0x7FFFFFFF
+        )  # the highest bit says that it is not compressed
+        if length == 0:
+            return at + 4 * has_sum
+        at += length + 4 * has_block_sums
+
+
+def _leaks(reader: Any, pid: int) -> Iterator[Leak]:
+    """Stacks that kept allocating blocks which were never freed."""
+    living: dict[int, tuple[int, Any]] = {}
+    frees = _frees()
+    events = 0
+    for events, record in enumerate(reader.get_allocation_records(), 1):
+        if record.allocator in frees:
+            living.pop(record.address, None)
+        else:
+            living[record.address] = (events, record)
+    stacks: dict[tuple[Frame, ...], list[tuple[int, int]]] = {}
+    clock = last = 0
+    known: dict[
+        int, tuple[Frame, ...]
+    ] = {}  # a service has hundreds of records per stack, each dozens of calls deep
+    for when, record in sorted(living.values(), key=lambda one: one[0]):
+        if record.stack_id not in known:
+            known[record.stack_id] = _stack(record)
+        stack = known[record.stack_id]
+        is_import = _is_import(stack)
+        # The clock of the run counts allocations, but stands still while modules are imported: the stretch before
+        # something that an import left behind was the import's.
+        clock += 0 if is_import else when - last
+        last = when
+        if stack and not is_import:
+            stacks.setdefault(stack, []).append((clock, record.size))
+    clock += events - last
+    for stack, blocks in stacks.items():
+        parts = {when * PARTS // (clock + 1) for when, _ in blocks}
+        if len(blocks) >= FEWEST_BLOCKS and len(parts) >= NEEDED_PARTS:
+            yield Leak(
+                LeakKind.PYTHON_OBJECTS, sum(size for _, size in blocks), len(blocks), stack, pid
+            )
+
+
+def _stack(record: Any) -> tuple[Frame, ...]:
+    frames = (Frame(function, file, line) for function, file, line in record.stack_trace())
+    return tuple(frame for frame in frames if not _is_wrapper(frame))
+
+
+def _frees() -> frozenset[int]:
+    """The numbers differ between releases of memray; the names do not."""
+    import memray
+
+    return frozenset(
+        one.value for one in memray.AllocatorType if one.name.endswith(("FREE", "MUNMAP"))
+    )
+
+
+def _is_wrapper(frame: Frame) -> bool:
+    file = frame.file or ""
+    is_memrays_own = "/memray/" in file and file.endswith(
+        ("/_memray.py", "/commands/run.py", "/memray/__main__.py")
+    )
+    return (
+        is_memrays_own or file.endswith(("memray_main.py", "runpy.py")) or file == "<frozen runpy>"
+    )
+
+
+def _is_import(stack: tuple[Frame, ...]) -> bool:
+    """Import happens once by construction, however much it allocates."""
+    return any((frame.file or "").startswith("<frozen importlib") for frame in stack)

@@ -1,0 +1,81 @@
+"""Finds valgrind's elements in a file of any size and in any condition, in bounded memory and linear time.
+
+No XML parser could: thread names and user comments are written unescaped, arguments are copied as raw
+bytes, and forked children write into their parent's document. Knows the names of elements, not their meaning.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import BinaryIO
+
+CHUNK_BYTES = 1 << 20
+LONGEST_ELEMENT_BYTES = 16 << 20
+"""An element longer than this is not valgrind's: the deepest stack (500 frames) is far under it."""
+_LONGEST_TAG_BYTES = 20
+
+_OPENING = re.compile(
+    rb"<(error|status|fatal_signal|clientmsg|usercomment|preamble|args|leak_summary|suppcounts|pid|ppid|tool)>"
+    rb"|<\?xml|</valgrindoutput>|</error>"  # an </error> met here is one whose beginning was lost
+)
+
+
+class TooLong(Exception):
+    """An element does not end where any element of valgrind's would have."""
+
+
+def elements(stream: BinaryIO) -> Iterator[bytes]:
+    """The elements of interest in file order, from ``<name>`` to ``</name>``; one that was cut lacks its end.
+
+    After an opening tag only its closing tag is looked for, so what a user comment quotes is not taken for ours.
+    """
+    pending, at, searched = b"", 0, 0
+    while chunk := stream.read(CHUNK_BYTES):
+        pending, searched, at = pending[at:] + chunk, searched - at, 0
+        while opening := _OPENING.search(pending, at):
+            end = _end(pending, opening, searched)
+            searched = 0
+            if end < 0:
+                at, searched = (
+                    opening.start(),
+                    max(opening.end(), len(pending) - _LONGEST_TAG_BYTES),
+                )
+                break
+            yield pending[opening.start() : end]
+            at = end
+        else:
+            at, searched = max(at, len(pending) - _LONGEST_TAG_BYTES), 0
+        if len(pending) - at > LONGEST_ELEMENT_BYTES:
+            raise TooLong
+    yield from _rest(pending[at:])
+
+
+def _end(text: bytes, opening: re.Match[bytes], searched: int) -> int:
+    """Where the element ends; -1 when that is not in ``text``."""
+    name = opening.group(1)
+    if name is None:
+        return opening.end()
+    found = text.find(b"</%b>" % name, max(opening.end(), searched))
+    return found if found < 0 else found + len(name) + 3
+
+
+def _rest(text: bytes) -> Iterator[bytes]:
+    """What still stands behind an opening tag that nothing closes."""
+    unclosed: set[bytes] = (
+        set()
+    )  # is not looked for again: the time would grow with the square of the damage
+    at = 0
+    while opening := _OPENING.search(text, at):
+        name = opening.group(1)
+        end = -1 if name in unclosed else _end(text, opening, 0)
+        if end >= 0:
+            yield text[opening.start() : end]
+            at = end
+            continue
+        unclosed.add(name)
+        at = opening.end()
+        if name == b"error":  # cut in the middle; may still hold a whole stack
+            following = _OPENING.search(text, at)
+            at = following.start() if following else len(text)
+        yield text[opening.start() : at]

@@ -1,0 +1,382 @@
+"""Reads valgrind's XML (protocols 4, 5 and 6) as it really is: several documents in one file, damaged records.
+
+The grammar is valgrind's own (docs/internals/xml-output-protocol4.txt and its successors); only the elements
+that ``valgrind_scan`` finds are looked at. Numbers are bounded, since Python refuses to read endless ones.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pytest_leakguard.core.errors import MalformedReport
+from pytest_leakguard.core.leaks import Frame, Leak, LeakKind, Totals
+from pytest_leakguard.core.programs import Process, Report
+from pytest_leakguard.programs.tools.base import MOST_PROCESSES, line_number, mark_inlined
+from pytest_leakguard.programs.tools.valgrind_scan import TooLong, elements
+
+MOST_CACHED_FRAMES = 50_000
+_LONGEST_CACHED_BYTES = 4096
+
+_KIND = re.compile(rb"<kind>\s*Leak_(\w+)\s*</kind>")
+_BYTES = re.compile(rb"<leakedbytes>\s*([\d,]{1,25})\s*</leakedbytes>")
+_BLOCKS = re.compile(rb"<leakedblocks>\s*([\d,]{1,25})\s*</leakedblocks>")
+# "1,280 (64 direct, 1,216 indirect) bytes"; in a check against an earlier one each number carries " (+N)"
+_DIRECT = re.compile(
+    rb"\(([\d,]{1,25})(?: \([+-][\d,]{1,25}\))? direct, ([\d,]{1,25})(?: \([+-][\d,]{1,25}\))? indirect\)"
+)
+_FIELD = re.compile(rb"<(ip|obj|fn|dir|file|line)>([^<]*)</\1>")
+_PART = re.compile(rb"<(?:exe|arg)>([^<]*)</(?:exe|arg)>")
+_SUMMARY = re.compile(
+    rb"<(definitely_lost|indirectly_lost|possibly_lost|still_reachable)>\s*<bytes>([\d,]{1,25})[^<]{0,40}</bytes>"
+    rb"\s*<blocks>([\d,]{1,25})"
+)
+_KINDS = {
+    b"DefinitelyLost": LeakKind.DEFINITELY_LOST,
+    b"IndirectlyLost": LeakKind.INDIRECTLY_LOST,
+    b"PossiblyLost": LeakKind.POSSIBLY_LOST,
+    b"StillReachable": LeakKind.STILL_REACHABLE,
+}
+_STATIC_ONLY = frozenset({"__libc_setup_tls", "_dl_non_dynamic_init", "_dl_relocate_static_pie"})
+"""Start-up functions that glibc has in libc.a alone (csu/libc-tls.c, elf/dl-support.c)."""
+
+
+@dataclass(slots=True)
+class _Record:
+    kind: LeakKind
+    direct_bytes: int
+    indirect_bytes: int
+    blocks: int
+    stack: tuple[Frame, ...]
+
+
+@dataclass(slots=True)
+class _Document:
+    """One ``<valgrindoutput>``: what has been seen of it so far."""
+
+    pid: int = 0
+    ppid: int = 0
+    command: str = ""
+    version: str = ""
+    tool: str = ""
+    is_running: bool = False
+    is_finished: bool = False
+    is_closed: bool = False
+    signal: int | None = None
+    records: list[_Record] = field(default_factory=list)
+    summary: dict[LeakKind, Totals] = field(default_factory=dict)
+    damaged_elements: int = 0
+    starts_static: bool = False
+
+
+def parse(artifact: Path) -> Report:
+    """The leaks in one XML file; raises ``MalformedReport`` when it does not prove a whole leak check."""
+    documents: list[_Document] = []
+    try:
+        with artifact.open("rb") as stream:
+            for element in elements(stream):
+                _take(element, documents)
+                if len(documents) > MOST_PROCESSES:
+                    _refuse(
+                        artifact, documents, f"more than {MOST_PROCESSES} documents in one file"
+                    )
+            size_bytes = stream.tell()
+    except TooLong:
+        _refuse(
+            artifact,
+            documents,
+            "an element without an end tag (file is not valgrind's XML, or was overwritten)",
+        )
+    finally:
+        _cache.clear()
+    if not documents:
+        raise MalformedReport(
+            f"{artifact}: no <valgrindoutput>; {size_bytes} bytes read", Report("valgrind")
+        )
+    return _report(artifact, documents, size_bytes)
+
+
+def _take(token: bytes, documents: list[_Document]) -> None:
+    if token == b"<?xml" or not documents:
+        documents.append(_Document())
+    document = documents[-1]
+    if token.startswith(b"<error>"):
+        _take_error(token, _open(documents))
+    elif token == b"</error>" or (b"</" not in token and token != b"<?xml"):
+        _open(documents).damaged_elements += 1  # one half of it is lost
+    elif token == b"</valgrindoutput>":
+        _open(documents).is_closed = True
+    elif token.startswith(b"<status>"):
+        _take_status(token, documents)
+    elif token.startswith(b"<pid>"):
+        document.pid = _pid(token)
+    elif token.startswith(b"<ppid>"):
+        document.ppid = _pid(token)
+    elif token.startswith(b"<fatal_signal>"):
+        number = re.search(rb"<signo>\s*(\d{1,3})\s*</signo>", token)
+        _open(documents).signal = int(number.group(1)) if number else None
+    elif token.startswith(b"<leak_summary>"):
+        _open(documents).summary = {
+            LeakKind(kind.decode()): Totals(_number(size), _number(blocks))
+            for kind, size, blocks in _SUMMARY.findall(token)
+        }
+    else:
+        _take_header(token, document)
+
+
+def _open(documents: list[_Document]) -> _Document:
+    """The document a body element belongs to: the last one that is not closed.
+
+    When forked children share their parent's file, all headers come first and the bodies
+    follow as the processes end, so that the parent, which ends last, gets the first header.
+    """
+    return next(
+        (document for document in reversed(documents) if not document.is_closed), documents[-1]
+    )
+
+
+def _give_last_body_to_parent(documents: list[_Document]) -> None:
+    """The parent waits for its children, so the body that was closed last is its own."""
+    closed = [document for document in documents if document.is_closed]
+    if len(documents) < 2 or not closed or documents[0].is_closed:
+        return
+    last, first = closed[0], documents[0]  # bodies were given out from the last header backwards
+    for name in ("records", "summary", "signal", "is_finished", "is_closed", "damaged_elements"):
+        kept = getattr(first, name)
+        setattr(first, name, getattr(last, name))
+        setattr(last, name, kept)
+
+
+def _take_status(token: bytes, documents: list[_Document]) -> None:
+    document = _open(documents)
+    if b"RUNNING" in token:
+        documents[-1].is_running = True
+    elif b"FINISHED" in token:
+        document.is_finished = True
+        document.records.clear()  # leak checks made during the run show the same blocks again
+        document.summary = {}
+
+
+def _take_header(token: bytes, document: _Document) -> None:
+    if token.startswith(b"<preamble>"):
+        version = re.search(rb"Using Valgrind-([\w.]{1,40})", token)
+        document.version = version.group(1).decode() if version else ""
+    elif token.startswith(b"<tool>"):
+        document.tool = _text(token[6:-7][:40]).strip()
+    elif token.startswith(b"<args>"):
+        document.command = " ".join(
+            _text(part) for part in _PART.findall(_between(token, b"<argv>", b"</argv>"))
+        )
+
+
+def _pid(token: bytes) -> int:
+    number = re.search(rb">\s*(\d{1,10})\s*<", token)
+    return int(number.group(1)) if number else 0
+
+
+def _between(token: bytes, opening: bytes, closing: bytes) -> bytes:
+    """What the first such element holds; later stacks tell where a block came from, not where it leaked."""
+    start = token.find(opening)
+    end = token.find(closing, start)
+    return token[start + len(opening) : end] if 0 <= start < end else b""
+
+
+def _take_error(token: bytes, document: _Document) -> None:
+    last = token.rfind(b"<error>")
+    if last or not token.endswith(
+        b"</error>"
+    ):  # the end of this record or of an earlier one is lost
+        document.damaged_elements += 1
+        token = token[last:]
+    kind = _KIND.search(token)
+    if kind is None and b"<leakedbytes>" not in token:
+        document.starts_static = document.starts_static or _is_static_start(token)
+        return
+    size, blocks, stack = (
+        _BYTES.search(token),
+        _BLOCKS.search(token),
+        _between(token, b"<stack>", b"</stack>"),
+    )
+    if kind is None or size is None or blocks is None or not stack or kind.group(1) not in _KINDS:
+        document.damaged_elements += 1
+        return
+    leaked_bytes, indirect = _number(size.group(1)), 0
+    if split := _DIRECT.search(token):
+        indirect = _number(
+            split.group(2)
+        )  # <leakedbytes> has them included, <leakedblocks> has not
+    document.records.append(
+        _Record(
+            _KINDS[kind.group(1)],
+            max(0, leaked_bytes - indirect),
+            indirect,
+            _number(blocks.group(1)),
+            _frames(stack),
+        )
+    )
+
+
+def _is_static_start(token: bytes) -> bool:
+    """Whether an error of another kind shows that the program carries its own C library."""
+    return any(
+        frame.function in _STATIC_ONLY
+        for frame in _frames(_between(token, b"<stack>", b"</stack>"))
+    )
+
+
+_cache: dict[bytes, Frame] = {}
+
+
+def _frames(stack: bytes) -> tuple[Frame, ...]:
+    """Innermost first. Most frames of a report recur, so each distinct text is read once."""
+    if len(_cache) > MOST_CACHED_FRAMES:
+        _cache.clear()
+    pieces = stack.split(b"</frame>")
+    pieces.pop()
+    return mark_inlined([_cache.get(piece) or _remembered(piece) for piece in pieces])
+
+
+def _remembered(piece: bytes) -> Frame:
+    frame = _frame(piece)
+    if len(piece) <= _LONGEST_CACHED_BYTES:
+        _cache[piece] = frame
+    return frame
+
+
+def _frame(piece: bytes) -> Frame:
+    fields = {name: _text(value) for name, value in _FIELD.findall(piece)}
+    directory, file, line = fields.get(b"dir"), fields.get(b"file"), fields.get(b"line", "")
+    return Frame(
+        function=fields.get(b"fn"),
+        file=f"{directory}/{file}" if directory and file else file,
+        line=line_number(line),
+        module=fields.get(b"obj"),
+        address=_hexadecimal(fields.get(b"ip", "0")),
+    )
+
+
+def _hexadecimal(text: str) -> int:
+    try:
+        return int(text, 16) if len(text) <= 18 else 0
+    except ValueError:
+        return 0
+
+
+def _number(digits: bytes) -> int:
+    return int(digits.replace(b",", b"") or b"0")
+
+
+def _text(raw: bytes) -> str:
+    text = raw.decode("utf-8", "backslashreplace")
+    if "&" in text:
+        text = text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
+    return text
+
+
+def _report(artifact: Path, documents: list[_Document], size_bytes: int) -> Report:
+    _give_last_body_to_parent(documents)
+    recovered = _recovered(documents)
+    if len(documents) > 1:
+        raise MalformedReport(
+            f"{artifact}: {len(documents)} processes wrote into this one file (valgrind does that when --log-file "
+            "and --xml-file both contain %p); use --xml-file=NAME.%p.xml alone",
+            recovered,
+        )
+    document = documents[0]
+    if not document.is_closed:
+        raise MalformedReport(
+            f"{artifact}: {recovered.processes[0].reason} (byte {size_bytes})", recovered
+        )
+    if not recovered.processes[0].is_complete or recovered.problems:
+        problem = recovered.problems[0] if recovered.problems else recovered.processes[0].reason
+        raise MalformedReport(f"{artifact}: {problem}", recovered)
+    return recovered
+
+
+def _refuse(artifact: Path, documents: list[_Document], why: str) -> None:
+    raise MalformedReport(f"{artifact}: {why}", _recovered(documents))
+
+
+def _recovered(documents: list[_Document]) -> Report:
+    return Report(
+        tool="valgrind",
+        leaks=tuple(leak for document in documents for leak in _leaks(document)),
+        processes=tuple(
+            _process(document, position) for position, document in enumerate(documents)
+        ),
+        tool_version=next((document.version for document in documents if document.version), ""),
+        problems=tuple(problem for document in documents for problem in _problems(document)),
+    )
+
+
+def _leaks(document: _Document) -> Iterator[Leak]:
+    """The records, and what the summary (protocol 6) counts of kinds that were not shown as leaks without a stack."""
+    records = document.records if document.is_finished else _last_of_each(document.records)
+    shown = {record.kind for record in records}
+    shows_indirect = LeakKind.INDIRECTLY_LOST in shown
+    for record in records:
+        size_bytes = record.direct_bytes
+        if (
+            not shows_indirect
+        ):  # the run did not ask for indirect records: their bytes stand only here
+            size_bytes += record.indirect_bytes
+        yield Leak(record.kind, size_bytes, record.blocks, record.stack, document.pid)
+    hangs = any(record.indirect_bytes for record in records)
+    for kind, total in document.summary.items():
+        if (
+            total.size_bytes
+            and kind not in shown
+            and not (hangs and kind is LeakKind.INDIRECTLY_LOST)
+        ):
+            yield Leak(kind, total.size_bytes, total.blocks, (), document.pid)
+
+
+def _last_of_each(records: list[_Record]) -> list[_Record]:
+    """Several checks during a run show the same blocks again; within one check a stack stands once per kind."""
+    return list(
+        {(one.kind, tuple(frame.address for frame in one.stack)): one for one in records}.values()
+    )
+
+
+def _process(document: _Document, position: int) -> Process:
+    return Process(
+        pid=document.pid,
+        ppid=document.ppid,
+        command=document.command,
+        is_fork=not document.is_running and (document.is_finished or position > 0),
+        is_complete=document.is_finished
+        and document.is_closed
+        and document.tool in ("", "memcheck"),
+        reason=_reason(document),
+        signal=document.signal,
+    )
+
+
+def _reason(document: _Document) -> str:
+    if document.tool not in ("", "memcheck"):
+        return f"valgrind ran its tool {document.tool}, which checks no leaks; use --tool=memcheck"
+    if document.is_finished and document.is_closed:
+        return ""
+    if document.is_finished:
+        return "the report ends inside the final leak check"
+    if document.is_closed:
+        return "valgrind gave up before it started the program (an option or a suppression file is wrong)"
+    if not document.is_running:
+        return (
+            "forked, then killed or replaced by a program that valgrind did not follow (--trace-children=yes); "
+            "it made no leak check"
+        )
+    return "the report ends before the program did (killed, or the report was cut off); no final leak check"
+
+
+def _problems(document: _Document) -> Iterator[str]:
+    if document.damaged_elements:
+        yield f"{document.damaged_elements} damaged element(s), so leak records may be missing"
+    if document.starts_static:
+        yield "the program is statically linked: valgrind cannot see its allocations; link it dynamically"
+    for kind, total in document.summary.items():
+        found = sum(record.direct_bytes for record in document.records if record.kind is kind)
+        if 0 < found < total.size_bytes:
+            yield f"leak records are missing: the summary says {total.size_bytes} bytes {kind}, the records {found}"

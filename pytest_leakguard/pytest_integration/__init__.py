@@ -1,0 +1,1 @@
+"""Hooks, the fixture, running an item again; all that is private to pytest or other plugins."""

@@ -1,0 +1,241 @@
+"""What a test gets as ``leakguard``: checks programs, records each check with the test, fails it with the reason."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pytest_leakguard.core import settings as options
+from pytest_leakguard.core.checks import Check, Outcome
+from pytest_leakguard.core.errors import UsageProblem
+from pytest_leakguard.core.leaks import LeakKind
+from pytest_leakguard.core.programs import Target
+from pytest_leakguard.core.settings import Settings
+from pytest_leakguard.programs.check import check_program
+from pytest_leakguard.reporters.terminal import failure_text
+from pytest_leakguard.screening.loop import NO_HARNESS, Harness
+from pytest_leakguard.services import session
+from pytest_leakguard.services.launch import ServiceTarget
+from pytest_leakguard.services.readiness import Ready
+from pytest_leakguard.services.session import Context, Served
+from pytest_leakguard.verdict import Judged, Policy
+
+
+class Leakguard:
+    """The fixture. Every call measures once; its answer is in the report whether or not the test fails."""
+
+    def __init__(
+        self,
+        check_id: str,
+        settings: Settings,
+        record: Callable[[Check], Judged],
+        policy: Policy,
+        location: tuple[str, int] | None = None,
+        progress: Callable[[str], None] = lambda text: None,
+        harness: Callable[[], Harness] = lambda: NO_HARNESS,
+    ) -> None:
+        self._id, self._settings, self._record, self._policy = check_id, settings, record, policy
+        self._location, self._progress = location, progress
+        self._harness = harness
+        self._calls = 0
+
+    def run(
+        self,
+        argv: Sequence[str | os.PathLike[str]],
+        tool: str | None = None,
+        *,
+        cwd: str | os.PathLike[str] | None = None,
+        env: Mapping[str, str] | None = None,
+        expected_exit: int | None = 0,
+        timeout: float | None = None,
+        kinds: str | Sequence[str] | None = None,
+        memory_limit: int | str | None = None,
+        suppressions: Sequence[str | os.PathLike[str]] = (),
+        tool_args: Sequence[str] = (),
+        follow_children: bool = True,
+        stdin: str | os.PathLike[str] | None = None,
+    ) -> Judged:
+        """Runs a program once under ``tool`` and fails the test on a new leak, or when there is no whole answer.
+
+        ``argv`` is the program and its arguments; there is no shell. ``tool`` is ``valgrind``, ``sanitizer``,
+        ``memray`` or ``auto``. ``expected_exit`` is the status the program must end with, minus the number for
+        a signal, ``None`` for any. ``timeout`` is in seconds; ``memory_limit`` in bytes or like ``"512 MiB"``,
+        resident, whole process tree. Returns the check and its outcome.
+        """
+        if isinstance(argv, str | bytes):
+            raise UsageProblem(
+                f"argv must be a list such as [{argv!r}]; there is no shell to split a string"
+            )
+        target = Target(
+            argv=tuple(os.fspath(part) for part in argv),
+            cwd=Path(cwd) if cwd else None,
+            env=tuple((env or {}).items()),
+            timeout_s=timeout or self._settings.timeout_s,
+            memory_limit_bytes=int(options.size(str(memory_limit)))
+            if memory_limit is not None
+            else None,
+            follows_children=follow_children,
+            tool_args=tuple(tool_args),
+            suppressions=tuple(Path(path).absolute() for path in suppressions),
+            stdin=Path(stdin).absolute() if stdin else None,
+        )
+        settings = (
+            replace(self._settings, kinds=_kinds(kinds)) if kinds is not None else self._settings
+        )
+        return self._finish(check_program(target, settings, self._next_id(), tool, expected_exit))
+
+    def loop(
+        self,
+        work: Callable[[], object],
+        iterations: int | None = None,
+        *,
+        budget: int | str | None = None,
+        seconds: float | None = None,
+    ) -> Judged:
+        """Calls ``work`` repeatedly and fails the test when something of it is left behind call after call.
+
+        ``iterations`` calls without growth are clean (default 1,500); a unit that grows is called on until it is
+        proved a leak or levels off, for at most ``seconds``. ``budget`` is growth per call that is no leak yet, in
+        bytes or like ``"64 B"``. A coroutine function is run on one event loop for all calls. Returns the check.
+        """
+        from pytest_leakguard.screening.loop import check_loop
+
+        check = check_loop(
+            work,
+            self._next_id(),
+            iterations=iterations,
+            budget_bytes=options.size(str(budget))
+            if budget is not None
+            else self._settings.budget_bytes,
+            seconds=seconds or self._settings.confirm_s,
+            harness=self._harness(),
+        )
+        return self._finish(check)
+
+    @contextmanager
+    def serve(
+        self,
+        argv: Sequence[str | os.PathLike[str]],
+        *,
+        ready: Ready = None,
+        port: int = 0,
+        cwd: str | os.PathLike[str] | None = None,
+        env: Mapping[str, str] | None = None,
+        memory_limit: int | str | None = None,
+        start_timeout: float = 30.0,
+        stop_timeout: float = 10.0,
+        tool: str | None = None,
+        live_heap: bool = True,
+    ) -> Iterator[ServiceUnderTest]:
+        """Starts a service on a free port, waits until it is ready, and stops it, whatever happens in the block.
+
+        ``{port}`` in ``argv``, ``env`` and ``ready`` becomes the port. ``ready`` is ``http://…`` (any answer below
+        400), ``tcp://HOST:PORT``, ``log:PATTERN`` (what it must write), or a callable; without it the port must
+        accept. ``memory_limit`` is enforced on all its processes together. ``tool`` runs it under valgrind, sanitizer
+        or memray and fails on what leaked when it has stopped. ``live_heap=False`` puts no agent inside.
+        """
+        if isinstance(argv, str | bytes):
+            raise UsageProblem(
+                f"argv must be a list such as [{argv!r}]; there is no shell to split a string"
+            )
+        target = ServiceTarget(
+            argv=tuple(os.fspath(part) for part in argv),
+            ready=ready,
+            port=port,
+            cwd=Path(cwd) if cwd else None,
+            env=tuple((env or {}).items()),
+            start_timeout_s=start_timeout,
+            memory_limit_bytes=int(options.size(str(memory_limit)))
+            if memory_limit is not None
+            else None,
+            stop_signals=((signal.SIGTERM, stop_timeout),),
+        )
+        with self.serving(target, tool, live_heap) as served:
+            yield ServiceUnderTest(served)
+
+    def serving(
+        self, target: ServiceTarget, tool: str | None = None, live_heap: bool = True
+    ) -> AbstractContextManager[Served]:
+        """As ``serve``, for a service that is declared elsewhere."""
+        return session.serve(target, self._context(), tool, live_heap)
+
+    @contextmanager
+    def attach(self, pid: int, *, port: int = 0) -> Iterator[ServiceUnderTest]:
+        """A service that already runs, with all its children; it is measured and left running.
+
+        ``port`` is where request lines go. No agent is inside, so only Java tells its live heap.
+        """
+        with session.attach(pid, self._context(), port) as served:
+            yield ServiceUnderTest(served)
+
+    def _context(self) -> Context:
+        return Context(self._settings, self._next_id, self._finish, self._progress)
+
+    def _next_id(self) -> str:
+        self._calls += 1
+        return self._id if self._calls == 1 else f"{self._id}#{self._calls}"
+
+    def _finish(self, check: Check) -> Judged:
+        judged = self._record(replace(check, location=self._location))
+        if judged.has_failed:
+            pytest.fail(failure_text(judged, self._policy, self._settings.root), pytrace=False)
+        if judged.outcome is Outcome.SKIPPED:
+            pytest.skip("; ".join(judged.reasons))
+        return judged
+
+
+class ServiceUnderTest:
+    """A service that answers. ``url``, ``port``, ``pid`` and ``output`` are for a test's own requests."""
+
+    def __init__(self, served: Served) -> None:
+        self._served = served
+        self.url, self.port, self.pid = served.url, served.port, served.pid
+
+    @property
+    def output(self) -> str:
+        """What it wrote so far, both streams; the middle of a flood is left out."""
+        return self._served.output
+
+    def loop(
+        self,
+        work: Callable[..., object] | Sequence[str],
+        requests: int | None = None,
+        *,
+        concurrency: int = 1,
+        rate: float = 0.0,
+        memory_limit: int | str | None = None,
+        timeout: float | None = None,
+        budget: int | str = 0,
+        stop_early: bool = True,
+    ) -> Judged | None:
+        """Drives the service and fails the test when it grows per request, or when there is no answer.
+
+        ``work`` is a callable (one call, one request), request lines such as ``["GET /orders/7", "POST /cart {…}"]``
+        that are cycled (``{n}`` is the number of the request, ``-> 404`` the status that is right), or a load
+        command such as ``["wrk", "-d1", "{url}/"]`` that is run in batches. At most ``requests`` are sent (default
+        5000), fewer when the evidence is enough; half as many again when growth began late. ``rate`` (requests per
+        second) and ``memory_limit`` are those of production, for the forecast. ``budget`` of growth per request, in
+        bytes or like ``"64 B"``, is no leak yet. Returns the check; ``None`` under a tool, which answers at the end.
+        """
+        return self._served.loop(
+            work,
+            requests,
+            concurrency=concurrency,
+            rate=rate,
+            memory_limit_bytes=int(options.size(str(memory_limit)))
+            if memory_limit is not None
+            else 0,
+            timeout_s=timeout,
+            budget_bytes=options.size(str(budget)),
+            stops_early=stop_early,
+        )
+
+
+def _kinds(value: str | Sequence[str]) -> tuple[LeakKind, ...]:
+    return options.kinds(value if isinstance(value, str) else ",".join(value))

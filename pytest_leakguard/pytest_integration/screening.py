@@ -1,0 +1,237 @@
+"""Pytest's side of screening: runs each test, holds its reports back, and turns a leak into a failure.
+
+The first run is the real one and its reports are the test's own; they are held back until the screening is done,
+so that a leak can turn the call's report into a failure. Later runs report to nobody. All runs but the last tear
+down no more than the test's own fixtures, since the item's parent stands for the next item.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from _pytest.runner import CallInfo, call_and_report
+
+from pytest_leakguard.core.checks import Check
+from pytest_leakguard.counters.tempfiles import leftovers
+from pytest_leakguard.pytest_integration.isolation import silenced
+from pytest_leakguard.pytest_integration.rerun import reraised
+from pytest_leakguard.pytest_integration.test_check import Stages, blank_check
+from pytest_leakguard.reporters.terminal import failure_text
+
+if TYPE_CHECKING:
+    from pytest_leakguard.pytest_integration.session import Session
+
+
+class Screening:
+    """Registered beside the session while tests are screened."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._stages = Stages(session)
+        self._held: dict[str, list[pytest.TestReport]] = {}
+        self._told: dict[str, str] = {}
+        """Fingerprints of leaks, and the test that has told all about each."""
+        self._pid = os.getpid()
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Counts the tests, to know how much time each may take."""
+        self._stages.tests = len(session.items)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self) -> None:
+        """Watches nothing any more."""
+        leftovers().stop()
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> object:
+        """The first run of a test that is screened; other tests are left to pytest and its plugins."""
+        if _reruns(item) is not None or not self._may_screen(item):
+            return None
+        item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+        self._own_run(item, log=True, nextitem=nextitem)
+        if item.nodeid not in self._held:
+            item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+        return True
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True, specname="pytest_runtest_protocol")
+    def pytest_leakguard_screens(
+        self, item: pytest.Item, nextitem: pytest.Item | None
+    ) -> Generator[None, Any, Any]:
+        """Outside everybody else's wrappers, so that no time limit of theirs counts our runs."""
+        reruns = _reruns(item)
+        if reruns is not None and self._may_screen(item):
+            with self._inside(reruns, item):
+                result = yield
+        else:
+            result = yield
+        reports = self._held.pop(item.nodeid, None)
+        if reports is None or os.getpid() != self._pid:
+            return result
+        try:
+            if all(_has_passed(report) for report in reports):
+                check = self._stages.cleared_by_own_run(item) or self._stages.check(item)
+                self._judge(check, reports[1])
+        finally:
+            self._finish(item, nextitem, reports)
+        return result
+
+    def _may_screen(self, item: pytest.Item) -> bool:
+        return os.getpid() == self._pid and self._is_screened(item)
+
+    @contextmanager
+    def _inside(self, reruns: Any, item: pytest.Item) -> Iterator[None]:
+        """pytest-rerunfailures keeps its own loop; the attempt that passes is held back from it.
+
+        It logs the end of every attempt, which for that one is ours to log.
+        """
+        theirs = reruns.runtestprotocol
+        with ExitStack() as stack:
+            stack.callback(setattr, reruns, "runtestprotocol", theirs)
+
+            def attempt(
+                item: pytest.Item, nextitem: pytest.Item | None, log: bool
+            ) -> list[pytest.TestReport]:
+                reports = self._own_run(item, log=False, nextitem=nextitem)
+                if item.nodeid not in self._held:
+                    return reports
+                for report in reports:
+                    report.__dict__["rerun"] = getattr(item, "execution_count", 1) - 1
+                stack.enter_context(silenced(item, "pytest_runtest_logfinish"))
+                return []
+
+            reruns.runtestprotocol = attempt
+            yield
+
+    def _own_run(
+        self, item: pytest.Item, log: bool, nextitem: pytest.Item | None
+    ) -> list[pytest.TestReport]:
+        """The test's own run, as pytest would do it.
+
+        When set-up and call have passed, the larger fixtures stay and the reports are held back; what is returned
+        are all reports. With ``log`` the others are told at once.
+        """
+        if (
+            getattr(item, "_request", True) is False
+        ):  # an attempt before this one has ended its request
+            item._initrequest()  # type: ignore[attr-defined]  # private to pytest, as in its own protocol
+        with self._stages.own_run(item):
+            try:
+                return self._phases(item, log, nextitem)
+            finally:
+                item._request, item.funcargs = False, None  # type: ignore[attr-defined]
+
+    def _phases(
+        self, item: pytest.Item, log: bool, nextitem: pytest.Item | None
+    ) -> list[pytest.TestReport]:
+        reports = [call_and_report(item, "setup", log=log)]
+        if reports[0].passed:
+            reports.append(call_and_report(item, "call", log=False))
+        has_passed = len(reports) == 2 and all(map(_has_passed, reports))
+        if has_passed:
+            self._held[item.nodeid] = reports
+        elif log:
+            for report in reports[1:]:
+                item.ihook.pytest_runtest_logreport(report=report)
+        if item.session.shouldfail or item.session.shouldstop:
+            nextitem = None
+        following = item.parent if has_passed else nextitem
+        reports.append(
+            call_and_report(item, "teardown", log=log and not has_passed, nextitem=following)
+        )
+        return reports
+
+    def _judge(self, check: Check, call: pytest.TestReport) -> None:
+        """Sends the check along with the test's report, and turns that into a failure when the test leaks."""
+        judged = self._session.attach(call, check)
+        if judged.has_failed:
+            call.outcome = "failed"
+            call.longrepr = failure_text(
+                judged, self._session.policy, self._session.settings.root, self._told
+            )
+            for finding in judged.check.findings:
+                self._told.setdefault(finding.fingerprint, check.id)
+
+    def _finish(
+        self, item: pytest.Item, nextitem: pytest.Item | None, reports: list[pytest.TestReport]
+    ) -> None:
+        """What pytest would have done at once: the reports, and the larger fixtures' tear-down."""
+        is_told = _reruns(item) is None  # of the set-up
+        for report in reports[is_told:-1]:
+            item.ihook.pytest_runtest_logreport(report=report)
+        if item.session.shouldfail or item.session.shouldstop:
+            nextitem = None
+        last = reports[-1:]
+        state = item.session._setupstate
+        staying = nextitem.listchain() if nextitem else []
+        if any(node not in staying for node in state.stack):
+            call = CallInfo.from_call(
+                lambda: _torn_down(item, nextitem), when="teardown", reraise=reraised(item.config)
+            )
+            if call.excinfo is not None:
+                report = item.ihook.pytest_runtest_makereport(item=item, call=call)
+                last = [report] if last[0].passed else [*last, report]
+        for report in last:
+            item.ihook.pytest_runtest_logreport(report=report)
+        item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+
+    def _is_screened(self, item: pytest.Item) -> bool:
+        """Whether this test can be repeated and is meant to be."""
+        marker = item.get_closest_marker("leakguard")
+        if not isinstance(item, pytest.Function) or "leakguard" in item.fixturenames:
+            return False
+        if self._session.settings.scope == "marked" and marker is None:
+            return False
+        if marker is not None and "skip" in marker.kwargs:
+            self._session.record(
+                item, replace(blank_check(item), skipped=str(marker.kwargs["skip"]))
+            )
+            return False
+        return not _is_interactive(item.config) and not _belongs_to_flaky(item)
+
+
+def _torn_down(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    capture = item.config.pluginmanager.getplugin("capturemanager")
+    if capture is None:
+        item.session._setupstate.teardown_exact(nextitem)
+        return
+    with capture.item_capture("teardown", item):
+        item.session._setupstate.teardown_exact(nextitem)
+
+
+def _has_passed(report: pytest.TestReport) -> bool:
+    return report.passed and not hasattr(report, "wasxfail")
+
+
+def _reruns(item: pytest.Item) -> Any:
+    """pytest-rerunfailures, when it runs this test by its own protocol."""
+    plugin: Any = item.config.pluginmanager.getplugin("rerunfailures")
+    if (
+        plugin is None
+        or not hasattr(plugin, "runtestprotocol")
+        or plugin.get_reruns_count(item) is None
+    ):
+        return None
+    return plugin
+
+
+def _belongs_to_flaky(item: pytest.Function) -> bool:
+    """The plugin ``flaky`` runs such a test by a protocol that leaves no room for ours."""
+    if not item.config.pluginmanager.hasplugin("flaky"):
+        return False
+    is_marked = item.get_closest_marker("flaky") is not None or hasattr(
+        item.function, "_flaky_max_runs"
+    )
+    return is_marked or bool(item.config.getoption("force_flaky", False))
+
+
+def _is_interactive(config: pytest.Config) -> bool:
+    """Somebody watches: a debugger, set-up only."""
+    return any(
+        config.getoption(name, False)
+        for name in ("usepdb", "trace", "setuponly", "setupplan", "setupshow")
+    )

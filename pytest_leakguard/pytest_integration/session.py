@@ -1,0 +1,337 @@
+"""One pytest session with --leakguard: hands out the fixture, carries checks from workers, tells the verdict."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+from collections.abc import Generator, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_leakguard.baseline import store
+from pytest_leakguard.baseline.compare import Baseline, compare
+from pytest_leakguard.core import settings as options
+from pytest_leakguard.core.checks import Check, Outcome
+from pytest_leakguard.core.codec import decode, encode
+from pytest_leakguard.core.environment import environment
+from pytest_leakguard.core.errors import LeakguardError, UsageProblem
+from pytest_leakguard.core.options import OPTIONS, Option
+from pytest_leakguard.core.settings import Settings
+from pytest_leakguard.pytest_integration.github_output import Muzzle
+from pytest_leakguard.pytest_integration.progress import Heartbeat
+from pytest_leakguard.reporters import conclude, github, terminal
+from pytest_leakguard.reporters import write as reports
+from pytest_leakguard.verdict import Judged, Policy, Run, Selection, Verdict, failing, judge_check
+
+if TYPE_CHECKING:
+    from pytest_leakguard.pytest_integration.fixture import Leakguard
+
+
+CHECKS = pytest.StashKey[list[Check]]()
+ELSEWHERE = "leakguard_elsewhere"
+OUTCOME = "leakguard_outcome"
+TRANSPORT = "leakguard_checks"
+"""Attribute of a test report; pytest-xdist sends it with the report, so it survives a worker that crashes later."""
+
+
+class Session:
+    """The plugin object that lives while --leakguard is on."""
+
+    def __init__(self, config: pytest.Config, settings: Settings, baseline: Baseline) -> None:
+        self.config, self.settings, self.baseline = config, settings, baseline
+        self.policy = Policy(settings.is_strict, settings.accept is not None)
+        self.checks: dict[str, Check] = {}
+        self._made: dict[str, Check] = {}
+        """Those of this process that are on their way with a report."""
+        self.verdict: Verdict | None = None
+        self.run: Run | None = None
+        self.written: list[str] = []
+        self.problems: list[str] = []
+        """What the run as a whole could not answer."""
+        self.wanted: list[str] = []
+        """Tests asked for, before pytest-split leaves some to other shards."""
+        self.selected: dict[str, None] = {}
+        self.ran: set[str] = set()
+        self.elsewhere: set[str] = set()
+        self.is_worker = _is_worker(config)
+        self.muzzle = Muzzle(config, self.is_worker)
+
+    @classmethod
+    def of(cls, config: pytest.Config) -> Session:
+        """Reads options and baseline; what is wrong with them ends the run with exit status 4."""
+        given = {option.name: _given(config, option) for option in OPTIONS}
+        try:
+            settings = options.resolve(given, _root(config), os.environ)
+            if (
+                settings.report is not None
+                and not _is_worker(config)
+                and not config.option.collectonly
+            ):
+                reports.clear(
+                    settings.report
+                )  # before anything can go wrong, so that no old one is taken for ours
+            baseline = store.read_baseline(settings.baseline)
+        except (UsageProblem, OSError) as problem:
+            raise pytest.UsageError(f"leakguard: {problem}") from None
+        return cls(config, settings, baseline)
+
+    def fixture_for(self, item: pytest.Item) -> Leakguard:
+        """The ``leakguard`` of one test, with its marker applied."""
+        from pytest_leakguard.counters.tempfiles import pytest_directories
+        from pytest_leakguard.pytest_integration.capture import Captured
+        from pytest_leakguard.pytest_integration.fixture import (
+            Leakguard,  # what services need, which most runs do not
+        )
+        from pytest_leakguard.screening.loop import Harness
+
+        path, line, _ = item.location
+        return Leakguard(
+            item.nodeid,
+            _marked(item, self.settings),
+            lambda check: self.record(item, check),
+            self.policy,
+            (path, (line or 0) + 1),
+            Heartbeat(self.config),
+            lambda: Harness(Captured(self.config).trim, pytest_directories(self.config)),
+        )
+
+    def record(self, item: pytest.Item, check: Check) -> Judged:
+        """Keeps the check with the test, to travel with its report, and says what its answer is."""
+        item.stash.setdefault(CHECKS, []).append(check)
+        judged = self._answer(check)
+        item.user_properties.extend(_properties(judged))
+        return judged
+
+    def attach(self, report: pytest.TestReport, check: Check) -> Judged:
+        """Sends a check made after the test along with its report, and says what its answer is."""
+        judged = self._answer(check)
+        if self.is_worker:
+            data = encode(check, is_lean=True)
+        else:
+            self._made[check.id] = check
+            data = {"id": check.id}
+        setattr(report, TRANSPORT, [*getattr(report, TRANSPORT, []), data])
+        setattr(report, OUTCOME, judged.outcome.value)
+        if judged.outcome is not Outcome.CLEAN:
+            report.user_properties.extend(_properties(judged))
+        return judged
+
+    def settings_of(self, item: pytest.Item) -> Settings:
+        """The settings of one test, with its marker applied."""
+        return _marked(item, self.settings)
+
+    def _answer(self, check: Check) -> Judged:
+        if check.findings:
+            check = compare((check,), self.baseline, dt.date.today()).checks[0]
+        return judge_check(check, self.policy)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(self, item: pytest.Item) -> Generator[None, Any, Any]:
+        """Sends the checks made so far along with the report of the phase that made them."""
+        report = yield
+        checks = item.stash.get(CHECKS, [])
+        if checks:
+            setattr(report, TRANSPORT, [encode(check, is_lean=True) for check in checks])
+            report.leakguard_outcome = self._answer(checks[-1]).outcome.value
+            item.stash[CHECKS] = []
+        return report
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Collects them where the session ends; a rerun replaces what the first run said."""
+        if self.is_worker:
+            return
+        self.ran.add(report.nodeid)
+        for data in getattr(report, TRANSPORT, []):
+            check = self._made.get(data["id"]) or decode(Check, data)
+            self.checks[check.id] = check
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Which tests this process is to run; what pytest-split took away is left to other shards."""
+        ids = [item.nodeid for item in session.items]
+        self.selected.update(dict.fromkeys(ids))
+        if self.config.pluginmanager.hasplugin("pytestsplitplugin"):
+            self.elsewhere = set(self.wanted).difference(ids)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self, node: Any, ids: list[str]) -> None:
+        """The same from a worker of pytest-xdist."""
+        self.selected.update(dict.fromkeys(ids))
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any, error: object) -> None:
+        """A worker that ended too early: what it had reported is kept, and the run is not whole."""
+        output = getattr(node, "workeroutput", None)
+        if error or output is None:
+            name = getattr(getattr(node, "gateway", None), "id", "?")
+            self.problems.append(f"worker {name} crashed: what it had not yet reported is lost")
+        else:
+            self.elsewhere.update(output.get(ELSEWHERE, ()))
+
+    def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
+        """``L`` for a test that failed because of a leak, ``N`` for one whose check gave no answer."""
+        words = {
+            Outcome.LEAK: ("failed", "L", "LEAK"),
+            Outcome.NO_ANSWER: ("failed", "N", "NO ANSWER"),
+        }
+        outcome = getattr(report, "leakguard_outcome", None)
+        return words.get(Outcome(outcome)) if report.failed and outcome else None
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        """Judges the run, writes every report, and only then decides the exit status."""
+        if self.is_worker:
+            self.config.workeroutput[ELSEWHERE] = sorted(self.elsewhere)  # type: ignore[attr-defined]  # xdist's own
+        if self.is_worker or self.config.option.collectonly:
+            return
+        self.run = self._run_of(session, exitstatus)
+        self.verdict = self.run.judge()
+        self._write()
+        if exitstatus == pytest.ExitCode.OK and self.verdict.has_failed:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def _run_of(self, session: pytest.Session, exitstatus: int) -> Run:
+        """All that was measured, ready to be judged."""
+        never_ran = tuple(name for name in self.selected if name not in self.ran)
+        was_stopped = (
+            bool(session.shouldstop or session.shouldfail)
+            or exitstatus == pytest.ExitCode.INTERRUPTED
+        )
+        if never_ran and was_stopped:
+            self.problems.append(
+                f"the run was stopped early: {len(never_ran)} selected test(s) never ran"
+            )
+        checked = {check.id.partition("#")[0] for check in self.checks.values()} | set(self.checks)
+        root = self.settings.root
+        repository = conclude.repository_of(root)
+        return Run(
+            checks=tuple(self.checks[key] for key in sorted(self.checks)),
+            baseline=self.baseline,
+            judged_on=dt.date.today(),
+            policy=self.policy,
+            problems=tuple(self.problems),
+            selection=Selection(
+                ran_unchecked=tuple(sorted(self.ran - checked)),
+                never_ran=tuple(sorted(never_ran)),
+                elsewhere=tuple(sorted(self.elsewhere - self.ran)),
+            ),
+            environment=environment(),
+            root=root,
+            repository=repository,
+            baseline_file=conclude.relative_to(self.settings.baseline, repository),
+        )
+
+    def _write(self) -> None:
+        """Everything that is asked for; what cannot be written fails the run and keeps nothing else from being told."""
+        assert self.verdict is not None and self.run is not None
+        for write in (self._write_reports, self._accept, self._prune, self._add_job_summary):
+            try:
+                write(self.verdict, self.run)
+            except (LeakguardError, OSError) as error:
+                self.written.append(f"could not write: {error}")
+                self.verdict = replace(self.verdict, problems=(*self.verdict.problems, str(error)))
+
+    def _write_reports(self, verdict: Verdict, run: Run) -> None:
+        if self.settings.report is not None:
+            reports.write(self.settings.report, verdict, run)
+            self.written.append(f"reports: {self.settings.report}")
+
+    def _accept(self, verdict: Verdict, run: Run) -> None:
+        if self.settings.accept is not None:
+            path = self.settings.baseline
+            new = failing(verdict, Policy(is_strict=True))
+            store.accept_findings(path, new, self.settings.accept)
+            self.written.append(
+                f"accepted {len(new)} leak(s) into {path.name}; review and commit it"
+            )
+
+    def _prune(self, verdict: Verdict, run: Run) -> None:
+        if self.settings.prune:
+            store.prune_entries(self.settings.baseline, verdict.prunable)
+            self.written.append(
+                f"pruned {len(verdict.prunable)} fixed leak(s) from {self.settings.baseline.name}"
+            )
+
+    def _add_job_summary(self, verdict: Verdict, run: Run) -> None:
+        conclude.add_job_summary(verdict, run)
+
+    @pytest.hookimpl(tryfirst=True, specname="pytest_terminal_summary")
+    def pytest_leakguard_section(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """The leakguard section."""
+        self.muzzle.resume(terminalreporter)
+        if self.verdict is None or self.run is None:
+            return
+        terminalreporter.section("leakguard", "=")
+        verbosity = self.config.get_verbosity()
+        for line in terminal.render(self.verdict, self.policy, self.settings.root, verbosity):
+            terminalreporter.write_line(line.text, **({line.colour: True} if line.colour else {}))
+        for text in self.written:
+            terminalreporter.write_line(text)
+        if conclude.is_github(os.environ):
+            for text in github.workflow_commands(self.verdict, self.run):
+                terminalreporter.write_line(text)
+
+
+def session_of(config: pytest.Config) -> Session:
+    """The session of a run that is switched on."""
+    session = config.pluginmanager.get_plugin("leakguard-session")
+    assert isinstance(session, Session)
+    return session
+
+
+def _given(config: pytest.Config, option: Option) -> Any:
+    """Command line before ini; ``None`` when neither says anything."""
+    value = config.getoption(option.ini, None)
+    return value if value is not None else config.getini(option.ini) or None
+
+
+def _is_worker(config: pytest.Config) -> bool:
+    """Of pytest-xdist."""
+    return hasattr(config, "workerinput")
+
+
+def _root(config: pytest.Config) -> Path:
+    """The directory of the ini file, where the baseline lives; the root directory when there is none."""
+    return config.inipath.parent if config.inipath else config.rootpath
+
+
+def _marked(item: pytest.Item, settings: Settings) -> Settings:
+    marker = item.get_closest_marker("leakguard")
+    if marker is None:
+        return settings
+    known = {option.in_marker: option for option in OPTIONS if option.in_marker}
+    changes: dict[str, Any] = {}
+    for key, value in marker.kwargs.items():
+        if key in ("skip", "iterations"):
+            continue
+        if key not in known:
+            raise UsageProblem(
+                f"{item.nodeid}: marker leakguard has no keyword {key!r}; known: {', '.join(known)}"
+            )
+        text = (
+            value
+            if isinstance(value, str)
+            else ",".join(value)
+            if isinstance(value, list | tuple)
+            else str(value)
+        )
+        changes[_FIELDS[key]] = options.READERS[known[key].kind](text)
+    return replace(settings, **changes)
+
+
+_FIELDS = {
+    "tool": "tool",
+    "budget": "budget_bytes",
+    "kinds": "kinds",
+    "timeout": "timeout_s",
+    "confirm": "confirm_s",
+}
+
+
+def _properties(judged: Judged) -> Iterator[tuple[str, str]]:
+    from pytest_leakguard.reporters import junit
+
+    return junit.properties(judged)

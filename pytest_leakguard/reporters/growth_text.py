@@ -1,0 +1,170 @@
+"""A growth verdict as text: the answer, the curve, what speaks for and against, the forecast. Formats only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from pytest_leakguard.core.checks import Diagnosis, Growth, Hypothesis, Mark
+from pytest_leakguard.core.text import duration, quantity, two_digits
+
+CURVE_COLUMNS = 40
+_BARS = "▁▂▃▄▅▆▇█"
+_HEADS = {
+    "leak": "LEAK",
+    "cache": "cache (levels off)",
+    "burst": "burst (a step, then flat)",
+    "fragmentation": "fragmentation",
+    "stable": "stable",
+    "undecided": "UNDECIDED",
+}
+_NEXT = {"leak": "A", "cache": "B", "burst": "C", "fragmentation": "D"}
+
+
+def head(diagnosis: Diagnosis, growth: Sequence[Growth]) -> str:
+    """The answer in one line."""
+    title = _HEADS[diagnosis.shape]
+    decisive = deciding(diagnosis, growth)
+    if decisive is None:
+        return title
+    runs = f"over {_count(diagnosis.iterations, diagnosis.per)}"
+    if diagnosis.shape == "leak":
+        return f"{title}  {decisive.metric} grows by {rate(decisive, diagnosis.per)} {runs}"
+    if diagnosis.shape == "undecided":
+        return f"{title}  {decisive.metric}: {decisive.reason}"
+    return f"{title}  {decisive.metric} kept {_signed(decisive.rise, decisive.unit)} {runs}"
+
+
+def deciding(diagnosis: Diagnosis, growth: Sequence[Growth]) -> Growth | None:
+    """The series that decided."""
+    return next((one for one in growth if one.metric == diagnosis.metric), None)
+
+
+def rate(growth: Growth, per: str) -> str:
+    """``10.3 KiB per request [10.1, 10.5]``."""
+    low, high = (quantity(value, growth.unit) for value in (growth.low, growth.high))
+    return f"{quantity(growth.per_iteration, growth.unit)} per {per} [{low}, {high}]"
+
+
+def _signed(value: float, unit: str) -> str:
+    return f"{'+' if value >= 0 else '-'}{quantity(abs(value), unit)}"
+
+
+def _count(number: float, per: str) -> str:
+    return f"{number:,.0f} {per}{'' if number == 1 else 's'}"
+
+
+def lines(diagnosis: Diagnosis, growth: Sequence[Growth]) -> Iterator[str]:
+    """Everything below the answer."""
+    decisive = deciding(diagnosis, growth)
+    if decisive:
+        yield from _curve(decisive, diagnosis)
+    yield from _table(diagnosis, growth)
+    if diagnosis.stopped:
+        yield f"stopped: {diagnosis.stopped}"
+    yield from sensitivity(diagnosis, growth)
+    yield from diagnosis.facts
+    for hypothesis in diagnosis.hypotheses:
+        yield from _hypothesis(hypothesis)
+    yield from forecast(diagnosis)
+    yield from _next_step(diagnosis)
+
+
+def _curve(growth: Growth, diagnosis: Diagnosis) -> Iterator[str]:
+    if len(growth.samples) < 2:
+        return
+    first, last = growth.samples[0], growth.samples[-1]
+    ends = f"{quantity(first[1], growth.unit)} → {quantity(last[1], growth.unit)}"
+    settled = (
+        f"; settled near {diagnosis.per} {diagnosis.settled_at:,}"
+        if diagnosis.settled_at is not None
+        else ""
+    )
+    yield f"{curve(growth.samples)}  {ends}{settled}"
+
+
+def curve(samples: Sequence[tuple[float, float]]) -> str:
+    """The series as one row of bars, from its lowest to its highest sample."""
+    start, width = samples[0][0], (samples[-1][0] - samples[0][0]) / CURVE_COLUMNS or 1.0
+    columns: dict[int, float] = {}
+    for x, y in samples:
+        columns[min(CURVE_COLUMNS - 1, int((x - start) / width))] = y
+    low, high = min(columns.values()), max(columns.values())
+    last, bars = columns[min(columns)], []
+    for column in range(CURVE_COLUMNS):
+        last = columns.get(column, last)
+        bars.append(_BARS[int((last - low) / (high - low) * (len(_BARS) - 1)) if high > low else 0])
+    return "".join(bars)
+
+
+def _table(diagnosis: Diagnosis, growth: Sequence[Growth]) -> Iterator[str]:
+    quiet = [one.metric for one in growth if one.shape == "stable" and one.unit != "bytes"]
+    told_apart = [one for one in growth if one.metric not in quiet]
+    wide = max((len(one.metric) for one in growth), default=0)
+    for one in told_apart:
+        told = f"kept {_signed(one.rise, one.unit)}"
+        if one.shape == "leak":
+            told = f"{rate(one, diagnosis.per)}, {told}"
+        elif one.reason:
+            told = one.reason
+        yield f"{one.metric:<{wide}}  {one.shape:<13}  {told}"
+    if quiet:
+        yield f"stable: {', '.join(quiet)}"
+
+
+def sensitivity(diagnosis: Diagnosis, growth: Sequence[Growth]) -> Iterator[str]:
+    """What the best reading of memory would have shown, where no leak was found."""
+    if diagnosis.shape in ("leak", "undecided"):
+        return
+    sizes = [
+        one.detectable_per_iteration
+        for one in growth
+        if one.unit == "bytes" and one.shape != "undecided"
+    ]
+    known = [size for size in sizes if size is not None]
+    if not known:
+        yield "no leak of any size would have shown in so short a run"
+        return
+    shown = quantity(max(min(known), 0))
+    yield (
+        f"no leak in the first {_count(diagnosis.iterations, diagnosis.per)}; "
+        f"one of {shown} per {diagnosis.per} would have shown; a later start could not"
+    )
+
+
+def _hypothesis(hypothesis: Hypothesis) -> Iterator[str]:
+    if not hypothesis.speaks_for and not hypothesis.speaks_against:
+        return
+    yield f"{hypothesis.letter} {hypothesis.name}"
+    yield from (f"    for: {said}" for said in hypothesis.speaks_for)
+    yield from (f"    against: {said}" for said in hypothesis.speaks_against)
+
+
+def forecast(diagnosis: Diagnosis) -> Iterator[str]:
+    """When the memory limit is reached, where one was given."""
+    if not diagnosis.limit_bytes or (diagnosis.shape == "leak" and not diagnosis.marks):
+        return  # what leaks is no memory
+    limit = f"{quantity(diagnosis.limit_bytes)} limit, {quantity(diagnosis.current_bytes)} in use"
+    if not diagnosis.marks:
+        yield f"forecast: {limit}: 85 % and 95 % are never reached at this confidence"
+        return
+    yield f"forecast, if the same traffic continues: {limit}"
+    told = (f"    {mark.share:.0%} {_reached(mark, diagnosis.per)}" for mark in diagnosis.marks)
+    yield from dict.fromkeys(told)  # what is passed already is so at every rate
+
+
+def _reached(mark: Mark, per: str) -> str:
+    if mark.requests == 0:
+        return "is already passed"
+    if mark.requests is None or mark.seconds is None:
+        return "never, at the growth measured"
+    latest = duration(mark.latest_s) if mark.latest_s is not None else "no upper bound"
+    between = f"[{duration(mark.soonest_s) if mark.soonest_s is not None else 'never'}, {latest}]"
+    if per == "second":
+        return f"after {duration(mark.seconds)} {between}"
+    at_rate = f"{duration(mark.seconds)} at {mark.rate_per_s:g} {per}s/s {between}"
+    return f"after {two_digits(mark.requests)} {per}s: {at_rate}"
+
+
+def _next_step(diagnosis: Diagnosis) -> Iterator[str]:
+    letter = _NEXT.get(diagnosis.shape)
+    yield from (f"next: {one.next_step}" for one in diagnosis.hypotheses if one.letter == letter)

@@ -1,0 +1,1 @@
+"""Is this test, or this callable, leaking: runs, suspects, confirmation, finding."""

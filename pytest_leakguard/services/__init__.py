@@ -1,0 +1,1 @@
+"""Starts, drives, samples and judges a service."""

@@ -1,0 +1,300 @@
+"""A service under test: started, driven with requests, judged, stopped. What ``leakguard.serve`` hands out."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NoReturn
+
+from pytest_leakguard.core.checks import Check
+from pytest_leakguard.core.errors import LeakguardError, TargetNotStarted
+from pytest_leakguard.core.leaks import Finding, LeakKind
+from pytest_leakguard.core.programs import Target
+from pytest_leakguard.core.settings import Settings
+from pytest_leakguard.growth.diagnosis import Production
+from pytest_leakguard.growth.stopping import FULL, Preset
+from pytest_leakguard.programs import binary
+from pytest_leakguard.programs import check as pipeline
+from pytest_leakguard.programs.tools.base import Backend
+from pytest_leakguard.services import check as service_check
+from pytest_leakguard.services import launch, load
+from pytest_leakguard.services import measure as measurement
+from pytest_leakguard.services.launch import Service, ServiceTarget
+from pytest_leakguard.services.live_heap import HeapReader
+from pytest_leakguard.services.timeline import Course
+from pytest_leakguard.verdict import Judged
+
+LEAST_PYTHON_BYTES = 64
+"""Per request, under memray: below that nothing fails, but it is told."""
+UNDER_TOOL = 200
+"""Requests to send where the service runs under a tool: it is slow, and one request per leak would do."""
+_OUTPUT_TAIL = 4000
+_STOPS_FOR_A_REPORT_S = 30.0
+"""A tool writes its report when the service ends; valgrind's leak check of a large one takes its time."""
+
+_ENDS_BY_ITSELF = (
+    "the service died of the signal that was to stop it; so that the tool can write its report, it has to end by "
+    "itself on SIGTERM: with a handler after which main returns or exit is called"
+)
+
+Finish = Callable[[Check], Judged]
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a served service needs of the test it is in."""
+
+    settings: Settings
+    next_id: Callable[[], str]
+    finish: Finish
+    """Records a check and fails the test when it must."""
+    progress: Progress = lambda text: None
+    """Shows how far a loop is; nothing when it is over."""
+
+
+class Served:
+    """A service that answers. ``url``, ``port`` and ``pid`` are what a test's own requests need."""
+
+    def __init__(
+        self, running: Service, heap: HeapReader, context: Context, blank: Check, limit_bytes: int
+    ) -> None:
+        self._service, self._heap, self._context, self._blank = running, heap, context, blank
+        self._limit_bytes = limit_bytes
+        self._is_under_tool = bool(blank.tool)
+        self.driven = 0
+
+    @property
+    def url(self) -> str:
+        """``http://127.0.0.1:PORT``."""
+        return self._service.url
+
+    @property
+    def port(self) -> int:
+        return self._service.port
+
+    @property
+    def pid(self) -> int:
+        """The first process; its children are measured too."""
+        return self._service.pid
+
+    @property
+    def output(self) -> str:
+        """What the service wrote so far."""
+        return self._service.output()
+
+    def loop(
+        self,
+        work: object,
+        requests: int | None = None,
+        *,
+        concurrency: int = 1,
+        rate: float = 0.0,
+        memory_limit_bytes: int = 0,
+        timeout_s: float | None = None,
+        budget_bytes: float = 0.0,
+        stops_early: bool = True,
+    ) -> Judged | None:
+        """Drive the service and judge its growth; ``None`` under a tool, whose answer comes when it has stopped."""
+        planned = load.plan(
+            work,
+            self.url,
+            concurrency,
+            lambda text: text.replace("{port}", str(self.port)).replace("{url}", self.url),
+        )
+        if self._is_under_tool:
+            self._exercise(planned, requests or UNDER_TOOL)
+            return None
+        preset = measurement.preset_for(planned, requests)
+        if not stops_early:
+            preset = replace(FULL, max_requests=preset.max_requests, is_elastic=preset.is_elastic)
+        course = measurement.measure(
+            self._service,
+            planned,
+            preset,
+            timeout_s or self._context.settings.timeout_s,
+            self._heap,
+            self._tell,
+        )
+        self._context.progress("")
+        if course.failure:
+            course.failure = self._explained(course.failure)
+        production = Production(rate, memory_limit_bytes or self._limit_bytes)
+        blank = replace(
+            self._blank,
+            id=self._context.next_id(),
+            notes=(*self._blank.notes, *self._service.notes, *_about(planned)),
+            output=self.output[-_OUTPUT_TAIL:],
+        )
+        blank = replace(
+            blank, reproduce=blank.reproduce or f"pytest --leakguard {shlex.quote(blank.id)}"
+        )
+        return self._context.finish(service_check.check_of(course, blank, production, budget_bytes))
+
+    def _exercise(self, planned: load.Work, requests: int) -> None:
+        done = 0
+        try:
+            while done < requests:
+                done += planned.run(done, min(50, requests - done))
+        except load.RequestFailed as failed:
+            check = replace(
+                self._blank,
+                id=self._context.next_id(),
+                problems=(f"{self._explained(str(failed))} (after {done:,} requests)",),
+                output=self.output[-_OUTPUT_TAIL:],
+            )
+            self._context.finish(check)
+        finally:
+            planned.close()
+            self.driven += done
+
+    def _explained(self, failure: str) -> str:
+        """Why requests fail: mostly because the service is gone."""
+        if not self._service.trouble():
+            silence = self._service.silence()
+            return f"{silence}; {failure}" if silence else failure
+        death = self._service.death()
+        return failure if failure.startswith(death) else f"{death}; {failure}"
+
+    def _tell(self, course: Course, preset: Preset) -> None:
+        self._context.progress(measurement.line(course, preset))
+
+
+def _about(planned: load.Work) -> tuple[str, ...]:
+    if planned.is_fixed_set:
+        return ()
+    return (
+        f"more than {load.FIXED_SET} distinct requests, so a cache that still fills looks like a leak for longer: "
+        "more requests are needed than with a fixed set",
+    )
+
+
+@contextmanager
+def serve(
+    target: ServiceTarget, context: Context, tool: str | None = None, live_heap: bool = True
+) -> Iterator[Served]:
+    """Start ``target``, hand it out once it is ready, and leave nothing of it behind.
+
+    What keeps it from coming up is a check without an answer, as is a tool that left no report.
+    """
+    blank = Check("", "service", "", expected_exit=None, command=target.argv)
+    with ExitStack() as stack:
+        heap = HeapReader(is_active=live_heap and tool is None)
+        stack.callback(heap.close)
+        problem: LeakguardError | None = None
+        try:
+            if tool is not None:
+                yield from _serve_under(tool, target, context, blank, stack)
+                return
+            running = _start(target, heap)
+        except (launch.ServiceNotReady, TargetNotStarted) as error:
+            problem = error
+        if problem is not None:  # out here, so that the failing test does not tell of it twice
+            _fail(context, blank, problem)
+        stack.callback(running.stop)
+        yield Served(running, heap, context, blank, target.memory_limit_bytes or 0)
+
+
+def _start(target: ServiceTarget, heap: HeapReader) -> Service:
+    """With agents inside; without them where it does not come up so, as a second thread is too much for some."""
+    if not heap.is_active:
+        return launch.start(target)
+    added = heap.environment(target.argv, dict(target.env), target.cwd)
+    try:
+        return launch.start(replace(target, env=(*target.env, *added.items())))
+    except launch.ServiceNotReady as refused:
+        if not refused.has_ended:
+            raise
+        running = launch.start(
+            target
+        )  # when it does not start like this either, its own error is told
+        heap.is_active = False
+        running.notes.append(f"no live heap: with an agent inside {refused}; started again without")
+        return running
+
+
+def _fail(context: Context, blank: Check, error: LeakguardError) -> NoReturn:
+    output = error.output[-_OUTPUT_TAIL:] if isinstance(error, launch.ServiceNotReady) else ""
+    context.finish(replace(blank, id=context.next_id(), problems=(str(error),), output=output))
+    raise error  # only where a failing check does not end the test
+
+
+def _serve_under(
+    tool: str, target: ServiceTarget, context: Context, blank: Check, stack: ExitStack
+) -> Iterator[Served]:
+    """The same service under a tool: its exit leaks are judged when it has stopped."""
+    program = Target(
+        _found(target), target.cwd, target.env, target.lifetime_s, target.memory_limit_bytes
+    )
+    backend, notes = pipeline.choose(program, tool)
+    workdir = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="leakguard-")))
+    program = pipeline.with_environment(program)
+    plan = backend.plan(program, workdir)
+    plan = replace(
+        plan, stop_signals=tuple((number, _STOPS_FOR_A_REPORT_S) for number, _ in plan.stop_signals)
+    )
+    running = launch.start(target, plan)
+    stack.callback(running.stop)
+    served = Served(
+        running,
+        HeapReader(is_active=False),
+        context,
+        replace(blank, tool=backend.name, notes=notes),
+        0,
+    )
+    yield served
+    check = _tool_check(backend, program, workdir, running, replace(blank, notes=notes), context)
+    context.finish(
+        replace(check, findings=tuple(_per_request(one, served.driven) for one in check.findings))
+    )
+
+
+def _per_request(finding: Finding, requests: int) -> Finding:
+    """Objects of an interpreter that average a few bytes per request are its free lists and interned strings."""
+    is_small = (
+        finding.kind is LeakKind.PYTHON_OBJECTS
+        and finding.size_bytes < LEAST_PYTHON_BYTES * requests
+    )
+    return replace(finding, is_gating=finding.is_gating and not is_small)
+
+
+def _found(target: ServiceTarget) -> tuple[str, ...]:
+    """The command with its program looked up: a tool that runs Python programs wants a file."""
+    path = binary.find(target.argv[0], target.cwd)
+    return (str(path), *target.argv[1:]) if path else target.argv
+
+
+def _tool_check(
+    backend: Backend,
+    program: Target,
+    workdir: Path,
+    running: Service,
+    blank: Check,
+    context: Context,
+) -> Check:
+    blank = replace(blank, id=context.next_id(), tool=backend.name)
+    blank = replace(blank, reproduce=f"pytest --leakguard {shlex.quote(blank.id)}")
+    try:
+        status = running.stop()
+    except LeakguardError as error:
+        return replace(blank, problems=(str(error),))
+    assert status is not None
+    check = pipeline.conclude(
+        backend, program, workdir, blank, context.settings, replace(status, interrupted=False)
+    )
+    if check.problems and status.signal in (signal.SIGTERM, signal.SIGINT):
+        return replace(check, problems=(*check.problems, _ENDS_BY_ITSELF))
+    return check
+
+
+@contextmanager
+def attach(pid: int, context: Context, port: int = 0) -> Iterator[Served]:
+    """A service that somebody else has started, and that goes on afterwards."""
+    running = launch.attach(pid, port)
+    blank = Check("", "service", "", expected_exit=None, command=(running.name,))
+    yield Served(running, HeapReader(), context, blank, 0)

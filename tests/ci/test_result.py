@@ -1,0 +1,189 @@
+"""``pytest-leakguard ci result``: pass, fail or error of a report directory; damage of any kind is an error."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pytest_leakguard.ci.gate import read_result
+from pytest_leakguard.cli.main import main
+from tests.ci.runner import read_values
+from tests.cli.test_cli import LEAK_XML, clean, leaky
+
+
+@pytest.fixture
+def outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("GITHUB_ACTIONS", raising=False)
+    monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
+    monkeypatch.setenv("GITHUB_OUTPUT", str(tmp_path / "outputs"))
+    return tmp_path / "outputs"
+
+
+def report(folder: Path, kind: Callable[[Path], str], name: str = "report") -> str:
+    main(["check", "-q", "--report", name, kind(folder)])
+    return name
+
+
+def test_clean_passes_and_leaks_fail(outputs: Path, tmp_path: Path) -> None:
+    assert main(["ci", "result", report(tmp_path, clean), "--pytest-exit", "0"]) == 0
+    assert read_values(outputs)["result"] == "pass"
+    assert main(["ci", "result", report(tmp_path, leaky), "--pytest-exit", "1"]) == 1
+    told = read_values(outputs)
+    assert (told["result"], told["new-leaks"], told["no-answer"]) == ("fail", "1", "0")
+    assert told["report-json"] == str(tmp_path / "report" / "report.json")
+
+
+@pytest.mark.parametrize("pytest_exit", [2, 3, 4, 5, 6, -9, 137])
+def test_a_pytest_that_did_not_end_well_is_an_error_whatever_the_report_says(
+    outputs: Path, tmp_path: Path, pytest_exit: int
+) -> None:
+    assert main(["ci", "result", report(tmp_path, clean), f"--pytest-exit={pytest_exit}"]) == 3
+    assert read_values(outputs)["result"] == "error"
+
+
+def test_a_leak_outranks_the_way_pytest_ended(outputs: Path, tmp_path: Path) -> None:
+    assert main(["ci", "result", report(tmp_path, leaky), "--pytest-exit=2"]) == 1
+
+
+def cut(text: str) -> str:
+    return text[: len(text) * 2 // 3]
+
+
+def without_checks(text: str) -> str:
+    return json.dumps({**json.loads(text), "checks": [], "findings": {}})
+
+
+def green(text: str) -> str:
+    data = json.loads(text)
+    data["exit_status"], data["checks"][0]["outcome"] = 0, "clean"
+    return json.dumps(data)
+
+
+def newer(text: str) -> str:
+    return json.dumps({**json.loads(text), "version": 2})
+
+
+def foreign(text: str) -> str:
+    return "{}"
+
+
+def empty(text: str) -> str:
+    return ""
+
+
+@pytest.mark.parametrize("damage", [cut, without_checks, green, newer, foreign, empty])
+def test_a_damaged_report_is_an_error(
+    outputs: Path, tmp_path: Path, damage: Callable[[str], str]
+) -> None:
+    path = tmp_path / report(tmp_path, leaky) / "report.json"
+    path.write_text(damage(path.read_text()))
+    assert main(["ci", "result", "report", "--pytest-exit", "0"]) == 3
+    assert read_values(outputs)["result"] == "error"
+
+
+def test_no_directory_is_an_error(outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["ci", "result", "absent"]) == 3
+    assert read_values(outputs) | {
+        "result": "error",
+        "report": "",
+        "report-json": "",
+    } == read_values(outputs)
+    assert "absent/report.json: cannot be read" in capsys.readouterr().out
+
+
+def test_a_name_cannot_write_an_output_of_its_own(outputs: Path, tmp_path: Path) -> None:
+    name = "x\nresult=pass\nresult<<y\npass\ny\n"
+    report(tmp_path, leaky, name)
+    main(["ci", "result", name])
+    told = read_values(outputs)
+    assert told["result"] == "fail"
+    assert told["report"] == f"{tmp_path}/{name}"
+
+
+def test_words_of_a_report_cannot_command_github(
+    outputs: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary"))
+    name = "x\n::set-output name=result::pass\n\x1b[31m<img src=y>"
+    assert main(["ci", "result", name]) == 3
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if line.startswith("::")] == [
+        line for line in lines if line.startswith("::error ")
+    ]
+    assert "\x1b" not in "".join(lines)
+    assert (
+        "<img" not in (tmp_path / "summary").read_text()
+        and "no answer" in (tmp_path / "summary").read_text()
+    )
+
+
+def test_the_golden_report_is_one_of_valgrind() -> None:
+    """Guards the tests above: what they check is a leak."""
+    assert "definitely lost" in " ".join(LEAK_XML.split())
+
+
+ODD = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(max_size=9),
+    st.just([]),
+    st.just({}),
+    st.just([{}]),
+)
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Every place in a JSON value."""
+    inner = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list)
+        else ()
+    )
+    return [path, *(place for key, one in inner for place in places(one, (*path, key)))]
+
+
+def changed(value: Any, path: tuple[Any, ...], odd: Any) -> Any:
+    if not path:
+        return odd
+    if isinstance(value, dict):
+        return {**value, path[0]: changed(value[path[0]], path[1:], odd)}
+    return [*value[: path[0]], changed(value[path[0]], path[1:], odd), *value[path[0] + 1 :]]
+
+
+@pytest.fixture(scope="module")
+def leaking(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report of a leak."""
+    folder = tmp_path_factory.mktemp("leaking")
+    leaky(folder)
+    main(["check", "-q", "--report", str(folder), str(folder / "leaky.xml")])
+    return folder
+
+
+@given(data=st.data())
+@settings(max_examples=300, deadline=None)
+def test_an_odd_value_anywhere_in_a_report_of_a_leak_is_never_a_pass(
+    leaking: Path, data: st.DataObject
+) -> None:
+    whole = json.loads((leaking / "report.json").read_text())
+    place = data.draw(st.sampled_from(places(whole)))
+    odd = changed(whole, place, data.draw(ODD))
+    with tempfile.TemporaryDirectory() as name:
+        (Path(name) / "report.json").write_text(json.dumps(odd))
+        assert read_result(Path(name), 1).result in ("fail", "error")
+        assert read_result(Path(name), 0).result in ("fail", "error")

@@ -1,0 +1,160 @@
+"""The documentation site: builds without a warning, holds every page, and says of each tool what doctor says."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from tests.ci.test_validators import find
+
+pytestmark = pytest.mark.programs
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted(path.stem for path in (ROOT / "docs").glob("*.md"))
+
+
+class Page(HTMLParser):
+    """Links and loaded files of a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.links: set[str] = set()
+        self.loaded: set[str] = set()
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        if tag == "a" and values.get("href"):
+            self.links.add(str(values["href"]))
+        if tag in ("script", "img", "iframe") and values.get("src"):
+            self.loaded.add(str(values["src"]))
+        if tag == "link" and values.get("href"):
+            self.loaded.add(str(values["href"]))
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The built site; a warning is an error."""
+    folder = tmp_path_factory.mktemp("site")
+    argv = [
+        find("sphinx-build"),
+        "-W",
+        "-n",
+        "--keep-going",
+        "-q",
+        "-b",
+        "html",
+        "docs",
+        str(folder),
+    ]
+    done = subprocess.run(
+        argv, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+def test_every_page_is_built_and_listed_and_loads_nothing_from_elsewhere(site: Path) -> None:
+    first = Page((site / "index.html").read_text(encoding="utf-8"))
+    for name in PAGES:
+        page = Page((site / f"{name}.html").read_text(encoding="utf-8"))
+        assert not [one for one in page.loaded if re.match(r"(https?:)?//", one)], name
+        assert name == "index" or f"{name}.html" in {link.partition("#")[0] for link in first.links}
+
+
+def test_links_between_pages_lead_somewhere(site: Path) -> None:
+    broken = []
+    texts = {path.name: path.read_text(encoding="utf-8") for path in site.glob("*.html")}
+    for name, text in texts.items():
+        for link in Page(text).links:
+            path, _, anchor = link.partition("#")
+            if re.match(r"[a-z]+:", link) or not (path or anchor):
+                continue
+            target = (site / path).resolve() if path else site / name
+            if not target.is_file() or (
+                anchor and f'id="{anchor}"' not in texts.get(target.name, "")
+            ):
+                broken.append(f"{name}: {link}")
+    assert broken == []
+
+
+def test_each_kind_of_user_can_get_started(site: Path) -> None:
+    text = (site / "index.html").read_text(encoding="utf-8")
+    for user in (
+        "python-developer",
+        "c-or-c-developer-with-binaries",
+        "service-owner",
+        "platform-engineer",
+    ):
+        assert f'id="get-started-{user}"' in text
+
+
+def test_the_table_of_options_is_made_from_the_one_declaration() -> None:
+    argv = [sys.executable, str(ROOT / "docs" / "options_table.py"), "--check"]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
+def _answers_of_doctor() -> Iterator[str]:
+    """Every fixed text that doctor gives as a reason or as help."""
+    tree = ast.parse((ROOT / "pytest_leakguard" / "doctor.py").read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        values: list[ast.expr] = []
+        if (isinstance(node, ast.keyword) and node.arg in ("why", "fix")) or (
+            isinstance(node, ast.Assign)
+            and {"why", "fix"} & {getattr(one, "id", "") for one in node.targets}
+        ):
+            values = [node.value]
+        elif isinstance(node, ast.FunctionDef) and node.name == "_fix":
+            values = [
+                one.value for one in ast.walk(node) if isinstance(one, ast.Return) and one.value
+            ]
+        for value in values:
+            for part in ast.walk(value):
+                if (
+                    isinstance(part, ast.Constant)
+                    and isinstance(part.value, str)
+                    and len(part.value) > 12
+                ):
+                    yield part.value
+    yield "the runtime is not installed"  # stands among other arguments
+
+
+def test_troubleshooting_has_every_answer_of_doctor() -> None:
+    page = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    plain = page.replace("`", "")
+    answers = set(_answers_of_doctor())
+    assert len(answers) >= 8
+    missing = [
+        one for one in answers if one.strip("; ,").replace("`", "").partition(": ")[0] not in plain
+    ]
+    assert missing == []
+
+
+def test_every_input_and_output_of_the_action_is_documented() -> None:
+    import yaml
+
+    action = yaml.safe_load(
+        (ROOT / "ci" / "github-action" / "action.yml").read_text(encoding="utf-8")
+    )
+    text = (ROOT / "docs" / "ci.md").read_text(encoding="utf-8")
+    inputs = text.split("### Inputs", 1)[1].split("###", 1)[0]
+    outputs = text.split("### Outputs", 1)[1].split("###", 1)[0]
+    assert re.findall(r"^\| `([\w-]+)` \|", inputs, re.MULTILINE) == list(action["inputs"])
+    told = [
+        name
+        for row in re.findall(r"^\| (`.*?) \|", outputs, re.MULTILINE)
+        for name in re.findall(r"`([\w-]+)`", row)
+    ]
+    assert told == list(action["outputs"])
+    for name, one in action["inputs"].items():
+        assert f"| `{name}` | `{one['default']}` |" in inputs or (
+            not one["default"] and f"| `{name}` | |" in inputs
+        )

@@ -1,0 +1,75 @@
+"""memray captures: what lasts is a leak, and only a capture that memray closed is an answer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pytest_leakguard.core.errors import MalformedReport
+from pytest_leakguard.core.leaks import LeakKind
+from pytest_leakguard.core.programs import RunStatus, Target
+from pytest_leakguard.programs.tools import BACKENDS
+from pytest_leakguard.programs.tools.memray import split_command
+from tests.golden_files import golden, read
+
+memray = pytest.importorskip("memray")
+MEMRAY = BACKENDS["memray"]
+
+
+def test_leak_is_named_by_the_line_that_keeps_allocating() -> None:
+    (leak,) = MEMRAY.parse(golden("memray", "leaky")).leaks
+    assert leak.kind is LeakKind.PYTHON_OBJECTS
+    assert [frame.function for frame in leak.stack] == ["remember", "<module>"]
+    assert leak.size_bytes >= 3000 * 1000 and leak.blocks >= 3000
+
+
+def test_capture_that_was_not_closed_is_no_answer_although_it_can_be_read() -> None:
+    report, why = read(golden("memray", "truncated"), "memray")
+    assert "not closed" in why
+    assert report.processes[0].pid
+
+
+def test_capture_cut_anywhere_is_no_answer(tmp_path: Path) -> None:
+    content = golden("memray", "leaky").read_bytes()
+    path = tmp_path / "memray.bin"
+    for cut in [
+        *range(0, len(content), 9001),
+        len(content) - 9,
+        *range(len(content) - 4, len(content)),
+    ]:
+        path.write_bytes(content[:cut])
+        with pytest.raises(MalformedReport) as caught:
+            MEMRAY.parse(path)
+        assert caught.value.recovered is not None
+
+
+@pytest.mark.parametrize(
+    ("argv", "flags", "program"),
+    [
+        (("python3", "a.py", "-x"), (), ("a.py", "-x")),
+        (
+            ("python3.12", "-X", "dev", "-B", "-m", "pkg", "-v"),
+            ("-X", "dev", "-B"),
+            ("-m", "pkg", "-v"),
+        ),
+        (("/usr/bin/python", "-c", "pass"), (), ("-c", "pass")),
+    ],
+)
+def test_interpreter_keeps_its_flags(
+    argv: tuple[str, ...], flags: tuple[str, ...], program: tuple[str, ...]
+) -> None:
+    assert split_command(argv) == (argv[0], flags, program)
+
+
+def test_script_without_interpreter_runs_in_ours() -> None:
+    assert split_command(("./tool", "x"))[2] == ("./tool", "x")
+
+
+def test_plan_stops_gently_so_that_the_capture_is_closed(tmp_path: Path) -> None:
+    assert MEMRAY.plan(Target(("a.py",)), tmp_path).stop_signals[0][0] == 2
+
+
+def test_the_started_process_must_have_left_a_capture() -> None:
+    report = MEMRAY.parse(golden("memray", "clean"))
+    assert MEMRAY.demand(report, RunStatus(report.processes[0].pid + 1, 0))

@@ -1,0 +1,129 @@
+"""Every option does something, wherever it is given: command line, ini file, marker."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_leakguard.core.leaks import LeakKind
+from pytest_leakguard.core.options import OPTIONS, Option
+from pytest_leakguard.core.settings import Settings, resolve
+
+# option name -> (raw value, field of Settings, value it must have then)
+EXAMPLES: dict[str, tuple[str, str, Any]] = {
+    "": ("true", "is_on", True),
+    "scope": ("marked", "scope", "marked"),
+    "tool": ("memray", "tool", "memray"),
+    "baseline": ("other.toml", "baseline", Path("other.toml")),
+    "accept": ("because", "accept", "because"),
+    "prune": ("true", "prune", True),
+    "report": ("out", "report", Path("out")),
+    "budget": ("64 B", "budget_bytes", 64.0),
+    "missing-tool": ("fail", "missing_tool", "fail"),
+    "strict": ("true", "is_strict", True),
+    "kinds": ("still_reachable", "kinds", (LeakKind.STILL_REACHABLE,)),
+    "timeout": ("7", "timeout_s", 7.0),
+    "confirm": ("9", "confirm_s", 9.0),
+}
+PRINTS = """
+import pytest
+
+@pytest.mark.leakguard(skip="only prints")
+def test_it(request):
+    session = request.config.pluginmanager.get_plugin("leakguard-session")
+    print("SETTINGS", session.settings)
+"""
+
+
+def test_every_option_has_an_example() -> None:
+    assert {option.name for option in OPTIONS} <= EXAMPLES.keys()
+
+
+def expected(pytester: pytest.Pytester, option: Option) -> str:
+    """The settings with one option given, as they print."""
+    _, field, value = EXAMPLES[option.name]
+    default = resolve({"": True}, pytester.path, {})
+    changed: dict[str, Any] = {field: pytester.path / value if isinstance(value, Path) else value}
+    return f"SETTINGS {replace(default, **changed)}"
+
+
+@pytest.mark.parametrize(
+    "option", [one for one in OPTIONS if one.name in EXAMPLES], ids=lambda one: one.ini
+)
+@pytest.mark.parametrize("source", ["command line", "ini"])
+def test_an_option_reaches_the_settings(
+    pytester: pytest.Pytester, option: Option, source: str
+) -> None:
+    raw = EXAMPLES[option.name][0]
+    arguments = ["--leakguard", "-s"]
+    lines = ["[pytest]"]
+    if source == "ini":
+        lines.append(f"{option.ini} = {raw}")
+    elif option.name:
+        arguments.append(option.flag if option.is_flag else f"{option.flag}={raw}")
+    pytester.makeini("\n".join(lines))
+    pytester.makepyfile(PRINTS)
+    assert expected(pytester, option) in pytester.runpytest(*arguments).stdout.str()
+
+
+def test_the_command_line_beats_the_ini_file(pytester: pytest.Pytester) -> None:
+    pytester.makeini("[pytest]\nleakguard_tool = memray\nleakguard_timeout = 5\n")
+    pytester.makepyfile(PRINTS)
+    out = pytester.runpytest("--leakguard", "-s", "--leakguard-tool=valgrind").stdout.str()
+    assert "tool='valgrind'" in out and "timeout_s=5.0" in out
+
+
+@pytest.mark.parametrize(
+    "option", [one for one in OPTIONS if one.choices or one.kind != "text"], ids=lambda one: one.ini
+)
+def test_a_wrong_value_is_a_usage_error_that_names_the_option(
+    pytester: pytest.Pytester, option: Option
+) -> None:
+    if not option.name:
+        pytest.skip("the switch itself: anything but true in an ini file is off")
+    pytester.makeini(f"[pytest]\n{option.ini} = nonsense!\n")
+    pytester.makepyfile(PRINTS)
+    result = pytester.runpytest("--leakguard")
+    assert result.ret == 4
+    result.stderr.fnmatch_lines([f"*{option.flag}: *"])
+
+
+def test_every_field_of_the_settings_comes_from_an_option_or_the_place() -> None:
+    given = {field for _, field, _ in EXAMPLES.values()}
+    assert {field.name for field in fields(Settings)} - given == {"is_ci", "root"}
+
+
+def test_the_baseline_lives_beside_the_ini_file(pytester: pytest.Pytester) -> None:
+    pytester.makeini("[pytest]\n")
+    below = pytester.mkdir("below")
+    (below / "test_it.py").write_text(PRINTS)
+    out = pytester.runpytest("--leakguard", "-s", "below").stdout.str()
+    assert f"{pytester.path.name}/leakguard-baseline.toml" in out
+
+
+def test_without_the_option_nothing_of_ours_is_imported_but_the_door(
+    pytester: pytest.Pytester,
+) -> None:
+    pytester.makepyfile("def test_it(): pass")
+    script = (
+        "import sys, pytest; pytest.main(['-q', '-p', 'no:cacheprovider']); "
+        "print('LOADED', sorted(name for name in sys.modules if name.startswith('pytest_leakguard')))"
+    )
+    out = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=pytester.path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    loaded = next(line for line in out.stdout.splitlines() if line.startswith("LOADED"))
+    assert (
+        loaded
+        == "LOADED ['pytest_leakguard', 'pytest_leakguard.core', 'pytest_leakguard.core.options', "
+        "'pytest_leakguard.plugin']"
+    )
