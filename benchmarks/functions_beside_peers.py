@@ -57,7 +57,7 @@ def names() -> list[str]:
 
 
 def asked(script: str, name: str, timeout_s: float, **env: str) -> tuple[str, float]:
-    """``found``, ``ok`` or why there is no answer, and CPU seconds."""
+    """``found``, ``ok`` or why it is inconclusive, and CPU seconds."""
     try:
         done = subprocess.run(
             [sys.executable, "-c", script, name],

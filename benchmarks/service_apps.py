@@ -300,7 +300,7 @@ def main() -> int:
 
 
 def _told(done: Check) -> str:
-    return done.diagnosis.shape if done.diagnosis and not done.problems else "no answer"
+    return done.diagnosis.shape if done.diagnosis and not done.problems else "inconclusive"
 
 
 def _line(app: App, done: Check, is_right: bool, seconds: float) -> str:

@@ -12,7 +12,7 @@ from pytest_leakguard.baseline.compare import Baseline, Comparison, compare
 from pytest_leakguard.core.checks import Check, Outcome
 from pytest_leakguard.core.leaks import Finding, Status
 
-CLEAN, LEAKS, USAGE, NO_ANSWER = 0, 1, 2, 3
+CLEAN, LEAKS, USAGE, INCONCLUSIVE = 0, 1, 2, 3
 """Exit status of the console script."""
 
 
@@ -38,7 +38,7 @@ class Judged:
     @property
     def has_failed(self) -> bool:
         """Whether the test or program behind it must fail."""
-        return self.outcome in (Outcome.LEAK, Outcome.NO_ANSWER)
+        return self.outcome in (Outcome.LEAK, Outcome.INCONCLUSIVE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +63,8 @@ class Verdict:
         """Exit status of the console script: a leak that is proved outranks a question left open."""
         if self.summary[Outcome.LEAK]:
             return LEAKS
-        if self.summary[Outcome.NO_ANSWER] or self.unanswered or not self.was_measured:
-            return NO_ANSWER
+        if self.summary[Outcome.INCONCLUSIVE] or self.unanswered or not self.was_measured:
+            return INCONCLUSIVE
         return LEAKS if self.problems else CLEAN
 
     @property
@@ -148,11 +148,11 @@ def judge_check(check: Check, policy: Policy) -> Judged:
     failure = check.failure
     reasons = (*check.problems, *((failure,) if failure else ()))
     if check.problems:
-        return Judged(check, Outcome.NO_ANSWER, reasons)
+        return Judged(check, Outcome.INCONCLUSIVE, reasons)
     if any(fails(finding, policy) for finding in check.findings):
         return Judged(check, Outcome.LEAK, reasons)
     if failure:  # what a program did before it failed says nothing about what it does when it works
-        return Judged(check, Outcome.NO_ANSWER, reasons)
+        return Judged(check, Outcome.INCONCLUSIVE, reasons)
     return Judged(check, Outcome.CLEAN, ())
 
 

@@ -18,8 +18,8 @@ def main(path):
         size = f"{finding['size_bytes']:>9,} {finding['blocks']:>7,}"
         print(f"{kind:<18} {size}  {finding['status']:<9} {site}  ({checks})")
     for check in report["checks"]:
-        if check["outcome"] == "no_answer":
-            print(f"no answer: {check['id']}: {'; '.join(check['reasons'])}")
+        if check["outcome"] == "inconclusive":
+            print(f"inconclusive: {check['id']}: {'; '.join(check['reasons'])}")
     print()
     print(
         f"{counts['clean']} programs are clean (every fixed twin should be), {counts['leak']} leak."

@@ -14,7 +14,7 @@ finish() {
     if [ "$has_answered" = no ]; then
         [ "$status" -ne 0 ] || status=3
         echo 'result=error' >> "$output"
-        echo '::error title=leakguard gate::no answer: the gate ended before it had an answer; the log above says why. Nothing was measured.'
+        echo '::error title=leakguard gate::inconclusive: the gate ended before it had an answer; the log above says why. Nothing was measured.'
     fi
     exit "$status"
 }

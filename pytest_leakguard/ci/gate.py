@@ -12,10 +12,10 @@ from pytest_leakguard.core.leaks import Status
 from pytest_leakguard.core.text import one_line
 from pytest_leakguard.reporters import json_reader
 from pytest_leakguard.reporters.terminal import in_words
-from pytest_leakguard.verdict import CLEAN, LEAKS, NO_ANSWER, Verdict, failing
+from pytest_leakguard.verdict import CLEAN, INCONCLUSIVE, LEAKS, Verdict, failing
 
 PASS, FAIL, ERROR = "pass", "fail", "error"
-EXIT_STATUS = {PASS: CLEAN, FAIL: LEAKS, ERROR: NO_ANSWER}
+EXIT_STATUS = {PASS: CLEAN, FAIL: LEAKS, ERROR: INCONCLUSIVE}
 _FILES = {
     "report-json": "report.json",
     "report-html": "report.html",
@@ -40,7 +40,7 @@ class GateResult:
     directory: Path
     new_leaks: int = 0
     grown_leaks: int = 0
-    no_answer: int = 0
+    inconclusive: int = 0
     stale_entries: int = 0
 
     @property
@@ -55,7 +55,7 @@ class GateResult:
             "result": self.result,
             "new-leaks": str(self.new_leaks),
             "grown-leaks": str(self.grown_leaks),
-            "no-answer": str(self.no_answer),
+            "no-answer": str(self.inconclusive),
             "stale-entries": str(self.stale_entries),
             "report": str(self.directory) if self.directory.is_dir() else "",
             **{name: str(path) if path.is_file() else "" for name, path in paths.items()},
@@ -86,7 +86,7 @@ def read_result(directory: Path, pytest_exit: int | None = None) -> GateResult:
         directory,
         new_leaks=failed[Status.NEW],
         grown_leaks=failed[Status.GROWN],
-        no_answer=verdict.summary[Outcome.NO_ANSWER],
+        inconclusive=verdict.summary[Outcome.INCONCLUSIVE],
         stale_entries=len(verdict.fixed),
     )
 

@@ -76,7 +76,8 @@ def _of_report(directory: Path) -> str:
         return markdown.render(report.judge(), report, _MOST_BODY)
     except (LeakguardError, OSError) as error:
         why = str(error).replace(f"{directory}/", "")
-        return f"### ❌ leakguard: no answer\n\nNo whole report was left, so nothing was measured: {markdown.code(why)}\n"
+        told = f"No whole report was left, so nothing was measured: {markdown.code(why)}"
+        return f"### ❌ leakguard: inconclusive\n\n{told}\n"
 
 
 def _finished_run(environment: Mapping[str, str]) -> FinishedRun:

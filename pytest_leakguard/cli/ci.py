@@ -50,14 +50,14 @@ def _result(arguments: argparse.Namespace) -> int:
     if os.environ.get("GITHUB_OUTPUT"):
         _write_outputs(Path(os.environ["GITHUB_OUTPUT"]), answer)
     if answer.result == ERROR and os.environ.get("GITHUB_ACTIONS") == "true":
-        print(f"::error title=leakguard gate::{_data(f'no answer: {answer.why}')}")
+        print(f"::error title=leakguard gate::{_data(f'inconclusive: {answer.why}')}")
     if (
         answer.result == ERROR
         and os.environ.get("GITHUB_STEP_SUMMARY")
         and not answer.outputs()["summary"]
     ):
         with Path(os.environ["GITHUB_STEP_SUMMARY"]).open("a", encoding="utf-8") as summary:
-            summary.write(f"## ❌ leakguard: no answer\n\n{code(answer.why)}\n")
+            summary.write(f"## ❌ leakguard: inconclusive\n\n{code(answer.why)}\n")
     print(f"leakguard gate: {answer.result}: {answer.why}")
     return answer.exit_status
 

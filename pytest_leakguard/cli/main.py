@@ -1,4 +1,4 @@
-"""``pytest-leakguard``: argv in, exit status out. 0 clean, 1 leaks, 2 usage, 3 no answer."""
+"""``pytest-leakguard``: argv in, exit status out. 0 clean, 1 leaks, 2 usage, 3 inconclusive."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from pytest_leakguard.programs import doctor, existing_reports
 from pytest_leakguard.reporters import conclude, github, junit
 from pytest_leakguard.reporters import json as report_json
 from pytest_leakguard.reporters import write as reports
-from pytest_leakguard.verdict import CLEAN, NO_ANSWER, USAGE, Policy, Run, Verdict, failing
+from pytest_leakguard.verdict import CLEAN, INCONCLUSIVE, USAGE, Policy, Run, Verdict, failing
 
 _RUN_OPTIONS = (
     "baseline",
@@ -56,18 +56,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         return USAGE
     except LeakguardError as error:
         print(f"pytest-leakguard: {one_line(str(error))}", file=sys.stderr)
-        return NO_ANSWER
+        return INCONCLUSIVE
     except KeyboardInterrupt:
-        print("pytest-leakguard: interrupted, so there is no answer", file=sys.stderr)
-        return NO_ANSWER
+        print("pytest-leakguard: interrupted: inconclusive", file=sys.stderr)
+        return INCONCLUSIVE
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return NO_ANSWER
+        return INCONCLUSIVE
     except OSError as error:
         print(
             f"pytest-leakguard: {one_line(str(error.filename))}: {error.strerror}", file=sys.stderr
         )
-        return NO_ANSWER
+        return INCONCLUSIVE
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -315,7 +315,7 @@ def _doctor(arguments: argparse.Namespace) -> int:
         {answer.tool for answer in answers if answer.path},
         {a.tool for a in answers if a.sees_leaks},
     )
-    return CLEAN if seeing and found == seeing else NO_ANSWER
+    return CLEAN if seeing and found == seeing else INCONCLUSIVE
 
 
 if __name__ == "__main__":

@@ -14,10 +14,10 @@ from pytest_leakguard.growth.diagnosis import Production, diagnose, growths
 from pytest_leakguard.growth.metrics import IN_PROCESS_METRICS, METRICS
 from pytest_leakguard.growth.recordings import Recording, read_series
 from pytest_leakguard.reporters import growth_text as words
-from pytest_leakguard.verdict import CLEAN, LEAKS, NO_ANSWER
+from pytest_leakguard.verdict import CLEAN, INCONCLUSIVE, LEAKS
 
 FORMAT, VERSION = "leakguard-trend", 1
-_EXIT: Mapping[str, int] = {"leak": LEAKS, "undecided": NO_ANSWER}
+_EXIT: Mapping[str, int] = {"leak": LEAKS, "undecided": INCONCLUSIVE}
 
 _RUNTIMES = {"jvm": "jvm", "java": "jvm", "kotlin": "jvm", "scala": "jvm"}
 _RUNTIMES |= {"v8": "v8", "node": "v8", "javascript": "v8"}

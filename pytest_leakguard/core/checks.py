@@ -6,15 +6,15 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from pytest_leakguard.core.leaks import Finding, LeakKind, Totals
-from pytest_leakguard.core.programs import ExitStatus, Process, signal_name
+from pytest_leakguard.core.programs import SUCCESS, ExitStatus, Process, signal_name
 
 
 class Outcome(StrEnum):
-    """The answer of one check. ``NO_ANSWER`` is never treated as ``CLEAN``."""
+    """The answer of one check. ``INCONCLUSIVE`` is never treated as ``CLEAN``."""
 
     CLEAN = "clean"
     LEAK = "leak"
-    NO_ANSWER = "no_answer"
+    INCONCLUSIVE = "inconclusive"
     SKIPPED = "skipped"
     NOT_REPEATABLE = "not_repeatable"
 
@@ -98,9 +98,9 @@ class Check:
     tool: str
     findings: tuple[Finding, ...] = ()
     problems: tuple[str, ...] = ()
-    """Why there is no whole answer; empty when there is one."""
+    """Why it is inconclusive; empty when the evidence is whole."""
     notes: tuple[str, ...] = ()
-    exit: ExitStatus = ExitStatus()
+    exit: ExitStatus = SUCCESS
     expected_exit: int | None = 0
     """Exit status the target must end with; ``None`` when any will do."""
     duration_s: float = 0.0

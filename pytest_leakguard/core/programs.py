@@ -36,7 +36,7 @@ class Report:
     processes: tuple[Process, ...] = ()
     tool_version: str = ""
     problems: tuple[str, ...] = ()
-    """Why this is not a whole answer. Empty only when the check is proved to have run."""
+    """Why this is inconclusive. Empty only when the check is proved to have run."""
     notes: tuple[str, ...] = ()
     """Worth telling, without effect on the answer."""
 
@@ -106,6 +106,10 @@ class ExitStatus:
     code: int | None = 0
     signal: int | None = None
     timed_out: bool = False
+
+
+SUCCESS = ExitStatus()
+"""Ended by itself, with status 0."""
 
 
 def signal_name(number: int) -> str:

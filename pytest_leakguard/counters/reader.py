@@ -151,9 +151,11 @@ class Reader:
         self._cached[name] = len(cache)
 
     def _is_gone(self, path: str) -> bool:
-        return path.startswith("/") and (
-            path.startswith(self._short_lived) or not os.path.exists(path)
-        )  # noqa: PTH110  # pathlib interns what it sees
+        if not path.startswith("/"):
+            return False
+        if path.startswith(self._short_lived):
+            return True
+        return not os.path.exists(path)  # noqa: PTH110  # pathlib interns what it sees
 
     def vector(self) -> tuple[float, ...]:
         """One reading without a collection, for line-by-line use."""

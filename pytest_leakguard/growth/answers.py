@@ -70,7 +70,7 @@ class Leaking(Estimate):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Undecided(Estimate):
-    """No answer, why not, and what it would take. Never to be read as a pass."""
+    """Undecided: why, and what it would take. Never to be read as a pass."""
 
     shape: ClassVar[str] = "undecided"
     reason: str

@@ -61,7 +61,7 @@ class Leakguard:
         follow_children: bool = True,
         stdin: str | os.PathLike[str] | None = None,
     ) -> Judged:
-        """Runs a program once under ``tool`` and fails the test on a new leak, or when there is no whole answer.
+        """Runs a program once under ``tool`` and fails the test on a new leak, or when the check is inconclusive.
 
         ``argv`` is the program and its arguments; there is no shell. ``tool`` is ``valgrind``, ``sanitizer``,
         ``memray`` or ``auto``. ``expected_exit`` is the status the program must end with, minus the number for
@@ -214,7 +214,7 @@ class ServiceUnderTest:
         budget: int | str = 0,
         stop_early: bool = True,
     ) -> Judged | None:
-        """Drives the service and fails the test when it grows per request, or when there is no answer.
+        """Drives the service and fails the test when it grows per request, or when the check is inconclusive.
 
         ``work`` is a callable (one call, one request), request lines such as ``["GET /orders/7", "POST /cart {…}"]``
         that are cycled (``{n}`` is the number of the request, ``-> 404`` the status that is right), or a load

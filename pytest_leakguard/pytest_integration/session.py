@@ -172,10 +172,10 @@ class Session:
             self.elsewhere.update(output.get(ELSEWHERE, ()))
 
     def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
-        """``L`` for a test that failed because of a leak, ``N`` for one whose check gave no answer."""
+        """``L`` for a test that failed because of a leak, ``I`` for one whose check is inconclusive."""
         words = {
             Outcome.LEAK: ("failed", "L", "LEAK"),
-            Outcome.NO_ANSWER: ("failed", "N", "NO ANSWER"),
+            Outcome.INCONCLUSIVE: ("failed", "I", "INCONCLUSIVE"),
         }
         outcome = getattr(report, "leakguard_outcome", None)
         return words.get(Outcome(outcome)) if report.failed and outcome else None

@@ -77,11 +77,11 @@ def _errors(verdict: Verdict, run: Run) -> Iterator[_Told]:
     for finding in root_causes(found):
         yield _leak(finding, found, verdict, run)
     for judged in verdict.checks:
-        if judged.outcome is Outcome.NO_ANSWER:
-            yield _no_answer(judged, run)
+        if judged.outcome is Outcome.INCONCLUSIVE:
+            yield _inconclusive(judged, run)
     for problem in verdict.problems:
         yield "leakguard", one_line(problem), None
-    if not verdict.was_measured and not verdict.summary[Outcome.NO_ANSWER]:
+    if not verdict.was_measured and not verdict.summary[Outcome.INCONCLUSIVE]:
         yield "leakguard", "nothing was measured, so nothing is known to be clean", None
 
 
@@ -99,13 +99,13 @@ def _leak(finding: Finding, found: Sequence[Finding], verdict: Verdict, run: Run
     return f"Leak: {headline(finding)}", message, of_finding(finding, run)
 
 
-def _no_answer(judged: Judged, run: Run) -> _Told:
+def _inconclusive(judged: Judged, run: Run) -> _Told:
     check = judged.check
     again = [f"reproduce: {one_line(check.reproduce)}"] if check.reproduce else []
     message = "\n".join(
         [one_line(check.id), *(one_line(reason) for reason in judged.reasons), *again]
     )
-    return f"No answer from {check.tool}", printable(message), of_check(check, run)
+    return f"Inconclusive: {check.tool}", printable(message), of_check(check, run)
 
 
 def _warnings(verdict: Verdict, run: Run) -> Iterator[_Told]:
@@ -115,5 +115,6 @@ def _warnings(verdict: Verdict, run: Run) -> Iterator[_Told]:
         if key not in failed:
             yield "Accepted leak has expired", one_line(key), baseline
     if verdict.fixed:
-        message = f"{', '.join(one_line(key) for key in verdict.fixed)}: remove with pytest --leakguard --leakguard-prune"
+        names = ", ".join(one_line(key) for key in verdict.fixed)
+        message = f"{names}: remove with pytest --leakguard --leakguard-prune"
         yield f"{len(verdict.fixed)} accepted leak(s) are fixed", message, baseline

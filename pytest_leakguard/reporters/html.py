@@ -76,7 +76,7 @@ def _values(verdict: Verdict, run: Run) -> dict[str, Any]:
     drawn = [
         curve for judged in _worst_first(verdict) for curve in html_curves.curves_of(judged.check)
     ]
-    unanswered = [judged for judged in verdict.checks if judged.outcome is Outcome.NO_ANSWER]
+    unanswered = [judged for judged in verdict.checks if judged.outcome is Outcome.INCONCLUSIVE]
     rows = _rows(verdict, run)
     known = [finding for finding in verdict.findings if finding.status is Status.KNOWN]
     flames = html_flamegraph.tree(weighed(verdict, run), "all leaks that fail")
@@ -127,7 +127,7 @@ def _sections(is_open: bool, has_flame: bool, has_curves: bool) -> Iterator[tupl
 def _worst_first(verdict: Verdict) -> list[Judged]:
     order = (
         Outcome.LEAK,
-        Outcome.NO_ANSWER,
+        Outcome.INCONCLUSIVE,
         Outcome.NOT_REPEATABLE,
         Outcome.SKIPPED,
         Outcome.CLEAN,

@@ -115,7 +115,7 @@ def _from_reasons(data: Mapping[str, Any]) -> dict[str, Any]:
     told = "; ".join(map(str, reasons)) or "no reason was given"
     outcome = data.get("outcome")
     return {
-        "problems": (reasons or [told]) if outcome == Outcome.NO_ANSWER else [],
+        "problems": (reasons or [told]) if outcome == Outcome.INCONCLUSIVE else [],
         "skipped": told if outcome == Outcome.SKIPPED else "",
         "not_repeatable": told if outcome == Outcome.NOT_REPEATABLE else "",
         "expected_exit": None,

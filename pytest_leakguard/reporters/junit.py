@@ -17,7 +17,7 @@ _NOT_XML = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def render(verdict: Verdict, policy: Policy, root: Path | None = None) -> str:
-    """The XML text: a leak is a failure, no answer is an error."""
+    """The XML text: a leak is a failure, an inconclusive check is an error."""
     suite = TestSuite("leakguard")
     # All at once: one by one junitparser counts what is there again for each, which takes minutes for 10,000 tests.
     suite.add_testcases([_case(judged, policy, root) for judged in verdict.checks])
@@ -51,8 +51,8 @@ def _case(judged: Judged, policy: Policy, root: Path | None) -> TestCase:
     text = _clean(failure_text(judged, policy, root))
     if judged.outcome is Outcome.LEAK:
         case.result = [_result(Failure, "leak", text)]
-    elif judged.outcome is Outcome.NO_ANSWER:
-        case.result = [_result(Error, "no answer", text)]
+    elif judged.outcome is Outcome.INCONCLUSIVE:
+        case.result = [_result(Error, "inconclusive", text)]
     elif judged.outcome in (Outcome.SKIPPED, Outcome.NOT_REPEATABLE):
         case.result = [Skipped(_clean("; ".join(judged.reasons)))]
     told = Properties()

@@ -37,7 +37,7 @@ _MARKDOWN = re.compile(r"[\\`*_{}\[\]()#!|~:@&<>]|(?<=www)\.")
 _ANSWERS = {
     Outcome.CLEAN: "✅ clean",
     Outcome.LEAK: "❌ leak",
-    Outcome.NO_ANSWER: "❌ no answer",
+    Outcome.INCONCLUSIVE: "❌ inconclusive",
     Outcome.SKIPPED: "⚪ skipped",
     Outcome.NOT_REPEATABLE: "⚪ not repeatable",
 }
@@ -102,7 +102,7 @@ def _parts(verdict: Verdict, run: Run) -> Iterator[str]:
 
 def _is_shown(judged: Judged) -> bool:
     return (
-        judged.outcome in (Outcome.LEAK, Outcome.NO_ANSWER)
+        judged.outcome in (Outcome.LEAK, Outcome.INCONCLUSIVE)
         or judged.check.kind != "test"
         or bool(judged.check.findings)
     )
@@ -184,11 +184,11 @@ def _leak(
 
 
 def _unanswered(verdict: Verdict) -> Iterator[str]:
-    open_ = [judged for judged in verdict.checks if judged.outcome is Outcome.NO_ANSWER]
+    open_ = [judged for judged in verdict.checks if judged.outcome is Outcome.INCONCLUSIVE]
     for judged in open_[:MOST_LEAKS]:
         reasons = "\n".join(f"- {code(reason)}" for reason in judged.reasons)
         again = f"\n- reproduce: {code(judged.check.reproduce)}" if judged.check.reproduce else ""
-        yield f"**No answer:** {code(judged.check.id)}\n\n{reasons}{again}"
+        yield f"**Inconclusive:** {code(judged.check.id)}\n\n{reasons}{again}"
     if len(open_) > MOST_LEAKS:
         yield f"and {len(open_) - MOST_LEAKS} more without an answer"
 

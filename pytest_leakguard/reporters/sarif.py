@@ -85,7 +85,7 @@ def as_dict(verdict: Verdict, run: Run) -> dict[str, Any]:
 
 def _is_open(verdict: Verdict) -> bool:
     return bool(
-        verdict.summary[Outcome.NO_ANSWER] or verdict.unanswered or not verdict.was_measured
+        verdict.summary[Outcome.INCONCLUSIVE] or verdict.unanswered or not verdict.was_measured
     )
 
 
@@ -99,7 +99,7 @@ def _driver() -> dict[str, Any]:
             {
                 "id": "LG900",
                 "name": "NoAnswer",
-                "shortDescription": _text("A check gave no whole answer."),
+                "shortDescription": _text("A check is inconclusive."),
                 "fullDescription": _text(
                     "A tool was missing, crashed or left a damaged report; this is never clean."
                 ),
@@ -233,14 +233,14 @@ def _stack_frame(frame: Frame, run: Run) -> dict[str, Any]:
 
 def _notifications(verdict: Verdict, run: Run, results: int) -> Iterator[dict[str, Any]]:
     for judged in verdict.checks:
-        if judged.outcome is Outcome.NO_ANSWER:
+        if judged.outcome is Outcome.INCONCLUSIVE:
             location = of_check(judged.check, run)
             told = f"{one_line(judged.check.id)}: {one_line('; '.join(judged.reasons))}"
             yield _notification(told) | (
                 {"locations": [{"physicalLocation": _physical(location)}]} if location else {}
             )
     yield from (_notification(one_line(problem)) for problem in verdict.problems)
-    if not verdict.was_measured and not verdict.summary[Outcome.NO_ANSWER]:
+    if not verdict.was_measured and not verdict.summary[Outcome.INCONCLUSIVE]:
         yield _notification("nothing was measured")
     if results > MOST_RESULTS:
         yield _notification(f"{results - MOST_RESULTS} more leaks are in report.json")

@@ -28,7 +28,7 @@ MOST_CHECKS = 5
 WORDS = {
     Outcome.CLEAN: "clean",
     Outcome.LEAK: "leaking",
-    Outcome.NO_ANSWER: "without an answer",
+    Outcome.INCONCLUSIVE: "without an answer",
     Outcome.SKIPPED: "skipped",
     Outcome.NOT_REPEATABLE: "not repeatable",
 }
@@ -54,8 +54,8 @@ def render(
     for finding in root_causes(failing):
         yield from finding_lines(finding, failing, verdict, root)
     for judged in verdict.checks:
-        if judged.outcome is Outcome.NO_ANSWER:
-            yield from _no_answer(judged)
+        if judged.outcome is Outcome.INCONCLUSIVE:
+            yield from _inconclusive(judged)
         elif judged.outcome is Outcome.LEAK and judged.reasons:
             yield Line(
                 f"ALSO  {one_line(judged.check.id)}: {one_line('; '.join(judged.reasons))}",
@@ -84,7 +84,7 @@ def in_words(verdict: Verdict) -> str:
     counts = ", ".join(
         f"{count} {WORDS[outcome]}" for outcome, count in verdict.summary.items() if count
     )
-    if not verdict.was_measured and not verdict.summary[Outcome.NO_ANSWER]:
+    if not verdict.was_measured and not verdict.summary[Outcome.INCONCLUSIVE]:
         return f"FAIL leakguard: nothing was measured{f' ({counts})' if counts else ''}"
     return f"{'FAIL' if verdict.has_failed else 'ok'} leakguard: {counts}"
 
@@ -185,8 +185,8 @@ def _checks(finding: Finding, verdict: Verdict) -> Iterator[Line]:
         yield Line(f"      reproduce: {one_line(commands[0])}")
 
 
-def _no_answer(judged: Judged) -> Iterator[Line]:
-    yield Line(f"NO ANSWER  {one_line(judged.check.id)} ({one_line(judged.check.tool)})", "red")
+def _inconclusive(judged: Judged) -> Iterator[Line]:
+    yield Line(f"INCONCLUSIVE  {one_line(judged.check.id)} ({one_line(judged.check.tool)})", "red")
     for reason in judged.reasons:
         yield Line(f"      {one_line(reason)}")
     if judged.check.findings:
@@ -283,9 +283,9 @@ def failure_text(
             lines.append(f"    {finding.status}: {one_line(finding.reason)}{_owner(finding)}")
     lines.extend(indented(line) for line in _diagnosis(judged.check))
     if judged.reasons:
-        lines.append("no whole answer:" if judged.outcome is Outcome.NO_ANSWER else "besides:")
+        lines.append("inconclusive:" if judged.outcome is Outcome.INCONCLUSIVE else "besides:")
         lines.extend(f"    {one_line(reason)}" for reason in judged.reasons)
-    if judged.outcome is Outcome.NO_ANSWER and judged.check.output.strip():
+    if judged.outcome is Outcome.INCONCLUSIVE and judged.check.output.strip():
         lines.append("last output on standard error:")
         lines.extend(
             f"    | {printable(text)}" for text in judged.check.output.strip().splitlines()[-10:]

@@ -1,4 +1,4 @@
-"""From a measured course of requests to a ``Check``: growth, diagnosis, findings, and why there is no whole answer."""
+"""From a measured course of requests to a ``Check``: growth, diagnosis, findings, and why it is inconclusive."""
 
 from __future__ import annotations
 

@@ -95,7 +95,7 @@ def test_without_a_measurement_the_result_is_error_and_the_step_fails(
         for level, one, text in result.annotations
         if (level, one.get("title")) == ("error", "leakguard gate")
     ]
-    assert len(told) == 1 and told[0].startswith("no answer: ")
+    assert len(told) == 1 and told[0].startswith("inconclusive: ")
 
 
 def test_an_interpreter_without_the_plugin_is_an_error(gate: Gate, tmp_path: Path) -> None:

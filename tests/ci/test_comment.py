@@ -150,13 +150,17 @@ def _absent(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [_cut, _green, _huge, _link, _deep, _absent])
-def test_a_damaged_report_is_told_as_no_answer(github: GitHub, tmp_path: Path, damage: Any) -> None:
+def test_a_damaged_report_is_told_as_inconclusive(
+    github: GitHub, tmp_path: Path, damage: Any
+) -> None:
     folder = report(tmp_path)
     damage(folder)
     assert main(["ci", "comment", str(folder)]) == 0
     told = the_comment(github)
     assert (
-        "❌ failed." in told and "leakguard: no answer" in told and "nothing was measured" in told
+        "❌ failed." in told
+        and "leakguard: inconclusive" in told
+        and "nothing was measured" in told
     )
     assert "root:" not in told and str(tmp_path) not in told
 

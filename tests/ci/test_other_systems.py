@@ -232,7 +232,7 @@ def test_the_comment_workflow_reads_the_artifact_and_nothing_of_the_pull_request
     (comment,) = github.comments.values()
     assert comment["on"] == 7
     assert ("1 leaking" in comment["body"]) == has_report
-    assert ("no answer" in comment["body"]) != has_report
+    assert ("inconclusive" in comment["body"]) != has_report
 
 
 GITLAB_CI = "include:\n  - local: ci/leakguard.gitlab-ci.yml\n\nleaks:\n  extends: .leakguard\n"

@@ -125,7 +125,7 @@ def test_words_of_a_report_cannot_command_github(
     assert "\x1b" not in "".join(lines)
     assert (
         "<img" not in (tmp_path / "summary").read_text()
-        and "no answer" in (tmp_path / "summary").read_text()
+        and "inconclusive" in (tmp_path / "summary").read_text()
     )
 
 

@@ -104,7 +104,9 @@ def test_the_table_of_options_is_made_from_the_one_declaration() -> None:
 
 def _answers_of_doctor() -> Iterator[str]:
     """Every fixed text that doctor gives as a reason or as help."""
-    tree = ast.parse((ROOT / "pytest_leakguard" / "doctor.py").read_text(encoding="utf-8"))
+    tree = ast.parse(
+        (ROOT / "pytest_leakguard" / "programs" / "doctor.py").read_text(encoding="utf-8")
+    )
     for node in ast.walk(tree):
         values: list[ast.expr] = []
         if (isinstance(node, ast.keyword) and node.arg in ("why", "fix")) or (

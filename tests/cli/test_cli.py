@@ -53,7 +53,7 @@ def cut(folder: Path, file: str = "cut.xml") -> str:
     return file
 
 
-def test_clean_is_0_leaks_are_1_usage_is_2_no_answer_is_3(
+def test_clean_is_0_leaks_are_1_usage_is_2_inconclusive_is_3(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["check", clean(folder)]) == 0
@@ -76,11 +76,11 @@ def test_leaks_seen_before_the_end_are_kept_beside_the_reason(
     assert main(["check", cut(folder), "--json", "report.json"]) == 3
     report = json.loads((folder / "report.json").read_text())
     (check,) = report["checks"]
-    assert check["outcome"] == "no_answer"
+    assert check["outcome"] == "inconclusive"
     assert "cut.xml: the report ends inside the final leak check" in check["reasons"][0]
     assert [one["size_bytes"] for one in report["findings"].values()] == [100]
     out = capsys.readouterr().out
-    assert "NO ANSWER  cut.xml" in out and "at push (/b/src/a.c:3)" in out
+    assert "INCONCLUSIVE  cut.xml" in out and "at push (/b/src/a.c:3)" in out
 
 
 def test_the_format_is_recognised_by_content_not_by_name(folder: Path) -> None:
@@ -93,7 +93,7 @@ def test_the_format_is_recognised_by_content_not_by_name(folder: Path) -> None:
     assert main(["check", "memray.bin"]) == 1
 
 
-def test_what_is_no_report_is_no_answer_and_says_what_was_expected(
+def test_what_is_no_report_is_inconclusive_and_says_what_was_expected(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (folder / "notes.txt").write_text("hello \x1b[31m")

@@ -78,7 +78,7 @@ def test_shards_of_any_name_in_one_directory_are_found(folder: Path) -> None:
     assert main(["report", "all/shard-1.json", "all/shard-2.json", "--expect-shards", "2"]) == 0
 
 
-def test_a_missing_shard_is_no_answer(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_shard_is_inconclusive(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["report", *two_clean_shards(), "--expect-shards", "3"]) == 3
     assert "FAIL leakguard: 2 clean; 1 of 3 shards are missing" in capsys.readouterr().out
     assert merged()["exit_status"] == 3
@@ -97,7 +97,7 @@ def test_a_shard_alone_is_not_whole_either(folder: Path) -> None:
 @pytest.mark.parametrize(
     "damage", ["absent", "empty directory", "cut off", "another format", "edited"]
 )
-def test_a_report_that_cannot_be_read_is_no_answer(
+def test_a_report_that_cannot_be_read_is_inconclusive(
     folder: Path, damage: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     good, bad = two_clean_shards()
@@ -226,7 +226,7 @@ def test_usage(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert ended.value.code == 2
 
 
-def test_an_output_that_cannot_be_written_is_no_answer(
+def test_an_output_that_cannot_be_written_is_inconclusive(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shard("s/1", clean_run())

@@ -104,7 +104,7 @@ def test_the_report_follows_its_schema(programs: pytest.Pytester) -> None:
     assert report["summary"] == {
         "clean": 1,
         "leak": 2,
-        "no_answer": 0,
+        "inconclusive": 0,
         "skipped": 0,
         "not_repeatable": 0,
     }

@@ -55,7 +55,7 @@ def test_root_causes_come_first_and_stand_at_the_innermost_line_in_the_repositor
         ("tests/test_api.py", "7"),  # growth has no stack: the test that measured it
         ("src/server.c", "42"),
         ("shop.py", "5"),
-        ("tests/test_c.py", "15"),  # no answer
+        ("tests/test_c.py", "15"),  # inconclusive
     ]
     leak = errors[1][2]
     assert "definitely lost: 480 bytes in 10 blocks [new] aaaaaaaaaaaaaaaa" in leak

@@ -73,7 +73,7 @@ def test_a_report_by_the_published_keys_alone_can_be_read(tmp_path: Path) -> Non
             "platform": "linux-x86_64",
             "tools": {"valgrind": "3.19.0"},
         },
-        "summary": {"clean": 0, "leak": 1, "no_answer": 1, "skipped": 0, "not_repeatable": 0},
+        "summary": {"clean": 0, "leak": 1, "inconclusive": 1, "skipped": 0, "not_repeatable": 0},
         "checks": [
             {
                 "id": "convert",
@@ -90,7 +90,7 @@ def test_a_report_by_the_published_keys_alone_can_be_read(tmp_path: Path) -> Non
                 "id": "other",
                 "kind": "program",
                 "tool": "valgrind",
-                "outcome": "no_answer",
+                "outcome": "inconclusive",
                 "reasons": ["valgrind crashed"],
                 "exit": {"code": 1, "signal": None, "timed_out": False},
                 "duration_s": 1,

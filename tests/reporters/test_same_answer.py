@@ -20,7 +20,7 @@ from tests.reporters.example import clean_run, finding, hostile_run, run
 OUTCOMES = {
     "clean": "clean",
     "leaking": "leak",
-    "without an answer": "no_answer",
+    "without an answer": "inconclusive",
     "skipped": "skipped",
     "not repeatable": "not_repeatable",
 }
@@ -79,13 +79,13 @@ def by_junit(text: str, gating: set[str]) -> Said:
             told = {one.name: one.value for one in case.child(Properties) or ()}
             counts[told["leakguard_outcome"]] += 1
             kinds = {type(result) for result in case.result}
-            wanted = {"leak": {Failure}, "no_answer": {Error}, "clean": set()}
+            wanted = {"leak": {Failure}, "inconclusive": {Error}, "clean": set()}
             assert kinds == wanted.get(told["leakguard_outcome"], {Skipped})
             pairs = (pair.split(":") for pair in told["leakguard_findings"].split(",") if pair)
             failing |= {
                 name for name, status in pairs if status in ("new", "grown") and name in gating
             }
-        assert (suite.failures, suite.errors) == (counts["leak"], counts["no_answer"])
+        assert (suite.failures, suite.errors) == (counts["leak"], counts["inconclusive"])
     return Said(False, counts, frozenset(failing), None)
 
 
@@ -263,7 +263,7 @@ def test_all_reports_of_a_real_run_say_the_same(
     assert said["report.json"].counts == {
         "clean": 1,
         "leak": 2,
-        "no_answer": 1,
+        "inconclusive": 1,
         "skipped": 1,
         "not_repeatable": 0,
     }

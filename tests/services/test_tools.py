@@ -63,9 +63,9 @@ def test_what_each_request_lost_is_told_with_its_line(
     assert under(bench, tool, program, "fixed").outcome is Outcome.CLEAN
 
 
-def test_a_service_killed_under_its_tool_has_no_answer(bench: Any, tmp_path: Path) -> None:
+def test_a_service_killed_under_its_tool_has_inconclusive(bench: Any, tmp_path: Path) -> None:
     judged = under(bench, "valgrind", build(tmp_path), "leak", kill=signal.SIGKILL)
-    assert judged.outcome is Outcome.NO_ANSWER
+    assert judged.outcome is Outcome.INCONCLUSIVE
 
 
 def test_a_sanitizer_build_that_dies_of_sigterm_says_what_to_do(bench: Any, tmp_path: Path) -> None:
@@ -76,5 +76,5 @@ def test_a_sanitizer_build_that_dies_of_sigterm_says_what_to_do(bench: Any, tmp_
     judged = under(
         bench, "sanitizer", build(tmp_path, "-fsanitize=address", "-w", source=source), "leak"
     )
-    assert judged.outcome is Outcome.NO_ANSWER
+    assert judged.outcome is Outcome.INCONCLUSIVE
     assert "end by itself on SIGTERM" in " ".join(judged.reasons)

@@ -84,19 +84,19 @@ def test_without_a_live_heap_the_report_says_what_cannot_be_seen(
     )
 
 
-def test_failing_requests_are_no_answer(bench: Any, make_stub: Make) -> None:
+def test_failing_requests_are_inconclusive(bench: Any, make_stub: Make) -> None:
     judged = bench.run(make_stub("clean"), ["GET /orders/7", "GET /broken"])
-    assert judged.outcome is Outcome.NO_ANSWER
+    assert judged.outcome is Outcome.INCONCLUSIVE
     assert "GET /broken answered 500" in judged.reasons[0]
     assert (
         bench.run(make_stub("clean"), ["GET /broken -> 500"], requests=200).outcome
-        is not Outcome.NO_ANSWER
+        is not Outcome.INCONCLUSIVE
     )
 
 
 def test_too_few_requests_are_undecided_and_no_pass(bench: Any, make_stub: Make) -> None:
     judged = bench.run(make_stub("clean"), requests=10)
-    assert judged.outcome is Outcome.NO_ANSWER
+    assert judged.outcome is Outcome.INCONCLUSIVE
     assert "undecided" in judged.reasons[0]
 
 
@@ -166,7 +166,7 @@ def test_what_does_not_come_up_says_why(
     )  # a loaded machine starts slowly
     with pytest.raises(ServiceNotReady):
         bench.run(make_stub(mode, ready=ready, start_timeout_s=patience_s))
-    assert bench.judged.outcome is Outcome.NO_ANSWER
+    assert bench.judged.outcome is Outcome.INCONCLUSIVE
     assert says in bench.judged.reasons[0]
     if mode == "refuses":
         assert "no configuration found" in bench.judged.check.output
@@ -189,9 +189,9 @@ def test_a_port_in_use_is_refused_before_anything_is_measured(bench: Any, make_s
     assert "already in use" in bench.judged.reasons[0]
 
 
-def test_a_service_that_is_killed_has_no_answer(bench: Any, make_stub: Make) -> None:
+def test_a_service_that_is_killed_has_inconclusive(bench: Any, make_stub: Make) -> None:
     judged = bench.run(make_stub("suicide"))
-    assert judged.outcome is Outcome.NO_ANSWER
+    assert judged.outcome is Outcome.INCONCLUSIVE
     assert "killed by signal 9" in judged.reasons[0]
 
 
@@ -205,7 +205,7 @@ def test_a_closed_port_of_a_service_that_goes_on_growing_is_told(
 
 def test_recycled_workers_hide_leaks_and_are_no_pass(bench: Any, make_stub: Make) -> None:
     judged = bench.run(make_stub("workers"), requests=1000)
-    assert judged.outcome is Outcome.NO_ANSWER
+    assert judged.outcome is Outcome.INCONCLUSIVE
     assert "ended near request" in judged.reasons[0]
     assert judged.check.growth[0].iterations < 1000
     assert (
@@ -222,7 +222,7 @@ def test_the_memory_limit_is_enforced_and_said(
     judged = bench.run(
         make_stub("leak", memory_limit_bytes=60 << 20), requests=5000, stops_early=False
     )
-    assert judged.outcome is Outcome.NO_ANSWER
+    assert judged.outcome is Outcome.INCONCLUSIVE
     assert "killed for memory" in judged.reasons[0]
     assert re.search(r"\(after [\d,]+ requests\)", judged.reasons[0])
     assert judged.check.findings  # what was seen until then is kept
@@ -241,7 +241,7 @@ def test_a_worker_killed_at_the_memory_limit_is_said_although_the_next_one_answe
     judged = bench.run(
         make_stub("greedy_worker", memory_limit_bytes=90 << 20), requests=5000, stops_early=False
     )
-    assert judged.outcome is Outcome.NO_ANSWER
+    assert judged.outcome is Outcome.INCONCLUSIVE
     assert "killed for memory" in judged.reasons[0]
     assert judged.check.diagnosis is None or judged.check.diagnosis.iterations < 5000
 
@@ -332,7 +332,7 @@ def test_a_worker_that_dies_is_seen(bench: Any, make_stub: Make) -> None:
             get_order(served.port)
 
         served.loop(order, 1000, stops_early=False)
-    assert bench.judged.outcome is Outcome.NO_ANSWER
+    assert bench.judged.outcome is Outcome.INCONCLUSIVE
     assert f"process {worker}" in bench.judged.reasons[0]
 
 

@@ -34,7 +34,7 @@ class Backend(Protocol):
         """Whether content that begins with ``head`` is this tool's report."""
 
     def demand(self, report: Report, status: RunStatus) -> tuple[str, ...]:
-        """What is missing in ``report`` for it to be a whole answer about this run."""
+        """What is missing in ``report`` as proof of a whole check of this run."""
 
 
 def lines(stream: BinaryIO) -> Iterator[str]:

@@ -118,7 +118,10 @@ def _why_not_whole(artifact: Path) -> str:
     """
     with artifact.open("rb") as stream:
         if stream.read(len(_MAGIC)) == _MAGIC:
-            return "the capture was not closed: the program was killed or left by os._exit (or memray ran --no-compress)"
+            return (
+                "the capture was not closed: the program was killed or left by os._exit "
+                "(or memray ran --no-compress)"
+            )
         size_bytes = stream.seek(0, os.SEEK_END)
         return (
             ""

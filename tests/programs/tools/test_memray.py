@@ -24,13 +24,13 @@ def test_leak_is_named_by_the_line_that_keeps_allocating() -> None:
     assert leak.size_bytes >= 3000 * 1000 and leak.blocks >= 3000
 
 
-def test_capture_that_was_not_closed_is_no_answer_although_it_can_be_read() -> None:
+def test_capture_that_was_not_closed_is_inconclusive_although_it_can_be_read() -> None:
     report, why = read(golden("memray", "truncated"), "memray")
     assert "not closed" in why
     assert report.processes[0].pid
 
 
-def test_capture_cut_anywhere_is_no_answer(tmp_path: Path) -> None:
+def test_capture_cut_anywhere_is_inconclusive(tmp_path: Path) -> None:
     content = golden("memray", "leaky").read_bytes()
     path = tmp_path / "memray.bin"
     for cut in [

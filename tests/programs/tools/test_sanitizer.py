@@ -213,7 +213,7 @@ def test_plan_lets_the_program_keep_its_exit_status_and_proves_its_check(tmp_pat
     assert f'"{FRAME_FORMAT}"' in env["ASAN_OPTIONS"] and "detect_leaks=1" in env["ASAN_OPTIONS"]
 
 
-def test_program_killed_after_a_check_has_no_answer() -> None:
+def test_program_killed_after_a_check_has_inconclusive() -> None:
     report = SANITIZER.parse(golden("sanitizer", "clean.txt"))
     pid = report.processes[0].pid
     assert SANITIZER.demand(report, RunStatus(pid, exit_code=0)) == ()
@@ -259,7 +259,7 @@ def test_cut_at_any_byte_is_never_a_clean_answer_but_at_one(name: str, tmp_path:
     assert taken_for_clean == ({threads_end} if b"Processing thread" in content else set())
 
 
-def test_log_of_a_clean_run_cut_anywhere_is_no_answer(tmp_path: Path) -> None:
+def test_log_of_a_clean_run_cut_anywhere_is_inconclusive(tmp_path: Path) -> None:
     for name in ("clean.txt", "all_suppressed.txt"):
         content = golden("sanitizer", name).read_bytes()
         threads_end = content.index(b".\n", content.index(b"TLS at")) + 2

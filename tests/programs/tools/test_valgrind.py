@@ -267,7 +267,7 @@ def test_process_that_execs_begins_anew_under_its_pid(tmp_path: Path) -> None:
         VALGRIND.parse(path)
 
 
-def test_leak_check_during_the_run_alone_is_no_answer_in_a_log(edited: Edit) -> None:
+def test_leak_check_during_the_run_alone_is_inconclusive_in_a_log(edited: Edit) -> None:
     path = edited("log_all.txt", b"HEAP SUMMARY", b"HEAT SUMMARY")
     report, why = read(path, "valgrind")
     assert "none at exit" in why

@@ -1,4 +1,4 @@
-"""No answer is never clean: each way a tool, a program or a report can fail, with real tools and real programs."""
+"""An inconclusive check never passes: each way a tool, a program or a report can fail, with real tools and real programs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from pytest_leakguard.programs import check as pipeline
 from pytest_leakguard.programs.check import check_program
 from pytest_leakguard.programs.existing_reports import check_files
 from pytest_leakguard.programs.tools import BACKENDS
-from pytest_leakguard.verdict import NO_ANSWER, Judged, Policy, judge
+from pytest_leakguard.verdict import INCONCLUSIVE, Judged, Policy, judge
 
 pytestmark = pytest.mark.programs
 Compile = Callable[..., Path]
@@ -64,7 +64,7 @@ def test_a_program_that_is_cut_short_is_never_clean(
     if end == "_exit" and tool == "valgrind":  # valgrind makes its check all the same
         assert answer.outcome is (Outcome.LEAK if leaks else Outcome.CLEAN)
         return
-    assert answer.outcome in (Outcome.LEAK, Outcome.NO_ANSWER)
+    assert answer.outcome in (Outcome.LEAK, Outcome.INCONCLUSIVE)
     assert answer.reasons
     if end == "timeout":
         assert answer.check.exit.timed_out
@@ -73,7 +73,7 @@ def test_a_program_that_is_cut_short_is_never_clean(
             "leaks seen before the end are kept"
         )
     if not leaks or tool == "sanitizer":
-        assert answer.outcome is Outcome.NO_ANSWER
+        assert answer.outcome is Outcome.INCONCLUSIVE
 
 
 @pytest.mark.parametrize("end", ["SIGKILL", "SIGSEGV", "abort"])
@@ -99,7 +99,7 @@ def test_a_failing_program_without_leaks_fails_unless_its_status_is_expected(
     compile_c: Compile,
 ) -> None:
     program = compile_c(f"{HEAD}int main(void) {{ return 5; }}")
-    assert judged(run(program, "valgrind")).outcome is Outcome.NO_ANSWER
+    assert judged(run(program, "valgrind")).outcome is Outcome.INCONCLUSIVE
     expected = check_program(Target((str(program),)), Settings(), "program", "valgrind", 5)
     assert judged(expected).outcome is Outcome.CLEAN
     anything = check_program(Target((str(program),)), Settings(), "program", "valgrind", None)
@@ -110,7 +110,7 @@ def test_a_killed_child_is_a_missing_report(compile_c: Compile) -> None:
     source = f"""{HEAD}#include <sys/wait.h>
 int main(void) {{ pid_t child = fork(); if (!child) for (;;) pause(); sleep(1); kill(child, SIGKILL); wait(0); return 0; }}"""
     answer = judged(run(compile_c(source), "valgrind"))
-    assert answer.outcome is Outcome.NO_ANSWER
+    assert answer.outcome is Outcome.INCONCLUSIVE
     assert "made no leak check" in answer.reasons[0]
 
 
@@ -118,21 +118,21 @@ def test_an_instrumented_child_that_leaves_no_log_is_a_missing_report(compile_c:
     source = f"""{HEAD}#include <sys/wait.h>
 int main(int n, char **v) {{ if (n > 1) _exit(0); if (!fork()) {{ execl(v[0], v[0], "x", (char *)0); }} wait(0); return 0; }}"""
     answer = judged(run(compile_c(source, "-fsanitize=address"), "sanitizer"))
-    assert answer.outcome is Outcome.NO_ANSWER
+    assert answer.outcome is Outcome.INCONCLUSIVE
     assert "left no proof of a leak check" in answer.reasons[0]
 
 
-def test_a_broken_suppression_file_is_no_answer(compile_c: Compile, tmp_path: Path) -> None:
+def test_a_broken_suppression_file_is_inconclusive(compile_c: Compile, tmp_path: Path) -> None:
     broken = tmp_path / "broken.supp"
     broken.write_text("{\n   name\n   Memcheck:Leak\n")
     answer = judged(
         run(compile_c(f"{HEAD}int main(void) {{ return 0; }}"), "valgrind", suppressions=(broken,))
     )
-    assert answer.outcome is Outcome.NO_ANSWER
+    assert answer.outcome is Outcome.INCONCLUSIVE
     assert "suppression" in " ".join((*answer.reasons, answer.check.output))
 
 
-def test_a_tool_that_crashes_is_no_answer(
+def test_a_tool_that_crashes_is_inconclusive(
     compile_c: Compile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     program = compile_c(f"{HEAD}int main(void) {{ return 0; }}")
@@ -147,12 +147,12 @@ def test_a_tool_that_crashes_is_no_answer(
         fake.chmod(fake.stat().st_mode | stat.S_IXUSR)
         monkeypatch.setenv("PATH", f"{fake.parent}{os.pathsep}{os.environ['PATH']}")
         answer = judged(run(program, "valgrind"))
-        assert answer.outcome is Outcome.NO_ANSWER
+        assert answer.outcome is Outcome.INCONCLUSIVE
         assert "left no valgrind report" in answer.reasons[0]
 
 
 @pytest.mark.parametrize(
-    ("policy", "outcome"), [("skip", Outcome.SKIPPED), ("fail", Outcome.NO_ANSWER)]
+    ("policy", "outcome"), [("skip", Outcome.SKIPPED), ("fail", Outcome.INCONCLUSIVE)]
 )
 def test_a_missing_tool_is_skipped_or_fails_but_never_clean(
     compile_c: Compile,
@@ -169,28 +169,28 @@ def test_a_missing_tool_is_skipped_or_fails_but_never_clean(
     verdict = judge(compare((check,), Baseline(), dt.date(2026, 1, 1)), Policy())
     assert verdict.checks[0].outcome is outcome
     assert "apt-get install valgrind" in verdict.checks[0].reasons[0]
-    assert verdict.exit_status == NO_ANSWER, "a run in which nothing was measured is not green"
+    assert verdict.exit_status == INCONCLUSIVE, "a run in which nothing was measured is not green"
 
 
-def test_a_static_program_is_no_answer(compile_c: Compile) -> None:
+def test_a_static_program_is_inconclusive(compile_c: Compile) -> None:
     program = compile_c(f"{HEAD}int main(void) {{ lose(33); return 0; }}", "-static")
     answer = judged(run(program, "valgrind"))
-    assert answer.outcome is Outcome.NO_ANSWER
+    assert answer.outcome is Outcome.INCONCLUSIVE
     assert "statically linked" in answer.reasons[0]
 
 
-def test_a_static_child_is_no_answer(compile_c: Compile, tmp_path: Path) -> None:
+def test_a_static_child_is_inconclusive(compile_c: Compile, tmp_path: Path) -> None:
     child = compile_c(f"{HEAD}int main(void) {{ lose(33); return 0; }}", "-static", name="child")
     source = f"""{HEAD}#include <sys/wait.h>
 int main(void) {{ if (!fork()) execl("{child}", "{child}", (char *)0); wait(0); return 0; }}"""
     answer = judged(run(compile_c(source), "valgrind"))
-    assert answer.outcome is Outcome.NO_ANSWER
+    assert answer.outcome is Outcome.INCONCLUSIVE
     assert "child" in answer.reasons[0] and "statically linked" in answer.reasons[0]
 
 
-def test_a_program_without_a_sanitizer_inside_is_no_answer(compile_c: Compile) -> None:
+def test_a_program_without_a_sanitizer_inside_is_inconclusive(compile_c: Compile) -> None:
     answer = judged(run(compile_c(f"{HEAD}int main(void) {{ lose(33); return 0; }}"), "sanitizer"))
-    assert answer.outcome is Outcome.NO_ANSWER
+    assert answer.outcome is Outcome.INCONCLUSIVE
     assert "-fsanitize=address" in answer.reasons[0]
 
 
@@ -240,7 +240,7 @@ int main(int n, char **v) {
 
 
 @pytest.mark.parametrize("flag", ["-fsanitize=address", "-fsanitize=leak"])
-def test_ptrace_denied_is_no_answer(
+def test_ptrace_denied_is_inconclusive(
     compile_c: Compile, flag: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wrapper = compile_c(NO_PTRACE, name="no_ptrace")
@@ -249,23 +249,23 @@ def test_ptrace_denied_is_no_answer(
         pipeline, "_unfit", lambda target, tool: ""
     )  # the wrapper itself has no sanitizer inside
     answer = judged(run(wrapper, "sanitizer", str(program)))
-    assert answer.outcome is Outcome.NO_ANSWER
+    assert answer.outcome is Outcome.INCONCLUSIVE
     assert "ptrace is denied" in " ".join(answer.reasons)
 
 
-def test_an_absent_report_is_no_answer(tmp_path: Path) -> None:
+def test_an_absent_report_is_inconclusive(tmp_path: Path) -> None:
     (check,) = check_files([tmp_path / "absent.xml"], Settings())
-    assert judged(check).outcome is Outcome.NO_ANSWER
+    assert judged(check).outcome is Outcome.INCONCLUSIVE
     assert "No such file" in judged(check).reasons[0]
 
 
-def test_an_empty_report_is_no_answer(tmp_path: Path) -> None:
+def test_an_empty_report_is_inconclusive(tmp_path: Path) -> None:
     (tmp_path / "empty.xml").touch()
     (check,) = check_files([tmp_path / "empty.xml"], Settings())
-    assert judged(check).outcome is Outcome.NO_ANSWER
+    assert judged(check).outcome is Outcome.INCONCLUSIVE
 
 
-def test_a_deleted_report_of_a_finished_run_is_no_answer(
+def test_a_deleted_report_of_a_finished_run_is_inconclusive(
     compile_c: Compile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = supervisor.run
@@ -281,10 +281,10 @@ def test_a_deleted_report_of_a_finished_run_is_no_answer(
 
     monkeypatch.setattr(supervisor, "run", lose_reports)
     answer = judged(run(compile_c(f"{HEAD}int main(void) {{ return 0; }}"), "valgrind"))
-    assert answer.outcome is Outcome.NO_ANSWER
+    assert answer.outcome is Outcome.INCONCLUSIVE
 
 
-def test_a_python_program_that_skips_its_end_is_no_answer(tmp_path: Path) -> None:
+def test_a_python_program_that_skips_its_end_is_inconclusive(tmp_path: Path) -> None:
     script = tmp_path / "leaves.py"
     for end in (
         "import os; os._exit(0)",
@@ -294,7 +294,7 @@ def test_a_python_program_that_skips_its_end_is_no_answer(tmp_path: Path) -> Non
         check = check_program(
             Target((sys.executable, str(script))), Settings(), "program", "memray"
         )
-        assert judged(check).outcome is Outcome.NO_ANSWER, judged(check)
+        assert judged(check).outcome is Outcome.INCONCLUSIVE, judged(check)
 
 
 def test_a_memory_limit_that_is_hit_is_said(compile_c: Compile) -> None:
@@ -302,7 +302,7 @@ def test_a_memory_limit_that_is_hit_is_said(compile_c: Compile) -> None:
     answer = judged(
         run(compile_c(source, "-fsanitize=leak"), "sanitizer", memory_limit_bytes=64 << 20)
     )
-    assert answer.outcome is Outcome.NO_ANSWER
+    assert answer.outcome is Outcome.INCONCLUSIVE
     assert "killed for memory" in " ".join(answer.reasons)
 
 
