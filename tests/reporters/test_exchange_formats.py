@@ -57,7 +57,8 @@ def complaints(text: str, folder: Path) -> Iterator[str]:
     tool = str(validator(MULTITOOL / "Sarif.Multitool"))
     argv = [tool, "validate", "in.sarif", "--rule-kind", "Sarif;Ghas", "--level", "Error;Warning", "-o", str(out)]
     nowhere = "http://127.0.0.1:9"  # it would look the schema's address up
-    without_icu = {"DOTNET_SYSTEM_GLOBALIZATION_INVARIANT": "1"}  # .NET asks for that library, a minimal system has none
+    # .NET asks for the library ICU, which a minimal system has not
+    without_icu = {"DOTNET_SYSTEM_GLOBALIZATION_INVARIANT": "1"}
     environment = {**os.environ, **without_icu, "HTTP_PROXY": nowhere, "HTTPS_PROXY": nowhere}
     subprocess.run(argv, cwd=folder, env=environment, check=True, capture_output=True, timeout=60)
     (checked,) = json.loads(out.read_text(encoding="utf-8-sig"))["runs"]
