@@ -82,12 +82,18 @@ def compile_c(tmp_path: Path, tool: Callable[[str], str]) -> Callable[..., Path]
     """Builds a C source text; returns the program."""
     from pytest_leakguard.processes.supervisor import capture
 
-    def build(source: str, *flags: str, name: str = "program", folder: Path | None = None) -> Path:
+    def build(
+        source: str,
+        *flags: str,
+        name: str = "program",
+        folder: Path | None = None,
+        compiler: str = "gcc",
+    ) -> Path:
         place = folder or tmp_path
         place.mkdir(parents=True, exist_ok=True)
         (place / f"{name}.c").write_text(source)
         output = place / name
-        argv = [tool("gcc"), "-g", "-O0", "-o", str(output), str(place / f"{name}.c"), *flags]
+        argv = [tool(compiler), "-g", "-O0", "-o", str(output), str(place / f"{name}.c"), *flags]
         code, _, errors = capture(argv, 60)
         assert code == 0, errors.decode()
         return output

@@ -41,10 +41,14 @@ _ALLOCATORS = frozenset(
     "libc_malloc libc_calloc libc_realloc libc_memalign mi_malloc je_malloc tc_malloc".split()
 )
 _STARTS = frozenset(
-    "_start (below main) start_thread clone clone3 __clone __clone3 thread_start asan_thread_start "
+    "_start (below main) start_thread clone clone3 __clone __clone3 thread_start "
     "__lsan_thread_start_func execute_native_thread_routine __libc_start_call_main __libc_start_main "
     "__libc_start_main_impl __libc_start_main@@GLIBC_2.34".split(" ")
 ) | {"(below main)"}
+_SANITIZER_START = re.compile(
+    r"^(void\s?\*\s?)?((a|hwa)san_thread_start|ThreadStartFunc<(true|false)>)(\(|$)"
+)
+"""A thread's start in newer runtimes (gcc 14, clang 19); clang's are linked into the program and told with types."""
 _RUNTIME_MODULE = re.compile(r"^(vgpreload_|lib(clang_rt\.)?(asan|lsan|ubsan|hwasan))")
 _C_MODULE = re.compile(
     r"^(libc|libc-2\.\d+|libpthread(-2\.\d+)?|libdl(-2\.\d+)?|ld-linux.*|ld(-2\.\d+)?|ld-musl.*)\.so"
@@ -157,7 +161,7 @@ def calls(stack: tuple[Frame, ...]) -> tuple[Frame, ...]:
     last = len(stack)
     for index in range(first, len(stack)):
         function = stack[index].function or ""
-        if function in _STARTS:
+        if function in _STARTS or _SANITIZER_START.match(function):
             last = index
             break
         if function == "main":

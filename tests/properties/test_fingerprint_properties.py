@@ -97,6 +97,22 @@ def test_what_is_below_main_does_not_matter(path: list[str]) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "start",
+    [
+        "start_thread",
+        "asan_thread_start",
+        "asan_thread_start(void*)",
+        "ThreadStartFunc<false>",
+        "void* ThreadStartFunc<false>(void*)",
+    ],
+)
+def test_the_way_a_runtime_starts_a_thread_does_not_matter(start: str) -> None:
+    stack = leak_of(["work"]).stack[:1]
+    below = (Frame(start, module="/build/prog"), Frame("clone3", module="/lib/libc.so.6"))
+    assert fingerprint.calls((*stack, *below)) == stack
+
+
 @given(paths)
 def test_the_way_a_tool_spells_a_function_does_not_matter(path: list[str]) -> None:
     spelled = [f"void {name}<int, char>(int, char*) const" for name in path]

@@ -15,6 +15,10 @@ from tests.pytest_integration.test_screening import screened
 ON = ("--leakguard", "--leakguard-report=out", "--leakguard-confirm=0.5", "-p", "no:cacheprovider")
 
 
+AMPLE = ("--leakguard-confirm=60", "--timeout=1000")
+"""Seconds that only a busy machine needs: every test here is decided long before."""
+
+
 def report_of(pytester: pytest.Pytester) -> dict[str, Any]:
     data: dict[str, Any] = json.loads((Path(pytester.path) / "out/report.json").read_text())
     return data
@@ -123,9 +127,7 @@ def test_leaks_are_found_in_every_kind_of_test_beside_all_plugins_at_once(
 ) -> None:
     pytester.makepyfile(KINDS)
     plain = pytester.runpytest_subprocess("-p", "no:cacheprovider", "-n2").parseoutcomes()
-    result = pytester.runpytest_subprocess(
-        *ON, "-n2", "--cov", "--reruns=1", "--timeout=100", "-prandomly"
-    )
+    result = pytester.runpytest_subprocess(*ON, *AMPLE, "-n2", "--cov", "--reruns=1", "-prandomly")
     report = report_of(pytester)
     found = outcomes(report)
     leaking = {name for name in found if "leak_" in name or "True" in name}
