@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pytest_leakguard.core.checks import Diagnosis, Growth, Hypothesis, Mark
+from pytest_leakguard.core.metric_names import SERVICE_COUNTERS, MetricName
+from pytest_leakguard.core.shapes import Shape
 from pytest_leakguard.growth.answers import (
     Burst,
     Cache,
@@ -22,7 +24,7 @@ from pytest_leakguard.growth.statistics import RUN_WINDOWS, WARM_UP, Slope, enve
 
 Series = Mapping[str, Sequence[float | None]]
 
-GROWS = (Leaking.shape, Fragmentation.shape)
+GROWS = (Shape.LEAK, Shape.FRAGMENTATION)
 """Shapes for which it makes sense to ask when the memory runs out."""
 _USUAL_RATES = (1.0, 10.0, 100.0)
 """Requests per second, where no production rate is given."""
@@ -97,7 +99,10 @@ def _current_bytes(judgement: Judgement, series: Series) -> int:
     """What is resident at the end of the run: limits act on that; the live heap where nothing else is known."""
     by_weight = sorted(
         judgement.trends,
-        key=lambda t: (t.metric.source is not Source.RESIDENT, t.metric.name != "rss"),
+        key=lambda t: (
+            t.metric.source is not Source.RESIDENT,
+            t.metric.name != MetricName.RESIDENT_SET,
+        ),
     )
     for trend in by_weight:
         known = [value for value in series.get(trend.metric.name, ()) if value is not None]
@@ -189,8 +194,9 @@ def _leak(overall: Trend, heap: Trend | None) -> Hypothesis:
         told = f"the live heap ({heap.metric.name}) is judged {heap.shape}"
         (pro if isinstance(heap, Leaking) else contra).append(told)
     step = "run again with tool= (memray for Python, valgrind or a sanitizer build else) to get the allocating line"
-    if overall.metric.name in ("fds", "threads", "procs"):
-        step = f"list what is open at the end: /proc/PID/{'fd' if overall.metric.name == 'fds' else 'task'}"
+    if overall.metric.name in SERVICE_COUNTERS:
+        is_descriptors = overall.metric.name == MetricName.DESCRIPTORS
+        step = f"list what is open at the end: /proc/PID/{'fd' if is_descriptors else 'task'}"
     return Hypothesis("A", "leak", tuple(pro), tuple(contra), step)
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
+from pytest_leakguard.core.metric_names import MetricName
+
 KIB = 1024
 MIB = 1024 * KIB
 
@@ -46,7 +48,7 @@ class Metric:
 
 
 RESIDENT = Metric(
-    "anon",
+    MetricName.ANONYMOUS,
     Source.RESIDENT,
     quantum=4 * KIB,
     floor=32 * KIB,
@@ -56,7 +58,7 @@ RESIDENT = Metric(
 )
 """Anonymous (+ Swap) of ``smaps_rollup`` over the process tree: the best of its kind."""
 HEAP = Metric(
-    "heap",
+    MetricName.HEAP,
     Source.HEAP,
     quantum=256,
     floor=16 * KIB,
@@ -67,19 +69,28 @@ HEAP = Metric(
 """Live heap of a service, as an agent, a preloaded counter or the runtime tells it."""
 IN_PROCESS_HEAP = replace(HEAP, quantum=64, floor=6 * KIB, settled=24 * KIB, step=192 * KIB)
 """Heap in use plus mapped blocks of this process (``mallinfo2`` or psutil's ``heap_info``)."""
-BLOCKS = Metric("blocks", Source.HEAP, "blocks", floor=8, settled=32, step=256)
+BLOCKS = Metric(MetricName.BLOCKS, Source.HEAP, "blocks", floor=8, settled=32, step=256)
 """``sys.getallocatedblocks()``."""
-DESCRIPTORS = Metric("fds", Source.COUNTER, "descriptors")
-THREADS = Metric("threads", Source.COUNTER, "threads")
-PROCESSES = Metric("procs", Source.COUNTER, "processes")
+DESCRIPTORS = Metric(MetricName.DESCRIPTORS, Source.COUNTER, "descriptors")
+THREADS = Metric(MetricName.THREADS, Source.COUNTER, "threads")
+PROCESSES = Metric(MetricName.PROCESSES, Source.COUNTER, "processes")
 
 METRICS: tuple[Metric, ...] = (
     HEAP,
     BLOCKS,
     RESIDENT,
-    *(replace(RESIDENT, name=name) for name in ("private_bytes", "private_dirty", "uss", "rss")),
-    replace(RESIDENT, name="memused", floor=8 * MIB, step=64 * MIB),  # a whole machine breathes
-    replace(RESIDENT, name="pss", caveat="PSS moves when other processes map the same files"),
+    replace(RESIDENT, name=MetricName.PRIVATE_BYTES),
+    replace(RESIDENT, name=MetricName.PRIVATE_DIRTY),
+    replace(RESIDENT, name=MetricName.UNIQUE_SET),
+    replace(RESIDENT, name=MetricName.RESIDENT_SET),
+    replace(
+        RESIDENT, name=MetricName.MEMORY_USED, floor=8 * MIB, step=64 * MIB
+    ),  # a whole machine breathes
+    replace(
+        RESIDENT,
+        name=MetricName.PROPORTIONAL_SET,
+        caveat="PSS moves when other processes map the same files",
+    ),
     DESCRIPTORS,
     THREADS,
     PROCESSES,

@@ -17,6 +17,7 @@ from datetime import datetime
 from itertools import pairwise
 
 from pytest_leakguard.core.errors import MalformedReport
+from pytest_leakguard.core.metric_names import MetricName
 
 Cell = float | None
 
@@ -24,25 +25,36 @@ _UNITS = {"b": 1, "bytes": 1, "k": 2**10, "kb": 2**10, "kib": 2**10, "m": 2**20,
 _UNITS |= {"mib": 2**20, "g": 2**30, "gb": 2**30, "gib": 2**30}
 """Powers of 1024 throughout: psrecord divides by 1024², pidstat and sar count KiB."""
 _NAMES = {
-    "rss": ("real", "resident", "res", "vmrss"),
-    "anon": ("anonymous", "rssanon"),
-    "uss": (),
-    "pss": (),
-    "private_bytes": (),
-    "private_dirty": (),
-    "memused": ("memory_used",),
-    "heap": ("heap_bytes", "heap_used", "heapused"),
-    "blocks": ("allocated_blocks",),
-    "fds": ("fd", "num_fds", "descriptors", "fd_nr"),
-    "threads": ("num_threads", "nlwp"),
-    "procs": ("processes", "nproc"),
+    MetricName.RESIDENT_SET: ("real", "resident", "res", "vmrss"),
+    MetricName.ANONYMOUS: ("anonymous", "rssanon"),
+    MetricName.UNIQUE_SET: (),
+    MetricName.PROPORTIONAL_SET: (),
+    MetricName.PRIVATE_BYTES: (),
+    MetricName.PRIVATE_DIRTY: (),
+    MetricName.MEMORY_USED: ("memory_used",),
+    MetricName.HEAP: (MetricName.HEAP_BYTES, "heap_used", "heapused"),
+    MetricName.BLOCKS: ("allocated_blocks",),
+    MetricName.DESCRIPTORS: ("fd", "num_fds", "descriptors", "fd_nr"),
+    MetricName.THREADS: ("num_threads", "nlwp"),
+    MetricName.PROCESSES: ("processes", "nproc"),
     "requests": ("request", "iterations", "iteration", "calls"),
     "time": ("t", "elapsed_time", "elapsed", "timestamp", "seconds", "time_s"),
 }
 _CANONICAL = {alias: name for name, aliases in _NAMES.items() for alias in (name, *aliases)}
-_FIXED = {"kbmemused": ("memused", 2**10), "mem_real": ("rss", 2**20), "mem_uss": ("uss", 2**20)}
+_FIXED = {
+    "kbmemused": (MetricName.MEMORY_USED, 2**10),
+    "mem_real": (MetricName.RESIDENT_SET, 2**20),
+    "mem_uss": (MetricName.UNIQUE_SET, 2**20),
+}
 """sar's and psrecord's own column names, whose unit is known."""
-_COUNTED = {"blocks", "fds", "threads", "procs", "requests", "time"}
+_COUNTED = {
+    MetricName.BLOCKS,
+    MetricName.DESCRIPTORS,
+    MetricName.THREADS,
+    MetricName.PROCESSES,
+    "requests",
+    "time",
+}
 _LARGEST = 2.0**63
 _CLOCK = re.compile(r"(\d{1,2}):(\d\d):(\d\d)(?: ?([AP])M)?")
 _DAY_S = 86400
@@ -258,7 +270,7 @@ def _pidstat(rows: Sequence[tuple[int, str]], name: str) -> tuple[Columns, list[
             total += now - resident.get(row["PID"], 0)
             resident[row["PID"]] = now
             by_stamp[cells[0]] = (line, total)
-    columns: Columns = {"rss": [total for _, total in by_stamp.values()]}
+    columns: Columns = {MetricName.RESIDENT_SET: [total for _, total in by_stamp.values()]}
     if all(_CLOCK.fullmatch(stamp) or stamp.isdecimal() for stamp in by_stamp):
         columns["time"] = [_seconds(stamp, name) for stamp in by_stamp]
     return columns, [line for line, _ in by_stamp.values()]

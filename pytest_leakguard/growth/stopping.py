@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 
-from pytest_leakguard.growth.answers import Burst, Cache, Judgement, Leaking, Stable, Undecided
+from pytest_leakguard.core.shapes import Shape
+from pytest_leakguard.growth.answers import Judgement, Leaking, Undecided
 from pytest_leakguard.growth.metrics import MIB, Metric, Source
 
 CONFIRMED_AFTER = 1.5
@@ -65,7 +66,7 @@ def may_stop(looks: Sequence[Judgement], preset: Preset = DEFAULT) -> str:
 
 def _surely_leaks(looks: Sequence[Judgement], preset: Preset) -> str:
     """A leak look needs a confirming one, half as many requests later, and none against it."""
-    unbroken = list(takewhile(lambda look: look.shape == Leaking.shape, reversed(looks)))
+    unbroken = list(takewhile(lambda look: look.shape is Shape.LEAK, reversed(looks)))
     if not unbroken:
         return ""
     last, first = unbroken[0].overall, unbroken[-1].overall
@@ -79,7 +80,7 @@ def _surely_leaks(looks: Sequence[Judgement], preset: Preset) -> str:
 
 
 def _surely_quiet(looks: Sequence[Judgement], preset: Preset) -> str:
-    quiet = {Stable.shape, Cache.shape, Burst.shape}
+    quiet = {Shape.STABLE, Shape.CACHE, Shape.BURST}
     if len(looks) < 2 or not {look.shape for look in looks[-2:]} <= quiet:
         return ""
     if _is_sensitive(looks[-1], preset, 1) and _is_sensitive(looks[-2], preset, 2):

@@ -9,18 +9,20 @@ from dataclasses import replace
 
 from pytest_leakguard.core.checks import Check, Growth
 from pytest_leakguard.core.leaks import Finding, LeakKind, Rate
+from pytest_leakguard.core.metric_names import SERVICE_COUNTERS, MetricName
+from pytest_leakguard.core.shapes import Shape
 from pytest_leakguard.core.text import quantity
 from pytest_leakguard.growth.answers import Judgement, Leaking, Undecided
 from pytest_leakguard.growth.diagnosis import Production, diagnose, growths
 from pytest_leakguard.services.sampling_schedule import MOST_SHARE
 from pytest_leakguard.services.timeline import Course
 
-_KINDS = {
-    "fds": LeakKind.FILE_DESCRIPTORS,
-    "threads": LeakKind.THREADS,
-    "procs": LeakKind.CHILD_PROCESSES,
+_KINDS: Mapping[str, LeakKind] = {
+    MetricName.DESCRIPTORS: LeakKind.FILE_DESCRIPTORS,
+    MetricName.THREADS: LeakKind.THREADS,
+    MetricName.PROCESSES: LeakKind.CHILD_PROCESSES,
 }
-_DECIDING = ("heap_bytes", "private_bytes", "fds", "threads", "procs")
+_DECIDING = (MetricName.HEAP_BYTES, MetricName.PRIVATE_BYTES, *SERVICE_COUNTERS)
 """Series a finding may be made of; the others are second readings of the same pages."""
 
 
@@ -82,7 +84,7 @@ def _findings(
     for one in growth:
         is_decisive = one.metric == judgement.overall.metric.name
         if (
-            one.shape != Leaking.shape
+            one.shape is not Shape.LEAK
             or not (is_decisive or one.metric in _KINDS)
             or one.metric not in _DECIDING
         ):

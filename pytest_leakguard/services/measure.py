@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from http.client import HTTPException
 
+from pytest_leakguard.core.metric_names import SERVICE_COUNTERS, MetricName
+from pytest_leakguard.core.shapes import Shape
 from pytest_leakguard.core.text import quantity
 from pytest_leakguard.growth.answers import Judgement, Leaking, Undecided
 from pytest_leakguard.growth.metrics import KIB, Source
@@ -199,7 +201,7 @@ class _Loop:
         with self._watch.looking():
             course.looks.append(course.look())
             stopped, self._preset = _next_step(course.looks, self._preset, is_last)
-        if course.looks[-1].shape == Leaking.shape:  # only this much later can it be confirmed
+        if course.looks[-1].shape is Shape.LEAK:  # only this much later can it be confirmed
             self._look_at = max(self._look_at, math.ceil(CONFIRMED_AFTER * done))
         if not stopped and is_last and time.monotonic() >= self._deadline:
             return f"the time is used after {done} of {self._preset.max_requests} requests"
@@ -208,7 +210,7 @@ class _Loop:
     def _may_look(self) -> bool:
         """Whether a look can be afforded, or confirms a leak: then the run ends with it, which is cheaper still."""
         looks = self._course.looks
-        is_confirming = bool(looks) and looks[-1].shape == Leaking.shape
+        is_confirming = bool(looks) and looks[-1].shape is Shape.LEAK
         return self._course.readings >= sampling_schedule.FIRST_LOOK and (
             is_confirming or self._watch.may_look()
         )
@@ -218,8 +220,8 @@ def _may_decide(course: Course, preset: Preset) -> bool:
     """Whether a look can be one of the two that end the run: looks are dear beside quick requests."""
     if not preset.stops_early:
         return False
-    memory = max(course.gained("private_bytes"), course.gained("heap_bytes"))
-    counters = max(course.gained(name) for name in ("fds", "threads", "procs"))
+    memory = max(course.gained(MetricName.PRIVATE_BYTES), course.gained(MetricName.HEAP_BYTES))
+    counters = max(course.gained(name) for name in SERVICE_COUNTERS)
     is_quiet_possible = 2 * course.done >= course.quiet_after(preset.min_leak_bytes)
     return memory >= preset.allowance_bytes / 2 or counters >= POOL / 2 or is_quiet_possible
 
@@ -280,7 +282,7 @@ def line(course: Course, preset: Preset) -> str:
     look = course.looks[-1] if course.looks else None
     pace = course.done / course.elapsed_s if course.elapsed_s > 0 else 0.0
     told = f"{course.done:,} requests, {pace:,.0f}/s"
-    name = look.overall.metric.name if look else "private_bytes"
+    name = look.overall.metric.name if look else MetricName.PRIVATE_BYTES
     gained = course.gained(name)
     unit = look.overall.metric.unit if look else "bytes"
     so_far = f", {look.shape} so far" if look else ""

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from pytest_leakguard.core.metric_names import MetricName
 from pytest_leakguard.growth.workers import Member
 from pytest_leakguard.processes import mappings as kinds
 from pytest_leakguard.processes import memory, tree
@@ -113,7 +114,9 @@ class Watch:
             self.reading_cost_s,
             sampling_schedule.READINGS_SHARE,
         )
-        growth = course.gained("heap_bytes" if self._heap.is_active else "private_bytes")
+        growth = course.gained(
+            MetricName.HEAP_BYTES if self._heap.is_active else MetricName.PRIVATE_BYTES
+        )
         limit = (
             sampling_schedule.likely_end(done, self.limit) if growth >= _MUCH_BYTES else self.limit
         )
@@ -211,14 +214,14 @@ class Watch:
 
     def _keep(self, done: int, reading: memory.Reading, live: Mapping[int, float]) -> None:
         values: dict[str, float | None] = {
-            "private_bytes": reading.private_bytes,
-            "rss": reading.rss,
-            "fds": reading.descriptors,
-            "threads": reading.threads,
-            "procs": len(reading.processes),
+            MetricName.PRIVATE_BYTES: reading.private_bytes,
+            MetricName.RESIDENT_SET: reading.rss,
+            MetricName.DESCRIPTORS: reading.descriptors,
+            MetricName.THREADS: reading.threads,
+            MetricName.PROCESSES: len(reading.processes),
         }
         if self._heap.is_active:
-            values["heap_bytes"] = sum(live.values()) if live else None
+            values[MetricName.HEAP_BYTES] = sum(live.values()) if live else None
         number = len(self.course.requests)
         for name, value in values.items():
             self.course.series.setdefault(name, [None] * number).append(
@@ -231,11 +234,11 @@ class Watch:
             self._member(one).add(
                 one.ticks,
                 {
-                    "private_bytes": one.anonymous + one.swap,
-                    "rss": one.rss,
-                    "fds": one.descriptors,
-                    "threads": one.threads,
-                    "heap_bytes": live.get(one.pid),
+                    MetricName.PRIVATE_BYTES: one.anonymous + one.swap,
+                    MetricName.RESIDENT_SET: one.rss,
+                    MetricName.DESCRIPTORS: one.descriptors,
+                    MetricName.THREADS: one.threads,
+                    MetricName.HEAP_BYTES: live.get(one.pid),
                 },
             )
 

@@ -7,19 +7,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+from pytest_leakguard.core.metric_names import SERVICE_COUNTERS, MetricName
 from pytest_leakguard.growth.answers import Judgement
 from pytest_leakguard.growth.classify import judge
 from pytest_leakguard.growth.metrics import HEAP, KIB, METRICS, MIB, RESIDENT, Source
 from pytest_leakguard.growth.workers import Member, levelled
 
-SERVICE_METRICS = (replace(HEAP, name="heap_bytes", floor=64 * KIB), *METRICS)
+SERVICE_METRICS = (replace(HEAP, name=MetricName.HEAP_BYTES, floor=64 * KIB), *METRICS)
 """The live heap of a warm interpreter still creeps, by some 40 KiB over 2,000 requests: less is nobody's leak."""
 _BREATH = 32 * MIB
 """V8 takes so much for new objects by itself, in steps of which each doubles the last: two halves of up to 16 MiB
 (``--max-semi-space-size``). After 50,000 quick requests the step of 8 MiB was seen.
 """
-_SECOND_READINGS = ("rss",)
-_COUNTERS = ("fds", "threads", "procs")
+_SECOND_READINGS = (MetricName.RESIDENT_SET,)
 
 
 @dataclass(slots=True)
@@ -76,7 +76,7 @@ class Course:
         asked = {
             name: values
             for name, values in self.series.items()
-            if name not in _SECOND_READINGS and (name not in _COUNTERS or len({*values}) > 1)
+            if name not in _SECOND_READINGS and (name not in SERVICE_COUNTERS or len({*values}) > 1)
         }
         return self._judge(asked)
 
@@ -90,7 +90,7 @@ class Course:
     @property
     def readings(self) -> int:
         """How many there are of what decides: of the live heap where it is read."""
-        heap = self.series.get("heap_bytes")
+        heap = self.series.get(MetricName.HEAP_BYTES)
         return len(self.requests) if heap is None else sum(value is not None for value in heap)
 
     @property
