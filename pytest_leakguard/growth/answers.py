@@ -1,4 +1,4 @@
-"""What there is to say about growth: one type per answer, each with its evidence. Decides nothing."""
+"""The answers about growth: one type for each shape, with its evidence. Decides nothing."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Leaking(Estimate):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Undecided(Estimate):
-    """Undecided: why, and what it would take. Never to be read as a pass."""
+    """The evidence is too thin: why, and what it would take. Never to be read as a pass."""
 
     shape: ClassVar[Shape] = Shape.UNDECIDED
     reason: str

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pytest_leakguard.core.checks import Diagnosis, Growth, Hypothesis, Mark
 from pytest_leakguard.core.metric_names import SERVICE_COUNTERS, MetricName
 from pytest_leakguard.core.shapes import Shape
+from pytest_leakguard.growth import thresholds
 from pytest_leakguard.growth.answers import (
     Burst,
     Cache,
@@ -20,7 +21,7 @@ from pytest_leakguard.growth.answers import (
     Undecided,
 )
 from pytest_leakguard.growth.metrics import Source
-from pytest_leakguard.growth.statistics import RUN_WINDOWS, WARM_UP, Slope, envelope, usable
+from pytest_leakguard.growth.statistics import Slope, envelope, usable
 
 Series = Mapping[str, Sequence[float | None]]
 
@@ -121,7 +122,7 @@ def _settled_at(
         or len(run.xs) < 2
     ):
         return None
-    points = envelope(run.part(WARM_UP), RUN_WINDOWS)
+    points = envelope(run.part(thresholds.WARM_UP), thresholds.RUN_WINDOWS)
     reached = points[0][1] + 0.9 * (points[-1][1] - points[0][1])
     return int(next(x for x, y in points if y >= reached))
 

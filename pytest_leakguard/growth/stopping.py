@@ -9,7 +9,8 @@ from itertools import takewhile
 
 from pytest_leakguard.core.shapes import Shape
 from pytest_leakguard.growth.answers import Judgement, Leaking, Undecided
-from pytest_leakguard.growth.metrics import MIB, Metric, Source
+from pytest_leakguard.growth.metrics import Metric, Source
+from pytest_leakguard.growth.thresholds import MIB
 
 CONFIRMED_AFTER = 1.5
 """Times the requests of the first look that saw a leak, after which another one confirms it."""

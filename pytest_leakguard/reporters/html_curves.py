@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pytest_leakguard.core.checks import Check, Growth
 from pytest_leakguard.core.shapes import Shape
 from pytest_leakguard.core.text import quantity
-from pytest_leakguard.growth.statistics import WARM_UP
+from pytest_leakguard.growth.thresholds import WARM_UP
 from pytest_leakguard.reporters.growth_text import deciding, head, rate
 
 WIDTH, HEIGHT = 600, 160

@@ -12,7 +12,7 @@ from pytest_leakguard.core.metric_names import SERVICE_COUNTERS, MetricName
 from pytest_leakguard.core.shapes import Shape
 from pytest_leakguard.core.text import quantity
 from pytest_leakguard.growth.answers import Judgement, Leaking, Undecided
-from pytest_leakguard.growth.metrics import KIB, Source
+from pytest_leakguard.growth.metrics import Source
 from pytest_leakguard.growth.stopping import (
     CAREFUL,
     CONFIRMED_AFTER,
@@ -22,6 +22,7 @@ from pytest_leakguard.growth.stopping import (
     missing,
     next_look,
 )
+from pytest_leakguard.growth.thresholds import KIB
 from pytest_leakguard.services import sampling_schedule
 from pytest_leakguard.services.launch import Service
 from pytest_leakguard.services.live_heap import HeapReader

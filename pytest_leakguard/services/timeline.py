@@ -10,7 +10,8 @@ from functools import partial
 from pytest_leakguard.core.metric_names import SERVICE_COUNTERS, MetricName
 from pytest_leakguard.growth.answers import Judgement
 from pytest_leakguard.growth.classify import judge
-from pytest_leakguard.growth.metrics import HEAP, KIB, METRICS, MIB, RESIDENT, Source
+from pytest_leakguard.growth.metrics import HEAP, METRICS, RESIDENT, Source
+from pytest_leakguard.growth.thresholds import KIB, MIB
 from pytest_leakguard.growth.workers import Member, levelled
 
 SERVICE_METRICS = (replace(HEAP, name=MetricName.HEAP_BYTES, floor=64 * KIB), *METRICS)
