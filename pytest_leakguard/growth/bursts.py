@@ -1,4 +1,4 @@
-"""Finds the step or the excursion that makes up a run's growth: how growth that is no leak is named."""
+"""Finds the step or the excursion that makes up a run's growth. No leak depends on it."""
 
 from __future__ import annotations
 

@@ -18,6 +18,7 @@ from itertools import pairwise
 
 from pytest_leakguard.core.errors import MalformedReport
 from pytest_leakguard.core.metric_names import MetricName
+from pytest_leakguard.growth import thresholds
 
 Cell = float | None
 
@@ -40,7 +41,10 @@ _NAMES = {
     "requests": ("request", "iterations", "iteration", "calls"),
     "time": ("t", "elapsed_time", "elapsed", "timestamp", "seconds", "time_s"),
 }
-_CANONICAL = {alias: name for name, aliases in _NAMES.items() for alias in (name, *aliases)}
+_CANONICAL: dict[str, str] = {}
+"""The name of a series by every heading that it may have."""
+for _name, _aliases in _NAMES.items():
+    _CANONICAL |= dict.fromkeys((_name, *_aliases), str(_name))
 _FIXED = {
     "kbmemused": (MetricName.MEMORY_USED, 2**10),
     "mem_real": (MetricName.RESIDENT_SET, 2**20),
@@ -55,9 +59,9 @@ _COUNTED = {
     "requests",
     "time",
 }
-_LARGEST = 2.0**63
 _CLOCK = re.compile(r"(\d{1,2}):(\d\d):(\d\d)(?: ?([AP])M)?")
 _DAY_S = 86400
+"""Seconds in a day."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +103,8 @@ def _recording(columns: Columns, name: str, place: Place) -> Recording:
     axis = next((key for key in ("requests", "time") if columns.get(key)), "samples")
     time, requests = columns.pop("time", []), columns.pop("requests", [])
     series = {key: tuple(cells) for key, cells in columns.items() if cells}
-    if not any(cell is not None for cells in series.values() for cell in cells):
+    readings = [cell for cells in series.values() for cell in cells]
+    if all(reading is None for reading in readings):
         raise MalformedReport(f"{name}: no readings; expected a series such as rss, anon or heap")
     length = max(map(len, series.values()))
     xs = {"requests": requests, "time": _unwrapped(time), "samples": range(length)}[axis]
@@ -145,10 +150,10 @@ def _json(text: str, name: str) -> Columns:
     for key, values in document.items():
         known, factor = _known(key)
         if known and isinstance(values, list) and known not in columns:
-            columns[known] = [
-                None if value is None else _number(value, factor, f"{name}: {key}[{i}]")
-                for i, value in enumerate(values)
-            ]
+            columns[known] = []
+            for i, value in enumerate(values):
+                place = f"{name}: {key}[{i}]"
+                columns[known].append(None if value is None else _number(value, factor, place))
     return columns
 
 
@@ -170,7 +175,9 @@ def _number(value: object, factor: float, place: str) -> float:
         number = float(value) if isinstance(value, int | float | str) else math.nan
     except (ValueError, OverflowError):
         number = math.nan
-    if isinstance(value, bool) or not 0 <= number * factor <= _LARGEST:  # false for NaN as well
+    if (
+        isinstance(value, bool) or not 0 <= number * factor <= thresholds.LARGEST_READING
+    ):  # false for NaN as well
         raise MalformedReport(f"{place}: {str(value)[:40]!r}; expected a number from 0 to 2^63")
     return number * factor
 
@@ -225,9 +232,9 @@ def _add_row(
         if known == "time":
             columns[known].append(_seconds(cell, place))
         elif known:
-            columns[known].append(
-                None if cell in ("", "-") else _number(cell, factor, f"{place}: {known}")
-            )
+            is_missing = cell in ("", "-")
+            number = None if is_missing else _number(cell, factor, f"{place}: {known}")
+            columns[known].append(number)
 
 
 def _seconds(cell: str, place: str) -> float:

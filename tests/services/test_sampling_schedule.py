@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from pytest_leakguard.growth.thresholds import LEAST_READINGS
 from pytest_leakguard.services import sampling_schedule
 
 
@@ -41,18 +42,16 @@ def test_readings_keep_their_share_of_the_time(cost_s: float) -> None:
 @pytest.mark.parametrize("limit", [300, 5000, 60_000])
 def test_however_dear_a_verdict_has_its_readings(limit: int) -> None:
     at = readings(10.0, 0.001, limit)
-    assert sampling_schedule.LEAST_READINGS <= len(at) <= sampling_schedule.LEAST_READINGS + 4
-    assert sum(one >= limit / 2 for one in at) >= 11
-    assert sum(one >= limit / 4 for one in at) >= 17
+    assert LEAST_READINGS <= len(at) <= LEAST_READINGS + 4
+    assert sum(request >= limit / 2 for request in at) >= 11
+    assert sum(request >= limit / 4 for request in at) >= 17
 
 
 def test_a_run_is_made_longer_where_that_helps_and_within_bounds() -> None:
     assert sampling_schedule.extended(5000, 0.001, 0.0005) == 5000
     longer = sampling_schedule.extended(5000, 0.0004, 0.001)
     assert 5000 < longer < 10 * 5000
-    assert (
-        sampling_schedule.LEAST_READINGS * 0.001 / (longer * 0.0004) < sampling_schedule.MOST_SHARE
-    )
+    assert LEAST_READINGS * 0.001 / (longer * 0.0004) < sampling_schedule.MOST_SHARE
     assert sampling_schedule.extended(5000, 0.0001, 0.01) == sampling_schedule.LONGEST_FACTOR * 5000
     assert sampling_schedule.extended(5000, 0.002, 0.012) == sampling_schedule.LONGEST_S / 0.002
     assert sampling_schedule.extended(5000, 0.0002, 0.5) == 5000  # a JVM's readings
