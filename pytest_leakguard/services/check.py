@@ -136,8 +136,8 @@ def _problems(timeline: Timeline, judgement: Judgement) -> Iterator[str]:
         others = " and others" if len(timeline.replaced) > 2 else ""
         yield (
             f"{'; '.join(timeline.replaced[:2])}{others}: "
-            "what a process had gathered goes with it, so no growth can be seen. If the server recycles its workers, switch that off "
-            "for the check (gunicorn --max-requests 0); if it crashed, its log says why"
+            "what a process had gathered goes with it, so no growth can be seen. "
+            "If the server recycles its workers, switch that off for the check (gunicorn --max-requests 0); if it crashed, its log says why"
         )
     elif isinstance(overall, Undecided):
         yield f"undecided: {overall.reason}; {overall.remedy}"

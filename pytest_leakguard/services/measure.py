@@ -56,6 +56,13 @@ def preset_for(work: Work, budget: int | None) -> Preset:
     return replace(preset, max_requests=budget or preset.max_requests, is_elastic=not budget)
 
 
+def with_heap(preset: Preset, heap: HeapReader) -> Preset:
+    """Return the preset where the live heap is read, which shows smaller leaks."""
+    if not heap.is_active or not preset.stops_early:
+        return preset
+    return replace(preset, min_leak_bytes=thresholds.MIN_LEAK_HEAP_BYTES)
+
+
 def measure(
     service: Service,
     work: Work,
@@ -73,8 +80,7 @@ def measure(
         sampler.begin()
         before = sampler.inventory()
         sampler.note_processes()
-        if heap.is_active and preset.stops_early:
-            preset = replace(preset, min_leak_bytes=thresholds.MIN_LEAK_HEAP_BYTES)
+        preset = with_heap(preset, heap)
         timeline.stopped = _Loop(sampler, work, preset, started + timeout_s, progress).run()
     except RequestFailed as failed:
         timeline.failure = str(failed)
