@@ -39,9 +39,11 @@ def burst_in(run: Run, metric: Metric) -> Step | None:
     rest. An excursion was given back, and was more than what was kept.
     """
     points = envelope(run, thresholds.RUN_WINDOWS)
+    # In the samples rather than the windows, whose minima hide what was given back.
     given_back = _given_back(run.ys)
     if given_back >= max(metric.step, points[-1][1] - points[0][1]):
         return Step(f"{given_back:.0f} {metric.unit} were taken and given back")
+    # Rises alone: what falls in between would hide how much was filled.
     rises = sum(max(0.0, b - a) for (_, a), (_, b) in pairwise(points))
     filled = run.xs[0] + thresholds.FILLING * run.span
     leaps = _leaps(points, filled, run.xs[0] + thresholds.WARM_UP * run.span)
@@ -66,6 +68,7 @@ def _leaps(points: Sequence[Point], filled: float, begin: float) -> list[_Leap]:
     leaps: list[_Leap] = []
     for i in range(len(points) - 2):
         (_, low), (x, _), (_, high) = points[i : i + 3]
+        # A cache that is filled in few readings looks like a step, but no rest comes before.
         if x >= filled or _follows_a_rest(points, i, begin):
             leaps.append(_Leap(high - low, x, i))
     return leaps
@@ -94,6 +97,7 @@ def _two_steps(
     first: _Leap, leaps: Sequence[_Leap], rises: float, filled: float, metric: Metric
 ) -> Step | None:
     """Return one step in each of two workers."""
+    # Neighbours share a window with the first, and are the same step.
     apart = [leap for leap in leaps if abs(leap.window - first.window) > 1]
     second = max(apart, default=_Leap())
     is_large = min(first.size, second.size) >= metric.step

@@ -56,6 +56,7 @@ def judge_series(
     longest = judge_tail(run, thresholds.LONGEST_TAIL, metric)
     middle = judge_tail(run, thresholds.MIDDLE_TAIL, metric)
     latest = judge_tail(run, thresholds.LATEST_TAIL, metric)
+    # A cache grows as steadily as a leak until it is full; only its end tells it apart.
     vetoes = tuple(filter(None, (is_slowing(run), has_stopped(run, metric))))
     growing = None if vetoes else _growing_of(longest, middle)
     tails = (longest, middle, latest)
@@ -78,6 +79,7 @@ def _growing_of(longest: Tail, middle: Tail) -> Tail | None:
 def _named(facts: Estimate, run: Run) -> Trend:
     """Return what to call a run that does not leak."""
     metric = facts.metric
+    # Without the sample before the first request, which opens connections and loads modules.
     step = burst_in(Run(run.xs[1:], run.ys[1:]), metric)
     if step:
         return answer(Burst, facts, step.summary, is_early=step.is_early)
@@ -187,6 +189,7 @@ def judge(
             return trend
         return _beside_level(trend, judge_series(requests, level, metric, processes))
 
+    # The heap first: a runtime's resident memory is judged by other rules where it is unknown.
     heaps, counters = trends_of(Source.HEAP, {}), trends_of(Source.COUNTER, {})
     is_heap_known = any(not isinstance(trend, Undecided) for trend in heaps)
     pages = trends_of(Source.RESIDENT, {} if is_heap_known else RUNTIMES.get(runtime, {}))

@@ -5,7 +5,6 @@ The hypotheses are the incident report's: A leak, B cache, C application logic, 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,15 +15,15 @@ from pytest_leakguard.growth import thresholds
 from pytest_leakguard.growth.answers import (
     Burst,
     Cache,
-    Estimate,
     Fragmentation,
     Judgement,
     Leaking,
     Trend,
     Undecided,
 )
+from pytest_leakguard.growth.forecasting import Reach, forecast
 from pytest_leakguard.growth.metrics import Source
-from pytest_leakguard.growth.statistics import Slope, envelope, usable
+from pytest_leakguard.growth.statistics import envelope, usable
 
 Series = Mapping[str, Sequence[float | None]]
 
@@ -130,6 +129,7 @@ def _settled_at(
 ) -> int | None:
     """Return the request by which nearly all of the rise was there; ``None`` if it is no level."""
     run = usable(requests, values)
+    # What leaks or is open has no level, and a small rise is none worth a mark.
     is_level = not isinstance(trend, Leaking | Undecided) and trend.rise >= trend.metric.settled
     if not is_level or len(run.xs) < 2:
         return None
@@ -146,6 +146,7 @@ def _marks(
     pages, overall = _first(judgement, Source.RESIDENT), judgement.overall
     if not production.limit_bytes or overall.metric.source is Source.COUNTER:
         return ()
+    # The kernel kills for resident memory, which may grow faster than the live heap.
     pace = pages if pages and pages.per_iteration > 0 else overall
     if pace.metric.unit != "bytes":
         return ()
@@ -206,6 +207,7 @@ def _leak(overall: Trend, heap: Trend | None) -> Hypothesis:
     pro = list(_tails(overall, growing=True))
     contra = [*_fading(overall), *_tails(overall, growing=False)]
     if heap and heap is not overall:
+        # The live heap knows better than pages, but where it decides it is no second witness.
         side = pro if isinstance(heap, Leaking) else contra
         side.append(f"the live heap ({heap.metric.name}) is judged {heap.shape}")
     return Hypothesis("A", "leak", tuple(pro), tuple(contra), _leak_step(overall))
@@ -233,6 +235,7 @@ def _burst(overall: Trend) -> Hypothesis:
         return Hypothesis("C", name, _steps(overall), (), _BURST_STEP)
     if not isinstance(overall, Leaking):
         return Hypothesis("C", name, (), ("no step makes up the rise",), _BURST_STEP)
+    # Growth in two steps may be a burst in each of two workers, so it does not speak against one.
     is_in_steps = any("two steps" in text for text in overall.evidence)
     contra = () if is_in_steps else ("the rise is spread over the run, not a step",)
     return Hypothesis("C", name, (), contra, _BURST_STEP)
@@ -261,53 +264,3 @@ def _kept(heap: Trend) -> tuple[str, ...]:
     if heap.rise <= 0 or not isinstance(heap, Leaking | Cache | Burst):
         return ()
     return (f"the live heap kept {heap.rise:,.0f} {heap.metric.unit} of its own",)
-
-
-@dataclass(frozen=True, slots=True)
-class Reach:
-    """When a share of the memory limit is reached if the same traffic continues."""
-
-    share: float
-    requests: float | None
-    """``None``: never, at the growth measured."""
-    seconds: float | None
-    soonest_s: float | None
-    """By the upper end of the growth's interval; ``None``: never."""
-    latest_s: float | None
-    """By the lower end; ``None``: no upper bound."""
-
-
-@dataclass(frozen=True, slots=True)
-class Forecast:
-    """An extrapolation, as good as the traffic stays the same."""
-
-    alert: Reach
-    """85 % of the limit."""
-    severe: Reach
-    """95 % of the limit."""
-
-
-def forecast(
-    growth: Slope | Estimate, rate_per_s: float, limit_bytes: float, current_bytes: float
-) -> Forecast:
-    """Return when 85 % and 95 % of the limit are reached; limits act on resident growth."""
-
-    def reach(share: float) -> Reach:
-        room = max(0.0, share * limit_bytes - current_bytes)
-        return Reach(
-            share,
-            requests=_quotient(room, growth.per_iteration),
-            seconds=_quotient(room, growth.per_iteration * rate_per_s),
-            soonest_s=_quotient(room, growth.high * rate_per_s),
-            latest_s=_quotient(room, growth.low * rate_per_s),
-        )
-
-    return Forecast(reach(thresholds.ALERT_SHARE), reach(thresholds.SEVERE_SHARE))
-
-
-def _quotient(room: float, pace: float) -> float | None:
-    """Return after how long ``room`` is used; ``None`` is never."""
-    if room == 0:
-        return 0.0  # already there, whatever the pace
-    reached = room / pace if pace > 0 else math.inf
-    return reached if math.isfinite(reached) else None

@@ -80,6 +80,7 @@ BLOCKS = _with_floor(Metric(MetricName.BLOCKS, Source.HEAP, "blocks"), threshold
 DESCRIPTORS = Metric(MetricName.DESCRIPTORS, Source.COUNTER, "descriptors")
 THREADS = Metric(MetricName.THREADS, Source.COUNTER, "threads")
 PROCESSES = Metric(MetricName.PROCESSES, Source.COUNTER, "processes")
+# Other programs take and give back memory too, so both limits are its own.
 _MACHINE = replace(
     RESIDENT,
     name=MetricName.MEMORY_USED,

@@ -91,6 +91,7 @@ def usable(requests: Sequence[float], values: Sequence[float | None]) -> Run:
     for x, y in zip(requests, values, strict=False):
         if y is None or not _is_sane(x) or not _is_sane(y):
             continue
+        # Request counts only rise; a sample out of order belongs to another run.
         if not xs or x - xs[-1] > least:
             xs.append(float(x))
             ys.append(float(y))
@@ -119,6 +120,7 @@ def envelope(run: Run, windows: int) -> list[Point]:
     start, width = run.xs[0], run.span / windows or 1.0
     best: dict[int, Point] = {}
     for x, y in zip(run.xs, run.ys, strict=True):
+        # The last sample lies on the edge of the run, and belongs to the last window.
         window = min(int((x - start) / width), windows - 1)
         if window not in best or y < best[window][1]:
             best[window] = (x, y)
@@ -143,6 +145,7 @@ def slope_of(points: Sequence[Point], quantum: float) -> Slope:
     if len(points) < 2:
         return Slope()
     rate = theil_sen(points)
+    # Windows hold their minima at different places, so that blocks are compared by their rates.
     edges = points[:: max(1, (len(points) - 1) // thresholds.INTERVAL_BLOCKS)]
     rates = [(yb - ya) / (xb - xa) for (xa, ya), (xb, yb) in pairwise(edges)]
     spread = _spread(rates) + quantum / (points[-1][0] - points[0][0])
@@ -199,6 +202,7 @@ def judge_tail(run: Run, share: float, metric: Metric) -> Tail:
     rise = values[-1] - values[0] if values else 0.0
     floor = f"{metric.floor:.0f} {metric.unit}"
     is_unlikely = chance <= thresholds.SIGN_LEVEL or _has_trend(values, metric)
+    # In the order in which a reader would check them: data, chance, size, form.
     rules = (
         ("too few samples in it", len(points) >= thresholds.MIN_WINDOWS),
         (f"{rising} rises and {falling} falls may be chance (p={chance:.2g})", is_unlikely),
@@ -217,6 +221,7 @@ def _has_trend(values: Sequence[float], metric: Metric) -> bool:
 
 def _is_spread(steps: Sequence[float]) -> bool:
     rises = sorted(step for step in steps if step > 0)
+    # Two, as each of two workers may take one large step.
     return sum(rises[-2:]) <= thresholds.TWO_STEPS_SHARE * sum(rises)
 
 
@@ -245,6 +250,7 @@ def is_slowing(run: Run) -> str:
     """
     quarters = (run.part(k / 4, (k + 1) / 4) for k in (1, 2, 3))
     second, third, last = (theil_sen(envelope(part, thresholds.TAIL_WINDOWS)) for part in quarters)
+    # Saturation fades at once and by much, a logarithm in each quarter by little.
     has_faded = (
         last < thresholds.FADED_QUARTER * third or last < thresholds.FADED_TWO_QUARTERS * second
     )
@@ -267,8 +273,10 @@ def has_stopped(run: Run, metric: Metric) -> str:
     retained = _never_given_back(half.ys)
     steps = [b - a for a, b in pairwise(retained)]
     least = _least_rise(steps, metric)
+    # Garbage that is collected late makes single samples high, never low, so minima are enough.
     flat = _trailing_flat(steps, least)
     before = steps[: len(steps) - flat]
+    # One rise and one pause more than were seen: with few samples nothing is certain.
     rises = sum(step >= least for step in before)
     chance = (rises + 1) / (len(before) + 2)
     edge = half.xs[len(before)]
@@ -283,6 +291,7 @@ def has_stopped(run: Run, metric: Metric) -> str:
 def _never_given_back(ys: Sequence[float]) -> list[float]:
     """Return the greatest non-decreasing series that nowhere exceeds ``ys``."""
     retained = list(ys)
+    # From the end, as only what comes later shows whether a rise was given back.
     for i in range(len(retained) - 2, -1, -1):
         retained[i] = min(retained[i], retained[i + 1])
     return retained

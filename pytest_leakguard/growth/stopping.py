@@ -65,6 +65,7 @@ def may_stop(checkpoints: Sequence[Judgement], preset: Preset = DEFAULT) -> str:
 
 def _surely_leaks(checkpoints: Sequence[Judgement], preset: Preset) -> str:
     """A leak needs a checkpoint that confirms it, half as many requests later, none against it."""
+    # A quiet checkpoint in between says that the growth before it had ended.
     unbroken = list(takewhile(_is_leak, reversed(checkpoints)))
     if not unbroken:
         return ""
@@ -90,6 +91,7 @@ def _surely_quiet(checkpoints: Sequence[Judgement], preset: Preset) -> str:
     if len(checkpoints) < 2:
         return ""
     before, last = checkpoints[-2:]
+    # Neither undecided nor fragmentation: both may still become something else.
     if not {before.shape, last.shape} <= _QUIET:
         return ""
     was_sensitive = _is_sensitive(before, preset, thresholds.QUIET_BEFORE)
@@ -137,4 +139,4 @@ def _missing_of_leak(leak: Leaking, preset: Preset, rest: str) -> str:
     if not _is_beyond_allowance(leak, preset):
         allowance = f"{preset.allowance_bytes / thresholds.MIB:.0f} MiB"
         return f"{rest}, or {allowance} of growth, as no cache that fills has"
-    return f"a look that confirms it, or {rest}"
+    return f"a checkpoint that confirms it, or {rest}"

@@ -54,12 +54,14 @@ def levelled(
     ``None`` where no process shows where others will end: none has an equal, none stands still
     while the others grow, or they came and went.
     """
+    # One that came or went takes what it holds with it, and the sum jumps.
     if any(len(worker.ticks) != len(requests) for worker in workers):
         return None
     counted = [worker for worker in workers if worker.has(name)]
     at = _known_readings(counted, name, len(requests))
     if not counted or len(at) < 2:
         return None
+    # In the beginning all of them grow, whatever they do later.
     late = thresholds.WORKERS_COMPARED_FROM * requests[at[-1]]
     middle = min(bisect_left([requests[i] for i in at], late), len(at) - 1)
     kinds: dict[str, list[_Part]] = {}
@@ -102,11 +104,13 @@ def _sums_of(kinds: Mapping[str, Sequence[_Part]]) -> list[float] | None:
 
 def _settled(parts: Sequence[_Part]) -> _Part | None:
     """Return the busiest, if it stands still where the others grow and are not beyond it."""
+    # The one that has done most shows first where a cache ends.
     busiest = max(parts, key=lambda part: part.worked_late)
     others = [part for part in parts if part is not busiest]
     growth = sum(part.gained_late for part in others)
     work = sum(part.worked_late for part in others)
     largest = thresholds.WORKER_SAME_SIZE * busiest.gained
+    # One that holds more than the busiest does something else, so its end is not known.
     if growth <= 0 or busiest.worked_late <= 0 or any(part.gained > largest for part in others):
         return None
     rate = growth / max(1.0, work)  # a tick is the least that can be told apart

@@ -46,6 +46,7 @@ def check_of(
         findings=tuple(_findings(judgement, growth, blank.id, budget_bytes)),
         problems=(*blank.problems, *_problems(timeline, judgement)),
         notes=(*blank.notes, *_replaced(timeline), *_dear(timeline)),
+        # It is stopped by us, so how it ends says nothing.
         expected_exit=None,
         duration_s=round(timeline.duration_s, 3),
         growth=growth,
@@ -103,6 +104,7 @@ def _findings(
         return
     for series in growth:
         is_decisive = series.metric == judgement.overall.metric.name
+        # A second memory series would report the same leak again.
         is_named = (is_decisive or series.metric in _KINDS) and series.metric in _DECIDING
         if series.shape is Shape.LEAK and is_named:
             yield _finding(series, check_id, budget_bytes)
@@ -110,6 +112,7 @@ def _findings(
 
 def _finding(series: Growth, check_id: str, budget_bytes: float) -> Finding:
     is_bytes, rise = series.unit == "bytes", int(max(0.0, series.rise))
+    # A budget is meant for memory: descriptors are scarce, and none is spare.
     is_small = is_bytes and series.low <= budget_bytes and budget_bytes > 0
     return Finding(
         fingerprint=growth_name(check_id, series.metric),
@@ -137,9 +140,11 @@ def _problems(timeline: Timeline, judgement: Judgement) -> Iterator[str]:
         yield (
             f"{'; '.join(timeline.replaced[:2])}{others}: "
             "what a process had gathered goes with it, so no growth can be seen. "
-            "If the server recycles its workers, switch that off for the check (gunicorn --max-requests 0); if it crashed, its log says why"
+            "If the server recycles its workers, switch that off for the check "
+            "(gunicorn --max-requests 0); if it crashed, its log says why"
         )
     elif isinstance(overall, Undecided):
+        # Never silent: a check that could not see is no pass.
         yield f"undecided: {overall.reason}; {overall.remedy}"
 
 

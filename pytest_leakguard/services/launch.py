@@ -194,6 +194,7 @@ def start(target: ServiceTarget, launch: Launch | None = None) -> Service:
             "serve needs a command line such as ['gunicorn', 'shop:app', '-b', '127.0.0.1:{port}']"
         )
     port = _port_of(target)
+    # A control group counts what all processes hold; without one the supervisor adds it up.
     group = cgroup.create(target.memory_limit_bytes) if target.memory_limit_bytes else None
     placed = _placed(target, launch, port, group)
     oom_kills = mappings.oom_kills(os.getpid())
@@ -275,6 +276,7 @@ def _name(argv: tuple[str, ...]) -> str:
     program = Path(argv[0]).name
     if not program.startswith(("python", "node")):
         return program
+    # Options of the interpreter come before what it runs.
     following = [word for word in argv[1:] if not word.startswith("-")]
     return Path(following[0]).name if following and argv[1] != "-c" else program
 

@@ -103,6 +103,7 @@ class HeapReader:
         for pid, value in answers.items():
             if value is not None:
                 known[pid] = value
+        # Who answers at first decides: an agent cannot come later.
         if not self._known:
             self._known = frozenset(known)
             self.is_active = bool(known)

@@ -84,6 +84,7 @@ def measure(
         timeline.stopped = _Loop(sampler, work, preset, started + timeout_s, progress).run()
     except RequestFailed as failed:
         timeline.failure = str(failed)
+        # The connection broke: it may be dying, and its end says more than the request.
         if isinstance(failed.__cause__, OSError | HTTPException):
             _await_death(service)
     finally:
@@ -114,6 +115,7 @@ def _note_gains(timeline: Timeline, before: Inventory, after: Inventory) -> None
 
 def _gained(before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, int]:
     """Return what each kind has gained, the largest gain first."""
+    # A kind may be new, or gone.
     gains = {kind: after.get(kind, 0) - before.get(kind, 0) for kind in {*before, *after}}
     ordered = sorted(gains.items(), key=lambda item: -item[1])
     return {kind: gain for kind, gain in ordered if gain > 0}
@@ -150,8 +152,10 @@ class _Loop:
         before, liveness_s = time.monotonic(), timeline.liveness_s
         batch = self._batch(done, goal)
         now = time.monotonic()
+        # Liveness checks are made within the batch, but are not the service's work.
         timeline.working_s += now - before - (timeline.liveness_s - liveness_s)
         timeline.elapsed_s = now - self._sampler.started
+        # Only the first batch shows how many requests a run of the command sends.
         if isinstance(self._work, LoadCommand) and len(timeline.requests) == 1:
             self._preset = _for_batches(self._preset, batch)
         done += batch
@@ -243,6 +247,7 @@ def _may_decide(timeline: Timeline, preset: Preset) -> bool:
     private = timeline.gained(MetricName.PRIVATE_BYTES)
     memory = max(private, timeline.gained(MetricName.HEAP_BYTES))
     counters = max(timeline.gained(name) for name in SERVICE_COUNTERS)
+    # Half of what is asked for, as this one may be the first of two.
     is_quiet_possible = 2 * timeline.done >= timeline.quiet_after(preset.min_leak_bytes)
     is_leak_possible = memory >= preset.allowance_bytes / 2 or counters >= thresholds.POOL_SIZE / 2
     return is_quiet_possible or is_leak_possible
@@ -255,6 +260,7 @@ def _next_step(checkpoints: list[Judgement], preset: Preset, is_last: bool) -> t
     is_open = _may_fill_up(judgement) or _may_fragment(judgement)
     if not stopped or (is_open and not is_last):
         return "", preset
+    # It could end here, but the answer may still turn: once more, to where it cannot.
     longer = _longer(judgement, preset)
     return ("", longer) if longer else (stopped, preset)
 
@@ -296,6 +302,7 @@ def _longer(judgement: Judgement, preset: Preset) -> Preset | None:
     if preset.name == "extended":
         return None
     if isinstance(overall, Undecided) and overall.counted_in == "requests":
+        # No further than twice, or a late start would double the run again and again.
         need = min(overall.need, 2 * preset.max_requests)
     elif isinstance(overall, Leaking) and overall.metric.unit == "bytes":
         need = 2 * preset.max_requests if overall.rise < thresholds.CREEP_BYTES else 0

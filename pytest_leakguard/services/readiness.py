@@ -104,6 +104,7 @@ def _ask_tcp(host: str, port: int) -> str:
 
 
 def _ask_http(url: str) -> str:
+    # A proxy of the environment would answer for the service.
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with direct.open(url, timeout=_HTTP_TIMEOUT_S):

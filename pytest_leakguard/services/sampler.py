@@ -132,6 +132,7 @@ class Sampler:
         )
         name = MetricName.HEAP_BYTES if self._heap.is_active else MetricName.PRIVATE_BYTES
         limit = self.limit
+        # It may be killed at a limit, or end as a leak, long before its budget.
         if self.timeline.gained(name) >= _MUCH_BYTES:
             limit = sampling_schedule.likely_end(done, limit)
         return sampling_schedule.next_reading(done, affordable, limit)
@@ -152,6 +153,7 @@ class Sampler:
         self._heap.read(self._pids)
         memory.read_quickly(self._pids, self._births)
         self._costs_s.append(time.monotonic() - started)
+        # Nothing before the first request is part of the loop's time.
         self.timeline.reading_s = 0.0
 
     def _await_rest(self) -> None:
@@ -263,6 +265,7 @@ class Sampler:
     def ended(self) -> Iterator[str]:
         """Name the service's own processes that were no longer there at the last sample."""
         for (pid, _), seen in sorted(self._seen.items(), key=lambda item: item[0]):
+            # One that is started for a request and ends with it is no worker.
             is_own = seen.latest - seen.first >= thresholds.OWN_PROCESS_MOMENTS
             if seen.latest < self._moment and is_own:
                 yield f"process {pid} ({self._commands[pid]}) ended near request {seen.done}"

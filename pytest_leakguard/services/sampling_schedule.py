@@ -58,7 +58,9 @@ def next_reading(done: int, affordable: float, limit: int) -> int:
 
     ``limit`` is the most requests the run may have.
     """
+    # Finer would be dear and show no more, as windows grow with the run.
     earliest = done + max(_LEAST_GAP, int(done * _FINEST))
+    # Later, and the run would end with too few readings for any answer.
     latest = done + max(_LEAST_GAP, limit // thresholds.LEAST_READINGS)
     return min(max(earliest, math.ceil(affordable)), max(earliest, latest))
 

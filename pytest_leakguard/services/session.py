@@ -250,6 +250,7 @@ def _serve_under(
     workdir = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="leakguard-")))
     program = pipeline.with_environment(program)
     plan = backend.plan(program, workdir)
+    # The tool's report is written while the service ends, which takes longer than usual.
     patient = tuple((number, _STOPS_FOR_A_REPORT_S) for number, _ in plan.stop_signals)
     running = launch.start(target, replace(plan, stop_signals=patient))
     stack.callback(running.stop)
@@ -267,6 +268,7 @@ def _per_request(finding: Finding, requests: int) -> Finding:
     Objects that average a few bytes per request are its free lists and interned strings.
     """
     least = thresholds.LEAST_PYTHON_BYTES * requests
+    # Native leaks are exact, so that a single one counts.
     is_small = finding.kind is LeakKind.PYTHON_OBJECTS and finding.size_bytes < least
     return replace(finding, is_gating=finding.is_gating and not is_small)
 

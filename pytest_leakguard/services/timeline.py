@@ -79,6 +79,7 @@ class Timeline:
         """
         asked: dict[str, list[float | None]] = {}
         for name, values in self.series.items():
+            # Checkpoints cost time, and most counters never move.
             is_still = name in SERVICE_COUNTERS and len({*values}) <= 1
             if name not in _SECOND_READINGS and not is_still:
                 asked[name] = values

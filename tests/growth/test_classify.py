@@ -23,7 +23,7 @@ from pytest_leakguard.growth.answers import (
     Undecided,
 )
 from pytest_leakguard.growth.classify import judge, judge_series
-from pytest_leakguard.growth.diagnosis import forecast
+from pytest_leakguard.growth.forecasting import forecast
 from pytest_leakguard.growth.metrics import BLOCKS, DESCRIPTORS, HEAP, IN_PROCESS_METRICS, RESIDENT
 from pytest_leakguard.growth.statistics import Slope
 from pytest_leakguard.growth.stopping import (

@@ -526,7 +526,7 @@ def marks(rooms: Rooms) -> Any:
 
 def reached(rooms: Rooms) -> tuple[float, ...]:
     slope = rooms.growth_statistics.Slope(1.0, 1.0, 1.0)
-    found = rooms.growth_diagnosis.forecast(slope, 1.0, 100.0, 0.0)
+    found = rooms.growth_forecasting.forecast(slope, 1.0, 100.0, 0.0)
     return found.alert.requests, found.severe.requests
 
 

@@ -102,3 +102,12 @@ def test_readings_without_a_heap_are_left_out() -> None:
     assert level is not None
     assert level[7] is None
     assert level[-1] == 2 * BASE + 2 * 8192 * 300
+
+
+@pytest.mark.parametrize("leaking", [1, 2])
+def test_one_worker_beyond_the_busiest_is_enough_to_show_nothing(leaking: int) -> None:
+    """The busiest is full with 2.3 MiB; one of the others fills up, one is at 3.1 MiB."""
+    workers = [worker(0.8, cache), worker(0.1, cache), worker(0.1, cache)]
+    assert levelled(REQUESTS, workers, "heap_bytes") is not None
+    workers[leaking] = worker(0.1, lambda done: 6500 * done)
+    assert levelled(REQUESTS, workers, "heap_bytes") is None
