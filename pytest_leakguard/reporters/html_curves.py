@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pytest_leakguard.core.checks import Check, Growth
 from pytest_leakguard.core.shapes import Shape
 from pytest_leakguard.core.text import quantity
-from pytest_leakguard.growth.thresholds import WARM_UP
+from pytest_leakguard.growth import thresholds
 from pytest_leakguard.reporters.growth_text import deciding, head, rate
 
 WIDTH, HEIGHT = 600, 160
@@ -68,7 +68,7 @@ def drawn(check: Check, growth: Growth) -> Curve:
     scale = _Scale.of(samples)
     is_decisive = check.diagnosis is not None and growth.metric == check.diagnosis.metric
     settled = check.diagnosis.settled_at if check.diagnosis and is_decisive else None
-    start = scale.left + WARM_UP * (scale.right - scale.left)
+    start = scale.left + thresholds.WARM_UP * (scale.right - scale.left)
     if settled is not None and settled < scale.right:
         start = max(start, float(settled))
     judged = [sample for sample in samples if sample[0] >= start] or samples
@@ -88,7 +88,7 @@ def drawn(check: Check, growth: Growth) -> Curve:
         points=scale.points(_thinned(samples)),
         fit=fit,
         interval=f"{low} {' '.join(reversed(high.split()))}" if is_fitted else "",
-        warm_up=round(WARM_UP * WIDTH, 1),
+        warm_up=round(thresholds.WARM_UP * WIDTH, 1),
         settled=round(scale.x(float(settled)), 1) if settled is not None else None,
         top=quantity(scale.high, growth.unit),
         bottom=quantity(scale.low, growth.unit),
