@@ -208,8 +208,8 @@ QUIET_BEFORE = 2.0
 """Upper limit of the leak that the checkpoint before the last could have missed in a quiet run,
 as a multiple of the least leak worth waiting for."""
 USUAL_REQUESTS = 5000
-"""Upper limit of the requests of a run, where the caller gives none; the most that the study
-recorded, and enough for the least leaks that it found."""
+"""Upper limit of the requests of a run, where the caller gives none; the study's
+budget, in which 63 runs of seven services got their answers."""
 ALLOWANCE_BYTES = 8 * MIB
 """Least growth that ends a run as a leak before its budget, in bytes; ring buffers and
 collectors of clean services grow so far at first."""
