@@ -22,12 +22,13 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from pytest_leakguard.core.shapes import Shape
 from pytest_leakguard.growth.answers import Judgement
 from pytest_leakguard.growth.classify import judge
 from pytest_leakguard.growth.metrics import IN_PROCESS_METRICS
 from pytest_leakguard.growth.statistics import mann_kendall, theil_sen
 
-SHAPES = ("leak", "cache", "burst", "fragmentation", "stable", "undecided")
+SHAPES = tuple(Shape)
 RUNTIMES = {"java": "jvm", "javascript": "v8"}
 MIB = 2**20
 Points = list[tuple[float, float]]

@@ -28,7 +28,7 @@ from pytest_leakguard.services import launch, load
 from pytest_leakguard.services import measure as measurement
 from pytest_leakguard.services.launch import ServiceTarget
 from pytest_leakguard.services.live_heap import HeapReader
-from pytest_leakguard.services.timeline import Course
+from pytest_leakguard.services.timeline import Timeline
 
 APPS = Path(__file__).parents[1] / "sample_apps" / "services"
 
@@ -43,8 +43,8 @@ class Case:
     live_heap: bool = True
 
 
-def measure(case: Case, budget: int | None) -> tuple[Course, float]:
-    """The course of one run, and its seconds without start and stop."""
+def measure(case: Case, budget: int | None) -> tuple[Timeline, float]:
+    """The timeline of one run, and its seconds without start and stop."""
     heap = HeapReader(is_active=case.live_heap)
     target = case.target
     if case.live_heap:
@@ -54,10 +54,10 @@ def measure(case: Case, budget: int | None) -> tuple[Course, float]:
     try:
         work = load.plan(["GET /orders/7"], running.url)
         started = time.monotonic()
-        course = measurement.measure(
+        timeline = measurement.measure(
             running, work, measurement.preset_for(work, budget), 300.0, heap
         )
-        return course, time.monotonic() - started
+        return timeline, time.monotonic() - started
     finally:
         running.stop()
         heap.close()
@@ -111,37 +111,37 @@ def main() -> None:
         for case in cases(server):
             found = [measure(case, options.requests) for _ in range(options.runs)]
             _print(case, found)
-            for course, _ in found:
+            for timeline, _ in found:
                 leaks, clean = leaks + (case.leak_bytes > 0), clean + (case.leak_bytes == 0)
-                for name, says_leak in _answers(course):
+                for name, says_leak in _answers(timeline):
                     (right if case.leak_bytes else false)[name] += says_leak
     print(f"\n{'method, on the same series':<32}{'leaks found':>14}{'false alarms':>15}")
     for name in (*SIMPLE, "leakguard"):
         print(f"{name:<32}{right[name]:>8} of {leaks:<3}{false[name]:>9} of {clean}")
 
 
-def _answers(course: Course) -> Iterator[tuple[str, bool]]:
+def _answers(timeline: Timeline) -> Iterator[tuple[str, bool]]:
     pages = [
         (x, y)
-        for x, y in zip(course.requests, course.series["private_bytes"], strict=True)
+        for x, y in zip(timeline.requests, timeline.series["private_bytes"], strict=True)
         if y is not None
     ]
     yield from ((name, ask(pages[1:])) for name, ask in SIMPLE.items())
-    yield "leakguard", course.judge().shape == "leak"
+    yield "leakguard", timeline.judge().shape == "leak"
 
 
-def _print(case: Case, found: list[tuple[Course, float]]) -> None:
-    courses = [course for course, _ in found]
-    requests = statistics.median(course.done for course in courses)
-    samples = statistics.median(len(course.requests) for course in courses)
-    sampling_s = statistics.median(course.sampling_s for course in courses)
-    working_s = statistics.median(course.working_s for course in courses)
-    verdicts = Counter(course.judge().shape for course in courses)
+def _print(case: Case, found: list[tuple[Timeline, float]]) -> None:
+    timelines = [timeline for timeline, _ in found]
+    requests = statistics.median(timeline.done for timeline in timelines)
+    samples = statistics.median(len(timeline.requests) for timeline in timelines)
+    sampling_s = statistics.median(timeline.sampling_s for timeline in timelines)
+    working_s = statistics.median(timeline.working_s for timeline in timelines)
+    verdicts = Counter(timeline.judge().shape for timeline in timelines)
     print(
         f"{case.name:<14}{'yes' if case.live_heap else 'no':>5}{requests:>10.0f}"
         f"{statistics.median(seconds for _, seconds in found):>9.2f}{1e3 * working_s / requests:>10.2f} ms"
         f"{samples:>9.0f}{1e3 * sampling_s / samples:>9.2f} ms"
-        f"{statistics.median(course.overhead for course in courses):>10.1%}"
+        f"{statistics.median(timeline.overhead for timeline in timelines):>10.1%}"
         f"  {', '.join(f'{number}x {shape}' for shape, number in verdicts.most_common())}",
         flush=True,
     )

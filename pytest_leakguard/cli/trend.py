@@ -9,6 +9,8 @@ from typing import Any
 
 from pytest_leakguard.core.checks import Diagnosis, Growth
 from pytest_leakguard.core.codec import encode
+from pytest_leakguard.core.metric_names import MetricName
+from pytest_leakguard.core.shapes import Shape
 from pytest_leakguard.growth.classify import judge
 from pytest_leakguard.growth.diagnosis import Production, diagnose, growths
 from pytest_leakguard.growth.metrics import IN_PROCESS_METRICS, METRICS
@@ -17,7 +19,7 @@ from pytest_leakguard.reporters import growth_text as words
 from pytest_leakguard.verdict import CLEAN, INCONCLUSIVE, LEAKS
 
 FORMAT, VERSION = "leakguard-trend", 1
-_EXIT: Mapping[str, int] = {"leak": LEAKS, "undecided": INCONCLUSIVE}
+_EXIT: Mapping[Shape, int] = {Shape.LEAK: LEAKS, Shape.UNDECIDED: INCONCLUSIVE}
 
 _RUNTIMES = {"jvm": "jvm", "java": "jvm", "kotlin": "jvm", "scala": "jvm"}
 _RUNTIMES |= {"v8": "v8", "node": "v8", "javascript": "v8"}
@@ -45,13 +47,13 @@ def judge_recording(text: str, name: str, production: Production, runtime: str =
     ``runtime`` is ``v8`` or ``jvm`` where resident memory is that of such a heap; a JSON recording may say so itself.
     """
     recording = read_series(text, name)
-    processes = [value for value in recording.series.get("procs", ()) if value]
+    processes = [value for value in recording.series.get(MetricName.PROCESSES, ()) if value]
     judgement = judge(
         recording.requests,
         recording.series,
         processes=int(max(processes, default=1)),
         runtime=runtime or _runtime_in(text),
-        metrics=IN_PROCESS_METRICS if "blocks" in recording.series else METRICS,
+        metrics=IN_PROCESS_METRICS if MetricName.BLOCKS in recording.series else METRICS,
     )
     per = recording.axis.removesuffix("s")
     diagnosis = diagnose(judgement, recording.requests, recording.series, per, production)

@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from pytest_leakguard.core.leaks import Finding, LeakKind, Totals
 from pytest_leakguard.core.programs import SUCCESS, ExitStatus, Process, signal_name
+from pytest_leakguard.core.shapes import Shape
 
 
 class Outcome(StrEnum):
@@ -24,7 +25,7 @@ class Growth:
     """One judged series of a check."""
 
     metric: str
-    shape: str
+    shape: Shape
     per_iteration: float
     low: float
     high: float
@@ -70,7 +71,7 @@ class Mark:
 class Diagnosis:
     """What the growth of one run means as a whole."""
 
-    shape: str
+    shape: Shape
     metric: str
     """The series that decided."""
     per: str

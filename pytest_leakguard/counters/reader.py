@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_leakguard.core.leaks import LeakKind
+from pytest_leakguard.core.metric_names import MetricName
 from pytest_leakguard.counters import caches, malloc, pymalloc
 from pytest_leakguard.counters.tempfiles import Leftovers
 
@@ -25,7 +26,7 @@ _TASKS, _DESCRIPTORS = "/proc/self/task", "/proc/self/fd"
 class Counter:
     """One thing that is counted."""
 
-    metric: str
+    metric: MetricName
     """Its name in the report."""
     unit: str
     kind: LeakKind
@@ -34,15 +35,15 @@ class Counter:
 
 
 COUNTERS = (
-    Counter("blocks", "blocks", LeakKind.PYTHON_OBJECTS),
-    Counter("heap_bytes", "bytes", LeakKind.GROWTH),
-    Counter("mapped_bytes", "bytes", LeakKind.MAPPINGS),
-    Counter("file_descriptors", "descriptors", LeakKind.FILE_DESCRIPTORS, True),
-    Counter("threads", "threads", LeakKind.THREADS, True),
-    Counter("child_processes", "processes", LeakKind.CHILD_PROCESSES, True),
-    Counter("temporary_files", "files", LeakKind.GROWTH, True),
-    Counter("asyncio_tasks", "tasks", LeakKind.PYTHON_OBJECTS),
-    Counter("private_bytes", "bytes of pages", LeakKind.MAPPINGS),
+    Counter(MetricName.BLOCKS, "blocks", LeakKind.PYTHON_OBJECTS),
+    Counter(MetricName.HEAP_BYTES, "bytes", LeakKind.GROWTH),
+    Counter(MetricName.MAPPED_BYTES, "bytes", LeakKind.MAPPINGS),
+    Counter(MetricName.FILE_DESCRIPTORS, "descriptors", LeakKind.FILE_DESCRIPTORS, True),
+    Counter(MetricName.THREADS, "threads", LeakKind.THREADS, True),
+    Counter(MetricName.CHILD_PROCESSES, "processes", LeakKind.CHILD_PROCESSES, True),
+    Counter(MetricName.TEMPORARY_FILES, "files", LeakKind.GROWTH, True),
+    Counter(MetricName.ASYNCIO_TASKS, "tasks", LeakKind.PYTHON_OBJECTS),
+    Counter(MetricName.PRIVATE_BYTES, "bytes of pages", LeakKind.MAPPINGS),
 )
 _CACHES_BY_PATH = (
     ("sys", "path_importer_cache"),

@@ -1,10 +1,11 @@
-"""What there is to say about growth: one type per answer, each with its evidence. Decides nothing."""
+"""The answers about growth: one type for each shape, with its evidence. Decides nothing."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, TypeAlias, TypeVar
 
+from pytest_leakguard.core.shapes import Shape
 from pytest_leakguard.growth.metrics import Metric
 
 
@@ -12,7 +13,7 @@ from pytest_leakguard.growth.metrics import Metric
 class Estimate:
     """What every answer carries, in the metric's unit (bytes, blocks, descriptors ...)."""
 
-    shape: ClassVar[str]
+    shape: ClassVar[Shape]
     """The answer in the report's words."""
     metric: Metric
     per_iteration: float = 0.0
@@ -35,21 +36,21 @@ class Estimate:
 class Stable(Estimate):
     """Flat, or too small a rise to have a name."""
 
-    shape: ClassVar[str] = "stable"
+    shape: ClassVar[Shape] = Shape.STABLE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cache(Estimate):
     """It rose and levels off: a cache, a pool or warm-up."""
 
-    shape: ClassVar[str] = "cache"
+    shape: ClassVar[Shape] = Shape.CACHE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Burst(Estimate):
     """A step, then flat; or a rise that was given back."""
 
-    shape: ClassVar[str] = "burst"
+    shape: ClassVar[Shape] = Shape.BURST
     is_early: bool = False
     """The step came so soon that it may be the runtime's start as well."""
 
@@ -58,21 +59,21 @@ class Burst(Estimate):
 class Fragmentation(Estimate):
     """Resident memory grows, the live heap does not."""
 
-    shape: ClassVar[str] = "fragmentation"
+    shape: ClassVar[Shape] = Shape.FRAGMENTATION
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Leaking(Estimate):
     """It grows with every part of the run, and nothing says that it will end."""
 
-    shape: ClassVar[str] = "leak"
+    shape: ClassVar[Shape] = Shape.LEAK
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Undecided(Estimate):
-    """Undecided: why, and what it would take. Never to be read as a pass."""
+    """The evidence is too thin: why, and what it would take. Never to be read as a pass."""
 
-    shape: ClassVar[str] = "undecided"
+    shape: ClassVar[Shape] = Shape.UNDECIDED
     reason: str
     remedy: str
     counted_in: str
@@ -95,7 +96,7 @@ class Judgement:
     """Series that nothing is known about."""
 
     @property
-    def shape(self) -> str:
+    def shape(self) -> Shape:
         return self.overall.shape
 
 

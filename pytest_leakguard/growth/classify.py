@@ -1,7 +1,7 @@
 """Whether memory or a counter grows per request, and how: no I/O.
 
-``judge_series`` answers for one series, ``judge`` for all series of a run. Method and
-measurements are the growth study's (v3.1); its arithmetic is in ``growth_evidence``.
+``judge_series`` answers for one series, ``judge`` for all series of a run. The arithmetic is in
+``statistics``, the numbers it compares with are in ``thresholds``.
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeAlias
 
+from pytest_leakguard.growth import thresholds
 from pytest_leakguard.growth.answers import (
     Burst,
     Cache,
@@ -23,29 +24,25 @@ from pytest_leakguard.growth.answers import (
     Undecided,
     answer,
 )
+from pytest_leakguard.growth.bursts import burst_in
 from pytest_leakguard.growth.metrics import METRICS, RESIDENT, RUNTIMES, Metric, Source
 from pytest_leakguard.growth.statistics import (
-    MIN_SAMPLES,
-    MIN_WINDOWS,
-    RUN_WINDOWS,
-    WARM_UP,
     Run,
     Tail,
-    burst_in,
     envelope,
     has_stopped,
     is_slowing,
-    look_at_tail,
+    judge_tail,
     usable,
 )
 
-BOOKKEEPING_BYTES = 256
-"""Memory for each leaked descriptor or thread up to which it is what leaks: its number, and its place in a list."""
+Values: TypeAlias = Sequence[float | None]
+"""Readings of one series; ``None`` where one is missing."""
 
 
 def judge_series(
     requests: Sequence[float],
-    values: Sequence[float | None],
+    values: Values,
     metric: Metric = RESIDENT,
     processes: int = 1,
 ) -> Trend:
@@ -54,22 +51,38 @@ def judge_series(
     ``processes`` is how many there were: each has free heap of its own that a leak fills first.
     """
     run = usable(requests, values)
-    if len(run.xs) < MIN_SAMPLES:
+    if len(run.xs) < thresholds.MIN_SAMPLES:
         return _too_few(Estimate(metric=metric, iterations=int(run.span)), len(run.xs))
-    tails = tuple(look_at_tail(run, share, metric) for share in (0.75, 0.5, 0.25))
-    vetoes = tuple(said for said in (is_slowing(run), has_stopped(run, metric)) if said)
-    growing = next((tail for tail in tails[:2] if tail.is_growing and not vetoes), None)
-    facts = _measured(run, metric, processes, tails, growing or tails[1], vetoes)
-    if tails[0].windows < MIN_WINDOWS:
+    longest = judge_tail(run, thresholds.LONGEST_TAIL, metric)
+    middle = judge_tail(run, thresholds.MIDDLE_TAIL, metric)
+    latest = judge_tail(run, thresholds.LATEST_TAIL, metric)
+    # A cache grows as steadily as a leak until it is full; only its end tells it apart.
+    vetoes = tuple(filter(None, (is_slowing(run), has_stopped(run, metric))))
+    growing = None if vetoes else _growing_of(longest, middle)
+    tails = (longest, middle, latest)
+    facts = _measured(run, metric, processes, tails, growing or middle, vetoes)
+    if longest.windows < thresholds.MIN_WINDOWS:
         return _too_few(replace(facts, detectable_per_iteration=None), len(run.xs))
-    if growing and metric.caveat:
-        return _no_proof(facts)
     if growing:
-        return answer(Leaking, facts)
-    if tails[2].is_growing and not vetoes:
+        return _no_proof(facts) if metric.caveat else answer(Leaking, facts)
+    if latest.is_growing and not vetoes:
         return _began_late(facts, run)
-    if step := burst_in(Run(run.xs[1:], run.ys[1:]), metric):
-        return answer(Burst, facts, step.told, is_early=step.is_early)
+    return _named(facts, run)
+
+
+def _growing_of(longest: Tail, middle: Tail) -> Tail | None:
+    if longest.is_growing:
+        return longest
+    return middle if middle.is_growing else None
+
+
+def _named(facts: Estimate, run: Run) -> Trend:
+    """Return what to call a run that does not leak."""
+    metric = facts.metric
+    # Without the sample before the first request, which opens connections and loads modules.
+    step = burst_in(Run(run.xs[1:], run.ys[1:]), metric)
+    if step:
+        return answer(Burst, facts, step.summary, is_early=step.is_early)
     if facts.rise >= metric.settled:
         return answer(Cache, facts, f"rose by {facts.rise:.0f} {metric.unit} and levels off")
     return answer(Stable, facts, f"rose by {facts.rise:.0f} {metric.unit} in all")
@@ -83,9 +96,10 @@ def _measured(
     decisive: Tail,
     vetoes: tuple[str, ...],
 ) -> Estimate:
-    points = envelope(run.part(WARM_UP), RUN_WINDOWS)
+    points = envelope(run.part(thresholds.WARM_UP), thresholds.RUN_WINDOWS)
     # A leak first fills free heap, then must rise by the floor; nor is one seen below the noise.
     detectable = (metric.slack * processes + metric.floor) / run.span
+    noise = 0.0 if decisive.is_growing else decisive.slope.high
     dropped = (f"{run.dropped} samples were unusable",) if run.dropped else ()
     return Estimate(
         metric=metric,
@@ -95,29 +109,29 @@ def _measured(
         rise=points[-1][1] - points[0][1],
         late_rise=tails[0].rise,
         iterations=int(run.span),
-        detectable_per_iteration=max(
-            detectable, 0.0 if decisive.is_growing else decisive.slope.high
-        ),
-        evidence=(*(tail.told for tail in tails), *vetoes, *dropped),
+        detectable_per_iteration=max(detectable, noise),
+        evidence=(*(tail.summary for tail in tails), *vetoes, *dropped),
     )
 
 
 def _too_few(facts: Estimate, have: int) -> Undecided:
     # Unevenly spread samples may be many and still leave the last part of the run too thin.
+    need = max(thresholds.MIN_SAMPLES, have + 1)
     return answer(
         Undecided,
         facts,
         reason=f"{have} samples are too few, or too few of them in the last part of the run",
-        remedy=f"take at least {max(MIN_SAMPLES, have + 1)} evenly spread samples",
+        remedy=f"take at least {need} evenly spread samples",
         counted_in="samples",
         have=have,
-        need=max(MIN_SAMPLES, have + 1),
+        need=need,
     )
 
 
 def _began_late(facts: Estimate, run: Run) -> Undecided:
-    # Decided once the run's last half lies behind the onset, which is after its first half here.
-    need = math.ceil(1.5 * run.span)
+    # Growth began in the latest tail, so it is decided once the middle tail holds nothing before.
+    onset = (1 - thresholds.LATEST_TAIL) * run.span
+    need = math.ceil(onset / (1 - thresholds.MIDDLE_TAIL))
     return answer(
         Undecided,
         facts,
@@ -141,37 +155,41 @@ def _no_proof(facts: Estimate) -> Undecided:
     )
 
 
+def _no_level(name: str) -> Values | None:
+    """Return nothing: no series is a sum over processes."""
+
+
 def judge(
     requests: Sequence[float],
-    series: Mapping[str, Sequence[float | None]],
+    series: Mapping[str, Values],
     *,
     processes: int = 1,
     runtime: str = "",
     metrics: Sequence[Metric] = METRICS,
-    levelled: Callable[[str], Sequence[float | None] | None] = lambda name: None,
+    levelled: Callable[[str], Values | None] = _no_level,
 ) -> Judgement:
     """Return the answer for all series of one run; names are those of ``metrics``.
 
-    ``runtime`` is a key of ``RUNTIMES``; it matters only where no live heap was read. ``levelled`` gives a
-    series that is a sum over processes as if each had come as far as one that does the same and stands still.
+    ``runtime`` is a key of ``RUNTIMES``; it matters only where no live heap was read. ``levelled``
+    gives a series that is a sum over processes as if each had come as far as one that does the
+    same and stands still.
     """
 
     def trends_of(source: Source, changes: Mapping[str, Any]) -> list[Trend]:
-        return [
-            trend_of(replace(metric, **changes))
-            for metric in metrics
-            if metric.source is source and metric.name in series
-        ]
+        chosen: list[Trend] = []
+        for metric in metrics:
+            if metric.source is source and metric.name in series:
+                chosen.append(trend_of(replace(metric, **changes)))
+        return chosen
 
     def trend_of(metric: Metric) -> Trend:
         trend = judge_series(requests, series[metric.name], metric, processes)
         level = levelled(metric.name) if _grows(trend) else None
-        return (
-            _beside_level(trend, judge_series(requests, level, metric, processes))
-            if level
-            else trend
-        )
+        if not level:
+            return trend
+        return _beside_level(trend, judge_series(requests, level, metric, processes))
 
+    # The heap first: a runtime's resident memory is judged by other rules where it is unknown.
     heaps, counters = trends_of(Source.HEAP, {}), trends_of(Source.COUNTER, {})
     is_heap_known = any(not isinstance(trend, Undecided) for trend in heaps)
     pages = trends_of(Source.RESIDENT, {} if is_heap_known else RUNTIMES.get(runtime, {}))
@@ -180,7 +198,7 @@ def judge(
     return _combine(heaps, pages, counters, _base_of(series, metrics), ignored)
 
 
-def _base_of(series: Mapping[str, Sequence[float | None]], metrics: Sequence[Metric]) -> float:
+def _base_of(series: Mapping[str, Values], metrics: Sequence[Metric]) -> float:
     """Return what was resident before the first request."""
     for metric in metrics:
         if metric.source is Source.RESIDENT and metric.name in series:
@@ -200,17 +218,26 @@ def _combine(
 
     A leak decides, then growth that began late: a quiet reading elsewhere does not excuse it.
     """
-    decided = [trend for trend in heaps if not isinstance(trend, Undecided)]
+    decided = _decided(heaps)
     live = next((trend for trend in decided if trend.metric.unit == "bytes"), None)
     if live and not _first(heaps, Leaking):
         pages = [_beside_heap(trend, live, base) for trend in pages]
     pages = [*pages[:1], *(_beside_better(trend, pages[0]) for trend in pages[1:])]
     # Counters last: a leaked descriptor or thread mostly leaks memory too, in more useful units.
     deciding = [*heaps, *pages[:1], *counters]
-    late = (t for t in deciding if isinstance(t, Undecided) and t.counted_in == "requests")
-    memory = [*(t for t in pages[:1] if not isinstance(t, Undecided)), *decided, *pages, *deciding]
-    overall = _leak_among(deciding) or next(late, None) or next(iter(memory), None)
+    late = next((trend for trend in deciding if _began_too_late(trend)), None)
+    memory = [*_decided(pages[:1]), *decided, *pages, *deciding]
+    overall = _leak_among(deciding) or late or next(iter(memory), None)
     return Judgement(overall or _nothing_known(), (*heaps, *pages, *counters), ignored)
+
+
+def _decided(trends: Sequence[Trend]) -> list[Trend]:
+    return [trend for trend in trends if not isinstance(trend, Undecided)]
+
+
+def _began_too_late(trend: Trend) -> bool:
+    """Return whether it grows, and more requests would decide."""
+    return isinstance(trend, Undecided) and trend.counted_in == "requests"
 
 
 def _first(trends: Sequence[Trend], *kinds: type[Estimate]) -> Trend | None:
@@ -218,56 +245,61 @@ def _first(trends: Sequence[Trend], *kinds: type[Estimate]) -> Trend | None:
 
 
 def _leak_among(deciding: Sequence[Trend]) -> Trend | None:
-    """Return the first series that leaks, or the counter whose bookkeeping is all that memory grows by."""
+    """Return the first series that leaks, or the counter that explains all of its growth."""
     first = _first(deciding, Leaking)
     if first is None or first.metric.unit != "bytes":
         return first
-    leaks = (
-        one for one in deciding if isinstance(one, Leaking) and one.metric.source is Source.COUNTER
-    )
-    return next(
-        (one for one in leaks if first.per_iteration < BOOKKEEPING_BYTES * one.per_iteration), first
-    )
+    for trend in deciding:
+        if not isinstance(trend, Leaking) or trend.metric.source is not Source.COUNTER:
+            continue
+        if first.per_iteration < thresholds.BOOKKEEPING_BYTES * trend.per_iteration:
+            return trend
+    return first
 
 
 def _grows(trend: Trend) -> bool:
-    return isinstance(trend, Leaking) or (
-        isinstance(trend, Undecided) and trend.counted_in == "requests"
-    )
+    return isinstance(trend, Leaking) or _began_too_late(trend)
 
 
 def _beside_level(trend: Trend, level: Trend) -> Trend:
-    """Return growth as that of processes which fill up to what the busiest of their kind holds, unless that grows."""
+    """Return growth as that of workers which fill up to what the busiest of their kind holds.
+
+    ``level`` is the sum as if each had come as far as the busiest; where it grows, nothing changes.
+    """
     if _grows(level):
         return trend
-    told = "of processes that do the same the busiest no longer grows; the others fill up to what it holds"
-    return answer(
-        Cache, replace(trend, detectable_per_iteration=level.detectable_per_iteration), told
+    reason = (
+        "of processes that do the same the busiest no longer grows; "
+        "the others fill up to what it holds"
     )
+    facts = replace(trend, detectable_per_iteration=level.detectable_per_iteration)
+    return answer(Cache, facts, reason)
 
 
 def _beside_better(trend: Trend, better: Trend) -> Trend:
     """Return the trend as the better reading of the same pages has it; this one counts others."""
     if not isinstance(trend, Leaking) or isinstance(better, Leaking | Undecided):
         return trend
-    told = f"outvoted by {better.metric.name}: what grows are pages of files or shared memory"
-    return answer(type(better), trend, told)
+    reason = f"outvoted by {better.metric.name}: what grows are pages of files or shared memory"
+    return answer(type(better), trend, reason)
 
 
 def _beside_heap(resident: Trend, heap: Trend, base: float) -> Trend:
     """Return what resident memory's growth means beside a live heap that does not leak."""
     if isinstance(resident, Undecided) and resident.counted_in == "samples":
         return resident
-    # A step is judged whole; filling, and an early step, only after warm-up, when a runtime has claimed its arenas.
-    whole = isinstance(resident, Burst) and not resident.is_early
-    rise = resident.rise if whole else resident.late_rise
-    shared = heap.rise if whole else heap.late_rise
-    told = f"resident memory rose by {rise:.0f} bytes, the live heap by {shared:.0f}"
-    if rise >= max(resident.metric.step, 0.2 * base) and shared < 0.25 * rise:
-        return answer(Fragmentation, resident, told)
+    # A step is judged whole; filling, and an early step, only after warm-up, when a runtime has
+    # claimed its arenas.
+    is_whole = isinstance(resident, Burst) and not resident.is_early
+    rise = resident.rise if is_whole else resident.late_rise
+    shared = heap.rise if is_whole else heap.late_rise
+    reason = f"resident memory rose by {rise:.0f} bytes, the live heap by {shared:.0f}"
+    is_large = rise >= max(resident.metric.step, thresholds.FRAGMENTATION_OF_BASE * base)
+    if is_large and shared < thresholds.FRAGMENTATION_HEAP_SHARE * rise:
+        return answer(Fragmentation, resident, reason)
     grows = isinstance(resident, Leaking | Undecided)
-    if grows and heap.per_iteration < 0.5 * resident.per_iteration:
-        return answer(type(heap), resident, told)
+    if grows and heap.per_iteration < thresholds.HEAP_PACE * resident.per_iteration:
+        return answer(type(heap), resident, reason)
     return resident
 
 
@@ -278,5 +310,5 @@ def _nothing_known() -> Undecided:
         remedy="record one of " + ", ".join(metric.name for metric in METRICS),
         counted_in="samples",
         have=0,
-        need=MIN_SAMPLES,
+        need=thresholds.MIN_SAMPLES,
     )

@@ -1,31 +1,49 @@
-"""From a growth verdict to what a reader needs: hypotheses A to D with evidence, next steps, and a forecast. Pure."""
+"""From a growth verdict to what a reader needs: hypotheses A to D, next steps, a forecast. Pure.
+
+The hypotheses are the incident report's: A leak, B cache, C application logic, D fragmentation.
+"""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pytest_leakguard.core.checks import Diagnosis, Growth, Hypothesis, Mark
+from pytest_leakguard.core.metric_names import SERVICE_COUNTERS, MetricName
+from pytest_leakguard.core.shapes import Shape
+from pytest_leakguard.growth import thresholds
 from pytest_leakguard.growth.answers import (
     Burst,
     Cache,
-    Estimate,
     Fragmentation,
     Judgement,
     Leaking,
     Trend,
     Undecided,
 )
+from pytest_leakguard.growth.forecasting import Reach, forecast
 from pytest_leakguard.growth.metrics import Source
-from pytest_leakguard.growth.statistics import RUN_WINDOWS, WARM_UP, Slope, envelope, usable
+from pytest_leakguard.growth.statistics import envelope, usable
 
 Series = Mapping[str, Sequence[float | None]]
 
-GROWS = (Leaking.shape, Fragmentation.shape)
+GROWS = (Shape.LEAK, Shape.FRAGMENTATION)
 """Shapes for which it makes sense to ask when the memory runs out."""
-_USUAL_RATES = (1.0, 10.0, 100.0)
-"""Requests per second, where no production rate is given."""
+_LEAK_STEP = (
+    "run again with tool= (memray for Python, valgrind or a sanitizer build else) "
+    "to get the allocating line"
+)
+_CACHE_STEP = (
+    "state its bound, and run until it is full; "
+    "a fixed set of requests fills key-driven caches at once"
+)
+_BURST_STEP = "look in the log for what ran at that request; then bound or stream what it loads"
+_NO_HEAP = (
+    "no live heap was read, so what the allocator holds back cannot be told from what is in use"
+)
+_FRAGMENTATION_STEP = (
+    "run with MALLOC_ARENA_MAX=1, or call malloc_trim(0): what comes back then was fragmentation"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +57,9 @@ class Production:
 
 
 def growths(judgement: Judgement, requests: Sequence[float], series: Series) -> tuple[Growth, ...]:
-    """Each judged series as the report tells it, the deciding one first."""
-    ordered = sorted(
-        judgement.trends, key=lambda trend: trend.metric is not judgement.overall.metric
-    )
+    """Return each judged series as the report has it, the deciding one first."""
+    decisive = judgement.overall.metric
+    ordered = sorted(judgement.trends, key=lambda trend: trend.metric is not decisive)
     return tuple(_growth(trend, requests, series.get(trend.metric.name, ())) for trend in ordered)
 
 
@@ -73,7 +90,7 @@ def diagnose(
     stopped: str = "",
     facts: Iterable[str] = (),
 ) -> Diagnosis:
-    """What the verdict means, what speaks for and against each explanation, and when the memory runs out."""
+    """Return what the verdict means, what speaks for each explanation, and a forecast."""
     overall = judgement.overall
     values = series.get(overall.metric.name, ())
     current = _current_bytes(judgement, series)
@@ -94,54 +111,56 @@ def diagnose(
 
 
 def _current_bytes(judgement: Judgement, series: Series) -> int:
-    """What is resident at the end of the run: limits act on that; the live heap where nothing else is known."""
-    by_weight = sorted(
-        judgement.trends,
-        key=lambda t: (t.metric.source is not Source.RESIDENT, t.metric.name != "rss"),
-    )
-    for trend in by_weight:
+    """Return what is resident at the end, on which limits act; else the live heap; 0 if unknown."""
+    for trend in sorted(judgement.trends, key=_distance_from_limits):
         known = [value for value in series.get(trend.metric.name, ()) if value is not None]
         if trend.metric.unit == "bytes" and known:
             return int(known[-1])
     return 0
 
 
+def _distance_from_limits(trend: Trend) -> tuple[bool, bool]:
+    is_resident = trend.metric.source is Source.RESIDENT
+    return not is_resident, trend.metric.name != MetricName.RESIDENT_SET
+
+
 def _settled_at(
     trend: Trend, requests: Sequence[float], values: Sequence[float | None]
 ) -> int | None:
+    """Return the request by which nearly all of the rise was there; ``None`` if it is no level."""
     run = usable(requests, values)
-    if (
-        isinstance(trend, Leaking | Undecided)
-        or trend.rise < trend.metric.settled
-        or len(run.xs) < 2
-    ):
+    # What leaks or is open has no level, and a small rise is none worth a mark.
+    is_level = not isinstance(trend, Leaking | Undecided) and trend.rise >= trend.metric.settled
+    if not is_level or len(run.xs) < 2:
         return None
-    points = envelope(run.part(WARM_UP), RUN_WINDOWS)
-    reached = points[0][1] + 0.9 * (points[-1][1] - points[0][1])
+    points = envelope(run.part(thresholds.WARM_UP), thresholds.RUN_WINDOWS)
+    first, last = points[0][1], points[-1][1]
+    reached = first + thresholds.SETTLED_SHARE * (last - first)
     return int(next(x for x, y in points if y >= reached))
 
 
 def _marks(
     judgement: Judgement, production: Production, current: int, per: str
 ) -> tuple[Mark, ...]:
-    """The forecast rests on resident memory, where its growth is known to be above zero."""
+    """Return the forecast; it rests on resident memory where that is known to grow."""
     pages, overall = _first(judgement, Source.RESIDENT), judgement.overall
     if not production.limit_bytes or overall.metric.source is Source.COUNTER:
         return ()
+    # The kernel kills for resident memory, which may grow faster than the live heap.
     pace = pages if pages and pages.per_iteration > 0 else overall
     if pace.metric.unit != "bytes":
         return ()
-    given = (1.0,) if per == "second" else (production.rate_per_s,)
-    return tuple(
-        _mark(reach, rate)
-        for rate in (given if given[0] else _USUAL_RATES)
-        for reach in _reaches(pace, rate, production.limit_bytes, current)
-    )
+    marks: list[Mark] = []
+    for rate in _rates(production, per):
+        reached = forecast(pace, rate, production.limit_bytes, current)
+        marks += [_mark(reached.alert, rate), _mark(reached.severe, rate)]
+    return tuple(marks)
 
 
-def _reaches(pace: Trend, rate: float, limit: int, current: int) -> tuple[Reach, Reach]:
-    told = forecast(pace, rate, limit, current)
-    return told.alert, told.severe
+def _rates(production: Production, per: str) -> tuple[float, ...]:
+    if per == "second":
+        return (1.0,)
+    return (production.rate_per_s,) if production.rate_per_s else thresholds.USUAL_RATES_PER_S
 
 
 def _mark(reach: Reach, rate: float) -> Mark:
@@ -149,8 +168,10 @@ def _mark(reach: Reach, rate: float) -> Mark:
 
 
 def _first(judgement: Judgement, source: Source, unit: str = "bytes") -> Trend | None:
-    chosen = (t for t in judgement.trends if t.metric.source is source and t.metric.unit == unit)
-    return next(chosen, None)
+    for trend in judgement.trends:
+        if trend.metric.source is source and trend.metric.unit == unit:
+            return trend
+    return None
 
 
 def _hypotheses(judgement: Judgement) -> tuple[Hypothesis, ...]:
@@ -165,130 +186,81 @@ def _hypotheses(judgement: Judgement) -> tuple[Hypothesis, ...]:
     )
 
 
+def _evidence(trend: Trend, *beginnings: str) -> tuple[str, ...]:
+    """Return what the rules said that begins like this."""
+    return tuple(text for text in trend.evidence if text.startswith(beginnings))
+
+
 def _tails(trend: Trend, *, growing: bool) -> tuple[str, ...]:
-    told = [
-        said
-        for said in trend.evidence
-        if said.startswith("last ") and "too few samples" not in said
-    ]
-    return tuple(said for said in told if ("grows by" in said) is growing)
+    tails: list[str] = []
+    for text in _evidence(trend, "last "):
+        if "too few samples" not in text and ("grows by" in text) is growing:
+            tails.append(text)
+    return tuple(tails)
 
 
 def _fading(trend: Trend) -> tuple[str, ...]:
-    return tuple(
-        said for said in trend.evidence if said.startswith(("growth fades", "growth stopped"))
-    )
+    return _evidence(trend, "growth fades", "growth stopped")
 
 
 def _leak(overall: Trend, heap: Trend | None) -> Hypothesis:
-    pro, contra = (
-        list(_tails(overall, growing=True)),
-        [*_fading(overall), *_tails(overall, growing=False)],
-    )
+    pro = list(_tails(overall, growing=True))
+    contra = [*_fading(overall), *_tails(overall, growing=False)]
     if heap and heap is not overall:
-        told = f"the live heap ({heap.metric.name}) is judged {heap.shape}"
-        (pro if isinstance(heap, Leaking) else contra).append(told)
-    step = "run again with tool= (memray for Python, valgrind or a sanitizer build else) to get the allocating line"
-    if overall.metric.name in ("fds", "threads", "procs"):
-        step = f"list what is open at the end: /proc/PID/{'fd' if overall.metric.name == 'fds' else 'task'}"
-    return Hypothesis("A", "leak", tuple(pro), tuple(contra), step)
+        # The live heap knows better than pages, but where it decides it is no second witness.
+        side = pro if isinstance(heap, Leaking) else contra
+        side.append(f"the live heap ({heap.metric.name}) is judged {heap.shape}")
+    return Hypothesis("A", "leak", tuple(pro), tuple(contra), _leak_step(overall))
+
+
+def _leak_step(overall: Trend) -> str:
+    if overall.metric.name not in SERVICE_COUNTERS:
+        return _LEAK_STEP
+    is_descriptors = overall.metric.name == MetricName.DESCRIPTORS
+    return f"list what is open at the end: /proc/PID/{'fd' if is_descriptors else 'task'}"
 
 
 def _cache(overall: Trend) -> Hypothesis:
-    step = "state its bound, and run until it is full; a fixed set of requests fills key-driven caches at once"
+    pro, contra = _fading(overall), tuple[str, ...]()
     if isinstance(overall, Cache):
-        return Hypothesis("B", "cache", (*_fading(overall), overall.evidence[-1]), (), step)
-    if isinstance(overall, Leaking):
-        return Hypothesis(
-            "B", "cache", (), ("growth neither fades nor stops within the run",), step
-        )
-    return Hypothesis("B", "cache", _fading(overall), (), step)
+        pro = (*pro, overall.evidence[-1])
+    elif isinstance(overall, Leaking):
+        pro, contra = (), ("growth neither fades nor stops within the run",)
+    return Hypothesis("B", "cache", pro, contra, _CACHE_STEP)
 
 
 def _burst(overall: Trend) -> Hypothesis:
-    step = "look in the log for what ran at that request; then bound or stream what it loads"
-    steps = tuple(
-        said
-        for said in overall.evidence
-        if said.startswith(("a step of", "steps of")) or said.endswith("given back")
-    )
+    name = "application logic (burst)"
     if isinstance(overall, Burst):
-        return Hypothesis("C", "application logic (burst)", steps, (), step)
-    spread = (
-        ()
-        if "two steps" in " ".join(overall.evidence)
-        else ("the rise is spread over the run, not a step",)
-    )
-    contra = spread if isinstance(overall, Leaking) else ("no step makes up the rise",)
-    return Hypothesis("C", "application logic (burst)", (), contra, step)
+        return Hypothesis("C", name, _steps(overall), (), _BURST_STEP)
+    if not isinstance(overall, Leaking):
+        return Hypothesis("C", name, (), ("no step makes up the rise",), _BURST_STEP)
+    # Growth in two steps may be a burst in each of two workers, so it does not speak against one.
+    is_in_steps = any("two steps" in text for text in overall.evidence)
+    contra = () if is_in_steps else ("the rise is spread over the run, not a step",)
+    return Hypothesis("C", name, (), contra, _BURST_STEP)
+
+
+def _steps(overall: Trend) -> tuple[str, ...]:
+    steps: list[str] = []
+    for text in overall.evidence:
+        if text.startswith(("a step of", "steps of")) or text.endswith("given back"):
+            steps.append(text)
+    return tuple(steps)
 
 
 def _fragmentation(overall: Trend, pages: Trend | None, heap: Trend | None) -> Hypothesis:
-    step = "run with MALLOC_ARENA_MAX=1, or call malloc_trim(0): what comes back then was fragmentation"
+    pro, contra = tuple[str, ...](), tuple[str, ...]()
     if heap is None:
-        told = (
-            "no live heap was read, so what the allocator holds back cannot be told from what is in use",
-        )
-        return Hypothesis(
-            "D", "fragmentation", (), () if isinstance(overall, Leaking) else told, step
-        )
-    compared = tuple(
-        said for said in (pages or heap).evidence if said.startswith("resident memory rose")
-    )
-    if isinstance(overall, Fragmentation):
-        return Hypothesis("D", "fragmentation", compared, (), step)
-    kept = f"the live heap kept {heap.rise:,.0f} {heap.metric.unit} of its own"
-    rises = heap.rise > 0 and isinstance(heap, Leaking | Cache | Burst)
-    return Hypothesis("D", "fragmentation", (), compared or ((kept,) if rises else ()), step)
+        contra = () if isinstance(overall, Leaking) else (_NO_HEAP,)
+    elif isinstance(overall, Fragmentation):
+        pro = _evidence(pages or heap, "resident memory rose")
+    else:
+        contra = _evidence(pages or heap, "resident memory rose") or _kept(heap)
+    return Hypothesis("D", "fragmentation", pro, contra, _FRAGMENTATION_STEP)
 
 
-@dataclass(frozen=True, slots=True)
-class Reach:
-    """When a share of the memory limit is reached if the same traffic continues."""
-
-    share: float
-    requests: float | None
-    """``None``: never, at the growth measured."""
-    seconds: float | None
-    soonest_s: float | None
-    """By the upper end of the growth's interval; ``None``: never."""
-    latest_s: float | None
-    """By the lower end; ``None``: no upper bound."""
-
-
-@dataclass(frozen=True, slots=True)
-class Forecast:
-    """An extrapolation, as good as the traffic stays the same."""
-
-    alert: Reach
-    """85 % of the limit."""
-    severe: Reach
-    """95 % of the limit."""
-
-
-def forecast(
-    growth: Slope | Estimate, rate_per_s: float, limit_bytes: float, current_bytes: float
-) -> Forecast:
-    """Return when 85 % and 95 % of the limit are reached; limits act on resident growth."""
-    return Forecast(
-        *(_reach(share, growth, rate_per_s, limit_bytes, current_bytes) for share in (0.85, 0.95))
-    )
-
-
-def _reach(
-    share: float, growth: Slope | Estimate, rate_per_s: float, limit: float, current: float
-) -> Reach:
-    room = max(0.0, share * limit - current)
-    requests = _quotient(room, growth.per_iteration)
-    soonest, likely, latest = (
-        _quotient(room, per_request * rate_per_s)
-        for per_request in (growth.high, growth.per_iteration, growth.low)
-    )
-    return Reach(share, requests, likely, soonest, latest)
-
-
-def _quotient(room: float, pace: float) -> float | None:
-    if room == 0:
-        return 0.0  # already there, whatever the pace
-    reached = room / pace if pace > 0 else math.inf
-    return reached if math.isfinite(reached) else None
+def _kept(heap: Trend) -> tuple[str, ...]:
+    if heap.rise <= 0 or not isinstance(heap, Leaking | Cache | Burst):
+        return ()
+    return (f"the live heap kept {heap.rise:,.0f} {heap.metric.unit} of its own",)

@@ -1,4 +1,4 @@
-"""What is known of each kind of reading before looking at it: how fine it is, how it misleads, what it is called."""
+"""What is known of each kind of reading before looking at it: its grain, its noise, its name."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
-KIB = 1024
-MIB = 1024 * KIB
+from pytest_leakguard.core.metric_names import MetricName
+from pytest_leakguard.growth import thresholds
 
 
 class Source(StrEnum):
@@ -31,13 +31,13 @@ class Metric:
     unit: str = "bytes"
     quantum: float = 1
     """Smallest change the reading can show (a page, an allocator's rounding)."""
-    floor: float = 5
+    floor: float = thresholds.COUNTER_FLOOR
     """Growth below this is no evidence, however regular."""
     slack: float = 0
     """Free heap per process that a leak fills before this reading can rise."""
-    settled: float = 20
-    """A rise that is worth the name of a cache or of warm-up (four floors)."""
-    step: float = 32
+    settled: float = thresholds.SETTLED_FLOORS * thresholds.COUNTER_FLOOR
+    """A rise that is worth the name of a cache or of warm-up."""
+    step: float = thresholds.COUNTER_STEP
     """A rise between two windows that is a burst rather than filling."""
     allows_mann_kendall: bool = False
     """Not for readings that move in stairs: there equal neighbours make chance look like trend."""
@@ -45,51 +45,75 @@ class Metric:
     """Why rising is no proof of a leak here; empty where it is one."""
 
 
-RESIDENT = Metric(
-    "anon",
-    Source.RESIDENT,
-    quantum=4 * KIB,
-    floor=32 * KIB,
-    slack=256 * KIB,
-    settled=128 * KIB,
-    step=MIB,
+def _with_floor(metric: Metric, floor: float, **more: Any) -> Metric:
+    """Return ``metric`` with that floor, and with what follows from it."""
+    settled, step = thresholds.SETTLED_FLOORS * floor, thresholds.STEP_FLOORS * floor
+    return replace(metric, floor=floor, settled=settled, step=step, **more)
+
+
+RESIDENT = _with_floor(
+    Metric(
+        MetricName.ANONYMOUS,
+        Source.RESIDENT,
+        quantum=thresholds.PAGE_BYTES,
+        slack=thresholds.RESIDENT_SLACK_BYTES,
+    ),
+    thresholds.RESIDENT_FLOOR_BYTES,
 )
 """Anonymous (+ Swap) of ``smaps_rollup`` over the process tree: the best of its kind."""
-HEAP = Metric(
-    "heap",
-    Source.HEAP,
-    quantum=256,
-    floor=16 * KIB,
-    settled=64 * KIB,
-    step=512 * KIB,
-    allows_mann_kendall=True,
+HEAP = _with_floor(
+    Metric(
+        MetricName.HEAP,
+        Source.HEAP,
+        quantum=thresholds.HEAP_QUANTUM_BYTES,
+        allows_mann_kendall=True,
+    ),
+    thresholds.HEAP_FLOOR_BYTES,
 )
-"""Live heap of a service, as an agent, a preloaded counter or the runtime tells it."""
-IN_PROCESS_HEAP = replace(HEAP, quantum=64, floor=6 * KIB, settled=24 * KIB, step=192 * KIB)
+"""Live heap of a service, as an agent, a preloaded counter or the runtime reports it."""
+IN_PROCESS_HEAP = _with_floor(
+    HEAP, thresholds.IN_PROCESS_FLOOR_BYTES, quantum=thresholds.IN_PROCESS_QUANTUM_BYTES
+)
 """Heap in use plus mapped blocks of this process (``mallinfo2`` or psutil's ``heap_info``)."""
-BLOCKS = Metric("blocks", Source.HEAP, "blocks", floor=8, settled=32, step=256)
+BLOCKS = _with_floor(Metric(MetricName.BLOCKS, Source.HEAP, "blocks"), thresholds.BLOCKS_FLOOR)
 """``sys.getallocatedblocks()``."""
-DESCRIPTORS = Metric("fds", Source.COUNTER, "descriptors")
-THREADS = Metric("threads", Source.COUNTER, "threads")
-PROCESSES = Metric("procs", Source.COUNTER, "processes")
+DESCRIPTORS = Metric(MetricName.DESCRIPTORS, Source.COUNTER, "descriptors")
+THREADS = Metric(MetricName.THREADS, Source.COUNTER, "threads")
+PROCESSES = Metric(MetricName.PROCESSES, Source.COUNTER, "processes")
+# Other programs take and give back memory too, so both limits are its own.
+_MACHINE = replace(
+    RESIDENT,
+    name=MetricName.MEMORY_USED,
+    floor=thresholds.MACHINE_FLOOR_BYTES,
+    step=thresholds.MACHINE_STEP_BYTES,
+)
+_PROPORTIONAL = replace(
+    RESIDENT,
+    name=MetricName.PROPORTIONAL_SET,
+    caveat="PSS moves when other processes map the same files",
+)
 
 METRICS: tuple[Metric, ...] = (
     HEAP,
     BLOCKS,
     RESIDENT,
-    *(replace(RESIDENT, name=name) for name in ("private_bytes", "private_dirty", "uss", "rss")),
-    replace(RESIDENT, name="memused", floor=8 * MIB, step=64 * MIB),  # a whole machine breathes
-    replace(RESIDENT, name="pss", caveat="PSS moves when other processes map the same files"),
+    replace(RESIDENT, name=MetricName.PRIVATE_BYTES),
+    replace(RESIDENT, name=MetricName.PRIVATE_DIRTY),
+    replace(RESIDENT, name=MetricName.UNIQUE_SET),
+    replace(RESIDENT, name=MetricName.RESIDENT_SET),
+    _MACHINE,
+    _PROPORTIONAL,
     DESCRIPTORS,
     THREADS,
     PROCESSES,
 )
-"""What ``growth.judge`` knows by name; of several readings of one source the first decides."""
+"""What ``classify.judge`` knows by name; of several readings of one source the first decides."""
 IN_PROCESS_METRICS = (BLOCKS, IN_PROCESS_HEAP, *METRICS[2:])
+"""What it knows of a function that is called in this process."""
 
 RUNTIMES: Mapping[str, Mapping[str, Any]] = {
     "": {},
-    "v8": {"floor": 8 * MIB},
+    "v8": {"floor": thresholds.V8_FLOOR_BYTES},
     "jvm": {"caveat": "a JVM's resident memory rises to the limit of its heap by design"},
 }
 """What a garbage-collected runtime changes about resident memory where no live heap is read."""

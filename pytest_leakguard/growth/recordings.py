@@ -17,6 +17,8 @@ from datetime import datetime
 from itertools import pairwise
 
 from pytest_leakguard.core.errors import MalformedReport
+from pytest_leakguard.core.metric_names import MetricName
+from pytest_leakguard.growth import thresholds
 
 Cell = float | None
 
@@ -24,28 +26,42 @@ _UNITS = {"b": 1, "bytes": 1, "k": 2**10, "kb": 2**10, "kib": 2**10, "m": 2**20,
 _UNITS |= {"mib": 2**20, "g": 2**30, "gb": 2**30, "gib": 2**30}
 """Powers of 1024 throughout: psrecord divides by 1024², pidstat and sar count KiB."""
 _NAMES = {
-    "rss": ("real", "resident", "res", "vmrss"),
-    "anon": ("anonymous", "rssanon"),
-    "uss": (),
-    "pss": (),
-    "private_bytes": (),
-    "private_dirty": (),
-    "memused": ("memory_used",),
-    "heap": ("heap_bytes", "heap_used", "heapused"),
-    "blocks": ("allocated_blocks",),
-    "fds": ("fd", "num_fds", "descriptors", "fd_nr"),
-    "threads": ("num_threads", "nlwp"),
-    "procs": ("processes", "nproc"),
+    MetricName.RESIDENT_SET: ("real", "resident", "res", "vmrss"),
+    MetricName.ANONYMOUS: ("anonymous", "rssanon"),
+    MetricName.UNIQUE_SET: (),
+    MetricName.PROPORTIONAL_SET: (),
+    MetricName.PRIVATE_BYTES: (),
+    MetricName.PRIVATE_DIRTY: (),
+    MetricName.MEMORY_USED: ("memory_used",),
+    MetricName.HEAP: (MetricName.HEAP_BYTES, "heap_used", "heapused"),
+    MetricName.BLOCKS: ("allocated_blocks",),
+    MetricName.DESCRIPTORS: ("fd", "num_fds", "descriptors", "fd_nr"),
+    MetricName.THREADS: ("num_threads", "nlwp"),
+    MetricName.PROCESSES: ("processes", "nproc"),
     "requests": ("request", "iterations", "iteration", "calls"),
     "time": ("t", "elapsed_time", "elapsed", "timestamp", "seconds", "time_s"),
 }
-_CANONICAL = {alias: name for name, aliases in _NAMES.items() for alias in (name, *aliases)}
-_FIXED = {"kbmemused": ("memused", 2**10), "mem_real": ("rss", 2**20), "mem_uss": ("uss", 2**20)}
+_CANONICAL: dict[str, str] = {}
+"""The name of a series by every heading that it may have."""
+for _name, _aliases in _NAMES.items():
+    _CANONICAL |= dict.fromkeys((_name, *_aliases), str(_name))
+_FIXED = {
+    "kbmemused": (MetricName.MEMORY_USED, 2**10),
+    "mem_real": (MetricName.RESIDENT_SET, 2**20),
+    "mem_uss": (MetricName.UNIQUE_SET, 2**20),
+}
 """sar's and psrecord's own column names, whose unit is known."""
-_COUNTED = {"blocks", "fds", "threads", "procs", "requests", "time"}
-_LARGEST = 2.0**63
+_COUNTED = {
+    MetricName.BLOCKS,
+    MetricName.DESCRIPTORS,
+    MetricName.THREADS,
+    MetricName.PROCESSES,
+    "requests",
+    "time",
+}
 _CLOCK = re.compile(r"(\d{1,2}):(\d\d):(\d\d)(?: ?([AP])M)?")
 _DAY_S = 86400
+"""Seconds in a day."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +103,8 @@ def _recording(columns: Columns, name: str, place: Place) -> Recording:
     axis = next((key for key in ("requests", "time") if columns.get(key)), "samples")
     time, requests = columns.pop("time", []), columns.pop("requests", [])
     series = {key: tuple(cells) for key, cells in columns.items() if cells}
-    if not any(cell is not None for cells in series.values() for cell in cells):
+    readings = [cell for cells in series.values() for cell in cells]
+    if all(reading is None for reading in readings):
         raise MalformedReport(f"{name}: no readings; expected a series such as rss, anon or heap")
     length = max(map(len, series.values()))
     xs = {"requests": requests, "time": _unwrapped(time), "samples": range(length)}[axis]
@@ -133,10 +150,10 @@ def _json(text: str, name: str) -> Columns:
     for key, values in document.items():
         known, factor = _known(key)
         if known and isinstance(values, list) and known not in columns:
-            columns[known] = [
-                None if value is None else _number(value, factor, f"{name}: {key}[{i}]")
-                for i, value in enumerate(values)
-            ]
+            columns[known] = []
+            for i, value in enumerate(values):
+                place = f"{name}: {key}[{i}]"
+                columns[known].append(None if value is None else _number(value, factor, place))
     return columns
 
 
@@ -158,7 +175,9 @@ def _number(value: object, factor: float, place: str) -> float:
         number = float(value) if isinstance(value, int | float | str) else math.nan
     except (ValueError, OverflowError):
         number = math.nan
-    if isinstance(value, bool) or not 0 <= number * factor <= _LARGEST:  # false for NaN as well
+    if (
+        isinstance(value, bool) or not 0 <= number * factor <= thresholds.LARGEST_READING
+    ):  # false for NaN as well
         raise MalformedReport(f"{place}: {str(value)[:40]!r}; expected a number from 0 to 2^63")
     return number * factor
 
@@ -213,9 +232,9 @@ def _add_row(
         if known == "time":
             columns[known].append(_seconds(cell, place))
         elif known:
-            columns[known].append(
-                None if cell in ("", "-") else _number(cell, factor, f"{place}: {known}")
-            )
+            is_missing = cell in ("", "-")
+            number = None if is_missing else _number(cell, factor, f"{place}: {known}")
+            columns[known].append(number)
 
 
 def _seconds(cell: str, place: str) -> float:
@@ -258,7 +277,7 @@ def _pidstat(rows: Sequence[tuple[int, str]], name: str) -> tuple[Columns, list[
             total += now - resident.get(row["PID"], 0)
             resident[row["PID"]] = now
             by_stamp[cells[0]] = (line, total)
-    columns: Columns = {"rss": [total for _, total in by_stamp.values()]}
+    columns: Columns = {MetricName.RESIDENT_SET: [total for _, total in by_stamp.values()]}
     if all(_CLOCK.fullmatch(stamp) or stamp.isdecimal() for stamp in by_stamp):
         columns["time"] = [_seconds(stamp, name) for stamp in by_stamp]
     return columns, [line for line, _ in by_stamp.values()]

@@ -1,4 +1,7 @@
-"""When a run of looks may end before its budget, and what it still needs. Numbers and answers only, no I/O."""
+"""When a run may end before its budget, and what it still needs. Numbers and answers, no I/O.
+
+At a checkpoint the growth so far is judged; two that agree may end the run.
+"""
 
 from __future__ import annotations
 
@@ -7,110 +10,133 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 
-from pytest_leakguard.growth.answers import Burst, Cache, Judgement, Leaking, Stable, Undecided
-from pytest_leakguard.growth.metrics import MIB, Metric, Source
+from pytest_leakguard.core.shapes import Shape
+from pytest_leakguard.growth import thresholds
+from pytest_leakguard.growth.answers import Judgement, Leaking, Trend, Undecided
+from pytest_leakguard.growth.metrics import Source
 
-CONFIRMED_AFTER = 1.5
-"""Times the requests of the first look that saw a leak, after which another one confirms it."""
+_QUIET = {Shape.STABLE, Shape.CACHE, Shape.BURST}
 
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """When a run of looks may end before its budget; from 63 runs on seven services."""
+    """When a run may end before its budget."""
 
     name: str
     allowance_bytes: float
-    """Growth below this does not end a run as a leak: rings and collectors ramp up so far."""
+    """Growth below this does not end a run as a leak; infinite where nothing that grows may."""
     min_leak_bytes: float
     """A quiet run goes on until a leak of this many bytes per request would have shown."""
-    max_requests: int
-    min_requests: int = 50
-    min_leak_blocks: float = 0.02
+    max_requests: int = thresholds.USUAL_REQUESTS
     stops_early: bool = True
     is_elastic: bool = False
-    """Whether there may be more requests than ``max_requests`` where readings are dear beside them."""
+    """Whether there may be more than ``max_requests`` where readings are dear beside them."""
 
-    def min_leak(self, metric: Metric) -> float:
-        """Return the smallest leak worth waiting for, in the metric's unit per request."""
-        return {"bytes": self.min_leak_bytes, "blocks": self.min_leak_blocks}.get(
-            metric.unit, math.inf
-        )
+    def min_leak(self, unit: str) -> float:
+        """Return the smallest leak worth waiting for, per request; only bytes are waited for."""
+        return self.min_leak_bytes if unit == "bytes" else math.inf
 
 
-DEFAULT = Preset("default", MIB, 256, 5000)
-"""For a fixed set of at most 20 distinct requests, where key-driven caches settle at once."""
-CAREFUL = Preset("careful", 8 * MIB, 64, 5000)
-"""For requests with unique keys."""
-FULL = Preset("full", 0, 0, 5000, stops_early=False)
-IN_PROCESS = Preset("in-process", 0, 16, 2000, min_requests=100)
-"""For calls with the same arguments, garbage collected before each sample."""
+DEFAULT = Preset("default", thresholds.ALLOWANCE_BYTES, thresholds.MIN_LEAK_BYTES)
+"""For a fixed set of few distinct requests, where key-driven caches settle at once."""
+CAREFUL = Preset("careful", math.inf, thresholds.MIN_LEAK_UNIQUE_BYTES)
+"""For requests with unique keys: a cache that still fills looks like a leak, however large."""
+FULL = Preset("full", 0, 0, stops_early=False)
+"""For a run that uses its whole budget."""
 
 
-def next_look(requests: int, preset: Preset = DEFAULT) -> int:
-    """Return the request count of the next look; geometric, so that there are few of them."""
-    return max(preset.min_requests, math.ceil(1.25 * requests))
+def next_checkpoint(requests: int) -> int:
+    """Return the request count of the next checkpoint; geometric, so that there are few."""
+    next_one = math.ceil(thresholds.CHECKPOINT_FACTOR * requests)
+    return max(thresholds.FIRST_CHECKPOINT_REQUESTS, next_one)
 
 
-def may_stop(looks: Sequence[Judgement], preset: Preset = DEFAULT) -> str:
-    """Say why the run may end at the last look; empty when it has to go on."""
-    if not looks:
+def may_stop(checkpoints: Sequence[Judgement], preset: Preset = DEFAULT) -> str:
+    """Say why the run may end at the last checkpoint; empty when it has to go on."""
+    if not checkpoints:
         return ""
-    requests = looks[-1].overall.iterations
+    requests = checkpoints[-1].overall.iterations
     if requests >= preset.max_requests:
         return f"the budget of {preset.max_requests} requests is used"
-    if not preset.stops_early or requests < preset.min_requests:
+    if not preset.stops_early:
         return ""
-    return _surely_leaks(looks, preset) or _surely_quiet(looks, preset)
+    return _surely_leaks(checkpoints, preset) or _surely_quiet(checkpoints, preset)
 
 
-def _surely_leaks(looks: Sequence[Judgement], preset: Preset) -> str:
-    """A leak look needs a confirming one, half as many requests later, and none against it."""
-    unbroken = list(takewhile(lambda look: look.shape == Leaking.shape, reversed(looks)))
+def _surely_leaks(checkpoints: Sequence[Judgement], preset: Preset) -> str:
+    """A leak needs a checkpoint that confirms it, half as many requests later, none against it."""
+    # A quiet checkpoint in between says that the growth before it had ended.
+    unbroken = list(takewhile(_is_leak, reversed(checkpoints)))
     if not unbroken:
         return ""
     last, first = unbroken[0].overall, unbroken[-1].overall
-    allowance = (
-        preset.allowance_bytes
-    )  # infinite with unique keys: pools and caches of files fill as others do
-    is_enough = last.rise >= allowance if last.metric.unit == "bytes" else not math.isinf(allowance)
-    if is_enough and last.iterations >= CONFIRMED_AFTER * first.iterations:
+    is_confirmed = last.iterations >= thresholds.CONFIRMED_AFTER * first.iterations
+    if is_confirmed and _is_beyond_allowance(last, preset):
         return f"a leak from request {first.iterations} on"
     return ""
 
 
-def _surely_quiet(looks: Sequence[Judgement], preset: Preset) -> str:
-    quiet = {Stable.shape, Cache.shape, Burst.shape}
-    if len(looks) < 2 or not {look.shape for look in looks[-2:]} <= quiet:
+def _is_leak(judgement: Judgement) -> bool:
+    return judgement.shape is Shape.LEAK
+
+
+def _is_beyond_allowance(trend: Trend, preset: Preset) -> bool:
+    if trend.metric.unit == "bytes":
+        return trend.rise >= preset.allowance_bytes
+    # With unique keys pools and caches of files fill as others do.
+    return not math.isinf(preset.allowance_bytes)
+
+
+def _surely_quiet(checkpoints: Sequence[Judgement], preset: Preset) -> str:
+    if len(checkpoints) < 2:
         return ""
-    if _is_sensitive(looks[-1], preset, 1) and _is_sensitive(looks[-2], preset, 2):
-        return f"quiet; no leak in the first {looks[-1].overall.iterations} requests"
+    before, last = checkpoints[-2:]
+    # Neither undecided nor fragmentation: both may still become something else.
+    if not {before.shape, last.shape} <= _QUIET:
+        return ""
+    was_sensitive = _is_sensitive(before, preset, thresholds.QUIET_BEFORE)
+    if was_sensitive and _is_sensitive(last, preset, 1):
+        return f"quiet; no leak in the first {last.overall.iterations} requests"
     return ""
 
 
-def _is_sensitive(look: Judgement, preset: Preset, times: float) -> bool:
-    heaps = [trend for trend in look.trends if trend.metric.source is Source.HEAP]
-    seen = [
-        trend.detectable_per_iteration is not None
-        and trend.detectable_per_iteration <= times * preset.min_leak(trend.metric)
-        for trend in heaps or [look.overall]
-    ]
-    return all(seen)
+def _is_sensitive(judgement: Judgement, preset: Preset, times: float) -> bool:
+    """Return whether every reading would have shown a leak of so many times the least one."""
+    for trend in _most_sensitive(judgement):
+        detectable = trend.detectable_per_iteration
+        if detectable is None or detectable > times * preset.min_leak(trend.metric.unit):
+            return False
+    return True
 
 
-def missing(looks: Sequence[Judgement], requests: int, preset: Preset) -> str:
+def _most_sensitive(judgement: Judgement) -> Sequence[Trend]:
+    """Return the readings of the live heap, or the deciding one where there are none."""
+    heaps = [trend for trend in judgement.trends if trend.metric.source is Source.HEAP]
+    return heaps or [judgement.overall]
+
+
+def missing(checkpoints: Sequence[Judgement], requests: int, preset: Preset) -> str:
     """Say what a verdict still takes after so many ``requests``, for whoever waits."""
     rest = f"at most {max(0, preset.max_requests - requests):,} more requests"
-    if not looks or not preset.stops_early or isinstance(looks[-1].overall, Undecided):
+    if not checkpoints or not preset.stops_early:
         return rest
-    overall = looks[-1].overall
+    overall = checkpoints[-1].overall
+    if isinstance(overall, Undecided):
+        return rest
     if isinstance(overall, Leaking):
-        if math.isinf(preset.allowance_bytes):
-            return rest
-        if overall.metric.unit == "bytes" and overall.rise < preset.allowance_bytes:
-            return f"{rest}, or {preset.allowance_bytes / MIB:.0f} MiB of growth, as no cache that fills has"
-        return f"a look that confirms it, or {rest}"
-    heaps = [trend for trend in looks[-1].trends if trend.metric.source is Source.HEAP] or [overall]
-    seen = max((trend.detectable_per_iteration or math.inf) for trend in heaps)
-    if seen > preset.min_leak_bytes:
+        return _missing_of_leak(overall, preset, rest)
+    detectable = [
+        trend.detectable_per_iteration or math.inf for trend in _most_sensitive(checkpoints[-1])
+    ]
+    if max(detectable) > preset.min_leak_bytes:
         return f"{rest}, or as many as show a leak of {preset.min_leak_bytes:.0f} bytes per request"
     return rest
+
+
+def _missing_of_leak(leak: Leaking, preset: Preset, rest: str) -> str:
+    if math.isinf(preset.allowance_bytes):
+        return rest
+    if not _is_beyond_allowance(leak, preset):
+        allowance = f"{preset.allowance_bytes / thresholds.MIB:.0f} MiB"
+        return f"{rest}, or {allowance} of growth, as no cache that fills has"
+    return f"a checkpoint that confirms it, or {rest}"

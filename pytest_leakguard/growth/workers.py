@@ -1,8 +1,8 @@
-"""Of processes that run the same program: whether the busiest has stopped growing, so that the others only fill up.
+"""Whether the busiest of several equal workers has stopped growing, so that the others fill up.
 
-The workers of a server rarely get equally many requests. A cache that is full in one of them goes on filling, slowly
-and steadily, in another that gets few, and the sum of both is a straight line to the last request: a leak, for all that
-the sum says. Numbers and answers only, no I/O.
+The workers of a server rarely get equally many requests. A cache that is full in one of them goes
+on filling, slowly and steadily, in another that gets few, and the sum of both is a straight line
+to the last request: a leak, for all that the sum says. Numbers and answers only, no I/O.
 """
 
 from __future__ import annotations
@@ -11,16 +11,11 @@ from bisect import bisect_left
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-_LATE = 0.5
-"""Part of the run from which on they are compared."""
-_STANDS_STILL = 0.25
-"""Of what the others grow by for the same work: a leak grows by as much in each of them, a full cache by nothing."""
-_SAME_SIZE = 1.25
-"""Times what the busiest has gained, up to which the others may have gained the same: allocators differ by so much."""
+from pytest_leakguard.growth import thresholds
 
 
 @dataclass(slots=True)
-class Member:
+class Worker:
     """One process of a service, reading by reading."""
 
     program: str
@@ -31,10 +26,14 @@ class Member:
     """Its part of each series that is a sum over the processes."""
 
     def add(self, ticks: float, values: Mapping[str, float | None]) -> None:
-        """One more reading."""
+        """Keep one more reading."""
         self.ticks.append(ticks)
         for name, value in values.items():
             self.series.setdefault(name, []).append(value)
+
+    def has(self, name: str) -> bool:
+        """Return whether any reading of the series is known."""
+        return any(value is not None for value in self.series.get(name, ()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,54 +47,79 @@ class _Part:
 
 
 def levelled(
-    requests: Sequence[float], members: Collection[Member], name: str
+    requests: Sequence[float], workers: Collection[Worker], name: str
 ) -> list[float | None] | None:
-    """The sum as it were if each process had grown as much as the busiest of its kind, where that stands still.
+    """Return the sum as if each process had grown as much as the busiest of its kind.
 
-    ``None`` where no process shows where others will end: none has a sibling, none stands still while the others grow,
-    or they came and went.
+    ``None`` where no process shows where others will end: none has an equal, none stands still
+    while the others grow, or they came and went.
     """
-    if any(len(one.ticks) != len(requests) for one in members):
+    # One that came or went takes what it holds with it, and the sum jumps.
+    if any(len(worker.ticks) != len(requests) for worker in workers):
         return None
-    asked = [one for one in members if any(value is not None for value in one.series.get(name, ()))]
-    at = [i for i in range(len(requests)) if all(one.series[name][i] is not None for one in asked)]
-    if not asked or len(at) < 2:
+    counted = [worker for worker in workers if worker.has(name)]
+    at = _known_readings(counted, name, len(requests))
+    if not counted or len(at) < 2:
         return None
-    middle = bisect_left([requests[i] for i in at], _LATE * requests[at[-1]])
+    # In the beginning all of them grow, whatever they do later.
+    late = thresholds.WORKERS_COMPARED_FROM * requests[at[-1]]
+    middle = min(bisect_left([requests[i] for i in at], late), len(at) - 1)
     kinds: dict[str, list[_Part]] = {}
-    for one in asked:
-        kinds.setdefault(one.program, []).append(_part(one, name, at, min(middle, len(at) - 1)))
-    settled = {program: _settled(parts) for program, parts in kinds.items()}
-    if not any(settled.values()):
+    for worker in counted:
+        kinds.setdefault(worker.program, []).append(_part(worker, name, at, middle))
+    sums = _sums_of(kinds)
+    if sums is None:
         return None
-    rows = zip(*(_summed(parts, settled[program]) for program, parts in kinds.items()), strict=True)
-    sums = dict(zip(at, map(sum, rows), strict=True))
-    return [sums.get(i) for i in range(len(requests))]
+    known = dict(zip(at, sums, strict=True))
+    return [known.get(i) for i in range(len(requests))]
 
 
-def _part(one: Member, name: str, at: Sequence[int], middle: int) -> _Part:
-    values = [value for i in at if (value := one.series[name][i]) is not None]
-    worked = one.ticks[at[-1]] - one.ticks[at[middle]]
+def _known_readings(workers: Sequence[Worker], name: str, count: int) -> list[int]:
+    """Return the numbers of the readings that all of them have."""
+    known: list[int] = []
+    for i in range(count):
+        if all(worker.series[name][i] is not None for worker in workers):
+            known.append(i)
+    return known
+
+
+def _part(worker: Worker, name: str, at: Sequence[int], middle: int) -> _Part:
+    values: list[float] = []
+    for i in at:
+        value = worker.series[name][i]
+        if value is not None:
+            values.append(value)
+    worked = worker.ticks[at[-1]] - worker.ticks[at[middle]]
     return _Part(values, values[-1] - values[0], values[-1] - values[middle], worked)
 
 
-def _settled(parts: Sequence[_Part]) -> _Part | None:
-    """The busiest of them, if it stands still where the others grow and are not beyond it."""
-    busiest = max(parts, key=lambda one: one.worked_late)
-    others = [one for one in parts if one is not busiest]
-    growth, work = sum(one.gained_late for one in others), sum(one.worked_late for one in others)
-    if (
-        growth <= 0
-        or busiest.worked_late <= 0
-        or any(one.gained > _SAME_SIZE * busiest.gained for one in others)
-    ):
+def _sums_of(kinds: Mapping[str, Sequence[_Part]]) -> list[float] | None:
+    """Return the sums over all kinds; ``None`` where no kind has a worker that stands still."""
+    settled = {program: _settled(parts) for program, parts in kinds.items()}
+    if not any(settled.values()):
         return None
-    rate = growth / max(1.0, work)  # a tick is the least that can be told
-    return busiest if busiest.gained_late / busiest.worked_late <= _STANDS_STILL * rate else None
+    summed = [_summed(parts, settled[program]) for program, parts in kinds.items()]
+    return [sum(row) for row in zip(*summed, strict=True)]
+
+
+def _settled(parts: Sequence[_Part]) -> _Part | None:
+    """Return the busiest, if it stands still where the others grow and are not beyond it."""
+    # The one that has done most shows first where a cache ends.
+    busiest = max(parts, key=lambda part: part.worked_late)
+    others = [part for part in parts if part is not busiest]
+    growth = sum(part.gained_late for part in others)
+    work = sum(part.worked_late for part in others)
+    largest = thresholds.WORKER_SAME_SIZE * busiest.gained
+    # One that holds more than the busiest does something else, so its end is not known.
+    if growth <= 0 or busiest.worked_late <= 0 or any(part.gained > largest for part in others):
+        return None
+    rate = growth / max(1.0, work)  # a tick is the least that can be told apart
+    pace = busiest.gained_late / busiest.worked_late
+    return busiest if pace <= thresholds.WORKER_STANDS_STILL * rate else None
 
 
 def _summed(parts: Sequence[_Part], settled: _Part | None) -> list[float]:
     if settled is None:
-        return [sum(row) for row in zip(*(one.values for one in parts), strict=True)]
-    start = sum(one.values[0] for one in parts)
+        return [sum(row) for row in zip(*(part.values for part in parts), strict=True)]
+    start = sum(part.values[0] for part in parts)
     return [start + len(parts) * (value - settled.values[0]) for value in settled.values]

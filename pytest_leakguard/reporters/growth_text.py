@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from pytest_leakguard.core.checks import Diagnosis, Growth, Hypothesis, Mark
+from pytest_leakguard.core.shapes import Shape
 from pytest_leakguard.core.text import duration, quantity, two_digits
 
 CURVE_COLUMNS = 40
 _BARS = "▁▂▃▄▅▆▇█"
 _HEADS = {
-    "leak": "LEAK",
-    "cache": "cache (levels off)",
-    "burst": "burst (a step, then flat)",
-    "fragmentation": "fragmentation",
-    "stable": "stable",
-    "undecided": "UNDECIDED",
+    Shape.LEAK: "LEAK",
+    Shape.CACHE: "cache (levels off)",
+    Shape.BURST: "burst (a step, then flat)",
+    Shape.FRAGMENTATION: "fragmentation",
+    Shape.STABLE: "stable",
+    Shape.UNDECIDED: "UNDECIDED",
 }
-_NEXT = {"leak": "A", "cache": "B", "burst": "C", "fragmentation": "D"}
+_NEXT = {Shape.LEAK: "A", Shape.CACHE: "B", Shape.BURST: "C", Shape.FRAGMENTATION: "D"}
 
 
 def head(diagnosis: Diagnosis, growth: Sequence[Growth]) -> str:
@@ -27,9 +28,9 @@ def head(diagnosis: Diagnosis, growth: Sequence[Growth]) -> str:
     if decisive is None:
         return title
     runs = f"over {_count(diagnosis.iterations, diagnosis.per)}"
-    if diagnosis.shape == "leak":
+    if diagnosis.shape is Shape.LEAK:
         return f"{title}  {decisive.metric} grows by {rate(decisive, diagnosis.per)} {runs}"
-    if diagnosis.shape == "undecided":
+    if diagnosis.shape is Shape.UNDECIDED:
         return f"{title}  {decisive.metric}: {decisive.reason}"
     return f"{title}  {decisive.metric} kept {_signed(decisive.rise, decisive.unit)} {runs}"
 
@@ -97,12 +98,12 @@ def curve(samples: Sequence[tuple[float, float]]) -> str:
 
 
 def _table(diagnosis: Diagnosis, growth: Sequence[Growth]) -> Iterator[str]:
-    quiet = [one.metric for one in growth if one.shape == "stable" and one.unit != "bytes"]
+    quiet = [one.metric for one in growth if one.shape is Shape.STABLE and one.unit != "bytes"]
     told_apart = [one for one in growth if one.metric not in quiet]
     wide = max((len(one.metric) for one in growth), default=0)
     for one in told_apart:
         told = f"kept {_signed(one.rise, one.unit)}"
-        if one.shape == "leak":
+        if one.shape is Shape.LEAK:
             told = f"{rate(one, diagnosis.per)}, {told}"
         elif one.reason:
             told = one.reason
@@ -113,12 +114,12 @@ def _table(diagnosis: Diagnosis, growth: Sequence[Growth]) -> Iterator[str]:
 
 def sensitivity(diagnosis: Diagnosis, growth: Sequence[Growth]) -> Iterator[str]:
     """What the best reading of memory would have shown, where no leak was found."""
-    if diagnosis.shape in ("leak", "undecided"):
+    if diagnosis.shape in (Shape.LEAK, Shape.UNDECIDED):
         return
     sizes = [
         one.detectable_per_iteration
         for one in growth
-        if one.unit == "bytes" and one.shape != "undecided"
+        if one.unit == "bytes" and one.shape is not Shape.UNDECIDED
     ]
     known = [size for size in sizes if size is not None]
     if not known:
@@ -141,7 +142,7 @@ def _hypothesis(hypothesis: Hypothesis) -> Iterator[str]:
 
 def forecast(diagnosis: Diagnosis) -> Iterator[str]:
     """When the memory limit is reached, where one was given."""
-    if not diagnosis.limit_bytes or (diagnosis.shape == "leak" and not diagnosis.marks):
+    if not diagnosis.limit_bytes or (diagnosis.shape is Shape.LEAK and not diagnosis.marks):
         return  # what leaks is no memory
     limit = f"{quantity(diagnosis.limit_bytes)} limit, {quantity(diagnosis.current_bytes)} in use"
     if not diagnosis.marks:

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pytest_leakguard.core.checks import Check, Growth
+from pytest_leakguard.core.shapes import Shape
 from pytest_leakguard.core.text import quantity
-from pytest_leakguard.growth.statistics import WARM_UP
+from pytest_leakguard.growth import thresholds
 from pytest_leakguard.reporters.growth_text import deciding, head, rate
 
 WIDTH, HEIGHT = 600, 160
@@ -23,7 +24,7 @@ class Curve:
     check: str
     told: str
     """The answer in words, as every other report gives it."""
-    shape: str
+    shape: Shape
     points: str
     """Of a polyline."""
     fit: str
@@ -48,7 +49,7 @@ def curves_of(check: Check) -> tuple[Curve, ...]:
     told += [
         one
         for one in check.growth
-        if one is not decisive and one.shape == "leak" and not (told and _is_bytes(one))
+        if one is not decisive and one.shape is Shape.LEAK and not (told and _is_bytes(one))
     ]
     if not told and check.growth and check.kind != "test":
         told = [check.growth[0]]
@@ -67,14 +68,14 @@ def drawn(check: Check, growth: Growth) -> Curve:
     scale = _Scale.of(samples)
     is_decisive = check.diagnosis is not None and growth.metric == check.diagnosis.metric
     settled = check.diagnosis.settled_at if check.diagnosis and is_decisive else None
-    start = scale.left + WARM_UP * (scale.right - scale.left)
+    start = scale.left + thresholds.WARM_UP * (scale.right - scale.left)
     if settled is not None and settled < scale.right:
         start = max(start, float(settled))
     judged = [sample for sample in samples if sample[0] >= start] or samples
     centre = (sum(x for x, _ in judged) / len(judged), sum(y for _, y in judged) / len(judged))
     ends = (start, scale.right)
     slopes = (growth.per_iteration, growth.low, growth.high)
-    is_fitted = all(map(math.isfinite, slopes)) and growth.shape != "undecided"
+    is_fitted = all(map(math.isfinite, slopes)) and growth.shape is not Shape.UNDECIDED
     fit, low, high = (
         (scale.line(centre, slope, ends) for slope in slopes) if is_fitted else ("", "", "")
     )
@@ -87,7 +88,7 @@ def drawn(check: Check, growth: Growth) -> Curve:
         points=scale.points(_thinned(samples)),
         fit=fit,
         interval=f"{low} {' '.join(reversed(high.split()))}" if is_fitted else "",
-        warm_up=round(WARM_UP * WIDTH, 1),
+        warm_up=round(thresholds.WARM_UP * WIDTH, 1),
         settled=round(scale.x(float(settled)), 1) if settled is not None else None,
         top=quantity(scale.high, growth.unit),
         bottom=quantity(scale.low, growth.unit),

@@ -21,7 +21,6 @@ _CHECK_AS_IT_IS = (
     "id kind tool problems notes exit expected_exit duration_s growth diagnosis skipped not_repeatable command "
     "reproduce tool_version output location"
 ).split()
-SHAPES = ("leak", "cache", "burst", "fragmentation", "stable", "undecided")
 _TOTAL_NAMES = {"bytes": "size_bytes"}
 _PROCESS_NAMES = {"complete": "is_complete", "fork": "is_fork"}
 
@@ -97,10 +96,6 @@ def _check(data: Any, findings: Mapping[str, Finding], where: str) -> Check:
         _renamed(one, _PROCESS_NAMES, where) for one in _list(data, "processes", where)
     ]
     check = decode(Check, {**values, "findings": []}, where)
-    shapes = [one.shape for one in (*check.growth, *([check.diagnosis] if check.diagnosis else ()))]
-    for shape in shapes:
-        if shape not in SHAPES:
-            raise MalformedReport(f"{where}: {shape[:40]!r} is none of {', '.join(SHAPES)}")
     return replace(check, findings=tuple(seen))
 
 

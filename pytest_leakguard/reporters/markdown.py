@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from pytest_leakguard.baseline.compare import growth_key
 from pytest_leakguard.core.checks import Check, Outcome
 from pytest_leakguard.core.leaks import Finding, Status
+from pytest_leakguard.core.shapes import Shape
 from pytest_leakguard.core.text import one_line, printable, quantity, shortened
 from pytest_leakguard.reporters import growth_text
 from pytest_leakguard.reporters.terminal import (
@@ -141,7 +142,7 @@ def _figures(check: Check, run: Run) -> tuple[str, str, str]:
         failed = (finding for finding in check.findings if fails(finding, run.policy))
         accepted = (run.baseline.leaks.get(finding.fingerprint) for finding in failed)
         ceiling = f"{sum(entry.max_bytes for entry in accepted if entry):,} bytes"
-        repeated = next((one for one in check.growth if one.shape == "leak"), None)
+        repeated = next((one for one in check.growth if one.shape is Shape.LEAK), None)
         if repeated is None:
             return total, "exact", ceiling
         return (

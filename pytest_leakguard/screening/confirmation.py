@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from pytest_leakguard.core.clock import Spent
+from pytest_leakguard.core.shapes import Shape
 from pytest_leakguard.counters.reader import (
     BLOCKS,
     CHILDREN,
@@ -26,7 +27,7 @@ from pytest_leakguard.counters.reader import (
     THREADS,
     Reader,
 )
-from pytest_leakguard.screening.statistics import Evidence, Shape, weigh
+from pytest_leakguard.screening.statistics import Evidence, weigh
 
 SAMPLES_PER_WINDOW = 16
 MOST_SAMPLES = 24 * SAMPLES_PER_WINDOW

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from pytest_leakguard.core import fingerprint
 from pytest_leakguard.core.checks import Check, Growth
 from pytest_leakguard.core.leaks import Finding, LeakKind
+from pytest_leakguard.core.shapes import Shape
 from pytest_leakguard.counters.reader import BLOCKS, COUNTERS, HEAP, MAPPED, PRIVATE, Reader
 from pytest_leakguard.screening.confirmation import Examination
-from pytest_leakguard.screening.statistics import Shape
 
 if TYPE_CHECKING:
     from pytest_leakguard.explain.explainer import Cause
@@ -160,6 +160,4 @@ def _thinned(series: tuple[tuple[float, float], ...]) -> tuple[tuple[float, floa
 
 
 def _as(growth: tuple[Growth, ...], shape: Shape) -> tuple[Growth, ...]:
-    return tuple(
-        replace(one, shape=shape.value) if one.shape == Shape.LEAK else one for one in growth
-    )
+    return tuple(replace(one, shape=shape) if one.shape is Shape.LEAK else one for one in growth)

@@ -9,6 +9,7 @@ from typing import Any
 from pytest_leakguard.core.checks import Growth
 from pytest_leakguard.core.clock import Spent
 from pytest_leakguard.core.leaks import Finding
+from pytest_leakguard.core.shapes import Shape
 from pytest_leakguard.counters.reader import BLOCKS, COUNTERS, HEAP, MAPPED, PRIVATE, TASKS
 from pytest_leakguard.explain.growing_containers import length, newest
 from pytest_leakguard.screening.findings import Confirmed
@@ -129,4 +130,6 @@ def _growths(suspicion: Suspicion) -> Iterator[Growth]:
         rise = suspicion.rises[at]
         if rise > 0:
             unit = "bytes" if at in _BYTES else COUNTERS[at].unit
-            yield Growth(COUNTERS[at].metric, "leak", rise, rise, rise, suspicion.runs, unit=unit)
+            yield Growth(
+                COUNTERS[at].metric, Shape.LEAK, rise, rise, rise, suspicion.runs, unit=unit
+            )

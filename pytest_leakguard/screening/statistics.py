@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from itertools import pairwise
 
 from pytest_leakguard.core.checks import Growth
+from pytest_leakguard.core.shapes import Shape
 
 PARTS = 4
 STEADY = 0.4
@@ -35,15 +35,6 @@ LEAST_CLIMB = 16 * 1024
 """Bytes in the last octave: smaller buffers take few steps, as a cache does whose last entries come by chance."""
 
 
-class Shape(StrEnum):
-    """The answers for one counter, in the report's words."""
-
-    LEAK = "leak"
-    CACHE = "cache"
-    STABLE = "stable"
-    UNDECIDED = "undecided"
-
-
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """What the samples of one counter say."""
@@ -62,7 +53,7 @@ class Evidence:
         """As it stands in the report; pages are bytes there."""
         return Growth(
             metric,
-            self.shape.value,
+            self.shape,
             self.per_run,
             self.low,
             self.high,

@@ -1,4 +1,4 @@
-"""From a measured course of requests to a ``Check``: growth, diagnosis, findings, and why it is inconclusive."""
+"""From a service's timeline to a ``Check``: growth, diagnosis, findings, why it is inconclusive."""
 
 from __future__ import annotations
 
@@ -7,134 +7,168 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from pytest_leakguard.core.checks import Check, Growth
+from pytest_leakguard.core.checks import Check, Diagnosis, Growth
 from pytest_leakguard.core.leaks import Finding, LeakKind, Rate
+from pytest_leakguard.core.metric_names import SERVICE_COUNTERS, MetricName
+from pytest_leakguard.core.shapes import Shape
 from pytest_leakguard.core.text import quantity
 from pytest_leakguard.growth.answers import Judgement, Leaking, Undecided
 from pytest_leakguard.growth.diagnosis import Production, diagnose, growths
-from pytest_leakguard.services.sampling_schedule import MOST_SHARE
-from pytest_leakguard.services.timeline import Course
+from pytest_leakguard.services import sampling_schedule
+from pytest_leakguard.services.timeline import Timeline
 
-_KINDS = {
-    "fds": LeakKind.FILE_DESCRIPTORS,
-    "threads": LeakKind.THREADS,
-    "procs": LeakKind.CHILD_PROCESSES,
+_KINDS: Mapping[str, LeakKind] = {
+    MetricName.DESCRIPTORS: LeakKind.FILE_DESCRIPTORS,
+    MetricName.THREADS: LeakKind.THREADS,
+    MetricName.PROCESSES: LeakKind.CHILD_PROCESSES,
 }
-_DECIDING = ("heap_bytes", "private_bytes", "fds", "threads", "procs")
+_DECIDING = (MetricName.HEAP_BYTES, MetricName.PRIVATE_BYTES, *SERVICE_COUNTERS)
 """Series a finding may be made of; the others are second readings of the same pages."""
+_MOST_NAMED = 4
+"""Upper limit of the kinds that one line names."""
+_ENDED_NAMED = 3
+"""Upper limit of the processes that have ended and are named in a note."""
+_NOTABLE_CACHE_BYTES = 1 << 20
+"""Least growth of the page cache that a reader is told of, in bytes."""
 
 
 def check_of(
-    course: Course, blank: Check, production: Production, budget_bytes: float = 0.0
+    timeline: Timeline, blank: Check, production: Production, budget_bytes: float = 0.0
 ) -> Check:
-    """``blank`` with what ``course`` says. ``budget_bytes`` of growth per request are not yet a leak."""
-    judgement = course.judge()
-    is_leak = isinstance(
-        judgement.overall, Leaking
-    )  # nothing else can be told of a run that broke off
-    growth = growths(judgement, course.requests, course.series)
-    diagnosis = diagnose(
-        judgement,
-        course.requests,
-        course.series,
-        "request",
-        production,
-        course.stopped,
-        _facts(course),
-    )
+    """Return ``blank`` with what ``timeline`` says.
+
+    ``budget_bytes`` of growth per request are not yet a leak.
+    """
+    judgement = timeline.judge()
+    growth = growths(judgement, timeline.requests, timeline.series)
     return replace(
         blank,
         findings=tuple(_findings(judgement, growth, blank.id, budget_bytes)),
-        problems=(*blank.problems, *_problems(course, judgement)),
-        notes=(*blank.notes, *_replaced(course), *_dear(course)),
+        problems=(*blank.problems, *_problems(timeline, judgement)),
+        notes=(*blank.notes, *_replaced(timeline), *_dear(timeline)),
+        # It is stopped by us, so how it ends says nothing.
         expected_exit=None,
-        duration_s=round(course.duration_s, 3),
+        duration_s=round(timeline.duration_s, 3),
         growth=growth,
-        diagnosis=diagnosis if is_leak or not (course.failure or course.replaced) else None,
+        diagnosis=_diagnosis(timeline, judgement, production),
     )
 
 
-def _replaced(course: Course) -> Iterator[str]:
-    if course.replaced:
-        others = f" and {len(course.replaced) - 3} more" if len(course.replaced) > 3 else ""
-        yield f"{'; '.join(course.replaced[:3])}{others}: processes that come and go hide leaks"
+def _diagnosis(
+    timeline: Timeline, judgement: Judgement, production: Production
+) -> Diagnosis | None:
+    """Return what the growth means; of a run that broke off, only that it leaks can be said."""
+    is_leak = isinstance(judgement.overall, Leaking)
+    if not is_leak and (timeline.failure or timeline.replaced):
+        return None
+    return diagnose(
+        judgement,
+        timeline.requests,
+        timeline.series,
+        "request",
+        production,
+        timeline.stopped,
+        _facts(timeline),
+    )
 
 
-def _dear(course: Course) -> Iterator[str]:
-    """Says that sampling took more than it should, and what would help; nothing when it did not."""
-    if course.overhead > MOST_SHARE and course.done:
-        need = (
-            course.done * course.sampling_s / (MOST_SHARE * (course.working_s + course.sampling_s))
-        )
-        yield (
-            f"sampling took {course.overhead:.1%} of the loop's time, more than {MOST_SHARE:.0%}, as a verdict needs "
-            f"its readings ({course.readings} of {1e3 * course.reading_s / max(1, course.readings):.1f} ms); "
-            f"from some {math.ceil(need / 100) * 100:,} requests on it would take less"
-        )
+def _replaced(timeline: Timeline) -> Iterator[str]:
+    ended = timeline.replaced
+    if ended:
+        rest = len(ended) - _ENDED_NAMED
+        others = f" and {rest} more" if rest > 0 else ""
+        named = "; ".join(ended[:_ENDED_NAMED])
+        yield f"{named}{others}: processes that come and go hide leaks"
+
+
+def _dear(timeline: Timeline) -> Iterator[str]:
+    """Say that sampling took more than it should, and what would help; nothing if it did not."""
+    most = sampling_schedule.MOST_SHARE
+    if timeline.overhead <= most or not timeline.done:
+        return
+    spent_s = timeline.working_s + timeline.sampling_s
+    need = timeline.done * timeline.sampling_s / (most * spent_s)
+    each_ms = 1e3 * timeline.reading_s / max(1, timeline.readings)
+    yield (
+        f"sampling took {timeline.overhead:.1%} of the loop's time, more than {most:.0%}, "
+        f"as a verdict needs its readings ({timeline.readings} of {each_ms:.1f} ms); "
+        f"from some {math.ceil(need / 100) * 100:,} requests on it would take less"
+    )
 
 
 def _findings(
     judgement: Judgement, growth: tuple[Growth, ...], check_id: str, budget_bytes: float
 ) -> Iterator[Finding]:
-    """One for the series that decided, and one for each counter that leaks besides."""
+    """Return one for the series that decided, and one for each counter that leaks besides."""
     if not isinstance(judgement.overall, Leaking):
         return
-    for one in growth:
-        is_decisive = one.metric == judgement.overall.metric.name
-        if (
-            one.shape != Leaking.shape
-            or not (is_decisive or one.metric in _KINDS)
-            or one.metric not in _DECIDING
-        ):
-            continue
-        is_small = one.unit == "bytes" and one.low <= budget_bytes and budget_bytes > 0
-        yield Finding(
-            fingerprint=growth_name(check_id, one.metric),
-            kind=_KINDS.get(one.metric, LeakKind.GROWTH),
-            size_bytes=int(max(0.0, one.rise)) if one.unit == "bytes" else 0,
-            blocks=int(max(0.0, one.rise)) if one.unit != "bytes" else 0,
-            stack=(),
-            is_gating=not is_small,
-            rate=Rate(one.metric, one.unit, one.per_iteration, one.low, one.high),
-        )
+    for series in growth:
+        is_decisive = series.metric == judgement.overall.metric.name
+        # A second memory series would report the same leak again.
+        is_named = (is_decisive or series.metric in _KINDS) and series.metric in _DECIDING
+        if series.shape is Shape.LEAK and is_named:
+            yield _finding(series, check_id, budget_bytes)
+
+
+def _finding(series: Growth, check_id: str, budget_bytes: float) -> Finding:
+    is_bytes, rise = series.unit == "bytes", int(max(0.0, series.rise))
+    # A budget is meant for memory: descriptors are scarce, and none is spare.
+    is_small = is_bytes and series.low <= budget_bytes and budget_bytes > 0
+    return Finding(
+        fingerprint=growth_name(check_id, series.metric),
+        kind=_KINDS.get(series.metric, LeakKind.GROWTH),
+        size_bytes=rise if is_bytes else 0,
+        blocks=0 if is_bytes else rise,
+        stack=(),
+        is_gating=not is_small,
+        rate=Rate(series.metric, series.unit, series.per_iteration, series.low, series.high),
+    )
 
 
 def growth_name(check_id: str, metric: str) -> str:
-    """The fingerprint of growth: it has no stack, so its check and its series are its name."""
+    """Return the fingerprint of growth: it has no stack, so check and series are its name."""
     return hashlib.sha256(f"growth:{check_id}[{metric}]".encode()).hexdigest()[:16]
 
 
-def _problems(course: Course, judgement: Judgement) -> Iterator[str]:
-    if course.failure:
-        yield f"{course.failure} (after {course.done:,} requests)"
+def _problems(timeline: Timeline, judgement: Judgement) -> Iterator[str]:
+    if timeline.failure:
+        yield f"{timeline.failure} (after {timeline.done:,} requests)"
         return
     overall = judgement.overall
-    if course.replaced and not isinstance(overall, Leaking):
+    if timeline.replaced and not isinstance(overall, Leaking):
+        others = " and others" if len(timeline.replaced) > 2 else ""
         yield (
-            f"{'; '.join(course.replaced[:2])}{' and others' if len(course.replaced) > 2 else ''}: what a process "
-            "had gathered goes with it, so no growth can be seen. If the server recycles its workers, switch that off "
-            "for the check (gunicorn --max-requests 0); if it crashed, its log says why"
+            f"{'; '.join(timeline.replaced[:2])}{others}: "
+            "what a process had gathered goes with it, so no growth can be seen. "
+            "If the server recycles its workers, switch that off for the check "
+            "(gunicorn --max-requests 0); if it crashed, its log says why"
         )
     elif isinstance(overall, Undecided):
+        # Never silent: a check that could not see is no pass.
         yield f"undecided: {overall.reason}; {overall.remedy}"
 
 
-def _facts(course: Course) -> Iterator[str]:
-    if course.heap_told:
-        yield course.heap_told
-    grown = _largest(course.mappings, "bytes")
-    if grown:
-        yield f"mappings that grew: {grown}"
-    if course.private_dirty_bytes > 0:
-        yield f"private dirty pages: +{quantity(course.private_dirty_bytes)}"
-    if opened := _largest(course.descriptors, ""):
+def _facts(timeline: Timeline) -> Iterator[str]:
+    if timeline.heap_report:
+        yield timeline.heap_report
+    if timeline.mappings:
+        yield f"mappings that grew: {_largest(timeline.mappings, 'bytes')}"
+    if timeline.private_dirty_bytes > 0:
+        yield f"private dirty pages: +{quantity(timeline.private_dirty_bytes)}"
+    if timeline.descriptors:
+        opened = _largest(timeline.descriptors, "")
         yield f"descriptors that were opened and kept: {opened}"
-    if course.page_cache_bytes > 1 << 20:
-        yield f"page cache of the control group grew by {quantity(course.page_cache_bytes)}: files, not the service"
-    if course.duration_s > 0:
-        yield f"{course.done / course.duration_s:,.0f} requests/s; sampling took {course.overhead:.1%} of the time"
+    if timeline.page_cache_bytes > _NOTABLE_CACHE_BYTES:
+        size = quantity(timeline.page_cache_bytes)
+        yield f"page cache of the control group grew by {size}: files, not the service"
+    if timeline.duration_s > 0:
+        pace = timeline.done / timeline.duration_s
+        yield f"{pace:,.0f} requests/s; sampling took {timeline.overhead:.1%} of the time"
 
 
 def _largest(gains: Mapping[str, int], unit: str) -> str:
-    told = [f"{kind} +{quantity(gain) if unit else gain}" for kind, gain in gains.items()]
-    return ", ".join(told[:4])
+    """Name the kinds that gained most, in the order given."""
+    named: list[str] = []
+    for kind, gain in list(gains.items())[:_MOST_NAMED]:
+        named.append(f"{kind} +{quantity(gain) if unit else gain}")
+    return ", ".join(named)

@@ -1,4 +1,4 @@
-"""Services declared in ``[tool.leakguard.services.NAME]`` of pyproject.toml: read strictly, named errors."""
+"""Services declared in ``[tool.leakguard.services.NAME]`` of pyproject.toml, read strictly."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ KEYS = {
     "command": "the service and its arguments, as a list; {port} becomes a free port",
     "ready": "http://127.0.0.1:{port}/..., tcp://HOST:PORT or log:PATTERN",
     "requests": 'request lines such as "GET /orders/7", cycled',
-    "load": "a load generator and its arguments, instead of requests; {port} and {url} are filled in",
+    "load": (
+        "a load generator and its arguments, instead of requests; {port} and {url} are filled in"
+    ),
     "count": "how many requests at most",
     "concurrency": "requests at the same time",
     "rate": "requests per second in production, for the forecast",
@@ -50,7 +52,10 @@ class DeclaredService:
 
 
 def read_services(table: Mapping[str, Any], path: Path) -> tuple[DeclaredService, ...]:
-    """What ``[tool.leakguard]`` of ``path`` declares; raises ``UsageProblem`` naming the file and the key."""
+    """Return what ``[tool.leakguard]`` of ``path`` declares.
+
+    Raises ``UsageProblem`` naming the file and the key.
+    """
     services = table.get("services", {})
     if not isinstance(services, dict):
         raise UsageProblem(f"{path}: declare services as [tool.leakguard.services.NAME]")
@@ -109,13 +114,15 @@ def _size(entry: Mapping[str, Any], key: str) -> int:
 
 def _count(entry: Mapping[str, Any], key: str) -> int | None:
     value = entry.get(key)
-    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+    if value is None:
+        return None
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise UsageProblem(f"{key} must be a whole number above 0: {KEYS[key]}")
     return value
 
 
 def _strings(entry: Mapping[str, Any], key: str) -> tuple[str, ...]:
     value = entry.get(key, [])
-    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+    if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
         raise UsageProblem(f"{key} must be a list of strings: {KEYS[key]}")
     return tuple(value)

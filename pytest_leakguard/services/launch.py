@@ -1,4 +1,7 @@
-"""Starts a service, waits until it answers, and stops it; or looks at one that runs already. Judges nothing."""
+"""Starts a service, waits until it answers, and stops it; or attaches to one that runs already.
+
+Judges nothing.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +18,18 @@ from pytest_leakguard.processes import tree as process_tree
 from pytest_leakguard.processes.cgroup import MemoryGroup
 from pytest_leakguard.services import readiness
 
-_LOOK_S = 0.05
-_WATCHED_S = 0.5
-"""So long is looked whether it still takes memory."""
-_NOTABLE = 256 * 1024
-"""Bytes that a service at rest does not take."""
+_CHECK_S = 0.05
+"""Time between two questions whether it is ready, in seconds."""
+_OBSERVED_S = 0.5
+"""Time over which a silent service's memory is compared, in seconds."""
+_NOTABLE_BYTES = 256 * 1024
+"""Least growth over that time that is worth a word, in bytes; a service at rest takes less."""
 _KILLED_S = 15.0
-"""On top of the stop signals' own time: what SIGKILL needs on a loaded machine."""
+"""Time that a stop may take besides the stop signals' own, in seconds; SIGKILL needs it on a
+loaded machine."""
+_SIGKILL = 9
+_MOST_NAMED = 3
+"""Upper limit of the processes that a message names."""
 
 
 class ServiceNotReady(LeakguardError):
@@ -40,7 +48,10 @@ class ServiceTarget:
 
     argv: tuple[str, ...]
     ready: readiness.Ready = None
-    """``http://…``, ``tcp://HOST:PORT``, ``log:REGULAR EXPRESSION``, a callable; ``None``: its port accepts."""
+    """``http://…``, ``tcp://HOST:PORT``, ``log:REGULAR EXPRESSION``, or a callable.
+
+    ``None``: its port accepts.
+    """
     port: int = 0
     """0: a free one."""
     cwd: Path | None = None
@@ -78,22 +89,27 @@ class Service:
         return self.running.output().decode("utf-8", "backslashreplace") if self.running else ""
 
     def trouble(self, pids: list[int] | None = None) -> str:
-        """Why it can no longer be measured, as ``pids`` (those alive now) tell; empty while all is well."""
-        if (
-            killed := self.killed_for_memory()
-        ):  # of a server's workers the next one is there at once
+        """Say why it can no longer be measured; empty while all is well.
+
+        ``pids`` are those alive now, where the caller knows.
+        """
+        # First: of a server's workers the next one is there at once.
+        killed = self.killed_for_memory()
+        if killed:
             return killed
         pids = self.pids() if pids is None else pids
         if self.pid in pids:
             return ""
-        if pids:
-            return (
-                f"{self.name}: its first process {self.pid} has ended, {len(pids)} other(s) live on"
-            )
-        return f"{self.name} (process {self.pid}) has ended"
+        if not pids:
+            return f"{self.name} (process {self.pid}) has ended"
+        first = f"its first process {self.pid} has ended"
+        return f"{self.name}: {first}, {len(pids)} other(s) live on"
 
     def stop(self) -> RunStatus | None:
-        """End it in order, then by force; nothing of it is left afterwards. An attached one is left alone."""
+        """End it in order, then by force; nothing of it is left afterwards.
+
+        An attached one is left alone.
+        """
         if self.running is None:
             return None
         status = self.running.stop(self.stop_s + _KILLED_S)
@@ -105,53 +121,61 @@ class Service:
         return status
 
     def killed_for_memory(self) -> str:
-        """What the kernel has killed at the memory limit; empty while nothing."""
+        """Say what the kernel has killed at the memory limit; empty while nothing."""
         if self.memory_group is None:
             return ""
         kills = self.memory_group.kills() or self._memory_kills
         if not kills:
             return ""
+        limit = f"{self.memory_group.limit_bytes:,} bytes, control group"
         return (
-            f"{self.name} was killed for memory: {kills} of its processes, by the kernel, at memory_limit "
-            f"({self.memory_group.limit_bytes:,} bytes, control group)"
+            f"{self.name} was killed for memory: {kills} of its processes, by the kernel, "
+            f"at memory_limit ({limit})"
         )
 
     def silence(self) -> str:
-        """Why it does not answer although it runs: it may have closed its port, and may go on growing."""
+        """Say why it does not answer although it runs; empty where its port still listens.
+
+        It may have closed its port, and may go on growing.
+        """
         pids = self.pids()
         if not self.port or not pids or mappings.listens_on(pids, self.port):
             return ""
         before = memory.read(pids).private_bytes
-        time.sleep(_WATCHED_S)
+        time.sleep(_OBSERVED_S)
         grown = memory.read(self.pids()).private_bytes - before
-        grows = (
-            f", and its memory goes on growing: {grown:,} bytes in {_WATCHED_S:g} s"
-            if grown > _NOTABLE
-            else ""
+        silent = (
+            f"{self.name} (process {self.pid}) still runs but no longer listens on port {self.port}"
         )
-        return f"{self.name} (process {self.pid}) still runs but no longer listens on port {self.port}{grows}"
+        if grown <= _NOTABLE_BYTES:
+            return silent
+        return f"{silent}, and its memory goes on growing: {grown:,} bytes in {_OBSERVED_S:g} s"
 
     def death(self) -> str:
-        """How it ended, once ``trouble`` says that it did; stops what is left."""
+        """Say how it ended, once ``trouble`` says that it did; stops what is left."""
         status = self.stop()
         if status is None:
             return f"{self.name} (process {self.pid}) has ended; it was not ours, so how is unknown"
-        if killed := self.killed_for_memory():
+        killed = self.killed_for_memory()
+        if killed:
             return killed
         if status.memory_exceeded_bytes is not None:
             return (
-                f"{self.name} was killed for memory: {status.memory_exceeded_bytes:,} bytes resident over all its "
-                "processes, more than memory_limit"
+                f"{self.name} was killed for memory: {status.memory_exceeded_bytes:,} bytes "
+                "resident over all its processes, more than memory_limit"
             )
-        if status.signal == 9 and mappings.oom_kills(os.getpid()) > self.first_oom_kills:
-            return f"{self.name} was killed by the kernel's OOM killer (SIGKILL; the control group counts one more)"
+        if status.signal == _SIGKILL and mappings.oom_kills(os.getpid()) > self.first_oom_kills:
+            return (
+                f"{self.name} was killed by the kernel's OOM killer "
+                "(SIGKILL; the control group counts one more)"
+            )
         if status.signal is not None:
             return f"{self.name} was killed by signal {status.signal}"
         return f"{self.name} ended by itself with exit status {status.exit_code}"
 
 
 def _forked_away(name: str, pid: int, left: list[int]) -> str:
-    commands = ", ".join(f"{one} ({process_tree.command(one)})" for one in left[:3])
+    commands = ", ".join(f"{pid} ({process_tree.command(pid)})" for pid in left[:_MOST_NAMED])
     return (
         f"{name} went into the background: its first process {pid} has ended, {commands} live on. "
         "Run it in the foreground (nginx: -g 'daemon off;', redis: --daemonize no)"
@@ -159,35 +183,20 @@ def _forked_away(name: str, pid: int, left: list[int]) -> str:
 
 
 def start(target: ServiceTarget, launch: Launch | None = None) -> Service:
-    """Start it and wait until it is ready; raises ``ServiceNotReady``, ``TargetNotStarted`` or ``UsageProblem``.
+    """Start it and wait until it is ready.
 
-    ``launch`` is how a tool wants it started; its arguments may hold ``{port}`` too.
+    ``launch`` is how a tool wants it started; its arguments may hold ``{port}`` too. Raises
+    ``ServiceNotReady``, ``TargetNotStarted`` or ``UsageProblem``.
     """
-    if sys.platform != "linux":
-        raise LeakguardError("measuring services needs Linux with /proc")
+    _require_linux()
     if not target.argv:
         raise UsageProblem(
             "serve needs a command line such as ['gunicorn', 'shop:app', '-b', '127.0.0.1:{port}']"
         )
-    port = target.port or readiness.port_in(target.ready) or readiness.free_port()
-    if readiness.is_port_taken(port):
-        raise TargetNotStarted(
-            f"{target.argv[0]}: not started: port {port} on {readiness.HOST} is already in use, so another "
-            "service would be measured; stop that one, or let leakguard pick a port with {port}"
-        )
-    plain = launch or Launch(
-        target.argv, target.env, cwd=target.cwd, stop_signals=target.stop_signals
-    )
+    port = _port_of(target)
+    # A control group counts what all processes hold; without one the supervisor adds it up.
     group = cgroup.create(target.memory_limit_bytes) if target.memory_limit_bytes else None
-    placed = replace(
-        plain,
-        argv=tuple(readiness.with_port(word, port) for word in plain.argv),
-        env=tuple((name, readiness.with_port(value, port)) for name, value in plain.env),
-        timeout_s=target.lifetime_s,
-        memory_limit_bytes=None if group else target.memory_limit_bytes,
-        control_group=group.path if group else None,
-    )
-    name = _name(target.argv)
+    placed = _placed(target, launch, port, group)
     oom_kills = mappings.oom_kills(os.getpid())
     try:
         running = supervisor.Running(placed)
@@ -195,14 +204,13 @@ def start(target: ServiceTarget, launch: Launch | None = None) -> Service:
         if group:
             group.close()
         raise
-    stop_s = sum(seconds for _, seconds in placed.stop_signals)
     service = Service(
         running.pid,
         port,
-        name,
+        _name(target.argv),
         f"http://{readiness.HOST}:{port}",
         running,
-        stop_s,
+        sum(seconds for _, seconds in placed.stop_signals),
         oom_kills,
         group,
     )
@@ -214,23 +222,61 @@ def start(target: ServiceTarget, launch: Launch | None = None) -> Service:
     return service
 
 
-def attach(pid: int, port: int = 0) -> Service:
-    """A service that somebody else has started; it is measured with all its children and never stopped."""
+def _require_linux() -> None:
     if sys.platform != "linux":
         raise LeakguardError("measuring services needs Linux with /proc")
-    if pid not in process_tree.tree(pid):
-        raise UsageProblem(f"attach: there is no process {pid}")
-    url = f"http://{readiness.HOST}:{port}" if port else ""
-    return Service(
-        pid, port, (process_tree.command(pid).split() or [str(pid)])[0].rpartition("/")[2], url
+
+
+def _port_of(target: ServiceTarget) -> int:
+    """Return the port it is to listen on; raises ``TargetNotStarted`` where somebody else does."""
+    port = target.port or readiness.port_in(target.ready) or readiness.free_port()
+    if readiness.is_port_taken(port):
+        raise TargetNotStarted(
+            f"{target.argv[0]}: not started: port {port} on {readiness.HOST} is already in use, "
+            "so another service would be measured; "
+            "stop that one, or let leakguard pick a port with {port}"
+        )
+    return port
+
+
+def _placed(
+    target: ServiceTarget, launch: Launch | None, port: int, group: MemoryGroup | None
+) -> Launch:
+    """Return how to start it, with the port filled in and the memory limit in one place."""
+    signals = target.stop_signals
+    plain = launch or Launch(target.argv, target.env, cwd=target.cwd, stop_signals=signals)
+    return replace(
+        plain,
+        argv=tuple(readiness.with_port(word, port) for word in plain.argv),
+        env=tuple((name, readiness.with_port(value, port)) for name, value in plain.env),
+        timeout_s=target.lifetime_s,
+        memory_limit_bytes=None if group else target.memory_limit_bytes,
+        control_group=group.path if group else None,
     )
 
 
+def attach(pid: int, port: int = 0) -> Service:
+    """Return a service that somebody else has started.
+
+    It is measured with all its children and never stopped.
+    """
+    _require_linux()
+    if pid not in process_tree.tree(pid):
+        raise UsageProblem(f"attach: there is no process {pid}")
+    url = f"http://{readiness.HOST}:{port}" if port else ""
+    words = process_tree.command(pid).split() or [str(pid)]
+    return Service(pid, port, words[0].rpartition("/")[2], url)
+
+
 def _name(argv: tuple[str, ...]) -> str:
-    """What a reader calls it: of ``python -m gunicorn ...`` the module, of ``python shop.py`` the script."""
+    """Return what a reader calls it.
+
+    Of ``python -m gunicorn ...`` the module, of ``python shop.py`` the script.
+    """
     program = Path(argv[0]).name
     if not program.startswith(("python", "node")):
         return program
+    # Options of the interpreter come before what it runs.
     following = [word for word in argv[1:] if not word.startswith("-")]
     return Path(following[0]).name if following and argv[1] != "-c" else program
 
@@ -246,29 +292,26 @@ def _wait(service: Service, target: ServiceTarget) -> None:
         assert service.running is not None
         if service.running.is_over or service.trouble():
             # Give the supervisor the moment it needs to say how the first process ended.
-            time.sleep(_LOOK_S)
+            time.sleep(_CHECK_S)
             raise _not_ready(service, _early_end(service), has_ended=True)
-        answer = ask()
-        if not answer:
-            time.sleep(
-                2 * _LOOK_S
-            )  # one that goes into the background may answer before its first process is gone
+        last = ask()
+        if not last:
+            # One that forks into the background may answer before its first process is gone.
+            time.sleep(2 * _CHECK_S)
             if not service.trouble():
                 return
             raise _not_ready(service, _early_end(service), has_ended=True)
-        last = answer
-        time.sleep(_LOOK_S)
-    raise _not_ready(
-        service, f"{service.name} was not ready within {target.start_timeout_s:g} s: {last}"
-    )
+        time.sleep(_CHECK_S)
+    waited = f"{service.name} was not ready within {target.start_timeout_s:g} s"
+    raise _not_ready(service, f"{waited}: {last}")
 
 
 def _early_end(service: Service) -> str:
     left = service.pids()
-    said = _forked_away(service.name, service.pid, left)
+    forked_away = _forked_away(service.name, service.pid, left)  # names them while they live
     status = service.stop()
     if left and status is not None and status.exit_code == 0:
-        return said
+        return forked_away
     return f"{service.death()}, before it was ready"
 
 

@@ -1,4 +1,7 @@
-"""Live heap of a service, where an agent inside it or its runtime tells: it sets how small a leak can be seen."""
+"""Live heap of a service, as an agent inside it or its runtime reports it.
+
+Whether it is known decides how small a leak can be seen.
+"""
 
 from __future__ import annotations
 
@@ -16,19 +19,23 @@ from pytest_leakguard.programs import binary
 
 AGENTS = Path(__file__).parent.parent / "agents"
 _ANSWER_S = 10.0
+"""Upper limit of the time an agent or ``jcmd`` may take to answer, in seconds."""
 _COMPILE_S = 30.0
+"""Upper limit of the time the preloaded agent may take to compile, in seconds."""
+_OTHER_AGENTS = ("node", "java", "bash", "dash", "busybox")
+"""Programs that have an agent of their own, or that are shells."""
 _UNSEEN = "small leaks and fragmentation cannot be told from free memory that is kept"
 
 
 @dataclass(slots=True)
 class HeapReader:
-    """Asks every process of a tree that has an agent; without any there is no reading, which ``told`` says."""
+    """Asks every process of a tree that has an agent; ``report`` says what that gives."""
 
     directory: Path | None = None
     """Where the agents' sockets are; private."""
     is_active: bool = True
     """Whether it is worth asking; false for good once nobody answered at the first time."""
-    told: str = f"no live heap, as no agent was put inside, so {_UNSEEN}"
+    report: str = f"no live heap, as no agent was put inside, so {_UNSEEN}"
     """What the report says of it."""
     _known: frozenset[int] = field(default_factory=frozenset)
     _asked: frozenset[int] = field(default_factory=frozenset)
@@ -37,59 +44,50 @@ class HeapReader:
     def environment(
         self, argv: tuple[str, ...], given: dict[str, str], cwd: Path | None
     ) -> dict[str, str]:
-        """Variables that switch the agents on in the service to be started."""
+        """Return the variables that switch the agents on in the service to be started."""
         self.directory = Path(tempfile.mkdtemp(prefix="leakguard-agent-"))
-        added = {"LEAKGUARD_AGENT": str(self.directory)}
-        paths = [str(AGENTS / "python"), given.get("PYTHONPATH", os.environ.get("PYTHONPATH", ""))]
-        added["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
-        options = [
-            given.get("NODE_OPTIONS", os.environ.get("NODE_OPTIONS", "")),
-            f"--require={AGENTS / 'node/agent.js'}",
-        ]
-        added["NODE_OPTIONS"] = " ".join(option for option in options if option)
-        if preload := self._preload(argv, cwd):
-            others = given.get("LD_PRELOAD", os.environ.get("LD_PRELOAD", ""))
-            added["LD_PRELOAD"] = f"{preload} {others}".strip()
-            tunables = given.get("GLIBC_TUNABLES", os.environ.get("GLIBC_TUNABLES", ""))
-            # What sits in a thread's own cache counts as in use; without the cache the reading is exact.
-            added["GLIBC_TUNABLES"] = f"{tunables}:glibc.malloc.tcache_count=0".strip(":")
+
+        def earlier(name: str) -> str:
+            return given.get(name, os.environ.get(name, ""))
+
+        paths = [str(AGENTS / "python"), earlier("PYTHONPATH")]
+        options = [earlier("NODE_OPTIONS"), f"--require={AGENTS / 'node/agent.js'}"]
+        added = {
+            "LEAKGUARD_AGENT": str(self.directory),
+            "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+            "NODE_OPTIONS": " ".join(filter(None, options)),
+        }
+        library = self._preload(argv, cwd)
+        if library:
+            added["LD_PRELOAD"] = f"{library} {earlier('LD_PRELOAD')}".strip()
+            # What sits in a thread's own cache counts as in use; without it the reading is exact.
+            tunables = f"{earlier('GLIBC_TUNABLES')}:glibc.malloc.tcache_count=0"
+            added["GLIBC_TUNABLES"] = tunables.strip(":")
         return added
 
     def _preload(self, argv: tuple[str, ...], cwd: Path | None) -> str:
-        """A library for dynamically linked programs of C and the like; empty where it cannot be had."""
+        """Return a library for dynamically linked programs of C and the like, compiled now.
+
+        Empty where the program is none, or where there is no compiler.
+        """
         assert self.directory is not None
-        program = binary.inspect(argv[0], cwd) if argv else binary.Binary(None)
-        if (
-            not program.is_elf
-            or program.is_static
-            or program.sanitizer
-            or program.is_python
-            or program.path is None
-        ):
-            return ""
-        if program.path.resolve().name in ("node", "java", "bash", "dash", "busybox"):
-            return ""
         compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
-        library = self.directory / "agent.so"
-        if compiler is None:
+        if compiler is None or not argv or not _takes_preload(binary.inspect(argv[0], cwd)):
             return ""
-        options = [
-            "-shared",
-            "-fPIC",
-            "-O2",
-            "-pthread",
-            "-o",
-            str(library),
-            str(AGENTS / "glibc/agent.c"),
-        ]
+        library = self.directory / "agent.so"
+        options = ["-shared", "-fPIC", "-O2", "-pthread", "-o", str(library)]
+        command = [compiler, *options, str(AGENTS / "glibc/agent.c")]
         try:
-            code, _, _ = supervisor.capture([compiler, *options], _COMPILE_S)
+            code, _, _ = supervisor.capture(command, _COMPILE_S)
         except LeakguardError:
             return ""
         return str(library) if code == 0 and library.exists() else ""
 
     def read(self, pids: Iterable[int]) -> dict[int, float]:
-        """Bytes in use in each process that can tell; of none where one that answered before does not."""
+        """Return the bytes in use in each process whose agent answers.
+
+        Empty where one that answered before does not: a part would look like a fall.
+        """
         if not self.is_active:
             return {}
         pids = list(pids)
@@ -101,20 +99,26 @@ class HeapReader:
         return self._known_of({pid: self._hear(caller) for pid, caller in callers}, pids)
 
     def _known_of(self, answers: dict[int, float | None], pids: list[int]) -> dict[int, float]:
-        known = {pid: value for pid, value in answers.items() if value is not None}
+        known: dict[int, float] = {}
+        for pid, value in answers.items():
+            if value is not None:
+                known[pid] = value
+        # Who answers at first decides: an agent cannot come later.
         if not self._known:
             self._known = frozenset(known)
             self.is_active = bool(known)
-            self.told = self._tell(len(known), len(pids))
-        return {} if self._known & set(pids) - known.keys() else known
+            self.report = self._summary(len(known), len(pids))
+        are_silent = self._known & set(pids) - known.keys()
+        return {} if are_silent else known
 
-    def _tell(self, known: int, total: int) -> str:
-        if not known:
-            return (
-                "no live heap: no agent answered (Python, Node, Java and dynamically linked glibc programs can), "
-                f"so {_UNSEEN}"
-            )
-        return f"live heap read in {known} of {total} process(es)"
+    def _summary(self, known: int, total: int) -> str:
+        if known:
+            return f"live heap read in {known} of {total} process(es)"
+        return (
+            "no live heap: no agent answered "
+            "(Python, Node, Java and dynamically linked glibc programs can), "
+            f"so {_UNSEEN}"
+        )
 
     def _call(self, pid: int) -> socket.socket | None:
         if self.directory is None:
@@ -142,13 +146,22 @@ class HeapReader:
             return None
 
     def close(self) -> None:
-        """Removes the sockets."""
+        """Remove the sockets."""
         if self.directory is not None:
             shutil.rmtree(self.directory, ignore_errors=True)
 
 
+def _takes_preload(program: binary.Binary) -> bool:
+    """Return whether a preloaded library can count what it allocates."""
+    if program.path is None or not program.is_elf or program.is_static:
+        return False
+    if program.sanitizer or program.is_python:
+        return False
+    return program.path.resolve().name not in _OTHER_AGENTS
+
+
 def _ask_jvm(pid: int) -> float | None:
-    """Used heap after a full collection, in bytes, by ``jcmd``."""
+    """Return the used heap after a full collection, in bytes, by ``jcmd``."""
     jcmd = shutil.which("jcmd")
     if jcmd is None or tree.runtime([pid]) != "jvm":
         return None
@@ -160,10 +173,13 @@ def _ask_jvm(pid: int) -> float | None:
     return _used_heap(stdout.decode("utf-8", "replace")) if code == 0 else None
 
 
-def _used_heap(told: str) -> float | None:
-    """``garbage-first heap   total 65536K, used 1853K [...]``; other collectors list each generation."""
+def _used_heap(answer: str) -> float | None:
+    """Read ``garbage-first heap   total 65536K, used 1853K [...]``.
+
+    Other collectors list each generation, so all lines are summed.
+    """
     used = 0
-    for line in told.splitlines():
+    for line in answer.splitlines():
         words = line.replace(",", " ").split()
         if "used" not in words or line.lstrip().startswith(("Metaspace", "class space")):
             continue

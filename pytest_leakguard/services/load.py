@@ -1,4 +1,4 @@
-"""Sends requests in batches: request lines over HTTP, a callable, or a load generator. Measures nothing."""
+"""Sends requests in batches: request lines over HTTP, a callable, or a load generator."""
 
 from __future__ import annotations
 
@@ -14,14 +14,22 @@ from typing import Protocol
 from urllib.parse import urlsplit
 
 from pytest_leakguard.core.errors import LeakguardError, UsageProblem
+from pytest_leakguard.growth import thresholds
 from pytest_leakguard.processes import supervisor
 
 REQUEST_TIMEOUT_S = 30.0
+"""Upper limit of the time one request may take, in seconds."""
 BATCH_TIMEOUT_S = 300.0
-FIXED_SET = 20
-"""At most so many distinct requests settle a key-driven cache at once, which makes an early verdict safe."""
+"""Upper limit of the time one run of a load command may take, in seconds."""
 _RENEW_AFTER = 10
-"""Requests per connection: what is leaked per connection must show too, and keep-alive must be tried."""
+"""Requests per connection; what is leaked per connection must show too, and keep-alive must be
+tried."""
+_QUOTED_BYTES = 200
+"""Upper limit of what is quoted of an answer that is wrong, in bytes."""
+_QUOTED_CHARACTERS = 300
+"""Upper limit of what is quoted of a load command's output, in characters; the last of it."""
+_FIRST_BAD_STATUS = 400
+"""Least HTTP status that fails a request whose line names none."""
 _METHODS = "GET|POST|PUT|PATCH|DELETE|HEAD|OPTIONS"
 _LINE = re.compile(rf"({_METHODS}) (\S+)(?: (.*))?", re.DOTALL)
 _STATUS = re.compile(r"(.*) -> (\d{3})", re.DOTALL)
@@ -36,7 +44,7 @@ _FAILURES = re.compile(r"(?:Non-2xx(?: or 3xx)? responses|Failed requests):\s+([
 
 
 class RequestFailed(LeakguardError):
-    """A request did not get the answer it should; a loop of failures proves nothing about memory."""
+    """A request did not get the answer it should; failures prove nothing about memory."""
 
 
 class Work(Protocol):
@@ -46,7 +54,7 @@ class Work(Protocol):
     """The same few requests over and over."""
 
     def run(self, first: int, count: int) -> int:
-        """Do ``count`` requests, the first of which is number ``first``; return how many it became."""
+        """Do ``count`` requests from number ``first`` on; return how many it became."""
 
     def close(self) -> None:
         """Let go of connections and threads."""
@@ -54,7 +62,10 @@ class Work(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RequestLine:
-    """``POST /cart {"id": 7} -> 201``: method, path, body and the status that is right (below 400 otherwise)."""
+    """``POST /cart {"id": 7} -> 201``: method, path, body and the status that is right.
+
+    Without a status any below 400 is right.
+    """
 
     method: str
     path: str
@@ -68,7 +79,7 @@ class RequestLine:
 
 
 def parse_line(text: str) -> RequestLine:
-    """Raises ``UsageProblem`` when it is none."""
+    """Read a request line; raises ``UsageProblem`` when it is none."""
     expected = _STATUS.fullmatch(text.strip())
     found = _LINE.fullmatch((expected[1] if expected else text).strip())
     if not found or not found[2].startswith("/"):
@@ -79,18 +90,15 @@ def parse_line(text: str) -> RequestLine:
 
 
 def plan(work: object, url: str, concurrency: int = 1, placed: Callable[[str], str] = str) -> Work:
-    """What ``work`` means: a callable, a list of request lines, or a load command; ``placed`` fills in the port."""
+    """Return what ``work`` means: a callable, a list of request lines, or a load command.
+
+    ``placed`` fills in the port. Raises ``UsageProblem`` for anything else.
+    """
     if concurrency < 1:
         raise UsageProblem(f"concurrency={concurrency}: at least 1")
     if callable(work):
         return Calls(work, concurrency)
-    if isinstance(work, str):
-        work = [work]
-    if not isinstance(work, Sequence) or not work or not all(isinstance(one, str) for one in work):
-        raise UsageProblem(
-            'work must be a callable, request lines such as ["GET /orders/7"], or a load command'
-        )
-    words = [placed(str(one)) for one in work]
+    words = [placed(word) for word in _words(work)]
     if not re.match(rf"({_METHODS}) ", words[0]):
         return LoadCommand(words)
     if not url:
@@ -100,17 +108,30 @@ def plan(work: object, url: str, concurrency: int = 1, placed: Callable[[str], s
     return Requests([parse_line(line) for line in words], url, concurrency)
 
 
+def _words(work: object) -> list[str]:
+    words = [work] if isinstance(work, str) else work
+    are_strings = isinstance(words, Sequence) and all(isinstance(word, str) for word in words)
+    if not are_strings or not words:
+        raise UsageProblem(
+            'work must be a callable, request lines such as ["GET /orders/7"], or a load command'
+        )
+    return [str(word) for word in words]  # type: ignore[attr-defined]  # a sequence, as asked
+
+
 class _Shared:
     """Spreads a batch over threads that live as long as the work does."""
 
     def __init__(self, concurrency: int) -> None:
         self._concurrency = concurrency
 
-    def spread(self, first: int, count: int, one: Callable[[int, int], None]) -> None:
-        """Call ``one(thread, number)`` for each request; the first failure is raised after all threads are back."""
+    def spread(self, first: int, count: int, send: Callable[[int, int], None]) -> None:
+        """Call ``send(thread, number)`` for each request.
+
+        The first failure is raised after all threads are back.
+        """
         if self._concurrency == 1 or count == 1:
             for number in range(first, first + count):
-                one(0, number)
+                send(0, number)
             return
         numbers = iter(range(first, first + count))
         lock = threading.Lock()
@@ -123,13 +144,12 @@ class _Shared:
                 if number is None:
                     return
                 try:
-                    one(thread, number)
+                    send(thread, number)
                 except BaseException as error:  # raised again below, in the caller's thread
                     failures.append(error)
 
-        threads = [
-            threading.Thread(target=turn, args=(i,)) for i in range(min(self._concurrency, count))
-        ]
+        needed = min(self._concurrency, count)
+        threads = [threading.Thread(target=turn, args=(number,)) for number in range(needed)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -139,7 +159,7 @@ class _Shared:
 
 
 class Calls:
-    """A callable; one call is one request. It gets the number of the call if it takes an argument."""
+    """A callable: one call is one request, and its number the argument if it takes one."""
 
     is_fixed_set = True
 
@@ -149,16 +169,15 @@ class Calls:
         self.is_fixed_set = not self._takes_number
 
     def run(self, first: int, count: int) -> int:
-        self._shared.spread(first, count, self._one)
+        self._shared.spread(first, count, self._send)
         return count
 
-    def _one(self, _thread: int, number: int) -> None:
+    def _send(self, _thread: int, number: int) -> None:
         try:
             self._call(number) if self._takes_number else self._call()
         except Exception as error:  # anything the user's callable raises is a failed request
-            raise RequestFailed(
-                f"request {number}: {getattr(self._call, '__name__', 'work')} raised {error!r}"
-            ) from error
+            name = getattr(self._call, "__name__", "work")
+            raise RequestFailed(f"request {number}: {name} raised {error!r}") from error
 
     def close(self) -> None:
         """Nothing to let go of."""
@@ -170,7 +189,11 @@ def _required_arguments(call: Callable[..., object]) -> int:
     except (TypeError, ValueError):
         return 0
     positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return sum(p.kind in positional and p.default is inspect.Parameter.empty for p in parameters)
+    required = 0
+    for parameter in parameters:
+        has_default = parameter.default is not inspect.Parameter.empty
+        required += parameter.kind in positional and not has_default
+    return required
 
 
 class Requests:
@@ -179,15 +202,14 @@ class Requests:
     def __init__(self, lines: Sequence[RequestLine], url: str, concurrency: int) -> None:
         self._lines, self._shared = lines, _Shared(concurrency)
         self._clients = [_Client(url) for _ in range(concurrency)]
-        self.is_fixed_set = len(set(lines)) <= FIXED_SET and not any(
-            line.is_unique for line in lines
-        )
+        are_few = len(set(lines)) <= thresholds.FIXED_REQUESTS
+        self.is_fixed_set = are_few and not any(line.is_unique for line in lines)
 
     def run(self, first: int, count: int) -> int:
-        self._shared.spread(first, count, self._one)
+        self._shared.spread(first, count, self._send)
         return count
 
-    def _one(self, thread: int, number: int) -> None:
+    def _send(self, thread: int, number: int) -> None:
         line = self._lines[number % len(self._lines)]
         self._clients[thread].send(line, number)
 
@@ -211,17 +233,17 @@ class _Client:
 
     def send(self, line: RequestLine, number: int) -> None:
         path, body = (text.replace("{n}", str(number)) for text in (line.path, line.body))
-        told = f"request {number}: {line.method} {path}"
+        request = f"request {number}: {line.method} {path}"
         try:
             status, reason, content = self._exchange(line.method, path, body)
         except (OSError, http.client.HTTPException) as error:
             self.close()
-            raise RequestFailed(f"{told}: {error or type(error).__name__}") from error
-        is_right = status == line.status if line.status else status < 400
+            raise RequestFailed(f"{request}: {error or type(error).__name__}") from error
+        is_right = status == line.status if line.status else status < _FIRST_BAD_STATUS
         if not is_right:
             expected = f", expected was {line.status}" if line.status else ""
-            said = content[:200].decode("utf-8", "backslashreplace").strip()
-            raise RequestFailed(f"{told} answered {status} {reason}{expected}: {said}")
+            quoted = content[:_QUOTED_BYTES].decode("utf-8", "backslashreplace").strip()
+            raise RequestFailed(f"{request} answered {status} {reason}{expected}: {quoted}")
 
     def _exchange(self, method: str, path: str, body: str) -> tuple[int, str, bytes]:
         if self._used >= _RENEW_AFTER:
@@ -233,9 +255,8 @@ class _Client:
             self.close()
             if not was_used:
                 raise
-            return self._try(
-                method, path, body
-            )  # a server may close an idle connection at any time (RFC 9112, 9.3.1)
+            # A server may close an idle connection at any time (RFC 9112, 9.3.1).
+            return self._try(method, path, body)
 
     def _try(self, method: str, path: str, body: str) -> tuple[int, str, bytes]:
         if self._connection is None:
@@ -273,12 +294,17 @@ class LoadCommand:
         code, stdout, stderr = supervisor.capture(self._argv, BATCH_TIMEOUT_S)
         text = (stdout + stderr).decode("utf-8", "backslashreplace")
         if code != 0:
+            quoted = text[-_QUOTED_CHARACTERS:].strip()
             raise RequestFailed(
-                f"batch {number}: {self._argv[0]} ended with exit status {code}: {text[-300:].strip()}"
+                f"batch {number}: {self._argv[0]} ended with exit status {code}: {quoted}"
             )
-        if failed := _FAILURES.search(text):
+        failed = _FAILURES.search(text)
+        if failed:
             raise RequestFailed(f"batch {number}: {self._argv[0]} says {failed[0]}")
-        return sum(int(found) for pattern in _COUNTS for found in pattern.findall(text)) or 1
+        sent = 0
+        for pattern in _COUNTS:
+            sent += sum(int(count) for count in pattern.findall(text))
+        return sent or 1  # one that names no number counts as one request
 
     def close(self) -> None:
         """Each run ends by itself."""

@@ -1,4 +1,4 @@
-"""Drives a service, samples it between requests, looks at the growth, and stops as soon as the evidence allows."""
+"""Drives a service, samples it between requests, and stops as soon as the evidence allows."""
 
 from __future__ import annotations
 
@@ -8,57 +8,59 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from http.client import HTTPException
 
+from pytest_leakguard.core.metric_names import SERVICE_COUNTERS, MetricName
+from pytest_leakguard.core.shapes import Shape
 from pytest_leakguard.core.text import quantity
+from pytest_leakguard.growth import thresholds
 from pytest_leakguard.growth.answers import Judgement, Leaking, Undecided
-from pytest_leakguard.growth.metrics import KIB, Source
+from pytest_leakguard.growth.metrics import Source
 from pytest_leakguard.growth.stopping import (
     CAREFUL,
-    CONFIRMED_AFTER,
     DEFAULT,
     Preset,
     may_stop,
     missing,
-    next_look,
+    next_checkpoint,
 )
 from pytest_leakguard.services import sampling_schedule
 from pytest_leakguard.services.launch import Service
 from pytest_leakguard.services.live_heap import HeapReader
 from pytest_leakguard.services.load import LoadCommand, RequestFailed, Work
-from pytest_leakguard.services.sampler import Watch
-from pytest_leakguard.services.timeline import Course
+from pytest_leakguard.services.sampler import Inventory, Sampler
+from pytest_leakguard.services.timeline import Timeline
 
-SEEN_IN_HEAP_BYTES = 32
-"""Leak per request that a quiet run must have been able to show, where the live heap is known."""
-POOL = 128
-"""Descriptors or threads that a service may keep on purpose: pools are mostly of 100 or less."""
-CREEP_BYTES = 256 * KIB
-"""What an interpreter may go on gathering, slower and slower; so small a leak must show in twice the requests too."""
 _DYING_S = 1.0
-_RECYCLED = 3
-"""So many of the service's own processes that ended are no accident."""
-_BATCHES = 30
-"""Runs of a load command, at least."""
-_STRETCHED_FROM = 8
-"""After this part of a run, an eighth, it is known well enough what a request takes and what a reading does."""
-_UNCOUNTED_BATCHES = 60
-"""Runs of one that does not say how many requests it sent."""
-TOLD_EVERY_S = 0.5
+"""Upper limit of the time that is given to a service to end after its requests fail, in seconds."""
+_DYING_CHECK_S = 0.02
+"""Time between two checks whether it has ended, in seconds."""
+_EXTENDED_FROM = 8
+"""A run may be extended after this part of it, an eighth; by then it is known well enough what a
+request takes and what a reading does."""
+PROGRESS_EVERY_S = 0.5
+"""Least time between two reports of progress, in seconds."""
 
-Progress = Callable[[Course, Preset], None]
+Progress = Callable[[Timeline, Preset], None]
+
+
+def no_progress(timeline: Timeline, preset: Preset) -> None:
+    """Show nothing."""
 
 
 def preset_for(work: Work, budget: int | None) -> Preset:
-    """How sure to be before stopping; with unique keys a cache that still fills looks like a leak, however much.
+    """Return how sure to be before stopping.
 
-    ``budget`` is the most requests there may be; without one there may be more than usual, where readings are dear.
+    ``budget`` is the most requests there may be; without one there may be more than usual, where
+    readings are dear.
     """
-    kind = DEFAULT if work.is_fixed_set else CAREFUL
-    return replace(
-        kind,
-        max_requests=budget or DEFAULT.max_requests,
-        allowance_bytes=CAREFUL.allowance_bytes if work.is_fixed_set else math.inf,
-        is_elastic=not budget,
-    )
+    preset = DEFAULT if work.is_fixed_set else CAREFUL
+    return replace(preset, max_requests=budget or preset.max_requests, is_elastic=not budget)
+
+
+def with_heap(preset: Preset, heap: HeapReader) -> Preset:
+    """Return the preset where the live heap is read, which shows smaller leaks."""
+    if not heap.is_active or not preset.stops_early:
+        return preset
+    return replace(preset, min_leak_bytes=thresholds.MIN_LEAK_HEAP_BYTES)
 
 
 def measure(
@@ -67,223 +69,257 @@ def measure(
     preset: Preset,
     timeout_s: float,
     heap: HeapReader,
-    progress: Progress = lambda course, preset: None,
-) -> Course:
-    """Drive ``service`` until the growth verdict holds, the budget or the time is used, or something breaks."""
-    watch = Watch(service, heap, preset.max_requests)
+    progress: Progress = no_progress,
+) -> Timeline:
+    """Drive ``service`` until the verdict holds, the budget or the time is used, or it breaks."""
+    sampler = Sampler(service, heap, preset.max_requests)
     started = time.monotonic()
-    course = watch.course
+    timeline = sampler.timeline
     before = None
     try:
-        watch.begin()
-        before = watch.inventory()
-        watch.note_processes()
-        if heap.is_active and preset.stops_early:
-            preset = replace(preset, min_leak_bytes=SEEN_IN_HEAP_BYTES)
-        course.stopped = _Loop(watch, work, preset, started + timeout_s, progress).run()
+        sampler.begin()
+        before = sampler.inventory()
+        sampler.note_processes()
+        preset = with_heap(preset, heap)
+        timeline.stopped = _Loop(sampler, work, preset, started + timeout_s, progress).run()
     except RequestFailed as failed:
-        course.failure = str(failed)
+        timeline.failure = str(failed)
+        # The connection broke: it may be dying, and its end says more than the request.
         if isinstance(failed.__cause__, OSError | HTTPException):
             _await_death(service)
     finally:
         work.close()
-        course.duration_s = time.monotonic() - started
-    if trouble := service.trouble():
-        course.failure = f"{trouble}; {course.failure}" if course.failure else trouble
+        timeline.duration_s = time.monotonic() - started
+    trouble = service.trouble()
+    if trouble:
+        timeline.failure = f"{trouble}; {timeline.failure}" if timeline.failure else trouble
     elif before is not None:
-        after = watch.inventory()
-        course.mappings = _gained(before.mappings, after.mappings)
-        course.descriptors = _gained(before.descriptors, after.descriptors)
-        course.page_cache_bytes = max(0, after.page_cache - before.page_cache)
-        course.private_dirty_bytes = after.private_dirty - before.private_dirty
-    course.replaced = list(watch.ended())
-    return course
+        _note_gains(timeline, before, sampler.inventory())
+    timeline.replaced = list(sampler.ended())
+    return timeline
 
 
 def _await_death(service: Service) -> None:
-    """Give whoever kills the service the time to finish: requests fail before its processes are gone."""
+    """Give the service the time to end: requests fail before its processes are gone."""
     deadline = time.monotonic() + _DYING_S
     while time.monotonic() < deadline and not service.trouble():
-        time.sleep(0.02)
+        time.sleep(_DYING_CHECK_S)
+
+
+def _note_gains(timeline: Timeline, before: Inventory, after: Inventory) -> None:
+    timeline.mappings = _gained(before.mappings, after.mappings)
+    timeline.descriptors = _gained(before.descriptors, after.descriptors)
+    timeline.page_cache_bytes = max(0, after.page_cache - before.page_cache)
+    timeline.private_dirty_bytes = after.private_dirty - before.private_dirty
 
 
 def _gained(before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, int]:
+    """Return what each kind has gained, the largest gain first."""
+    # A kind may be new, or gone.
     gains = {kind: after.get(kind, 0) - before.get(kind, 0) for kind in {*before, *after}}
-    return {kind: gain for kind, gain in sorted(gains.items(), key=lambda one: -one[1]) if gain > 0}
+    ordered = sorted(gains.items(), key=lambda item: -item[1])
+    return {kind: gain for kind, gain in ordered if gain > 0}
 
 
 class _Loop:
-    """Requests, samples and looks, until there is a reason to stop."""
+    """Requests, samples and checkpoints, until there is a reason to stop."""
 
     def __init__(
-        self, watch: Watch, work: Work, preset: Preset, deadline: float, progress: Progress
+        self, sampler: Sampler, work: Work, preset: Preset, deadline: float, progress: Progress
     ) -> None:
-        self._watch, self._work, self._preset, self._deadline = watch, work, preset, deadline
-        self._progress, self._told_at = progress, time.monotonic()
-        self._course = watch.course
+        self._sampler, self._work, self._preset = sampler, work, preset
+        self._deadline = deadline
+        self._progress, self._reported_at = progress, time.monotonic()
+        self._timeline = sampler.timeline
         self._asked = preset.max_requests
-        self._look_at = next_look(0, preset)
+        self._checkpoint_at = next_checkpoint(0)
 
     def run(self) -> str:
-        """Why it stopped."""
+        """Send requests and return why it stopped."""
         while True:
             is_last = self._requests()
-            self._tell()
-            if stopped := self._why_stop(is_last):
+            self._report()
+            stopped = self._why_stop(is_last)
+            if stopped:
                 return stopped
 
     def _requests(self) -> bool:
-        """One batch and the sample after it; whether it was the last that may be."""
-        course, done = self._course, self._course.done
-        self._stretch()
-        self._watch.limit = self._preset.max_requests
-        goal = min(self._watch.next_sample(done), self._preset.max_requests)
-        before, glanced_s = time.monotonic(), course.glancing_s
+        """Send one batch, take the sample after it, and return whether it was the last."""
+        timeline, done = self._timeline, self._timeline.done
+        self._extend()
+        self._sampler.limit = self._preset.max_requests
+        goal = min(self._sampler.next_sample(done), self._preset.max_requests)
+        before, liveness_s = time.monotonic(), timeline.liveness_s
         batch = self._batch(done, goal)
         now = time.monotonic()
-        course.working_s += now - before - (course.glancing_s - glanced_s)
-        course.elapsed_s = now - self._watch.started
-        if isinstance(self._work, LoadCommand) and len(course.requests) == 1:
+        # Liveness checks are made within the batch, but are not the service's work.
+        timeline.working_s += now - before - (timeline.liveness_s - liveness_s)
+        timeline.elapsed_s = now - self._sampler.started
+        # Only the first batch shows how many requests a run of the command sends.
+        if isinstance(self._work, LoadCommand) and len(timeline.requests) == 1:
             self._preset = _for_batches(self._preset, batch)
         done += batch
         is_last = done >= self._preset.max_requests or now >= self._deadline
-        if self._watch.service.trouble(self._watch.sample(done, is_last)):
+        if self._sampler.service.trouble(self._sampler.sample(done, is_last)):
             raise RequestFailed(f"after request {done}")
         return is_last
 
     def _batch(self, done: int, goal: int) -> int:
-        """The requests up to ``goal``, with a glance at the processes now and then: they may come and go."""
+        """Send the requests up to ``goal`` with liveness checks between: processes come and go."""
         if isinstance(self._work, LoadCommand):
             return self._work.run(done, goal - done)
-        at, step = done, sampling_schedule.glance_after(self._preset.max_requests)
+        at, step = done, sampling_schedule.liveness_check_after(self._preset.max_requests)
         while at < goal:
             if at > done:
-                self._watch.glance(at)
+                self._sampler.check_liveness(at)
                 if time.monotonic() >= self._deadline:
                     break
             at += self._work.run(at, min(step, goal - at))
         return at - done
 
-    def _stretch(self) -> None:
-        """Where readings are dear beside the requests, rather more requests than a larger share of the time.
+    def _extend(self) -> None:
+        """Where readings are dear, send more requests rather than take a larger share of the time.
 
         Asked again at each sample of the first half: readings become dearer while the heap grows.
         """
-        course, preset = self._course, self._preset
-        is_time = self._asked / _STRETCHED_FROM <= course.done <= preset.max_requests / 2
+        done, preset = self._timeline.done, self._preset
+        is_time = self._asked / _EXTENDED_FROM <= done <= preset.max_requests / 2
         if not preset.is_elastic or not is_time:
             return
-        per_request_s = course.working_s / course.done
-        limit = sampling_schedule.extended(self._asked, per_request_s, self._watch.reading_cost_s)
-        self._preset = replace(preset, max_requests=max(limit, 2 * course.done))
+        per_request_s = self._timeline.working_s / done
+        cost_s = self._sampler.reading_cost_s
+        limit = sampling_schedule.extended(self._asked, per_request_s, cost_s)
+        self._preset = replace(preset, max_requests=max(limit, 2 * done))
 
-    def _tell(self) -> None:
-        if time.monotonic() - self._told_at > TOLD_EVERY_S:
-            self._told_at = time.monotonic()
-            self._progress(self._course, self._preset)
+    def _report(self) -> None:
+        if time.monotonic() - self._reported_at > PROGRESS_EVERY_S:
+            self._reported_at = time.monotonic()
+            self._progress(self._timeline, self._preset)
 
     def _why_stop(self, is_last: bool) -> str:
-        course, done = self._course, self._course.done
-        is_leak = bool(course.looks) and isinstance(course.looks[-1].overall, Leaking)
-        if self._watch.ended_count() >= _RECYCLED and not is_leak:
-            return (
-                f"its processes come and go: after {done} requests {_RECYCLED} and more had ended"
-            )
-        if done < self._look_at and not is_last:
+        done = self._timeline.done
+        if self._are_workers_recycled():
+            count = thresholds.RECYCLED_PROCESSES
+            return f"its processes come and go: after {done} requests {count} and more had ended"
+        if not is_last and not self._is_checkpoint_due(done):
             return ""
-        if not is_last and not self._may_look():
+        self._checkpoint_at = next_checkpoint(done)
+        if not is_last and not _may_decide(self._timeline, self._preset):
             return ""
-        self._look_at = next_look(done, self._preset)
-        if not is_last and not _may_decide(course, self._preset):
-            return ""
-        with self._watch.looking():
-            course.looks.append(course.look())
-            stopped, self._preset = _next_step(course.looks, self._preset, is_last)
-        if course.looks[-1].shape == Leaking.shape:  # only this much later can it be confirmed
-            self._look_at = max(self._look_at, math.ceil(CONFIRMED_AFTER * done))
+        stopped = self._checkpoint(is_last)
         if not stopped and is_last and time.monotonic() >= self._deadline:
             return f"the time is used after {done} of {self._preset.max_requests} requests"
         return stopped
 
-    def _may_look(self) -> bool:
-        """Whether a look can be afforded, or confirms a leak: then the run ends with it, which is cheaper still."""
-        looks = self._course.looks
-        is_confirming = bool(looks) and looks[-1].shape == Leaking.shape
-        return self._course.readings >= sampling_schedule.FIRST_LOOK and (
-            is_confirming or self._watch.may_look()
-        )
+    def _checkpoint(self, is_last: bool) -> str:
+        """Judge what there is, and return why to stop; empty when the run goes on."""
+        checkpoints, done = self._timeline.checkpoints, self._timeline.done
+        with self._sampler.at_checkpoint():
+            checkpoints.append(self._timeline.checkpoint())
+            stopped, self._preset = _next_step(checkpoints, self._preset, is_last)
+        if self._sees_leak():  # only this much later can it be confirmed
+            confirmed_at = math.ceil(thresholds.CONFIRMED_AFTER * done)
+            self._checkpoint_at = max(self._checkpoint_at, confirmed_at)
+        return stopped
+
+    def _sees_leak(self) -> bool:
+        """Return whether the last checkpoint saw a leak."""
+        checkpoints = self._timeline.checkpoints
+        return bool(checkpoints) and checkpoints[-1].shape is Shape.LEAK
+
+    def _are_workers_recycled(self) -> bool:
+        has_many_ended = self._sampler.ended_count() >= thresholds.RECYCLED_PROCESSES
+        return has_many_ended and not self._sees_leak()
+
+    def _is_checkpoint_due(self, done: int) -> bool:
+        """Return whether one is due and can be afforded, or confirms a leak and ends the run."""
+        if done < self._checkpoint_at:
+            return False
+        if self._timeline.readings < thresholds.FIRST_CHECKPOINT_READINGS:
+            return False
+        return self._sees_leak() or self._sampler.can_afford_checkpoint()
 
 
-def _may_decide(course: Course, preset: Preset) -> bool:
-    """Whether a look can be one of the two that end the run: looks are dear beside quick requests."""
+def _may_decide(timeline: Timeline, preset: Preset) -> bool:
+    """Return whether a checkpoint can be one of the two that end the run, as it is dear."""
     if not preset.stops_early:
         return False
-    memory = max(course.gained("private_bytes"), course.gained("heap_bytes"))
-    counters = max(course.gained(name) for name in ("fds", "threads", "procs"))
-    is_quiet_possible = 2 * course.done >= course.quiet_after(preset.min_leak_bytes)
-    return memory >= preset.allowance_bytes / 2 or counters >= POOL / 2 or is_quiet_possible
+    private = timeline.gained(MetricName.PRIVATE_BYTES)
+    memory = max(private, timeline.gained(MetricName.HEAP_BYTES))
+    counters = max(timeline.gained(name) for name in SERVICE_COUNTERS)
+    # Half of what is asked for, as this one may be the first of two.
+    is_quiet_possible = 2 * timeline.done >= timeline.quiet_after(preset.min_leak_bytes)
+    is_leak_possible = memory >= preset.allowance_bytes / 2 or counters >= thresholds.POOL_SIZE / 2
+    return is_quiet_possible or is_leak_possible
 
 
-def _next_step(looks: list[Judgement], preset: Preset, is_last: bool) -> tuple[str, Preset]:
-    """Why to stop, or nothing and the preset to go on with."""
-    look = looks[-1]
-    stopped = may_stop(looks, preset)
-    if not stopped or not (is_last or not (_may_fill_up(look) or _swells(look))):
+def _next_step(checkpoints: list[Judgement], preset: Preset, is_last: bool) -> tuple[str, Preset]:
+    """Return why to stop, or nothing and the preset to go on with."""
+    judgement = checkpoints[-1]
+    stopped = may_stop(checkpoints, preset)
+    is_open = _may_fill_up(judgement) or _may_fragment(judgement)
+    if not stopped or (is_open and not is_last):
         return "", preset
-    longer = _longer(look, preset)
+    # It could end here, but the answer may still turn: once more, to where it cannot.
+    longer = _longer(judgement, preset)
     return ("", longer) if longer else (stopped, preset)
 
 
-def _may_fill_up(look: Judgement) -> bool:
-    """Whether what grows is a counter that may still be a pool: of connections, of threads."""
-    if not isinstance(look.overall, Leaking) or look.overall.metric.unit == "bytes":
+def _may_fill_up(judgement: Judgement) -> bool:
+    """Return whether what grows is a counter that may be a pool, of connections or threads."""
+    overall = judgement.overall
+    if not isinstance(overall, Leaking) or overall.metric.unit == "bytes":
         return False
-    return look.overall.rise < POOL
+    return overall.rise < thresholds.POOL_SIZE
 
 
-def _swells(look: Judgement) -> bool:
-    """Whether resident memory grows while the live heap is quiet: fragmentation, if it goes on."""
-    if isinstance(look.overall, Leaking):
+def _may_fragment(judgement: Judgement) -> bool:
+    """Return whether resident memory grows while the live heap is quiet."""
+    if isinstance(judgement.overall, Leaking):
         return False
-    pages = (trend for trend in look.trends if trend.metric.source is Source.RESIDENT)
-    return any(trend.low > DEFAULT.min_leak_bytes for trend in pages)
+    for trend in judgement.trends:
+        if trend.metric.source is Source.RESIDENT and trend.low > thresholds.MIN_LEAK_BYTES:
+            return True
+    return False
 
 
 def _for_batches(preset: Preset, batch: int) -> Preset:
-    """Each run of a load command is one sample, and there must be enough of them."""
+    """Return the preset for a load command: each run is one sample, and enough are needed."""
     preset = replace(preset, is_elastic=False)
     if batch == 1:
-        return replace(preset, max_requests=min(preset.max_requests, _UNCOUNTED_BATCHES))
-    return replace(preset, max_requests=max(preset.max_requests, _BATCHES * batch))
+        most = min(preset.max_requests, thresholds.UNCOUNTED_BATCHES)
+        return replace(preset, max_requests=most)
+    most = max(preset.max_requests, thresholds.LOAD_BATCHES * batch)
+    return replace(preset, max_requests=most)
 
 
-def _longer(look: Judgement, preset: Preset) -> Preset | None:
-    """Once, to where the answer will be: growth that began late is followed on, a small one is to be confirmed."""
-    overall, need = look.overall, 0
+def _longer(judgement: Judgement, preset: Preset) -> Preset | None:
+    """Return a preset that runs to where the answer will be; ``None`` where this is it.
+
+    Growth that began late is followed on, a small one is to be confirmed; both only once.
+    """
+    overall, need = judgement.overall, 0
     if preset.name == "extended":
         return None
     if isinstance(overall, Undecided) and overall.counted_in == "requests":
+        # No further than twice, or a late start would double the run again and again.
         need = min(overall.need, 2 * preset.max_requests)
-    elif (
-        isinstance(overall, Leaking)
-        and overall.metric.unit == "bytes"
-        and overall.rise < CREEP_BYTES
-    ):
-        need = 2 * preset.max_requests
-    return (
-        replace(preset, name="extended", max_requests=need) if need > preset.max_requests else None
-    )
+    elif isinstance(overall, Leaking) and overall.metric.unit == "bytes":
+        need = 2 * preset.max_requests if overall.rise < thresholds.CREEP_BYTES else 0
+    if need <= preset.max_requests:
+        return None
+    return replace(preset, name="extended", max_requests=need)
 
 
-def line(course: Course, preset: Preset) -> str:
+def line(timeline: Timeline, preset: Preset) -> str:
     """``1,024 requests, 812/s, heap_bytes +1.2 MiB, leak so far; 8 MiB of growth ...``."""
-    look = course.looks[-1] if course.looks else None
-    pace = course.done / course.elapsed_s if course.elapsed_s > 0 else 0.0
-    told = f"{course.done:,} requests, {pace:,.0f}/s"
-    name = look.overall.metric.name if look else "private_bytes"
-    gained = course.gained(name)
-    unit = look.overall.metric.unit if look else "bytes"
-    so_far = f", {look.shape} so far" if look else ""
-    sign = "+" if gained >= 0 else "-"
-    needs = missing(course.looks, course.done, preset)
-    return f"{told}, {name} {sign}{quantity(abs(gained), unit)}{so_far}; needs {needs}"
+    pace = timeline.done / timeline.elapsed_s if timeline.elapsed_s > 0 else 0.0
+    name, unit, so_far = str(MetricName.PRIVATE_BYTES), "bytes", ""
+    if timeline.checkpoints:
+        last = timeline.checkpoints[-1]
+        name, unit = last.overall.metric.name, last.overall.metric.unit
+        so_far = f", {last.shape} so far"
+    gained = timeline.gained(name)
+    growth = f"{name} {'+' if gained >= 0 else '-'}{quantity(abs(gained), unit)}{so_far}"
+    needs = missing(timeline.checkpoints, timeline.done, preset)
+    return f"{timeline.done:,} requests, {pace:,.0f}/s, {growth}; needs {needs}"

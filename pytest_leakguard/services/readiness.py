@@ -1,4 +1,7 @@
-"""On which port a service is, and whether it answers: by HTTP, TCP, a line that it writes, or as a callable says."""
+"""On which port a service is, and whether it answers.
+
+By HTTP, TCP, a line that it writes, or as a callable says.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,11 @@ from pytest_leakguard.core.errors import UsageProblem
 
 HOST = "127.0.0.1"
 _STEADY_S = 0.5
-"""A service that offers nothing to ask must at least live so long."""
+"""Least life of a service that offers nothing to ask, in seconds, before it is ready."""
+_TCP_TIMEOUT_S = 1.0
+"""Upper limit of the time a connection may take, in seconds."""
+_HTTP_TIMEOUT_S = 2.0
+"""Upper limit of the time an answer may take, in seconds."""
 
 Ready = str | Callable[[], object] | None
 
@@ -30,7 +37,7 @@ def free_port() -> int:
 def is_port_taken(port: int) -> bool:
     """Whether somebody answers there already."""
     with socket.socket() as probe:
-        probe.settimeout(1.0)
+        probe.settimeout(_TCP_TIMEOUT_S)
         return probe.connect_ex((HOST, port)) == 0
 
 
@@ -54,9 +61,10 @@ def base_in(ready: Ready, port: int) -> str:
 def question(
     ready: Ready, port: int, uses_port: bool, output: Callable[[], str]
 ) -> Callable[[], str]:
-    """What to ask until it is ready: the answer is empty then, and says what is missing otherwise.
+    """Return what to ask until it is ready: empty then, and else what is missing.
 
-    ``output`` gives what the service has written. Raises ``UsageProblem`` when nothing can be asked like this.
+    ``output`` gives what the service has written. Raises ``UsageProblem`` when nothing can be asked
+    like this.
     """
     if callable(ready):
         asked = ready
@@ -89,16 +97,17 @@ def _ask_callable(ready: Callable[[], object]) -> str:
 
 def _ask_tcp(host: str, port: int) -> str:
     try:
-        socket.create_connection((host, port), 1.0).close()
+        socket.create_connection((host, port), _TCP_TIMEOUT_S).close()
     except OSError as error:
         return f"{host}:{port}: {error.strerror or error}"
     return ""
 
 
 def _ask_http(url: str) -> str:
+    # A proxy of the environment would answer for the service.
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with direct.open(url, timeout=2.0):
+        with direct.open(url, timeout=_HTTP_TIMEOUT_S):
             return ""
     except urllib.error.HTTPError as error:
         return f"{url} answered {error.code} {error.reason}"

@@ -1,4 +1,4 @@
-"""Takes the samples of a driven service as often as they pay. Knows readings and their cost, judges nothing."""
+"""Takes the samples of a driven service as often as they pay. Knows their cost, judges nothing."""
 
 from __future__ import annotations
 
@@ -9,32 +9,40 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from pytest_leakguard.growth.workers import Member
+from pytest_leakguard.core.metric_names import MetricName
+from pytest_leakguard.growth import thresholds
+from pytest_leakguard.growth.workers import Worker
 from pytest_leakguard.processes import mappings as kinds
 from pytest_leakguard.processes import memory, tree
 from pytest_leakguard.services import sampling_schedule
 from pytest_leakguard.services.launch import Service
 from pytest_leakguard.services.live_heap import HeapReader
-from pytest_leakguard.services.timeline import Course
+from pytest_leakguard.services.timeline import Timeline
 
-LOOKED_AFTER = 3
-"""A process that was there at so many moments in a row is one of the service's own, not one per request."""
 _WALK_EVERY = 8
 """Samples between two walks over the process tree while nobody seems to have come or gone."""
-_COMPARED, _COMPARED_EVERY = (0, 8), 48
-"""The first samples at which a full reading says whether the cheap counters are exact here, and how often later."""
+_COMPARED = (0, 8)
+"""Numbers of the first samples at which a full reading says whether the cheap one is exact."""
+_COMPARED_EVERY = 48
+"""Samples between two such comparisons later."""
 _MOST_APART = 2
-"""So often may they differ, as the service need not be at rest, before they are given up for good; after the first time
-the next sample compares again, at once."""
-_MUCH_BYTES = 8 << 20
-"""Growth from which on a service may soon be killed, or the run end with a leak."""
+"""Comparisons that may fail, as the service need not be at rest, before cheap readings are given
+up for good; after the first failure the next sample compares again."""
+_PAGES_APART_BYTES = 4 * thresholds.PAGE_BYTES
+"""Upper limit of what the two may differ by, in bytes for each process, as they are not read at
+the same moment."""
+_MUCH_BYTES = 8 * thresholds.MIB
+"""Least growth after which a service may soon be killed, or the run end with a leak, in bytes."""
 _RECENT = 5
-"""The cost of a reading is the median of so many: the machine does other things too."""
-_REST_S, _REST_LOOK_S, _CALM_LOOKS = 5.0, 0.05, 4
-"""At most so long to wait until nothing starts up any more, and between two of the looks that must agree."""
-_AT_REST_BYTES = 256 * 1024
-_PAGES_APART = 4 * 4096
-"""Bytes per process by which the two may differ, as they are not read at the same moment."""
+"""Readings whose median is the cost of one; the machine does other things too."""
+_REST_S = 5.0
+"""Upper limit of the wait until nothing starts up any more, in seconds."""
+_REST_CHECK_S = 0.05
+"""Time between two checks whether the service is at rest, in seconds."""
+_CALM_CHECKS = 4
+"""Checks in a row that must find it at rest."""
+_AT_REST_BYTES = 256 * thresholds.KIB
+"""Upper limit of what a service at rest gains between two checks, in bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,32 +56,42 @@ class Inventory:
     private_dirty: int
 
 
-class Watch:
+@dataclass(slots=True)
+class _Sighting:
+    """At which moments a process was seen."""
+
+    first: int
+    latest: int
+    done: int
+    """Requests at the latest of them."""
+
+
+class Sampler:
     """Takes the samples, and knows which processes there were."""
 
     def __init__(self, service: Service, heap: HeapReader, budget: int) -> None:
         self.service = service
-        self.course = Course()
+        self.timeline = Timeline()
         self.started = time.monotonic()
         self.limit = budget
         """The most requests there may be."""
         self._heap = heap
         self._heap_due = 0
         self._costs_s: deque[float] = deque(maxlen=_RECENT)
-        self._look_s = 0.0
+        self._checkpoint_s = 0.0
         self._pids: list[int] = []
         self._walked_at = -_WALK_EVERY
         self._births: dict[int, int] = {}
         self._apart = 0
         self._is_doubted = False
-        self._seen: dict[tuple[int, int], list[int]] = {}
-        """For each process the moments it was seen at, the first and the last, and the request of the last."""
+        self._seen: dict[tuple[int, int], _Sighting] = {}
+        """By process id and when the process started, since ids are used again."""
         self._moment = 0
-        """Counts samples, and glances between them."""
+        """Counts samples, and liveness checks between them."""
         self._commands: dict[int, str] = {}
 
     def inventory(self) -> Inventory:
-        """Now; too dear for every sample."""
+        """Return what there is now; too dear for every sample."""
         pids = self.service.pids()
         return Inventory(
             kinds.mappings(pids),
@@ -83,40 +101,40 @@ class Watch:
         )
 
     def note_processes(self) -> None:
-        """How many there are, and whether a runtime with a heap of its own is among them."""
+        """Note how many there are, and whether a runtime with a heap of its own is among them."""
         pids = self.service.pids()
-        self.course.processes = max(1, len(pids))
-        self.course.runtime = tree.runtime(pids)
+        self.timeline.processes = max(1, len(pids))
+        self.timeline.runtime = tree.runtime(pids)
 
     @contextmanager
-    def looking(self) -> Iterator[None]:
-        """What is done inside is a look at the growth, which costs time as readings do."""
+    def at_checkpoint(self) -> Iterator[None]:
+        """Count the time of what is done inside, which costs as readings do."""
         started = time.monotonic()
         try:
             yield
         finally:
-            self._look_s = time.monotonic() - started
-            self.course.looking_s += self._look_s
+            self._checkpoint_s = time.monotonic() - started
+            self.timeline.checkpoints_s += self._checkpoint_s
 
-    def may_look(self) -> bool:
-        """Whether one more look, as dear as the last, can be afforded."""
-        course = self.course
-        return course.looking_s + self._look_s <= sampling_schedule.LOOKS_SHARE * course.working_s
+    def can_afford_checkpoint(self) -> bool:
+        """Return whether one more checkpoint, as dear as the last, can be afforded."""
+        spent_s = self.timeline.checkpoints_s + self._checkpoint_s
+        return spent_s <= sampling_schedule.CHECKPOINTS_SHARE * self.timeline.working_s
 
     def next_sample(self, done: int) -> int:
-        """After which request to sample next."""
-        course = self.course
+        """Return the request to sample after next."""
         affordable = sampling_schedule.affordable_at(
             done,
-            course.working_s,
-            course.reading_s,
+            self.timeline.working_s,
+            self.timeline.reading_s,
             self.reading_cost_s,
             sampling_schedule.READINGS_SHARE,
         )
-        growth = course.gained("heap_bytes" if self._heap.is_active else "private_bytes")
-        limit = (
-            sampling_schedule.likely_end(done, self.limit) if growth >= _MUCH_BYTES else self.limit
-        )
+        name = MetricName.HEAP_BYTES if self._heap.is_active else MetricName.PRIVATE_BYTES
+        limit = self.limit
+        # It may be killed at a limit, or end as a leak, long before its budget.
+        if self.timeline.gained(name) >= _MUCH_BYTES:
+            limit = sampling_schedule.likely_end(done, limit)
         return sampling_schedule.next_reading(done, affordable, limit)
 
     @property
@@ -125,27 +143,28 @@ class Watch:
         return statistics.median(self._costs_s) if self._costs_s else 0.0
 
     def begin(self) -> None:
-        """The sample before the first request; what it costs to wake the agents is part of the start."""
+        """Take the sample before the first request; waking the agents is part of the start."""
         self._await_rest()
         self._heap.read(self._pids)
-        self.course.heap_told = self._heap.told
+        self.timeline.heap_report = self._heap.report
         self.sample(0)
         self._costs_s.clear()  # that one was compared, and so dearer than those that follow
         started = time.monotonic()
         self._heap.read(self._pids)
         memory.read_quickly(self._pids, self._births)
         self._costs_s.append(time.monotonic() - started)
-        self.course.reading_s = 0.0
+        # Nothing before the first request is part of the loop's time.
+        self.timeline.reading_s = 0.0
 
     def _await_rest(self) -> None:
-        """It may answer while further workers still start: what they take is no growth per request."""
+        """Wait until no worker starts any more: what those take is no growth per request."""
         deadline, before, calm = time.monotonic() + _REST_S, -1, 0
-        while calm < _CALM_LOOKS and time.monotonic() < deadline:
+        while calm < _CALM_CHECKS and time.monotonic() < deadline:
             self._walk(is_due=True)
             now = memory.read(self._pids).private_bytes
             calm = calm + 1 if abs(now - before) < _AT_REST_BYTES else 0
             before = now
-            time.sleep(_REST_LOOK_S)
+            time.sleep(_REST_CHECK_S)
 
     def sample(self, done: int, is_last: bool = False) -> list[int]:
         """Take one, and return who was alive."""
@@ -155,102 +174,113 @@ class Watch:
         live = self._heap.read(self._pids) if is_whole else {}  # first: it collects garbage
         self._keep(done, self._reading(is_last), live)
         cost_s = time.monotonic() - started
-        self.course.reading_s += cost_s
+        self.timeline.reading_s += cost_s
         if is_whole:
             self._costs_s.append(cost_s)
-            self.course.heap_told = self._heap.told
-            self._heap_due = self.next_sample(
-                done
-            )  # a load generator's batches are shorter than that
+            self.timeline.heap_report = self._heap.report
+            # A load generator's batches are shorter than the distance of two heap readings.
+            self._heap_due = self.next_sample(done)
         return self._pids
 
-    def glance(self, done: int) -> None:
-        """See whether the processes known are still there: cheap enough to be done between samples."""
+    def check_liveness(self, done: int) -> None:
+        """See whether the known processes still live: cheap enough to be done between samples."""
         started = time.monotonic()
         self._moment += 1
         alive = [pid for pid in self._pids if tree.exists(pid)]
         if len(alive) < len(self._pids):
             self._walk(is_due=True)  # somebody has gone, and may have been replaced
-            self._births |= {one.pid: one.started for one in memory.read(self._pids).processes}
+            for process in memory.read(self._pids).processes:
+                self._births[process.pid] = process.started
             alive = self._pids
         for pid in alive:
             if pid in self._births:
                 self._note(pid, self._births[pid], done)
-        self.course.glancing_s += time.monotonic() - started
+        self.timeline.liveness_s += time.monotonic() - started
 
     def _note(self, pid: int, started: int, done: int) -> None:
-        seen = self._seen.setdefault((pid, started), [self._moment, self._moment, done])
-        seen[1:] = self._moment, done
+        seen = self._seen.setdefault((pid, started), _Sighting(self._moment, self._moment, done))
+        seen.latest, seen.done = self._moment, done
         if pid not in self._commands:
             self._commands[pid] = tree.command(pid)
 
     def _walk(self, is_due: bool) -> None:
-        """Look who is there, now and then: the tree of a server with many threads is dear to walk."""
-        number = len(self.course.requests)
+        """See who is there, now and then: the tree of a server with many threads is dear."""
+        number = len(self.timeline.requests)
         if is_due or number - self._walked_at >= _WALK_EVERY:
             self._pids, self._walked_at = self.service.pids(), number
 
     def _reading(self, is_thorough: bool) -> memory.Reading:
-        number = len(self.course.requests)
-        is_due = number in _COMPARED or number % _COMPARED_EVERY == 0 or self._is_doubted
-        is_compared = self._apart < _MOST_APART and is_due
-        is_quick = self._apart < _MOST_APART and not is_compared
-        if is_quick and not is_thorough and not set(self._pids) - self._births.keys():
+        """Return a cheap reading where it is known to be exact, a full one elsewhere."""
+        is_compared = self._is_comparison_due()
+        are_all_known = not set(self._pids) - self._births.keys()
+        are_cheap_ones_exact = self._apart < _MOST_APART and not is_compared
+        if are_cheap_ones_exact and are_all_known and not is_thorough:
             reading = memory.read_quickly(self._pids, self._births)
             if len(reading.processes) == len(self._pids):
                 return reading
             self._walk(is_due=True)  # somebody has gone, and may have been replaced
         reading = memory.read(self._pids)
-        self._births = {one.pid: one.started for one in reading.processes}
+        self._births = {process.pid: process.started for process in reading.processes}
         if is_compared:
-            quick = memory.read_quickly(self._pids, self._births)
-            apart = abs(quick.private_bytes - reading.private_bytes)
-            self._is_doubted = apart > _PAGES_APART * max(1, len(self._pids))
-            self._apart += self._is_doubted
+            self._compare(reading)
         return reading
+
+    def _is_comparison_due(self) -> bool:
+        number = len(self.timeline.requests)
+        is_due = number in _COMPARED or number % _COMPARED_EVERY == 0 or self._is_doubted
+        return is_due and self._apart < _MOST_APART
+
+    def _compare(self, full: memory.Reading) -> None:
+        quick = memory.read_quickly(self._pids, self._births)
+        apart = abs(quick.private_bytes - full.private_bytes)
+        self._is_doubted = apart > _PAGES_APART_BYTES * max(1, len(self._pids))
+        self._apart += self._is_doubted
 
     def _keep(self, done: int, reading: memory.Reading, live: Mapping[int, float]) -> None:
         values: dict[str, float | None] = {
-            "private_bytes": reading.private_bytes,
-            "rss": reading.rss,
-            "fds": reading.descriptors,
-            "threads": reading.threads,
-            "procs": len(reading.processes),
+            MetricName.PRIVATE_BYTES: reading.private_bytes,
+            MetricName.RESIDENT_SET: reading.rss,
+            MetricName.DESCRIPTORS: reading.descriptors,
+            MetricName.THREADS: reading.threads,
+            MetricName.PROCESSES: len(reading.processes),
         }
         if self._heap.is_active:
-            values["heap_bytes"] = sum(live.values()) if live else None
-        number = len(self.course.requests)
+            values[MetricName.HEAP_BYTES] = sum(live.values()) if live else None
+        number = len(self.timeline.requests)
         for name, value in values.items():
-            self.course.series.setdefault(name, [None] * number).append(
-                value if reading.processes else None
-            )
-        self.course.requests.append(done)
+            series = self.timeline.series.setdefault(name, [None] * number)
+            series.append(value if reading.processes else None)
+        self.timeline.requests.append(done)
         self._moment += 1
-        for one in reading.processes:
-            self._note(one.pid, one.started, done)
-            self._member(one).add(
-                one.ticks,
-                {
-                    "private_bytes": one.anonymous + one.swap,
-                    "rss": one.rss,
-                    "fds": one.descriptors,
-                    "threads": one.threads,
-                    "heap_bytes": live.get(one.pid),
-                },
-            )
+        for process in reading.processes:
+            self._note(process.pid, process.started, done)
+            self._worker(process).add(process.ticks, _part(process, live))
 
-    def _member(self, one: memory.ProcessReading) -> Member:
-        members, key = self.course.members, (one.pid, one.started)
-        if key not in members:
-            members[key] = Member(tree.program(one.pid))
-        return members[key]
+    def _worker(self, process: memory.ProcessReading) -> Worker:
+        workers, key = self.timeline.workers, (process.pid, process.started)
+        if key not in workers:
+            workers[key] = Worker(tree.program(process.pid))
+        return workers[key]
 
     def ended(self) -> Iterator[str]:
-        """The service's own processes that were no longer there at the last sample."""
-        for (pid, _), (first, latest, done) in sorted(self._seen.items()):
-            if latest < self._moment and latest - first >= LOOKED_AFTER:
-                yield f"process {pid} ({self._commands[pid]}) ended near request {done}"
+        """Name the service's own processes that were no longer there at the last sample."""
+        for (pid, _), seen in sorted(self._seen.items(), key=lambda item: item[0]):
+            # One that is started for a request and ends with it is no worker.
+            is_own = seen.latest - seen.first >= thresholds.OWN_PROCESS_MOMENTS
+            if seen.latest < self._moment and is_own:
+                yield f"process {pid} ({self._commands[pid]}) ended near request {seen.done}"
 
     def ended_count(self) -> int:
-        """How many of them."""
+        """Return how many of them there are."""
         return sum(1 for _ in self.ended())
+
+
+def _part(process: memory.ProcessReading, live: Mapping[int, float]) -> dict[str, float | None]:
+    """Return what one process adds to each series."""
+    return {
+        MetricName.PRIVATE_BYTES: process.anonymous + process.swap,
+        MetricName.RESIDENT_SET: process.rss,
+        MetricName.DESCRIPTORS: process.descriptors,
+        MetricName.THREADS: process.threads,
+        MetricName.HEAP_BYTES: live.get(process.pid),
+    }

@@ -1,4 +1,7 @@
-"""A service under test: started, driven with requests, judged, stopped. What ``leakguard.serve`` hands out."""
+"""A service under test: started, driven with requests, judged, stopped.
+
+What ``leakguard.serve`` hands out.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from pytest_leakguard.core.errors import LeakguardError, TargetNotStarted
 from pytest_leakguard.core.leaks import Finding, LeakKind
 from pytest_leakguard.core.programs import Target
 from pytest_leakguard.core.settings import Settings
+from pytest_leakguard.growth import thresholds
 from pytest_leakguard.growth.diagnosis import Production
 from pytest_leakguard.growth.stopping import FULL, Preset
 from pytest_leakguard.programs import binary
@@ -26,20 +30,24 @@ from pytest_leakguard.services import launch, load
 from pytest_leakguard.services import measure as measurement
 from pytest_leakguard.services.launch import Service, ServiceTarget
 from pytest_leakguard.services.live_heap import HeapReader
-from pytest_leakguard.services.timeline import Course
+from pytest_leakguard.services.timeline import Timeline
 from pytest_leakguard.verdict import Judged
 
-LEAST_PYTHON_BYTES = 64
-"""Per request, under memray: below that nothing fails, but it is told."""
 UNDER_TOOL = 200
-"""Requests to send where the service runs under a tool: it is slow, and one request per leak would do."""
+"""Requests to send where the service runs under a tool and the caller names no number; tools are
+slow, and one request per leak would do."""
+_BATCH_UNDER_TOOL = 50
+"""Requests that are sent at once under a tool."""
 _OUTPUT_TAIL = 4000
+"""Upper limit of the service's output that a check keeps, in characters; the last of it."""
 _STOPS_FOR_A_REPORT_S = 30.0
-"""A tool writes its report when the service ends; valgrind's leak check of a large one takes its time."""
+"""Time between two stop signals under a tool, in seconds; it writes its report when the service
+ends, and valgrind's leak check of a large one takes its time."""
 
 _ENDS_BY_ITSELF = (
-    "the service died of the signal that was to stop it; so that the tool can write its report, it has to end by "
-    "itself on SIGTERM: with a handler after which main returns or exit is called"
+    "the service died of the signal that was to stop it; "
+    "so that the tool can write its report, it has to end by itself on SIGTERM: "
+    "with a handler after which main returns or exit is called"
 )
 
 Finish = Callable[[Check], Judged]
@@ -100,47 +108,52 @@ class Served:
         budget_bytes: float = 0.0,
         stops_early: bool = True,
     ) -> Judged | None:
-        """Drive the service and judge its growth; ``None`` under a tool, whose answer comes when it has stopped."""
-        planned = load.plan(
-            work,
-            self.url,
-            concurrency,
-            lambda text: text.replace("{port}", str(self.port)).replace("{url}", self.url),
-        )
+        """Drive the service and judge its growth.
+
+        ``None`` under a tool, whose answer comes when the service has stopped.
+        """
+        planned = load.plan(work, self.url, concurrency, self._placed)
         if self._is_under_tool:
             self._exercise(planned, requests or UNDER_TOOL)
             return None
         preset = measurement.preset_for(planned, requests)
         if not stops_early:
             preset = replace(FULL, max_requests=preset.max_requests, is_elastic=preset.is_elastic)
-        course = measurement.measure(
+        timeline = measurement.measure(
             self._service,
             planned,
             preset,
             timeout_s or self._context.settings.timeout_s,
             self._heap,
-            self._tell,
+            self._report,
         )
         self._context.progress("")
-        if course.failure:
-            course.failure = self._explained(course.failure)
+        if timeline.failure:
+            timeline.failure = self._explained(timeline.failure)
         production = Production(rate, memory_limit_bytes or self._limit_bytes)
-        blank = replace(
+        blank = self._blank_of(planned)
+        check = service_check.check_of(timeline, blank, production, budget_bytes)
+        return self._context.finish(check)
+
+    def _placed(self, text: str) -> str:
+        return text.replace("{port}", str(self.port)).replace("{url}", self.url)
+
+    def _blank_of(self, planned: load.Work) -> Check:
+        """Return the check of a loop before anything is known of its growth."""
+        check_id = self._context.next_id()
+        return replace(
             self._blank,
-            id=self._context.next_id(),
+            id=check_id,
             notes=(*self._blank.notes, *self._service.notes, *_about(planned)),
             output=self.output[-_OUTPUT_TAIL:],
+            reproduce=self._blank.reproduce or f"pytest --leakguard {shlex.quote(check_id)}",
         )
-        blank = replace(
-            blank, reproduce=blank.reproduce or f"pytest --leakguard {shlex.quote(blank.id)}"
-        )
-        return self._context.finish(service_check.check_of(course, blank, production, budget_bytes))
 
     def _exercise(self, planned: load.Work, requests: int) -> None:
         done = 0
         try:
             while done < requests:
-                done += planned.run(done, min(50, requests - done))
+                done += planned.run(done, min(_BATCH_UNDER_TOOL, requests - done))
         except load.RequestFailed as failed:
             check = replace(
                 self._blank,
@@ -154,22 +167,23 @@ class Served:
             self.driven += done
 
     def _explained(self, failure: str) -> str:
-        """Why requests fail: mostly because the service is gone."""
+        """Say why requests fail: mostly because the service is gone."""
         if not self._service.trouble():
             silence = self._service.silence()
             return f"{silence}; {failure}" if silence else failure
         death = self._service.death()
         return failure if failure.startswith(death) else f"{death}; {failure}"
 
-    def _tell(self, course: Course, preset: Preset) -> None:
-        self._context.progress(measurement.line(course, preset))
+    def _report(self, timeline: Timeline, preset: Preset) -> None:
+        self._context.progress(measurement.line(timeline, preset))
 
 
 def _about(planned: load.Work) -> tuple[str, ...]:
     if planned.is_fixed_set:
         return ()
     return (
-        f"more than {load.FIXED_SET} distinct requests, so a cache that still fills looks like a leak for longer: "
+        f"more than {thresholds.FIXED_REQUESTS} distinct requests, "
+        "so a cache that still fills looks like a leak for longer: "
         "more requests are needed than with a fixed set",
     )
 
@@ -194,14 +208,17 @@ def serve(
             running = _start(target, heap)
         except (launch.ServiceNotReady, TargetNotStarted) as error:
             problem = error
-        if problem is not None:  # out here, so that the failing test does not tell of it twice
+        if problem is not None:  # out here, so that the failing test does not report it twice
             _fail(context, blank, problem)
         stack.callback(running.stop)
         yield Served(running, heap, context, blank, target.memory_limit_bytes or 0)
 
 
 def _start(target: ServiceTarget, heap: HeapReader) -> Service:
-    """With agents inside; without them where it does not come up so, as a second thread is too much for some."""
+    """Start it with agents inside; without them where it does not come up so.
+
+    A second thread is too much for some.
+    """
     if not heap.is_active:
         return launch.start(target)
     added = heap.environment(target.argv, dict(target.env), target.cwd)
@@ -210,9 +227,8 @@ def _start(target: ServiceTarget, heap: HeapReader) -> Service:
     except launch.ServiceNotReady as refused:
         if not refused.has_ended:
             raise
-        running = launch.start(
-            target
-        )  # when it does not start like this either, its own error is told
+        # When it does not start like this either, its own error is reported.
+        running = launch.start(target)
         heap.is_active = False
         running.notes.append(f"no live heap: with an agent inside {refused}; started again without")
         return running
@@ -227,44 +243,38 @@ def _fail(context: Context, blank: Check, error: LeakguardError) -> NoReturn:
 def _serve_under(
     tool: str, target: ServiceTarget, context: Context, blank: Check, stack: ExitStack
 ) -> Iterator[Served]:
-    """The same service under a tool: its exit leaks are judged when it has stopped."""
-    program = Target(
-        _found(target), target.cwd, target.env, target.lifetime_s, target.memory_limit_bytes
-    )
+    """Run the same service under a tool; what leaks at its exit is judged when it has stopped."""
+    limit_bytes = target.memory_limit_bytes
+    program = Target(_found(target), target.cwd, target.env, target.lifetime_s, limit_bytes)
     backend, notes = pipeline.choose(program, tool)
     workdir = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="leakguard-")))
     program = pipeline.with_environment(program)
     plan = backend.plan(program, workdir)
-    plan = replace(
-        plan, stop_signals=tuple((number, _STOPS_FOR_A_REPORT_S) for number, _ in plan.stop_signals)
-    )
-    running = launch.start(target, plan)
+    # The tool's report is written while the service ends, which takes longer than usual.
+    patient = tuple((number, _STOPS_FOR_A_REPORT_S) for number, _ in plan.stop_signals)
+    running = launch.start(target, replace(plan, stop_signals=patient))
     stack.callback(running.stop)
-    served = Served(
-        running,
-        HeapReader(is_active=False),
-        context,
-        replace(blank, tool=backend.name, notes=notes),
-        0,
-    )
+    under_tool = replace(blank, tool=backend.name, notes=notes)
+    served = Served(running, HeapReader(is_active=False), context, under_tool, 0)
     yield served
     check = _tool_check(backend, program, workdir, running, replace(blank, notes=notes), context)
-    context.finish(
-        replace(check, findings=tuple(_per_request(one, served.driven) for one in check.findings))
-    )
+    findings = tuple(_per_request(finding, served.driven) for finding in check.findings)
+    context.finish(replace(check, findings=findings))
 
 
 def _per_request(finding: Finding, requests: int) -> Finding:
-    """Objects of an interpreter that average a few bytes per request are its free lists and interned strings."""
-    is_small = (
-        finding.kind is LeakKind.PYTHON_OBJECTS
-        and finding.size_bytes < LEAST_PYTHON_BYTES * requests
-    )
+    """Return it without its weight in the verdict where it is an interpreter's own growth.
+
+    Objects that average a few bytes per request are its free lists and interned strings.
+    """
+    least = thresholds.LEAST_PYTHON_BYTES * requests
+    # Native leaks are exact, so that a single one counts.
+    is_small = finding.kind is LeakKind.PYTHON_OBJECTS and finding.size_bytes < least
     return replace(finding, is_gating=finding.is_gating and not is_small)
 
 
 def _found(target: ServiceTarget) -> tuple[str, ...]:
-    """The command with its program looked up: a tool that runs Python programs wants a file."""
+    """Return the command with its program looked up: tools for Python programs want a file."""
     path = binary.find(target.argv[0], target.cwd)
     return (str(path), *target.argv[1:]) if path else target.argv
 
@@ -294,7 +304,7 @@ def _tool_check(
 
 @contextmanager
 def attach(pid: int, context: Context, port: int = 0) -> Iterator[Served]:
-    """A service that somebody else has started, and that goes on afterwards."""
+    """Hand out a service that somebody else has started, and that goes on afterwards."""
     running = launch.attach(pid, port)
     blank = Check("", "service", "", expected_exit=None, command=(running.name,))
     yield Served(running, HeapReader(), context, blank, 0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import random
 import time
 from collections.abc import Iterator
@@ -24,19 +23,18 @@ from pytest_leakguard.growth.answers import (
     Undecided,
 )
 from pytest_leakguard.growth.classify import judge, judge_series
-from pytest_leakguard.growth.diagnosis import forecast
+from pytest_leakguard.growth.forecasting import forecast
 from pytest_leakguard.growth.metrics import BLOCKS, DESCRIPTORS, HEAP, IN_PROCESS_METRICS, RESIDENT
 from pytest_leakguard.growth.statistics import Slope
 from pytest_leakguard.growth.stopping import (
     CAREFUL,
     DEFAULT,
     FULL,
-    IN_PROCESS,
     may_stop,
     missing,
-    next_look,
+    next_checkpoint,
 )
-from pytest_leakguard.services.sampling_schedule import LEAST_READINGS
+from pytest_leakguard.growth.thresholds import LEAST_READINGS
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = sorted((ROOT / "tests/golden/traces").glob("*.json"))
@@ -203,7 +201,7 @@ def test_an_early_step_beside_a_flat_heap_is_the_runtime_that_starts(
 ) -> None:
     resident = pages(*(12 * MIB * (x > where) for x in REQUESTS))
     answer = judge(REQUESTS, {"anon": resident, "heap": [5e6] * len(REQUESTS)})
-    pages_trend = next(one for one in answer.trends if one.metric.name == "anon")
+    pages_trend = next(trend for trend in answer.trends if trend.metric.name == "anon")
     assert isinstance(pages_trend, Fragmentation if is_fragmentation else Burst)
 
 
@@ -303,7 +301,9 @@ def test_judging_two_hundred_samples_takes_less_than_twenty_milliseconds() -> No
     assert (time.process_time() - started) / 10 < 0.020
 
 
-def look(kind: type[Trend], requests: int, detectable: float = 60, rise: float = 0) -> Judgement:
+def checkpoint(
+    kind: type[Trend], requests: int, detectable: float = 60, rise: float = 0
+) -> Judgement:
     more: dict[str, Any] = {}
     if kind is Undecided:
         more = {"reason": "", "remedy": "", "counted_in": "requests", "have": 1, "need": 2}
@@ -318,47 +318,46 @@ def look(kind: type[Trend], requests: int, detectable: float = 60, rise: float =
 
 
 def test_a_leak_ends_the_run_only_when_confirmed_and_large_enough() -> None:
-    first, second = look(Leaking, 800, rise=MIB), look(Leaking, 1300, rise=2 * MIB)
+    first, second = checkpoint(Leaking, 800, rise=4 * MIB), checkpoint(Leaking, 1300, rise=8 * MIB)
     assert may_stop([first]) == ""
     assert "leak" in may_stop([first, second])
-    assert may_stop([first, look(Leaking, 1100, rise=2 * MIB)]) == ""
-    assert may_stop([first, look(Cache, 1000, 900), second]) == ""
+    assert may_stop([first, checkpoint(Leaking, 1100, rise=8 * MIB)]) == ""
+    assert may_stop([first, checkpoint(Leaking, 1300, rise=7 * MIB)]) == ""
+    assert may_stop([first, checkpoint(Cache, 1000, 900), second]) == ""
     assert may_stop([first, second], CAREFUL) == ""
 
 
 def test_with_unique_keys_nothing_that_grows_ends_the_run() -> None:
-    unique = replace(CAREFUL, allowance_bytes=math.inf)
     for metric in (RESIDENT, DESCRIPTORS):
         grown = [
-            replace(look(Leaking, 800, rise=MIB).overall, metric=metric, iterations=n)
+            replace(checkpoint(Leaking, 800, rise=8 * MIB).overall, metric=metric, iterations=n)
             for n in (800, 1300)
         ]
-        assert may_stop([Judgement(one) for one in grown], unique) == ""
-        assert may_stop([Judgement(one) for one in grown], DEFAULT) != ""
+        assert may_stop([Judgement(trend) for trend in grown], CAREFUL) == ""
+        assert may_stop([Judgement(trend) for trend in grown], DEFAULT) != ""
 
 
 def test_a_quiet_run_ends_only_when_a_leak_would_have_shown() -> None:
-    assert "first 1600" in may_stop([look(Stable, 1300, 300), look(Cache, 1600, 250)])
-    assert may_stop([look(Stable, 1300, 600), look(Stable, 1600, 250)]) == ""
-    assert may_stop([look(Stable, 1300, 300), look(Stable, 1600, 270)]) == ""
-    assert may_stop([look(Undecided, 1300, 300), look(Stable, 1600, 250)]) == ""
+    assert "first 1600" in may_stop([checkpoint(Stable, 1300, 300), checkpoint(Cache, 1600, 250)])
+    assert may_stop([checkpoint(Stable, 1300, 600), checkpoint(Stable, 1600, 250)]) == ""
+    assert may_stop([checkpoint(Stable, 1300, 300), checkpoint(Stable, 1600, 270)]) == ""
+    assert may_stop([checkpoint(Undecided, 1300, 300), checkpoint(Stable, 1600, 250)]) == ""
 
 
 def test_the_live_heap_must_be_quiet_too() -> None:
-    calm = look(Stable, 1600)
+    calm = checkpoint(Stable, 1600)
     heap = replace(calm.trends[0], metric=HEAP, detectable_per_iteration=400)
     assert may_stop([calm, Judgement(calm.overall, (*calm.trends, heap))]) == ""
 
 
 def test_no_run_goes_beyond_its_budget() -> None:
-    assert "budget" in may_stop([look(Undecided, 5000)])
-    assert may_stop([look(Stable, 4000), look(Stable, 4500)], FULL) == ""
-    assert "budget" in may_stop([look(Undecided, 2000)], IN_PROCESS)
+    assert "budget" in may_stop([checkpoint(Undecided, 5000)])
+    assert may_stop([checkpoint(Stable, 4000), checkpoint(Stable, 4500)], FULL) == ""
     assert may_stop([], DEFAULT) == ""
 
 
-def test_samples_and_looks_are_geometric() -> None:
-    assert (next_look(0), next_look(1000), next_look(0, IN_PROCESS)) == (50, 1250, 100)
+def test_checkpoints_are_geometric() -> None:
+    assert (next_checkpoint(0), next_checkpoint(100), next_checkpoint(1000)) == (50, 125, 1250)
 
 
 def test_forecast_reaches_both_thresholds_with_an_interval() -> None:
@@ -384,7 +383,7 @@ def test_a_passed_threshold_is_reached_now() -> None:
 
 def test_what_a_verdict_still_takes_is_said() -> None:
     assert missing([], 0, DEFAULT) == "at most 5,000 more requests"
-    assert "that confirms it" in missing([look(Leaking, 900, rise=2 * MIB)], 900, DEFAULT)
-    assert "1 MiB of growth" in missing([look(Leaking, 900, rise=MIB / 2)], 900, DEFAULT)
-    assert "leak of 256 bytes" in missing([look(Stable, 900, 600)], 900, DEFAULT)
-    assert missing([look(Stable, 900, 600)], 900, FULL) == "at most 4,100 more requests"
+    assert "that confirms it" in missing([checkpoint(Leaking, 900, rise=8 * MIB)], 900, DEFAULT)
+    assert "8 MiB of growth" in missing([checkpoint(Leaking, 900, rise=MIB)], 900, DEFAULT)
+    assert "leak of 256 bytes" in missing([checkpoint(Stable, 900, 600)], 900, DEFAULT)
+    assert missing([checkpoint(Stable, 900, 600)], 900, FULL) == "at most 4,100 more requests"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pytest_leakguard.core.errors import MalformedReport
 from pytest_leakguard.growth.answers import Cache, Estimate, Leaking, Stable, Undecided
 from pytest_leakguard.growth.classify import judge, judge_series
-from pytest_leakguard.growth.diagnosis import forecast
+from pytest_leakguard.growth.forecasting import forecast
 from pytest_leakguard.growth.metrics import BLOCKS, METRICS, Metric, Source
 from pytest_leakguard.growth.recordings import read_series
 from pytest_leakguard.growth.statistics import Slope

@@ -10,6 +10,7 @@ from pytest_leakguard.baseline.compare import AcceptedGrowth, AcceptedLeak, Base
 from pytest_leakguard.core.checks import Check, Diagnosis, Growth, Hypothesis, Mark
 from pytest_leakguard.core.leaks import Finding, Frame, LeakKind, Rate, Totals
 from pytest_leakguard.core.programs import ExitStatus, Process
+from pytest_leakguard.core.shapes import Shape
 from pytest_leakguard.verdict import Policy, Run, Selection
 
 ROOT = Path("/project")
@@ -45,7 +46,7 @@ def service() -> Check:
     rate = Rate("heap_bytes", "bytes", 640.0, 630.0, 650.0)
     growth = Growth(
         "heap_bytes",
-        "leak",
+        Shape.LEAK,
         640.0,
         630.0,
         650.0,
@@ -55,10 +56,10 @@ def service() -> Check:
         evidence=("windows",),
     )
     flat = Growth(
-        "fds", "stable", 0.0, 0.0, 0.0, 2000, ((0.0, 7.0), (2000.0, 7.0)), unit="descriptors"
+        "fds", Shape.STABLE, 0.0, 0.0, 0.0, 2000, ((0.0, 7.0), (2000.0, 7.0)), unit="descriptors"
     )
     diagnosis = Diagnosis(
-        "leak",
+        Shape.LEAK,
         "heap_bytes",
         "request",
         2000,
@@ -94,10 +95,10 @@ def service() -> Check:
 
 def checks() -> tuple[Check, ...]:
     """Sorted by id, as a session hands them over."""
-    cache = Growth("heap_bytes", "cache", 0.4, -0.1, 0.9, 2000, LEVELS_OFF, rise=40_000.0)
-    levels_off = Diagnosis("cache", "heap_bytes", "request", 2000, settled_at=400)
+    cache = Growth("heap_bytes", Shape.CACHE, 0.4, -0.1, 0.9, 2000, LEVELS_OFF, rise=40_000.0)
+    levels_off = Diagnosis(Shape.CACHE, "heap_bytes", "request", 2000, settled_at=400)
     repeated = Growth(
-        "blocks", "leak", 4.0, 4.0, 4.0, 300, ((0.0, 0.0), (300.0, 1200.0)), unit="blocks"
+        "blocks", Shape.LEAK, 4.0, 4.0, 4.0, 300, ((0.0, 0.0), (300.0, 1200.0)), unit="blocks"
     )
     native = (
         finding("a"),

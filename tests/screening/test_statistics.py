@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from pytest_leakguard.screening.statistics import Shape, weigh
+from pytest_leakguard.core.shapes import Shape
+from pytest_leakguard.screening.statistics import weigh
 
 
 def shape_of(value: Callable[[int], float], runs: int, unit: str = "blocks") -> Shape:

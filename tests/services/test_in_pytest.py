@@ -192,7 +192,7 @@ def test_a_long_loop_tells_how_far_it_is_unless_quiet(
     is_shown: bool,
 ) -> None:
     monkeypatch.setattr(progress, "EVERY_S", 0.0)
-    monkeypatch.setattr(measure, "TOLD_EVERY_S", 0.0)
+    monkeypatch.setattr(measure, "PROGRESS_EVERY_S", 0.0)
     monkeypatch.setenv("MODE", "clean")
     pytester.makepyfile(test_api=TEST)
     result = pytester.runpytest("--leakguard", "--leakguard-scope=marked", *arguments)

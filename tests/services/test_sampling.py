@@ -14,7 +14,7 @@ import pytest
 from pytest_leakguard.processes import memory
 from pytest_leakguard.services.launch import Service
 from pytest_leakguard.services.live_heap import HeapReader
-from pytest_leakguard.services.sampler import Watch
+from pytest_leakguard.services.sampler import Sampler
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux", reason="services are measured through /proc"
@@ -76,12 +76,14 @@ def test_every_sample_sees_what_the_service_took(monkeypatch: pytest.MonkeyPatch
         if is_wrong:
             monkeypatch.setattr(memory, "read_quickly", lambda pids, known: read_quickly([], known))
         with program() as running:
-            watch = Watch(Service(running.pid, 0, "program"), HeapReader(is_active=False), 100)
-            watch.begin()
+            sampler = Sampler(Service(running.pid, 0, "program"), HeapReader(is_active=False), 100)
+            sampler.begin()
             for done in range(1, 30):
                 grow(running)
-                watch.sample(done)
-            kept = [value for value in watch.course.series["private_bytes"] if value is not None]
+                sampler.sample(done)
+            kept = [
+                value for value in sampler.timeline.series["private_bytes"] if value is not None
+            ]
         assert len(kept) == 30
         steps = [after - before for before, after in pairwise(kept)]
         assert all(step == pytest.approx(4 << 20, abs=1 << 20) for step in steps), (is_wrong, steps)

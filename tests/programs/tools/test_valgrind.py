@@ -166,6 +166,26 @@ def test_checks_made_during_a_run_that_was_killed_are_not_added_up(tmp_path: Pat
     assert stacks and len(stacks) == len(set(stacks))
 
 
+@pytest.mark.parametrize("bytes_at_the_end", [b"100", b"700"])
+def test_of_checks_made_during_a_run_that_was_killed_the_latest_figures_count(
+    tmp_path: Path, bytes_at_the_end: bytes
+) -> None:
+    """Each check shows blocks of the one before again, with what they have become since."""
+    content = golden("valgrind", "checks_during_the_run.xml").read_bytes()
+    opening = content[: content.index(b"<error>")]
+    records = [
+        b"<error>" + record.partition(b"</error>")[0] + b"</error>\n"
+        for record in content.split(b"<error>")[1:]
+    ]
+    final = next(record for record in records if b"loss record 1 of 3" in record)
+    later = final.replace(b"<leakedbytes>100", b"<leakedbytes>" + bytes_at_the_end)
+    path = tmp_path / "vg.xml"
+    path.write_bytes(opening + final + final + later)
+    report, why = read(path, "valgrind")
+    assert "no final leak check" in why
+    assert figures(report) == {DEFINITE: (int(bytes_at_the_end), 1)}
+
+
 def test_numbers_of_protocol_6_may_have_commas_and_deltas(edited: Edit) -> None:
     path = edited("protocol6.xml", b"<bytes>1,798</bytes>", b"<bytes>1,798 (+1,000)</bytes>")
     assert figures(VALGRIND.parse(path)) == WHOLE["protocol6.xml"]
