@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pytest_leakguard.core.errors import MalformedReport
@@ -74,23 +74,18 @@ class _Document:
 def parse(artifact: Path) -> Report:
     """The leaks in one XML file; raises ``MalformedReport`` when it does not prove a whole leak check."""
     documents: list[_Document] = []
+    frames = _Frames()
     try:
         with artifact.open("rb") as stream:
             for element in elements(stream):
-                _take(element, documents)
+                _take(element, documents, frames)
                 if len(documents) > MOST_PROCESSES:
-                    _refuse(
-                        artifact, documents, f"more than {MOST_PROCESSES} documents in one file"
-                    )
+                    why = f"more than {MOST_PROCESSES} documents in one file"
+                    raise _malformed(artifact, documents, why)
             size_bytes = stream.tell()
     except TooLong:
-        _refuse(
-            artifact,
-            documents,
-            "an element without an end tag (file is not valgrind's XML, or was overwritten)",
-        )
-    finally:
-        _cache.clear()
+        why = "an element without an end tag (file is not valgrind's XML, or was overwritten)"
+        raise _malformed(artifact, documents, why) from None
     if not documents:
         raise MalformedReport(
             f"{artifact}: no <valgrindoutput>; {size_bytes} bytes read", Report("valgrind")
@@ -98,12 +93,33 @@ def parse(artifact: Path) -> Report:
     return _report(artifact, documents, size_bytes)
 
 
-def _take(token: bytes, documents: list[_Document]) -> None:
+class _Frames:
+    """Reads stacks; most frames of a report recur, so each distinct text is read once per report."""
+
+    def __init__(self) -> None:
+        self._by_text: dict[bytes, Frame] = {}
+
+    def read(self, stack: bytes) -> tuple[Frame, ...]:
+        """The calls of one ``<stack>``, innermost first."""
+        if len(self._by_text) > MOST_CACHED_FRAMES:
+            self._by_text.clear()
+        pieces = stack.split(b"</frame>")
+        pieces.pop()  # what stands behind the last end tag
+        return mark_inlined([self._by_text.get(piece) or self._add(piece) for piece in pieces])
+
+    def _add(self, piece: bytes) -> Frame:
+        frame = _frame(piece)
+        if len(piece) <= _LONGEST_CACHED_BYTES:
+            self._by_text[piece] = frame
+        return frame
+
+
+def _take(token: bytes, documents: list[_Document], frames: _Frames) -> None:
     if token == b"<?xml" or not documents:
         documents.append(_Document())
     document = documents[-1]
     if token.startswith(b"<error>"):
-        _take_error(token, _open(documents))
+        _take_error(token, _open(documents), frames)
     elif token == b"</error>" or (b"</" not in token and token != b"<?xml"):
         _open(documents).damaged_elements += 1  # one half of it is lost
     elif token == b"</valgrindoutput>":
@@ -183,7 +199,7 @@ def _between(token: bytes, opening: bytes, closing: bytes) -> bytes:
     return token[start + len(opening) : end] if 0 <= start < end else b""
 
 
-def _take_error(token: bytes, document: _Document) -> None:
+def _take_error(token: bytes, document: _Document, frames: _Frames) -> None:
     last = token.rfind(b"<error>")
     if last or not token.endswith(
         b"</error>"
@@ -192,7 +208,7 @@ def _take_error(token: bytes, document: _Document) -> None:
         token = token[last:]
     kind = _KIND.search(token)
     if kind is None and b"<leakedbytes>" not in token:
-        document.starts_static = document.starts_static or _is_static_start(token)
+        document.starts_static = document.starts_static or _is_static_start(token, frames)
         return
     size, blocks, stack = (
         _BYTES.search(token),
@@ -213,36 +229,15 @@ def _take_error(token: bytes, document: _Document) -> None:
             max(0, leaked_bytes - indirect),
             indirect,
             _number(blocks.group(1)),
-            _frames(stack),
+            frames.read(stack),
         )
     )
 
 
-def _is_static_start(token: bytes) -> bool:
+def _is_static_start(token: bytes, frames: _Frames) -> bool:
     """Whether an error of another kind shows that the program carries its own C library."""
-    return any(
-        frame.function in _STATIC_ONLY
-        for frame in _frames(_between(token, b"<stack>", b"</stack>"))
-    )
-
-
-_cache: dict[bytes, Frame] = {}
-
-
-def _frames(stack: bytes) -> tuple[Frame, ...]:
-    """Innermost first. Most frames of a report recur, so each distinct text is read once."""
-    if len(_cache) > MOST_CACHED_FRAMES:
-        _cache.clear()
-    pieces = stack.split(b"</frame>")
-    pieces.pop()
-    return mark_inlined([_cache.get(piece) or _remembered(piece) for piece in pieces])
-
-
-def _remembered(piece: bytes) -> Frame:
-    frame = _frame(piece)
-    if len(piece) <= _LONGEST_CACHED_BYTES:
-        _cache[piece] = frame
-    return frame
+    stack = frames.read(_between(token, b"<stack>", b"</stack>"))
+    return any(frame.function in _STATIC_ONLY for frame in stack)
 
 
 def _frame(piece: bytes) -> Frame:
@@ -277,26 +272,31 @@ def _text(raw: bytes) -> str:
 
 def _report(artifact: Path, documents: list[_Document], size_bytes: int) -> Report:
     _give_last_body_to_parent(documents)
-    recovered = _recovered(documents)
     if len(documents) > 1:
-        raise MalformedReport(
-            f"{artifact}: {len(documents)} processes wrote into this one file (valgrind does that when --log-file "
-            "and --xml-file both contain %p); use --xml-file=NAME.%p.xml alone",
-            recovered,
+        why = (
+            f"{len(documents)} processes wrote into this one file (valgrind does that when "
+            "--log-file and --xml-file both contain %p); use --xml-file=NAME.%p.xml alone"
         )
-    document = documents[0]
-    if not document.is_closed:
-        raise MalformedReport(
-            f"{artifact}: {recovered.processes[0].reason} (byte {size_bytes})", recovered
-        )
-    if not recovered.processes[0].is_complete or recovered.problems:
-        problem = recovered.problems[0] if recovered.problems else recovered.processes[0].reason
+        raise _malformed(artifact, documents, why)
+    recovered = _recovered(documents)
+    process = recovered.processes[0]
+    if not documents[0].is_closed:
+        raise MalformedReport(f"{artifact}: {process.reason} (byte {size_bytes})", recovered)
+    if not process.is_complete or recovered.problems:
+        problem = recovered.problems[0] if recovered.problems else process.reason
         raise MalformedReport(f"{artifact}: {problem}", recovered)
     return recovered
 
 
-def _refuse(artifact: Path, documents: list[_Document], why: str) -> None:
-    raise MalformedReport(f"{artifact}: {why}", _recovered(documents))
+def _malformed(artifact: Path, documents: list[_Document], why: str) -> MalformedReport:
+    """The error for a file as a whole, with what could be read of it.
+
+    Where several processes wrote, none of them may show the damage, so the report itself tells it.
+    """
+    message, recovered = f"{artifact}: {why}", _recovered(documents)
+    if len(documents) > 1:
+        recovered = replace(recovered, problems=(message, *recovered.problems))
+    return MalformedReport(message, recovered)
 
 
 def _recovered(documents: list[_Document]) -> Report:
