@@ -233,7 +233,7 @@ def _serve_under(
     )
     backend, notes = pipeline.choose(program, tool)
     workdir = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="leakguard-")))
-    program = pipeline.with_environment(program)
+    program = backend.prepare(program)
     plan = backend.plan(program, workdir)
     plan = replace(
         plan, stop_signals=tuple((number, _STOPS_FOR_A_REPORT_S) for number, _ in plan.stop_signals)

@@ -7,13 +7,17 @@ import re
 import signal
 import sys
 from collections.abc import Iterator
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from pytest_leakguard.core.errors import MalformedReport
 from pytest_leakguard.core.leaks import Frame, Leak, LeakKind
 from pytest_leakguard.core.programs import Launch, Process, Report, RunStatus, Target
-from pytest_leakguard.programs.tools.base import incomplete, root_is_missing
+from pytest_leakguard.programs.binary import Binary
+from pytest_leakguard.programs.canary import Canaries
+from pytest_leakguard.programs.tools.base import Backend, Trial, incomplete, root_is_missing
 
 FEWEST_BLOCKS = 8
 """Fewer blocks from one place are what a program sets up once."""
@@ -26,12 +30,29 @@ _PYTHON = re.compile(r"^(python|pypy)[\d.]*$")
 _WITH_VALUE = frozenset({"-X", "-W", "--check-hash-based-pycs"})
 
 
-class Memray:
-    """Runs Python programs; 5 times slower; sees what Python code allocates, not who still holds it."""
+class Memray(Backend):
+    """Runs Python programs, 5 times slower.
+
+    Sees what Python code allocates, not who still holds it.
+    """
 
     name = "memray"
-    executable = "memray"
     artifacts = "memray.bin*"
+    how_to_get = "memray is not installed: `pip install 'pytest-leakguard[memray]'`"
+
+    def is_present(self) -> bool:
+        """Whether memray can be imported."""
+        return find_spec(self.name) is not None
+
+    def suits(self, program: Binary) -> str:
+        """Python programs, but for those whose interpreter has a sanitizer inside."""
+        return "a Python program" if program.is_python and not program.sanitizer else ""
+
+    def refuses(self, target: Target) -> str:
+        """There is nothing that more arguments or suppressions could be given to."""
+        if target.tool_args or target.suppressions:
+            return "memray takes no tool arguments, and no suppressions"
+        return ""
 
     def plan(self, target: Target, workdir: Path) -> Launch:
         """The program inside a small wrapper, in the interpreter it names; ours when it names none."""
@@ -83,6 +104,14 @@ class Memray:
         return root_is_missing(report, status, "finished memray capture") + incomplete(
             report.processes
         )
+
+    def trials(self, canaries: Canaries) -> Iterator[Trial]:
+        """A Python script in this interpreter."""
+        if not self.is_present():
+            yield Trial(why="it is not installed", fix="pip install 'pytest-leakguard[memray]'")
+            return
+        argv = (sys.executable, str(canaries.python()))
+        yield Trial(argv, path=sys.executable, version=version(self.name))
 
 
 def split_command(argv: tuple[str, ...]) -> tuple[str, tuple[str, ...], tuple[str, ...]]:

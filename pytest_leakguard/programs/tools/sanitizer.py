@@ -12,16 +12,23 @@ forked child killed in that moment.
 
 from __future__ import annotations
 
+import os
 import re
 import signal
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pytest_leakguard.core.errors import MalformedReport
 from pytest_leakguard.core.leaks import Frame, Leak, LeakKind
 from pytest_leakguard.core.programs import Launch, Process, Report, RunStatus, Target
+from pytest_leakguard.programs import binary, symbolize
+from pytest_leakguard.programs.binary import Binary
+from pytest_leakguard.programs.canary import Canaries, find_versioned, version_of
 from pytest_leakguard.programs.tools.base import (
     MOST_PROCESSES,
+    Backend,
+    Trial,
     incomplete,
     line_number,
     lines,
@@ -40,6 +47,18 @@ _OWN_END = (
 """A program that crashes ends by its own signal, one with a memory error by SIGABRT: never with status 0."""
 
 MOST_FAILURES = 20
+"""Failures kept per process; a damaged heap can report one and the same thousands of times."""
+MOST_RANDOM_BITS = 28
+"""Bits of address randomisation that runtimes before gcc 13 and clang 17 bear; newer kernels draw 32."""
+_RUNTIME_LIBRARIES = (b"file=libasan.so", b"file=liblsan.so", b"libclang_rt.")
+_RUNTIME_PACKAGES = {
+    "gcc": "apt-get install libasan8 liblsan0 gcc",
+    "clang": "apt-get install libclang-rt-dev",
+}
+_NAMES = "apt-get install llvm (for llvm-symbolizer), or binutils (for addr2line)"
+_SILENT = (
+    "an instrumented child that left no proof of a leak check (killed, _exit, or its log was lost)"
+)
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _REPORT = re.compile(r"==([0-9]{1,10})==ERROR: LeakSanitizer: detected memory leaks")
 _HEAD = re.compile(
@@ -82,12 +101,44 @@ _FAILURES = {
 }
 
 
-class Sanitizer:
-    """Programs built with ``-fsanitize=address`` or ``=leak``; twice as slow; sees lost memory only."""
+class Sanitizer(Backend):
+    """Programs built with ``-fsanitize=address`` or ``=leak``.
+
+    They run at half the speed. Sees lost memory only.
+    """
 
     name = "sanitizer"
-    executable = ""
     artifacts = "san.*"
+    is_linked_by_addresses = True
+
+    def suits(self, program: Binary) -> str:
+        """Programs with a runtime inside."""
+        return f"built with -fsanitize={program.sanitizer}" if program.sanitizer else ""
+
+    def refuses(self, target: Target) -> str:
+        """Programs without a runtime, and what its options have no place for."""
+        program = binary.inspect(target.argv[0], target.cwd)
+        is_preloaded = "LD_PRELOAD" in dict(target.env)
+        if program.is_elf and not program.sanitizer and not is_preloaded:
+            return (
+                f"{target.argv[0]} has no sanitizer inside; build it with -fsanitize=address "
+                "or -fsanitize=leak"
+            )
+        if target.tool_args or len(target.suppressions) > 1:
+            return "sanitizer takes no tool arguments, and one suppression file"
+        return ""
+
+    def prepare(self, target: Target) -> Target:
+        """With the caller's sanitizer options, and a symbolizer for clang's runtime."""
+        given = dict(target.env)
+        for name in ("ASAN_OPTIONS", "LSAN_OPTIONS"):
+            if name in os.environ:
+                given.setdefault(name, os.environ[name])
+        symbolizer = find_versioned("llvm-symbolizer")
+        if symbolizer is not None and "ASAN_SYMBOLIZER_PATH" not in os.environ:
+            given.setdefault("ASAN_SYMBOLIZER_PATH", symbolizer)
+            given.setdefault("LSAN_SYMBOLIZER_PATH", symbolizer)
+        return replace(target, env=tuple(given.items()))
 
     def plan(self, target: Target, workdir: Path) -> Launch:
         """The program as it is; everything is asked of the runtime through its options."""
@@ -151,6 +202,91 @@ class Sanitizer:
         return reasons + tuple(
             dict.fromkeys(why for mark, why in _FAILURES.items() if mark in text)
         )
+
+    def after_run(self, report: Report, target: Target, workdir: Path, status: RunStatus) -> Report:
+        """With names for calls into closed libraries, and with the children that reported nothing.
+
+        The loader writes a log for each program that is started, so a process without one is a
+        forked child.
+        """
+        logs: dict[int, Path] = {}
+        mappings: list[symbolize.Mapping] = []
+        for path in workdir.glob(f"{LINK_MAP}.*"):
+            if path.suffix[1:].isdecimal():
+                logs[int(path.suffix[1:])] = path
+                mappings.extend(symbolize.read_link_map(path))
+        processes = [
+            replace(process, is_fork=bool(logs) and process.pid not in logs)
+            for process in report.processes
+        ]
+        reported = {status.pid, *(process.pid for process in processes)}
+        for pid in sorted(logs.keys() - reported):
+            if _is_instrumented(logs[pid]):
+                processes.append(Process(pid, is_complete=False, reason=_SILENT))
+        resolved = symbolize.resolve(report, mappings, target.cwd)
+        return replace(resolved, processes=tuple(processes))
+
+    def trials(self, canaries: Canaries) -> Iterator[Trial]:
+        """Both runtimes of each compiler."""
+        compilers = {name: find_versioned(name) for name in ("gcc", "clang")}
+        if not any(compilers.values()):
+            yield Trial(why="no C compiler to build a canary with", fix="apt-get install gcc")
+        for name, path in compilers.items():
+            if path is not None:
+                yield from _trials_of_compiler(name, path, canaries)
+
+    def advice(self, problem: str) -> str:
+        """What helps where the runtime could not start or could not make its check."""
+        if "ptrace" in problem:
+            return (
+                "docker run --cap-add SYS_PTRACE ...; sysctl -w kernel.yama.ptrace_scope=0; "
+                "no debugger around it"
+            )
+        may_be_layout = any(
+            mark in problem for mark in ("crash", "address layout", "left no proof")
+        )
+        if may_be_layout and _random_bits() > MOST_RANDOM_BITS:
+            return (
+                "sysctl -w vm.mmap_rnd_bits=28, or a compiler newer than gcc 12 / clang 16, "
+                "or run under `setarch -R`"
+            )
+        if "left no" in problem:
+            return (
+                "run the canary by hand with ASAN_OPTIONS=verbosity=1 and read what stops "
+                "the runtime"
+            )
+        return ""
+
+
+def _trials_of_compiler(name: str, path: str, canaries: Canaries) -> Iterator[Trial]:
+    version = version_of(path, "-dumpversion")
+    for flag in ("address", "leak"):
+        variant = f"({name} -fsanitize={flag})"
+        canary = canaries.compiled(path, f"canary-{name}-{flag}", f"-fsanitize={flag}")
+        if canary is None:
+            yield Trial(
+                variant=variant,
+                path=path,
+                version=version,
+                why="the runtime is not installed",
+                fix=_RUNTIME_PACKAGES[name],
+            )
+        else:
+            yield Trial((str(canary),), variant, path, version, how_to_get_names=_NAMES)
+
+
+def _random_bits() -> int:
+    """How many bits of an address Linux draws at random; 0 where it does not say."""
+    try:
+        return int(Path("/proc/sys/vm/mmap_rnd_bits").read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return 0
+
+
+def _is_instrumented(loader_log: Path) -> bool:
+    """Whether the program that wrote this log had a sanitizer's runtime loaded."""
+    content = loader_log.read_bytes()
+    return any(mark in content for mark in _RUNTIME_LIBRARIES)
 
 
 def _absent(status: RunStatus) -> str:

@@ -14,7 +14,7 @@ from pytest_leakguard.core import forks
 from pytest_leakguard.core.errors import MalformedReport
 from pytest_leakguard.core.leaks import Frame
 from pytest_leakguard.core.programs import Report, RunStatus, Target
-from pytest_leakguard.programs.tools import BACKENDS, recognise, valgrind_xml
+from pytest_leakguard.programs.tools import BACKENDS, recognise, valgrind_scan, valgrind_xml
 from pytest_leakguard.programs.tools.base import merge
 from tests.golden_files import (
     DEFINITE,
@@ -364,7 +364,7 @@ def test_a_report_read_in_another_thread_meanwhile_changes_nothing(
 ) -> None:
     path = golden("valgrind", "cxx.xml")
     texts: list[bytes] = []
-    read_frame, elements = valgrind_xml._frame, valgrind_xml.elements
+    read_frame, elements = valgrind_xml._frame, valgrind_scan.elements
 
     def counted(text: bytes) -> Frame:
         texts.append(text)
