@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pytest_leakguard.programs.binary import inspect
-from pytest_leakguard.programs.declarations import DeclaredTarget, read_table, read_targets
+from pytest_leakguard.programs.declarations import DeclaredTarget, read_targets
+from pytest_leakguard.programs.toml_table import read_table
 from pytest_leakguard.programs.tools import pick
 from pytest_leakguard.programs.tools.base import Backend
 from pytest_leakguard.services.declarations import read_services
