@@ -75,7 +75,7 @@ class Canaries:
 
 
 def find_versioned(name: str) -> str | None:
-    """The program ``name`` on ``PATH``, also under the versioned names that distributions give it."""
+    """The program ``name`` on ``PATH``; else the newest under the names that hold a version."""
     if found := shutil.which(name):
         return found
     for version in range(_NEWEST_VERSION, _OLDEST_VERSION - 1, -1):

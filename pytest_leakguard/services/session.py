@@ -284,9 +284,7 @@ def _tool_check(
     except LeakguardError as error:
         return replace(blank, problems=(str(error),))
     assert status is not None
-    check = pipeline.conclude(
-        backend, program, workdir, blank, context.settings, replace(status, interrupted=False)
-    )
+    check = pipeline.conclude(backend, program, workdir, blank, context.settings, status)
     if check.problems and status.signal in (signal.SIGTERM, signal.SIGINT):
         return replace(check, problems=(*check.problems, _ENDS_BY_ITSELF))
     return check

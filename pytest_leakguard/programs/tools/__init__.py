@@ -41,7 +41,10 @@ def pick(program: Binary) -> tuple[Backend, str]:
 
 
 def recognise(artifact: Path) -> Backend:
-    """The tool whose report this is, by content alone; raises ``UnknownFormat`` when it is nobody's."""
+    """The tool whose report this is, by content alone.
+
+    Raises ``UnknownFormat`` when it is nobody's.
+    """
     with artifact.open("rb") as stream:
         head = stream.read(_HEAD_BYTES)
     for backend in BACKENDS.values():

@@ -18,7 +18,7 @@ from pytest_leakguard.programs.binary import Binary
 from pytest_leakguard.programs.canary import Canaries
 
 LONGEST_LINE_BYTES = 1 << 16
-"""Bytes of one line that are kept; no tool writes longer ones, and a damaged file may be one line."""
+"""Bytes of one line that are kept; no tool writes longer ones, and damage may be one line."""
 MOST_PROCESSES = 2000
 """Processes in one file; more are no report but an attack or a disk full of garbage."""
 LONGEST_LINE_NUMBER = 9
@@ -57,11 +57,14 @@ class Backend(ABC):
     is_system_package: ClassVar[bool] = False
     """Whether the system's package manager installs it, so that a gate has to ask for it."""
     is_linked_by_addresses: ClassVar[bool] = False
-    """Whether the reports of one run are known by their shared addresses, as none names a parent."""
+    """Whether the reports of a run are known by their shared addresses, as none names a parent."""
 
     @abstractmethod
     def plan(self, target: Target, workdir: Path) -> Launch:
-        """How to start ``target`` so that its reports land in ``workdir``; runs and writes nothing."""
+        """How to start ``target`` so that its reports land in ``workdir``.
+
+        It runs nothing and writes nothing.
+        """
 
     @abstractmethod
     def parse(self, artifact: Path) -> Report:

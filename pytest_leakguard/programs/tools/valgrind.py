@@ -88,7 +88,7 @@ class Valgrind(Backend):
             unset=("DEBUGINFOD_URLS",),  # would wait for the network
             cwd=target.cwd,
             timeout_s=target.timeout_s,
-            # A program that ignores TERM still makes valgrind write its report when it dies of SEGV.
+            # Also for a program that ignores TERM valgrind writes its report when it dies of SEGV.
             stop_signals=((signal.SIGTERM, _STOP_S), (signal.SIGSEGV, _STOP_S)),
             memory_limit_bytes=target.memory_limit_bytes,
             stdin=target.stdin,
@@ -104,7 +104,10 @@ class Valgrind(Backend):
         return text and re.search(rb"(Leak|Address)Sanitizer", head) is None
 
     def parse(self, artifact: Path) -> Report:
-        """One file, XML or text; raises ``MalformedReport`` when it does not prove a whole leak check."""
+        """One file, XML or text.
+
+        Raises ``MalformedReport`` when it does not prove a whole leak check.
+        """
         with artifact.open("rb") as stream:
             head = stream.read(4096)
         if b"<valgrindoutput>" in head or head.lstrip().startswith(b"<?xml"):
@@ -116,7 +119,7 @@ class Valgrind(Backend):
         return root_is_missing(report, status, "valgrind report") + incomplete(report.processes)
 
     def after_run(self, report: Report, target: Target, workdir: Path, status: RunStatus) -> Report:
-        """With a problem for each statically linked child: it ran, but its allocations are unseen."""
+        """With a problem for each statically linked child: its allocations are not seen."""
         if not target.follows_children:
             return report
         programs = set()
@@ -145,6 +148,6 @@ class Valgrind(Backend):
 
 
 def _has_totals(version: str) -> bool:
-    """Whether an allocator that valgrind cannot see would show; true where ``version`` is unknown."""
+    """Whether an allocator that valgrind cannot see would show; so where no number is known."""
     number = re.match(r"(\d{1,4})\.(\d{1,4})", version)
     return number is None or (int(number[1]), int(number[2])) >= _FIRST_WITH_TOTALS
