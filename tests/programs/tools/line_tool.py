@@ -9,6 +9,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 from pytest_leakguard.core.errors import MalformedReport
 from pytest_leakguard.core.leaks import Frame, Leak, LeakKind
 from pytest_leakguard.core.programs import Launch, Process, Report, RunStatus, Target
@@ -76,10 +78,12 @@ def shell(*losses: str) -> tuple[str, ...]:
     return ("/bin/sh", "-c", f'printf "lines of $$\\n{lines}" > "$LINES"')
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Registers the tool, with golden reports in place of those of the tree."""
     BACKENDS[LineTool.name] = LineTool()
-    folder = Path(tempfile.mkdtemp(prefix="lines-"))
+    directory = tempfile.TemporaryDirectory(prefix="lines-")
+    config.add_cleanup(directory.cleanup)
+    folder = Path(directory.name)
     (folder / LineTool.name).mkdir()
     for name, text in GOLDEN.items():
         (folder / LineTool.name / f"{name}.txt").write_text(text, encoding="utf-8")

@@ -351,7 +351,7 @@ def _keys(report: Report) -> list[tuple[object, ...]]:
 
 
 def test_blocks_inherited_are_found_by_any_ancestor() -> None:
-    """See ``lineage``; here on real reports whose middle process left none."""
+    """See ``core.forks``; here on real reports whose middle process left none."""
     parent, child = (
         VALGRIND.parse(golden("valgrind", f"fork.{pid}.xml")) for pid in (16844, 16845)
     )
