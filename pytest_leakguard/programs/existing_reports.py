@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pytest_leakguard.core.checks import Check
 from pytest_leakguard.core.errors import MalformedReport
-from pytest_leakguard.core.programs import ExitStatus, Report
+from pytest_leakguard.core.programs import SUCCESS, ExitStatus, Report
 from pytest_leakguard.core.settings import Settings
 from pytest_leakguard.programs.check import finish
 from pytest_leakguard.programs.tools import BACKENDS, recognise
@@ -99,18 +99,29 @@ def _check_family(family: list[_File], settings: Settings) -> Check:
     report = merge(family[0].report.tool, tuple(file.report for file in family))
     if len(family) > 1 and _is_linked_by_addresses(report):
         report = _with_forks_of(report, family[0].report.processes[0].pid)
-    root = report.processes[0] if report.processes else None
+    exit_status, command = _end_and_command(report)
     paths = [str(file.path) for file in family]
     check = Check(
         id=paths[0],
         kind="program",
         tool=report.tool,
         problems=tuple(problem for file in family for problem in file.problems),
-        exit=ExitStatus(None if root and root.signal else 0, root.signal if root else None),
-        command=(root.command,) if root and root.command else (),
+        exit=exit_status,
+        command=command,
         reproduce=f"pytest-leakguard check {shlex.join(paths)}",
     )
     return finish(check, report, settings)
+
+
+def _end_and_command(report: Report) -> tuple[ExitStatus, tuple[str, ...]]:
+    """How the first process ended and what it was, as far as its report says."""
+    if not report.processes:
+        return SUCCESS, ()
+    root = report.processes[0]
+    command = (root.command,) if root.command else ()
+    if root.signal:
+        return ExitStatus(None, root.signal), command
+    return SUCCESS, command
 
 
 def _with_forks_of(report: Report, first_pid: int) -> Report:

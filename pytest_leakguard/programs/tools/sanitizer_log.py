@@ -13,7 +13,7 @@ ended. What remains is a copy truncated at that one byte, and a forked child kil
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pytest_leakguard.core.errors import MalformedReport
@@ -27,6 +27,7 @@ _LONGEST_ADDRESS = 18
 """Characters of a 64-bit address with its 0x; a longer number is damage."""
 _LONGEST_DETAIL = 120
 """Characters of a runtime's own words that are repeated in a reason."""
+_NOTHING = ("", "<null>", "<unknown module>")
 _TABBED_FIELDS = 9
 """Fields of a line in ``FRAME_FORMAT``; one with fewer was cut off."""
 
@@ -253,15 +254,13 @@ def _tabbed(fields: list[str]) -> Frame | None:
     pc, place = _hexadecimal(address), _hexadecimal(offset)
     if pc is None or place is None:
         return None
-    has_module = module not in ("", "<null>", "<unknown module>")
-    return Frame(
-        function=function if function not in ("", "<null>") else None,
-        file=file if file not in ("", "<null>") else None,
-        line=line_number(line),
-        module=module if has_module else None,
-        address=pc,
-        offset=place if has_module else None,
-    )
+    frame = Frame(_word(function), _word(file), line_number(line), _word(module), pc)
+    return frame if frame.module is None else replace(frame, offset=place)
+
+
+def _word(text: str) -> str | None:
+    """What the runtime has found; ``None`` for the words that it writes where it found nothing."""
+    return None if text in _NOTHING else text
 
 
 def _described(address: int, text: str) -> Frame:

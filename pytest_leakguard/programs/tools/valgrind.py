@@ -140,11 +140,18 @@ class Valgrind(Backend):
             yield Trial(why="it is not installed", fix="apt-get install valgrind")
             return
         version = version_of(path, "--version").removeprefix("valgrind-")
-        compiler = find_versioned("cc") or find_versioned("gcc") or find_versioned("clang")
-        canary = canaries.compiled(compiler, "canary-plain") if compiler else None
-        argv = (str(canary),) if canary else (sys.executable, str(canaries.ctypes()))
         caveat = "" if _has_totals(version) else _CAVEAT
-        yield Trial(argv, path=path, version=version, caveat=caveat)
+        yield Trial(_canary(canaries), path=path, version=version, caveat=caveat)
+
+
+def _canary(canaries: Canaries) -> tuple[str, ...]:
+    """The command line of a leaking program: compiled where that is possible."""
+    for name in ("cc", "gcc", "clang"):
+        compiler = find_versioned(name)
+        compiled = canaries.compiled(compiler, "canary-plain") if compiler else None
+        if compiled:
+            return (str(compiled),)
+    return sys.executable, str(canaries.ctypes())
 
 
 def _has_totals(version: str) -> bool:
