@@ -16,7 +16,7 @@ KEYS = {
     "command": "the service and its arguments, as a list; {port} becomes a free port",
     "ready": "http://127.0.0.1:{port}/..., tcp://HOST:PORT or log:PATTERN",
     "requests": 'request lines such as "GET /orders/7", cycled',
-    "load": "a load generator and its arguments, instead of requests; {port} and {url} are filled in",
+    "load": "a load generator and its arguments, instead of requests; {port}, {url} are filled in",
     "count": "how many requests at most",
     "concurrency": "requests at the same time",
     "rate": "requests per second in production, for the forecast",
