@@ -86,7 +86,7 @@ def run_bare(program: Program) -> None:
     """The command line and the environment of the plan, without anything around it."""
     backend, _ = pipeline.choose(program.target, TOOLS[program.tool])
     with tempfile.TemporaryDirectory(prefix="leakguard-bench-") as name:
-        launch = backend.plan(pipeline.with_environment(program.target), Path(name))
+        launch = backend.plan(backend.prepare(program.target), Path(name))
         environment = {key: value for key, value in os.environ.items() if key not in launch.unset}
         subprocess.run(
             launch.argv,
@@ -194,7 +194,7 @@ def main() -> None:
 
 
 def _is_present(tool: str) -> bool:
-    present = pipeline.is_present(BACKENDS[TOOLS[tool]])
+    present = BACKENDS[TOOLS[tool]].is_present()
     if not present:
         print(f"{tool} is not installed; left out")
     return present

@@ -14,7 +14,6 @@ GOLDEN = Path(__file__).parent / "golden"
 SAMPLES = GOLDEN / "samples"
 MORE_SAMPLES = Path(__file__).parents[2] / "shared" / "samples"
 """Samples that are too large or too much alike for the repository; beside the checkout or absent."""
-SUFFIX = {"valgrind": "xml", "sanitizer": "txt", "memray": "bin"}
 DEFINITE, INDIRECT = LeakKind.DEFINITELY_LOST, LeakKind.INDIRECTLY_LOST
 POSSIBLE, REACHABLE = LeakKind.POSSIBLY_LOST, LeakKind.STILL_REACHABLE
 
@@ -22,9 +21,12 @@ Figures = dict[LeakKind, tuple[int, int]]
 
 
 def golden(backend: str, name: str) -> Path:
-    """``golden("memray", "leaky")`` is the leaky capture; other names are given with their suffix."""
+    """``golden("memray", "leaky")`` is the leaky capture; a name may come with its suffix."""
     path = GOLDEN / backend / name
-    return path if path.suffix else path.with_suffix("." + SUFFIX[backend])
+    if path.suffix:
+        return path
+    (found,) = path.parent.glob(f"{name}.*")
+    return found
 
 
 def samples() -> list[Path]:

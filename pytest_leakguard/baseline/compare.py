@@ -1,27 +1,33 @@
-"""The accepted leaks: reads them strictly and compares findings with them. Pure; ``known`` edits the file's text."""
+"""The accepted leaks: reads them strictly and compares findings with them.
+
+Pure; ``edit`` changes the file's text.
+"""
 
 from __future__ import annotations
 
 import datetime as dt
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pytest_leakguard.core.checks import Check, Growth
+from pytest_leakguard.core.checks import Check
 from pytest_leakguard.core.errors import BaselineError
 from pytest_leakguard.core.leaks import Finding, LeakKind, Rate, Status
 
 VERSION = 1
 _FINGERPRINT = re.compile(r"[0-9a-f]{16}")
 _LARGEST = 1 << 63
-SEVERITY = {  # how bad a kind is; an entry covers its own kind and milder ones
+"""Numbers in an entry stay below it, as other readers of TOML hold 64 bits."""
+SEVERITY = {
     LeakKind.STILL_REACHABLE: 0,
     LeakKind.POSSIBLY_LOST: 1,
     LeakKind.INDIRECTLY_LOST: 2,
     LeakKind.DEFINITELY_LOST: 2,
 }
+"""How bad a kind is; an entry covers its own kind and milder ones. Kinds not here are as bad as the
+worst."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,40 +81,45 @@ class Comparison:
 
 
 def loads(text: str, name: str) -> Baseline:
-    """The baseline in ``text``; raises ``BaselineError`` naming ``name``, the line and what to do."""
+    """The baseline in ``text``.
+
+    Raises ``BaselineError`` naming ``name``, the line and what to do.
+    """
     _refuse_conflict_markers(text, name)
-    try:
-        data = tomllib.loads(text)
-    except (
-        ValueError,
-        RecursionError,
-    ) as error:  # besides TOML's own: numbers without end, nesting without end
-        hint = (
-            "; if two branches accepted the same leak run `pytest-leakguard baseline merge`"
-            if "twice" in str(error) or "overwrite" in str(error)
-            else ""
-        )
-        raise BaselineError(f"{name}: not TOML: {error}{hint}") from None
+    data = _parsed(text, name)
     reader = _Reader(text, name)
     reader.keys(data, {"version", "leak", "growth"}, "the file")
     if data.get("version") != VERSION:
         reader.fail(
             "version",
-            f"version must be {VERSION}, not {data.get('version')!r}; a newer pytest-leakguard may have written it",
+            f"version must be {VERSION}, not {data.get('version')!r}; "
+            "a newer pytest-leakguard may have written it",
         )
-    leaks = {key: _leak(key, entry, reader) for key, entry in reader.table(data, "leak").items()}
-    growth = {
-        key: _growth(key, entry, reader) for key, entry in reader.table(data, "growth").items()
-    }
-    return Baseline(leaks, growth)
+    leaks = reader.table(data, "leak")
+    growth = reader.table(data, "growth")
+    return Baseline(
+        {key: _leak(key, entry, reader) for key, entry in leaks.items()},
+        {key: _growth(key, entry, reader) for key, entry in growth.items()},
+    )
+
+
+def _parsed(text: str, name: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # numbers without end, nesting without end
+        hint = ""
+        if "twice" in str(error) or "overwrite" in str(error):
+            hint = "; if two branches accepted the same leak run `pytest-leakguard baseline merge`"
+        raise BaselineError(f"{name}: not TOML: {error}{hint}") from None
 
 
 def _refuse_conflict_markers(text: str, name: str) -> None:
     for number, line in enumerate(text.splitlines(), 1):
         if line.startswith(("<<<<<<< ", ">>>>>>> ", "||||||| ")) or line == "=======":
             raise BaselineError(
-                f"{name}:{number}: unresolved merge conflict; run `pytest-leakguard baseline merge BASE OURS THEIRS`, "
-                "or install the merge driver with `pytest-leakguard baseline install`"
+                f"{name}:{number}: unresolved merge conflict; run `pytest-leakguard baseline merge "
+                "BASE OURS THEIRS`, or install the merge driver with "
+                "`pytest-leakguard baseline install`"
             )
 
 
@@ -120,11 +131,14 @@ class _Reader:
     name: str
 
     def fail(self, key: str, problem: str) -> None:
-        lines = self.text.splitlines()
-        number = next(
-            (n for n, line in enumerate(lines, 1) if key in line and not line.startswith("#")), 1
-        )
-        raise BaselineError(f"{self.name}:{number}: {problem}")
+        raise BaselineError(f"{self.name}:{self._line_of(key)}: {problem}")
+
+    def _line_of(self, key: str) -> int:
+        """The first line that holds ``key`` outside a comment; the file's first where none does."""
+        for number, line in enumerate(self.text.splitlines(), 1):
+            if key in line and not line.startswith("#"):
+                return number
+        return 1
 
     def keys(self, entry: Any, allowed: set[str], where: str) -> None:
         if not isinstance(entry, dict):
@@ -153,7 +167,8 @@ class _Reader:
         if value is None:
             self.fail(where, f"[{where}] lacks {key}")
         if not isinstance(value, kind) or isinstance(value, bool):
-            wanted = " or ".join(t.__name__ for t in (kind if isinstance(kind, tuple) else (kind,)))
+            kinds = kind if isinstance(kind, tuple) else (kind,)
+            wanted = " or ".join(wanted_kind.__name__ for wanted_kind in kinds)
             self.fail(where, f"{key} in [{where}] must be {wanted}, not {value!r}")
         return value
 
@@ -219,40 +234,48 @@ def _growth(key: str, entry: Any, reader: _Reader) -> AcceptedGrowth:
 
 def compare(checks: Iterable[Check], baseline: Baseline, today: dt.date) -> Comparison:
     """Every finding with its status, and which entries are fixed, expired or were not checked."""
-    judged = tuple(
-        replace(
-            check,
-            findings=tuple(
-                _with_status(finding, check.id, baseline, today) for finding in check.findings
-            ),
-        )
-        for check in checks
-    )
-    seen = {finding.fingerprint for check in judged for finding in check.findings}
-    whole = {check.id for check in judged if check.is_whole}
-    unseen = [entry for key, entry in sorted(baseline.leaks.items()) if key not in seen]
-    fixed = tuple(
-        entry.fingerprint for entry in unseen if any(target in whole for target in entry.targets)
-    )
-    growing = {growth_key(check.id, f.rate) for check in judged for f in check.findings if f.rate}
-    calm = [key for key in sorted(baseline.growth) if key not in growing]
-    stopped = tuple(key for key in calm if key.rpartition("[")[0] in whole)
-    gone = {*fixed, *stopped}
-    needless = (
-        entry.fingerprint for entry in unseen if entry.targets and whole.issuperset(entry.targets)
-    )
+    compared = tuple(_with_statuses(check, baseline, today) for check in checks)
+    whole = {check.id for check in compared if check.is_whole}
+    fixed: list[str] = []
+    prunable: list[str] = []
+    not_checked: list[str] = []
+    for key, targets in _unmatched(compared, baseline):
+        if whole.isdisjoint(targets):
+            not_checked.append(key)
+        else:
+            fixed.append(key)
+        if targets and whole.issuperset(targets):
+            prunable.append(key)
+    expired = [key for key, entry in _entries(baseline) if _has_expired(entry, today)]
     return Comparison(
-        checks=judged,
-        fixed=(*fixed, *stopped),
-        prunable=(*needless, *stopped),
-        expired=tuple(
-            sorted(key for key, entry in _entries(baseline) if _has_expired(entry, today))
-        ),
-        not_checked=(
-            *(entry.fingerprint for entry in unseen if entry.fingerprint not in gone),
-            *(key for key in calm if key not in gone),
-        ),
+        checks=compared,
+        fixed=tuple(fixed),
+        expired=tuple(sorted(expired)),
+        prunable=tuple(prunable),
+        not_checked=tuple(not_checked),
     )
+
+
+def _with_statuses(check: Check, baseline: Baseline, today: dt.date) -> Check:
+    findings = [_with_status(finding, check.id, baseline, today) for finding in check.findings]
+    return replace(check, findings=tuple(findings))
+
+
+def _unmatched(
+    checks: Iterable[Check], baseline: Baseline
+) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Each entry that no finding matches, with the checks in which it is expected."""
+    fingerprints: set[str] = set()
+    growing: set[str] = set()
+    for check in checks:
+        for finding in check.findings:
+            fingerprints.add(finding.fingerprint)
+            if finding.rate:
+                growing.add(growth_key(check.id, finding.rate))
+    for key in sorted(baseline.leaks.keys() - fingerprints):
+        yield key, baseline.leaks[key].targets
+    for key in sorted(baseline.growth.keys() - growing):
+        yield key, (key.rpartition("[")[0],)
 
 
 def growth_key(check_id: str, rate: Rate) -> str:
@@ -302,13 +325,13 @@ def _excess(finding: Finding, entry: AcceptedLeak) -> str:
 
 
 def _too_fast(rate: Rate, entry: AcceptedGrowth) -> str:
-    """Only growth that is surely above what was accepted is more; the interval's lower end decides."""
+    """What is more than was accepted; empty when nothing surely is.
+
+    The lower end of the interval decides.
+    """
     if rate.low > entry.allowed:
-        return f"grows by at least {rate.low:,.4g} {rate.unit} per request, accepted were {entry.allowed:,.4g}"
+        return (
+            f"grows by at least {rate.low:,.4g} {rate.unit} per request, "
+            f"accepted were {entry.allowed:,.4g}"
+        )
     return ""
-
-
-def allowance(check_id: str, growth: Growth, baseline: Baseline) -> float:
-    """Growth per iteration that is accepted for this metric of this check; 0 when nothing is."""
-    entry = baseline.growth.get(f"{check_id}[{growth.metric}]")
-    return entry.allowed if entry else 0.0

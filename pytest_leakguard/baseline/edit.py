@@ -1,7 +1,8 @@
-"""Edits the text of a baseline: accept, prune, merge. Keeps comments, keeps the order, changes nothing else.
+"""Edits the text of a baseline: accept, prune, merge. Keeps comments and order.
 
-The file is cut into blocks, one per table, with the comments above it; tomlkit writes the new ones. Blocks are
-sorted by key, which made wrong merges impossible and conflicts rare in every layout that was tried.
+The file is cut into blocks, one per table, with the comments above it; tomlkit writes the new ones.
+Blocks are sorted by key, which made wrong merges impossible and conflicts rare in every layout that
+was tried.
 """
 
 from __future__ import annotations
@@ -20,16 +21,21 @@ from pytest_leakguard.core.leaks import LeakKind
 
 HEADER = (
     "# pytest-leakguard baseline v1. Commit this file; CI never writes it.\n"
-    "# Remove what is fixed with `pytest --leakguard --leakguard-prune`; after a merge conflict run\n"
-    "# `pytest-leakguard baseline merge BASE OURS THEIRS` (once: `pytest-leakguard baseline install`).\n"
+    "# Remove what is fixed with `pytest --leakguard --leakguard-prune`; "
+    "after a merge conflict run\n"
+    "# `pytest-leakguard baseline merge BASE OURS THEIRS` "
+    "(once: `pytest-leakguard baseline install`).\n"
     f"version = {VERSION}\n"
 )
 _TABLE = re.compile(
-    r"""[ \t]*\[[ \t]*["']?(leak|growth)["']?[ \t]*\.[ \t]*(?:"(?:[^"\\]|\\.)*"|'[^']*'|[A-Za-z0-9_-]+)[ \t]*\]"""
+    r"""[ \t]*\[[ \t]*["']?(leak|growth)["']?[ \t]*\.[ \t]*"""
+    r"""(?:"(?:[^"\\]|\\.)*"|'[^']*'|[A-Za-z0-9_-]+)[ \t]*\]"""
 )
 
 Block = tuple[str, str]
-"""Section and key of a table; ``("", "")`` for what stands before the first."""
+"""Section and key of a table."""
+HEAD: Block = ("", "")
+"""What stands before the first table."""
 
 
 def accept(text: str, leaks: Iterable[AcceptedLeak], growth: Iterable[AcceptedGrowth] = ()) -> str:
@@ -45,25 +51,24 @@ def accept(text: str, leaks: Iterable[AcceptedLeak], growth: Iterable[AcceptedGr
 def prune(text: str, keys: Iterable[str]) -> str:
     """``text`` without these entries; comments that stand above an entry go with it."""
     gone = set(keys)
-    return join(
-        {
-            block: body
-            for block, body in split(text).items()
-            if block[1] not in gone or block == ("", "")
-        }
-    )
+    blocks = split(text)
+    for block in list(blocks):
+        if block[1] in gone and block != HEAD:
+            del blocks[block]
+    return join(blocks)
 
 
 def merge(base: str, ours: str, theirs: str) -> str:
-    """Three-way merge by key; where both sides changed an entry the wider acceptance and our words stay."""
+    """Three-way merge by key.
+
+    Where both sides changed an entry the wider acceptance and our words stay.
+    """
     for text, name in ((base, "base"), (ours, "ours"), (theirs, "theirs")):
         if text.strip():
             loads(text, name)
     old, left, right = split(base), split(ours if ours.strip() else HEADER), split(theirs)
-    merged = {("", ""): left.get(("", ""), HEADER)}
-    for block in left.keys() | right.keys():
-        if block == ("", ""):
-            continue
+    merged = {HEAD: left.get(HEAD, HEADER)}
+    for block in (left.keys() | right.keys()) - {HEAD}:
         body = _merged_block(block, old.get(block), left.get(block), right.get(block))
         if body is not None:
             merged[block] = body
@@ -90,11 +95,7 @@ def _wider(block: Block, left: str, right: str) -> str:
     if "targets" in other:
         mine["targets"] = sorted({*mine.get("targets", []), *other["targets"]})
     if "kind" in other:
-        mine["kind"] = max(
-            str(mine["kind"]),
-            other["kind"],
-            key=lambda kind: (SEVERITY.get(LeakKind(kind), 2), kind),
-        )
+        mine["kind"] = max(str(mine["kind"]), other["kind"], key=_severity)
     if "expires" in mine and "expires" in other:
         mine["expires"] = max(mine["expires"], other["expires"])
     elif "expires" in mine:
@@ -102,10 +103,18 @@ def _wider(block: Block, left: str, right: str) -> str:
     return tomlkit.dumps(ours)
 
 
+def _severity(kind: str) -> tuple[int, str]:
+    """How bad a kind is, and its name, so that both sides choose the same of two alike."""
+    return SEVERITY.get(LeakKind(kind), max(SEVERITY.values())), kind
+
+
 def split(text: str) -> dict[Block, str]:
-    """The blocks of a baseline in file order; raises ``BaselineError`` when one cannot stand alone."""
-    blocks: dict[Block, str] = {("", ""): ""}
-    current: Block = ("", "")
+    """The blocks of a baseline in file order.
+
+    Raises ``BaselineError`` when one cannot stand alone.
+    """
+    blocks: dict[Block, str] = {HEAD: ""}
+    current: Block = HEAD
     waiting = ""  # comments and blank lines, until it is known whose they are
     for line in text.replace("\r\n", "\n").split("\n"):  # the only line ends TOML knows
         table = _TABLE.match(line)
@@ -113,7 +122,8 @@ def split(text: str) -> dict[Block, str]:
             current = (table.group(1), _key(table.group(0)))
             if current in blocks:
                 raise BaselineError(
-                    f"[{current[0]}.{current[1]!r}] stands twice; run `pytest-leakguard baseline merge`"
+                    f"[{current[0]}.{current[1]!r}] stands twice; "
+                    "run `pytest-leakguard baseline merge`"
                 )
             blocks[current], waiting = waiting.lstrip("\n") + line + "\n", ""
         elif line.strip() == "" or line.lstrip().startswith("#"):
@@ -143,17 +153,17 @@ def _parsed(body: str, where: str) -> dict[str, Any]:
 
 
 def _refuse_odd(block: Block, body: str) -> None:
-    """Only entries written as tables of their own can be moved and removed without harm to others."""
+    """Refuses entries that are no tables of their own: moving those would harm others."""
     where = f"[{block[0]}.{block[1]!r}]" if any(block) else "the head of the baseline"
-    tables = {
-        section: table for section, table in _parsed(body, where).items() if section != "version"
-    }
-    for section, table in tables.items():
+    entries: list[Block] = []
+    for section, table in _parsed(body, where).items():
+        if section == "version":
+            continue
         if not isinstance(table, dict):
             raise BaselineError(
                 f'{where}: {section!r} is no table of entries; write [leak."..."] or [growth."..."]'
             )
-    entries = [(section, key) for section, table in tables.items() for key in table]
+        entries.extend((section, key) for key in table)
     if entries != ([block] if any(block) else []):
         raise BaselineError(
             f'{where}: holds other entries; write each as a table of its own: [leak."..."]'
@@ -161,10 +171,14 @@ def _refuse_odd(block: Block, body: str) -> None:
 
 
 def join(blocks: Mapping[Block, str]) -> str:
-    """The text of these blocks in the order of the file: growth before leaks, by key; one blank line between."""
-    head = blocks.get(("", ""), HEADER).rstrip("\n") + "\n"
-    bodies = [blocks[block].strip("\n") + "\n" for block in sorted(blocks) if block != ("", "")]
-    return "\n".join([head, *bodies])
+    """The text of these blocks in the order of the file: growth before leaks, by key.
+
+    One blank line stands between two blocks.
+    """
+    bodies = [blocks.get(HEAD, HEADER).rstrip("\n") + "\n"]
+    for block in sorted(blocks.keys() - {HEAD}):
+        bodies.append(blocks[block].strip("\n") + "\n")
+    return "\n".join(bodies)
 
 
 def _put(blocks: dict[Block, str], block: Block, table: tomlkit.items.Table) -> None:

@@ -1,4 +1,4 @@
-"""Reads and writes the project's files: baseline and reports. Whole or not at all, never in between."""
+"""Reads and writes the project's files: baseline and reports; whole or not at all."""
 
 from __future__ import annotations
 
@@ -30,7 +30,10 @@ def read_baseline(path: Path) -> Baseline:
 
 
 def read_text(path: Path) -> str:
-    """The file's text, empty when there is no file; raises ``BaselineError`` when it cannot be read."""
+    """The file's text, empty when there is no file.
+
+    Raises ``BaselineError`` when it cannot be read.
+    """
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -42,7 +45,10 @@ def read_text(path: Path) -> str:
 
 
 def read_recording(name: str) -> str:
-    """The text of a recorded series; ``-`` is standard input. Raises ``MalformedReport`` when it cannot be read."""
+    """The text of a recorded series; ``-`` is standard input.
+
+    Raises ``MalformedReport`` when it cannot be read.
+    """
     try:
         data = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
         return data.decode("utf-8-sig")
@@ -76,55 +82,78 @@ def accept_findings(
     expires: dt.date | None = None,
 ) -> None:
     """Writes these findings into the baseline, whatever they are."""
-    findings, known = list(findings), read_baseline(path)
-    leaks = [replace(one, expires=expires) for one in entries_for(findings, known, reason, owner)]
+    findings, accepted = list(findings), read_baseline(path)
+    leaks = [
+        replace(leak, expires=expires) for leak in entries_for(findings, accepted, reason, owner)
+    ]
     growth = [
-        replace(one, expires=expires) for one in growth_entries_for(findings, known, reason, owner)
+        replace(entry, expires=expires)
+        for entry in growth_entries_for(findings, accepted, reason, owner)
     ]
     if leaks or growth:
-        from pytest_leakguard.baseline.edit import (
-            accept,  # and with it tomlkit, which a run that only reads does without
-        )
+        # Imported here, since it needs tomlkit, which a run that only reads does without.
+        from pytest_leakguard.baseline.edit import accept
 
         write_text(path, accept(read_text(path), leaks, growth))
 
 
 def growth_entries_for(
-    findings: Iterable[Finding], known: Baseline, reason: str, owner: str
+    findings: Iterable[Finding], accepted: Baseline, reason: str, owner: str
 ) -> Iterator[AcceptedGrowth]:
-    """Entries that accept growth up to the upper end of its interval, so that the next run does not fail by chance."""
+    """Entries that accept growth up to the upper end of its interval.
+
+    At its estimate the next run would fail by chance.
+    """
     for finding in findings:
-        for check_id in finding.checks if finding.rate else ():
-            assert finding.rate is not None
+        if finding.rate is None:
+            continue
+        high = math.ceil(finding.rate.high * 100) / 100
+        unit = f"{finding.rate.unit}/request"
+        for check_id in finding.checks:
             key = growth_key(check_id, finding.rate)
-            old = known.growth.get(key)
-            allowed = max(math.ceil(finding.rate.high * 100) / 100, old.allowed if old else 0.0)
-            unit = f"{finding.rate.unit}/request"
-            yield AcceptedGrowth(key, unit, allowed, reason, owner or (old.owner if old else ""))
+            old = accepted.growth.get(key)
+            if old is None:
+                yield AcceptedGrowth(key, unit, max(high, 0.0), reason, owner)
+            else:
+                allowed = max(high, old.allowed)
+                yield AcceptedGrowth(key, unit, allowed, reason, owner or old.owner)
 
 
 def entries_for(
-    findings: Iterable[Finding], known: Baseline, reason: str, owner: str
+    findings: Iterable[Finding], accepted: Baseline, reason: str, owner: str
 ) -> list[AcceptedLeak]:
-    """Baseline entries that accept these findings; ceilings and targets of older entries are never narrowed."""
+    """Baseline entries that accept these findings.
+
+    Ceilings and targets of older entries are never narrowed.
+    """
     entries = []
     for finding in findings:
         if finding.rate:
             continue
-        old = known.leaks.get(finding.fingerprint)
-        entries.append(
-            AcceptedLeak(
-                fingerprint=finding.fingerprint,
-                kind=finding.kind,
-                targets=tuple(sorted({*finding.checks, *(old.targets if old else ())})),
-                max_bytes=max(finding.size_bytes, old.max_bytes if old else 0),
-                max_blocks=max(finding.blocks, old.max_blocks if old else 0),
-                reason=reason,
-                stack=accepted_stack(finding),
-                owner=owner or (old.owner if old else ""),
-            )
+        entry = AcceptedLeak(
+            fingerprint=finding.fingerprint,
+            kind=finding.kind,
+            targets=tuple(sorted(set(finding.checks))),
+            max_bytes=finding.size_bytes,
+            max_blocks=finding.blocks,
+            reason=reason,
+            stack=accepted_stack(finding),
+            owner=owner,
         )
+        old = accepted.leaks.get(finding.fingerprint)
+        entries.append(entry if old is None else _widened(entry, old))
     return entries
+
+
+def _widened(entry: AcceptedLeak, old: AcceptedLeak) -> AcceptedLeak:
+    """``entry`` with all that the older one accepts as well."""
+    return replace(
+        entry,
+        targets=tuple(sorted({*entry.targets, *old.targets})),
+        max_bytes=max(entry.max_bytes, old.max_bytes),
+        max_blocks=max(entry.max_blocks, old.max_blocks),
+        owner=entry.owner or old.owner,
+    )
 
 
 def prune_entries(path: Path, fingerprints: tuple[str, ...]) -> None:

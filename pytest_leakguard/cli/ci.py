@@ -7,14 +7,20 @@ import os
 import secrets
 import shlex
 import sys
+from functools import partial
 from pathlib import Path
+from typing import TypeAlias
 
 from pytest_leakguard.ci import pull_request_comment, requirements
 from pytest_leakguard.ci.gate import ERROR, GateResult, read_result
 from pytest_leakguard.core.errors import UsageProblem
 from pytest_leakguard.core.text import one_line
+from pytest_leakguard.programs.tools import BACKENDS
+from pytest_leakguard.programs.tools.base import Backend
 from pytest_leakguard.reporters.markdown import code
 from pytest_leakguard.verdict import CLEAN
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def add_commands(parser: argparse.ArgumentParser) -> None:
@@ -28,11 +34,9 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
         "--pytest-exit", type=int, metavar="N", help="exit status that pytest ended with"
     )
     result.set_defaults(action=_result)
-    needs = actions.add_parser(
-        "needs-valgrind", help="yes or no: does a target or test here need valgrind installed"
-    )
-    needs.add_argument("directory", type=Path, nargs="?", default=Path(), metavar="DIR")
-    needs.set_defaults(action=_needs)
+    for backend in BACKENDS.values():
+        if backend.is_system_package:
+            _add_needs(actions, backend)
     comment = actions.add_parser(
         "comment", help="comment on the pull request of a finished run; for workflow_run"
     )
@@ -43,6 +47,15 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     )
     words.add_argument("variable", metavar="VARIABLE")
     words.set_defaults(action=_words)
+
+
+def _add_needs(actions: Commands, backend: Backend) -> None:
+    needs = actions.add_parser(
+        f"needs-{backend.name}",
+        help=f"yes or no: does a target or test here need {backend.name} installed",
+    )
+    needs.add_argument("directory", type=Path, nargs="?", default=Path(), metavar="DIR")
+    needs.set_defaults(action=partial(_needs, backend))
 
 
 def _result(arguments: argparse.Namespace) -> int:
@@ -74,11 +87,11 @@ def _data(text: str) -> str:
     return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 
-def _needs(arguments: argparse.Namespace) -> int:
-    why = requirements.why_valgrind(arguments.directory.absolute())
+def _needs(backend: Backend, arguments: argparse.Namespace) -> int:
+    why = requirements.why_needed(backend, arguments.directory.absolute())
     print("yes" if why else "no")
     if why:
-        print(one_line(f"valgrind is needed by {why}"), file=sys.stderr)
+        print(one_line(f"{backend.name} is needed by {why}"), file=sys.stderr)
     return CLEAN
 
 

@@ -122,9 +122,7 @@ def _add_shared(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--tool", default="auto", choices=[tool for tool in TOOLS if tool != "tracemalloc"]
-    )
+    parser.add_argument("--tool", default="auto", choices=TOOLS)
     parser.add_argument(
         "--name",
         help="name of the check in reports and baseline (default: the program's file name)",

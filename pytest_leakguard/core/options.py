@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 BASELINE_NAME = "leakguard-baseline.toml"
-TOOLS = ("auto", "valgrind", "sanitizer", "memray", "tracemalloc")
+TOOLS = ("auto", "valgrind", "sanitizer", "memray")
 
 
 class Option(NamedTuple):
@@ -42,7 +42,7 @@ OPTIONS = (
     Option("scope", "which tests are screened (default: all)", choices=("all", "marked")),
     Option(
         "tool",
-        "tool for programs and explanations (default: auto)",
+        "tool for programs (default: auto)",
         choices=TOOLS,
         in_marker="tool",
     ),

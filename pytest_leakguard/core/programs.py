@@ -87,7 +87,6 @@ class RunStatus:
     """Exit status, ``None`` when a signal ended it."""
     signal: int | None = None
     timed_out: bool = False
-    interrupted: bool = False
     memory_exceeded_bytes: int | None = None
     """Resident bytes of the tree when the memory limit was passed; ``None`` when it was not."""
     duration_s: float = 0.0
@@ -96,7 +95,6 @@ class RunStatus:
     stderr: bytes = b""
     leftover: tuple[int, ...] = ()
     """Descendants that outlived the target and had to be stopped."""
-    peak_rss_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

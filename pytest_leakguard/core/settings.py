@@ -12,6 +12,7 @@ from pytest_leakguard.core.errors import UsageProblem
 from pytest_leakguard.core.leaks import LeakKind
 from pytest_leakguard.core.options import BASELINE_NAME, OPTIONS, Option
 
+_CI_VARIABLES = ("CI", "BUILD_NUMBER")
 GATING = tuple(kind for kind in LeakKind if kind is not LeakKind.STILL_REACHABLE)
 _UNITS = {
     "": 1,
@@ -97,7 +98,6 @@ READERS: Mapping[str, Callable[[str], Any]] = {
 class Settings:
     """The options of one run, or of one test with its marker applied."""
 
-    is_on: bool = False
     scope: str = "all"
     tool: str = "auto"
     baseline: Path = Path(BASELINE_NAME)
@@ -111,16 +111,23 @@ class Settings:
     timeout_s: float = 300.0
     confirm_s: float = 10.0
     """Seconds that one suspect may take for its verdict."""
-    is_ci: bool = False
     root: Path = Path()
+
+
+def is_ci(environ: Mapping[str, str]) -> bool:
+    """Whether a build system runs this: nearly all of them set ``CI``, Jenkins sets ``BUILD_NUMBER``.
+
+    There the baseline is not written, and a missing tool fails the run.
+    """
+    return any(environ.get(name) for name in _CI_VARIABLES)
 
 
 def resolve(given: Mapping[str, Any], root: Path, environ: Mapping[str, str]) -> Settings:
     """Settings from raw values by option name (absent or ``None``: not given); raises ``UsageProblem``."""
     values = {option.name: _value(option, given.get(option.name)) for option in OPTIONS}
-    is_ci = bool(environ.get("CI") or environ.get("BUILD_NUMBER"))
+    runs_in_ci = is_ci(environ)
     for name in ("accept", "prune"):
-        if values[name] and is_ci:
+        if values[name] and runs_in_ci:
             raise UsageProblem(
                 f"--leakguard-{name} writes the baseline, which CI must not do; run it on your machine "
                 "and commit the file"
@@ -129,7 +136,6 @@ def resolve(given: Mapping[str, Any], root: Path, environ: Mapping[str, str]) ->
         raise UsageProblem("--leakguard-accept needs a reason: why may these leaks stay?")
     defaults = Settings()
     return Settings(
-        is_on=bool(values[""]),
         scope=values["scope"] or defaults.scope,
         tool=values["tool"] or defaults.tool,
         baseline=root / (values["baseline"] or BASELINE_NAME),
@@ -137,12 +143,11 @@ def resolve(given: Mapping[str, Any], root: Path, environ: Mapping[str, str]) ->
         prune=bool(values["prune"]),
         report=root / values["report"] if values["report"] else None,
         budget_bytes=values["budget"] or 0.0,
-        missing_tool=values["missing-tool"] or ("fail" if is_ci else "skip"),
+        missing_tool=values["missing-tool"] or ("fail" if runs_in_ci else "skip"),
         is_strict=bool(values["strict"]),
         kinds=values["kinds"] if values["kinds"] is not None else GATING,
         timeout_s=values["timeout"] or defaults.timeout_s,
         confirm_s=values["confirm"] or defaults.confirm_s,
-        is_ci=is_ci,
         root=root,
     )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import importlib.util
 import tempfile
 from collections.abc import Callable
 from itertools import takewhile
@@ -60,10 +59,10 @@ def inside(stack: tuple[Frame, ...]) -> tuple[Frame, ...]:
 
 
 def _leaking_records(work: Callable[[], object], runs: int, of_objects: bool) -> list[Any]:
-    if importlib.util.find_spec("memray") is None:
+    try:
+        import memray
+    except ImportError:  # it is an extra of ours
         return []
-    import memray
-
     gc.collect()  # empties the free lists, from which the unit would take what memray cannot see
     with tempfile.TemporaryDirectory(prefix="leakguard-") as name:
         file = Path(name) / "run.bin"

@@ -1,10 +1,11 @@
-"""Starts one target, watches it, and leaves no process of it behind. Must never import this package.
+"""Starts one target, watches it, and leaves no process of it behind. Never imports this package.
 
-A program of its own, ``python -I -S guard.py``, so that the target is cleaned up even when pytest is killed,
-and so that nothing in the target's environment reaches the one that supervises it. It talks with
-``process.run`` over the socket it gets as standard input: the specification comes in, the result goes out as
-lines of JSON, and end of file means that pytest is gone. Every run pays for its start-up, which is why it
-does without json, dataclasses and subprocess: each of them costs as much as all that is here.
+A program of its own, ``python -I -S _guard.py``, so that the target is cleaned up even when pytest
+is killed, and so that nothing in the target's environment reaches the one that supervises it. It
+talks with ``supervisor.run`` over the socket it gets as standard input: the specification comes in,
+the result goes out as lines of JSON, and end of file means that pytest is gone. Every run pays for
+its start-up, which is why it does without json, dataclasses and subprocess: each of them costs as
+much as all that is here.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ from collections.abc import Callable
 
 CONTROL_FD = 0
 TICK_S = 0.05
-"""Between two looks at the process tree, where there is a reason to look at all."""
+"""Seconds between two readings of the process tree, where there is a reason to read it at all."""
 ORPHAN_SIGNALS = ((int(signal.SIGTERM), 1.0),)
-"""When pytest is gone nobody reads a report any more, so there is nothing to wait for."""
+"""Signals and seconds when pytest is gone: nobody reads a report then, so nothing is waited for."""
 KILL_S = 10.0
-"""SIGKILL does nothing to another user's process, nor to one that is stuck in the kernel."""
+"""Seconds of trying SIGKILL, which does nothing to another user's process or a stuck one."""
 
 # What a wait ended with.
 OVER, LATE, MEMORY, STOP, ORPHANED = "over", "late", "memory", "stop", "orphaned"
@@ -33,7 +34,10 @@ PDEATHSIG, CHILD_SUBREAPER = 1, 36
 
 
 class Spec:
-    """What to start and when to end it, as ``process`` wrote it: ``name=value`` fields between NULs."""
+    """What to start and when to end it, as ``supervisor`` wrote it.
+
+    The form is ``name=value`` fields between NULs.
+    """
 
     def __init__(self, payload: bytes) -> None:
         fields: dict[bytes, list[bytes]] = {}
@@ -56,12 +60,12 @@ class Spec:
 
 
 class Tree:
-    """The target and every process below it, whatever session they moved to and whoever started them."""
+    """The target and every process below it, whatever session they moved to."""
 
     def __init__(self, spec: Spec, sees_descendants: bool) -> None:
         self.spec = spec
         self.sees_descendants = sees_descendants
-        """Orphans come to us and /proc can be read; otherwise only the target's process group is known."""
+        """Orphans come to us and /proc can be read; otherwise only the process group is known."""
         self.wait_status: int | None = None
         """The target's own, as ``waitpid`` gave it; ``None`` while it lives."""
         self.memory_exceeded_bytes = 0
@@ -72,9 +76,8 @@ class Tree:
         self._poll = select.poll()
         self._poll.register(CONTROL_FD, select.POLLIN)
         self._poll.register(self._wakeup_fd, select.POLLIN)
-        self._failure_fd, child_fd = (
-            os.pipe()
-        )  # closed by a successful exec, so it then reads empty
+        # Closed by a successful exec, so that it reads empty then.
+        self._failure_fd, child_fd = os.pipe()
         self.pid = os.fork()
         if self.pid == 0:
             _become_target(spec, child_fd)
@@ -84,17 +87,26 @@ class Tree:
         return self.wait_status is not None
 
     def is_empty(self) -> bool:
-        """Nothing lives any more. Exact where orphans come to us: then the last one alive is our child."""
+        """Nothing lives any more.
+
+        Exact where orphans come to us: then the last process alive is our child.
+        """
         return not self._has_children and (self.sees_descendants or not self.alive())
 
     def alive(self) -> list[int]:
-        """Process ids, the target's first; its process group as a negative number where that is all we know."""
+        """Process ids, the target's first.
+
+        Where only its process group is known, that as a negative number.
+        """
         if self.sees_descendants:
             return sorted(_descendants(), key=lambda pid: pid != self.pid)
         return [-self.pid] if _send(-self.pid, 0) else []
 
     def failure(self) -> tuple[str, int] | None:
-        """The step at which the target could not be started, and the error number; ``None`` when it was."""
+        """The step at which the target could not be started, and the error number.
+
+        ``None`` when it was started.
+        """
         os.set_blocking(self._failure_fd, False)
         try:
             step, _, number = os.read(self._failure_fd, 64).partition(b" ")
@@ -103,14 +115,17 @@ class Tree:
         return (step.decode(), int(number)) if step else None
 
     def wait(self, seconds: float, is_over: Callable[[], bool], stop_signal: int = 0) -> str:
-        """Until ``is_over``, or the reason to wait no longer. Sends ``stop_signal`` to all, once to each."""
+        """Waits until ``is_over``; what the wait ended with.
+
+        Sends ``stop_signal`` to all processes, once to each.
+        """
         deadline = time.monotonic() + seconds
         signalled: set[int] = set()
         while True:
             self._reap()
             if is_over():
                 return OVER
-            if stop_signal:  # again on every turn: a process may have forked while we looked
+            if stop_signal:  # again on every turn: a process may have forked meanwhile
                 for pid in self.alive():
                     if pid not in signalled:
                         signalled.add(pid)
@@ -121,14 +136,15 @@ class Tree:
             left = deadline - time.monotonic()
             if left <= 0:
                 return LATE
-            needs_look = stop_signal or self.spec.memory_limit_bytes or self.has_target_ended()
-            # Never more than a fifth of one core, on machines with thousands of processes.
-            event = self._sleep(min(left, max(TICK_S, 4 * cost_s)) if needs_look else left)
-            if event:
+            pause_s = left
+            if stop_signal or self.spec.memory_limit_bytes or self.has_target_ended():
+                # Never more than a fifth of one core, on machines with thousands of processes.
+                pause_s = min(left, max(TICK_S, 4 * cost_s))
+            if event := self._sleep(pause_s):
                 return event
 
     def stop(self, signals: tuple[tuple[int, float], ...]) -> None:
-        """End every process: the signals in turn, each with its time to act, then SIGKILL."""
+        """Ends every process: the signals in turn, each with its time to act, then SIGKILL."""
         for number, seconds in signals:
             event = self.wait(seconds, self.is_empty, number)
             if event == ORPHANED and signals is not ORPHAN_SIGNALS:
@@ -138,17 +154,17 @@ class Tree:
         return self.kill()
 
     def kill(self) -> None:
-        """SIGKILL to every process, until there is none left or it is plain that it has no effect."""
+        """SIGKILL to every process, until none is left or it has had no effect for long enough."""
         give_up = time.monotonic() + KILL_S
         self._reap()
         while not self.is_empty() and time.monotonic() < give_up:
-            groups = (
-                _descendants(dead_too=True)
-                if self.sees_descendants
-                else dict.fromkeys(self.alive(), 0)
-            )
-            # By group first, that of the dead too: it takes all members at once, so that a chain of quick
-            # forks cannot run ahead of us. Between fork and setsid the target is in our own group.
+            if self.sees_descendants:
+                groups = _descendants(dead_too=True)
+            else:
+                groups = dict.fromkeys(self.alive(), 0)
+            # By group first, that of the dead too: it takes all members at once, so that a chain of
+            # quick forks cannot run ahead of us. Between fork and setsid the target is in our own
+            # group.
             for group in set(groups.values()) - {0, os.getpgrp()}:
                 _send(-group, signal.SIGKILL)
             for pid in groups:
@@ -171,7 +187,7 @@ class Tree:
                 self.ended = time.monotonic()
 
     def _measure_memory(self) -> float:
-        """Compare the resident bytes of the tree with the limit; return the seconds that took."""
+        """Compares the resident bytes of the tree with the limit; the seconds that this took."""
         if not self.spec.memory_limit_bytes or self.memory_exceeded_bytes:
             return 0.0
         before = time.monotonic()
@@ -181,12 +197,12 @@ class Tree:
         return time.monotonic() - before
 
     def _sleep(self, seconds: float) -> str:
-        """Until a child ends, somebody tells us something (then what), or the time is up."""
+        """Until a child ends, a message or a signal comes (then which), or the time is up."""
         event = ""
         for ready_fd, _ in self._poll.poll(int(min(seconds, 3600.0) * 1000) + 1):
             if ready_fd == self._wakeup_fd:
                 numbers = os.read(self._wakeup_fd, 4096)  # one byte per signal
-                if signal.SIGHUP in numbers:  # the kernel's word that pytest died; see ``main``
+                if signal.SIGHUP in numbers:  # from the kernel: pytest died; see ``main``
                     event = ORPHANED
                 elif signal.SIGTERM in numbers or signal.SIGINT in numbers:
                     event = event or STOP
@@ -199,7 +215,10 @@ class Tree:
 
 
 def _wakeup_on(numbers: tuple[int, ...]) -> int:
-    """A descriptor that gets readable on these signals: they can arrive at any moment and none is missed."""
+    """A descriptor that gets readable on these signals.
+
+    They can arrive at any moment, and none is missed.
+    """
     read_fd, write_fd = os.pipe()
     os.set_blocking(read_fd, False)
     os.set_blocking(write_fd, False)
@@ -210,13 +229,14 @@ def _wakeup_on(numbers: tuple[int, ...]) -> int:
 
 
 def _become_target(spec: Spec, failure_fd: int) -> None:
-    """In the forked child: never returns; what goes wrong is told through ``failure_fd``."""
+    """In the forked child: never returns; what goes wrong is written to ``failure_fd``."""
     step = b"session"
     try:
-        os.setsid()  # a Ctrl-C at the terminal is for pytest, which then has us stop the target in order
+        # A Ctrl-C at the terminal is for pytest, which then has us stop the target in order.
+        os.setsid()
         _prctl(PDEATHSIG, signal.SIGKILL)
         _default_signals()
-        # The soft limit only: a target that asks for its core shall get it. valgrind looks at it as well.
+        # The soft limit only: a target that asks for its core shall get it. valgrind reads it too.
         resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
         step = b"control_group"
         if spec.control_group:
@@ -238,7 +258,7 @@ def _become_target(spec: Spec, failure_fd: int) -> None:
 
 
 def _default_signals() -> None:
-    """However pytest was started (nohup, in the background), the target begins as from a fresh shell."""
+    """The target begins as from a fresh shell, also when pytest runs under nohup."""
     signal.set_wakeup_fd(-1)
     for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
         signal.signal(number, signal.SIG_DFL)
@@ -271,7 +291,7 @@ def _descendants(dead_too: bool = False) -> dict[int, int]:
     groups: dict[int, int] = {}
     dead: set[int] = set()
     for name in os.listdir("/proc"):  # noqa: PTH208 - pathlib is slow to import
-        # pid (command, which may hold anything) state ppid pgrp ...; field 20 is the count of threads
+        # pid (command, which may hold anything) state ppid pgrp ...; field 20 counts the threads.
         if name.isdigit() and (stat := _read_file(f"/proc/{name}/stat")):
             pid, fields = int(name), stat[stat.rindex(b")") + 2 :].split()
             children.setdefault(int(fields[1]), []).append(pid)
@@ -280,17 +300,21 @@ def _descendants(dead_too: bool = False) -> dict[int, int]:
             if fields[0] in b"ZX" and int(fields[17]) < 2:
                 dead.add(pid)
     found = [os.getpid()]
-    for pid in found:  # grows while we walk it
+    for pid in found:  # the list grows meanwhile
         found.extend(children.pop(pid, ()))
     return {pid: groups[pid] for pid in found[1:] if dead_too or pid not in dead}
 
 
 def _resident_bytes(pid: int) -> int:
-    """Of one process, what was swapped out included; shared pages count in each process that maps them."""
-    lines = _read_file(f"/proc/{pid}/status").splitlines()
-    return sum(
-        int(line.split()[1]) * 1024 for line in lines if line.startswith((b"VmRSS:", b"VmSwap:"))
-    )
+    """Resident bytes of one process, what was swapped out included.
+
+    Shared pages count in each process that maps them.
+    """
+    total = 0
+    for line in _read_file(f"/proc/{pid}/status").splitlines():
+        if line.startswith((b"VmRSS:", b"VmSwap:")):
+            total += int(line.split()[1]) * 1024
+    return total
 
 
 def _read_file(path: str) -> bytes:
@@ -314,7 +338,7 @@ def _read(fd: int, size: int) -> bytes:
 
 
 def _receive_spec() -> Spec:
-    """``LENGTH`` and a newline, then that many bytes. Exits when pytest is gone before it said all."""
+    """``LENGTH`` and a newline, then that many bytes; exits when pytest is gone before."""
     length, payload = b"", b""
     while not length or len(payload) < int(length):
         received = _read(CONTROL_FD, 65536)
@@ -326,8 +350,11 @@ def _receive_spec() -> Spec:
     return Spec(payload)
 
 
-def _tell(result: dict[str, object]) -> None:
-    """One line of JSON; as keys and values are plain words and numbers, ``str`` differs in the quotes only."""
+def _report(result: dict[str, object]) -> None:
+    """Sends one line of JSON.
+
+    As keys and values are plain words and numbers, ``str`` differs in the quotes only.
+    """
     try:  # noqa: SIM105 - contextlib would be one import more
         os.write(CONTROL_FD, str(result).replace("'", '"').encode() + b"\n")
     except OSError:  # pytest is gone
@@ -353,24 +380,19 @@ def _supervise(tree: Tree) -> dict[str, object]:
         leftover = [tree.last_reaped_pid]  # a chain of quick forks: the link that it was stopped at
     return {
         "timed_out": int(ended_by == LATE),
-        "interrupted": int(event in (STOP, ORPHANED)),
         "leftover": [abs(pid) for pid in leftover],
     }
 
 
 def _outcome(tree: Tree) -> dict[str, object]:
     """What the kernel says of the processes that are now gone."""
-    status = (
-        os.waitstatus_to_exitcode(tree.wait_status)
-        if tree.wait_status is not None
-        else -signal.SIGKILL
-    )
-    maxrss_unit_bytes = 1 if sys.platform == "darwin" else 1024
+    status = -int(signal.SIGKILL)
+    if tree.wait_status is not None:
+        status = os.waitstatus_to_exitcode(tree.wait_status)
+    survivors = [] if tree.is_empty() else tree.alive()
     outcome: dict[str, object] = {
         "duration_s": tree.ended - tree.started,
-        "peak_rss_bytes": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-        * maxrss_unit_bytes,
-        "survivors": [] if tree.is_empty() else [abs(pid) for pid in tree.alive()],
+        "survivors": [abs(pid) for pid in survivors],
     }
     outcome["exit_code" if status >= 0 else "signal"] = abs(status)
     if tree.memory_exceeded_bytes:
@@ -381,21 +403,20 @@ def _outcome(tree: Tree) -> dict[str, object]:
 
 
 def main() -> None:
-    """Carry out one specification."""
+    """Carries out one specification."""
     spec = _receive_spec()
-    _prctl(
-        PDEATHSIG, signal.SIGHUP
-    )  # besides end of file: a fork of pytest may hold its socket open
+    # Besides end of file: a fork of pytest may hold its socket open.
+    _prctl(PDEATHSIG, signal.SIGHUP)
     sees_descendants = _prctl(CHILD_SUBREAPER, 1) and os.access("/proc/self/stat", os.R_OK)
     if spec.memory_limit_bytes and not sees_descendants:
-        return _tell({"failed_step": "memory_limit", "errno": errno.ENOTSUP})
+        return _report({"failed_step": "memory_limit", "errno": errno.ENOTSUP})
     tree = Tree(spec, sees_descendants)
-    _tell({"pid": tree.pid})
+    _report({"pid": tree.pid})
     try:
         result = _supervise(tree)
     finally:
         tree.kill()  # a mistake of ours must not leave processes behind either
-    return _tell(result | _outcome(tree))
+    return _report(result | _outcome(tree))
 
 
 if __name__ == "__main__":

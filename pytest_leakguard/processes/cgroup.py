@@ -1,7 +1,8 @@
-"""A control group that holds a memory limit over all processes of a service, where the system lets us make one.
+"""A control group that holds a memory limit over all processes of a service.
 
-Versions 1 and 2 (Linux, Documentation/admin-guide/cgroup-v1/memory.rst and cgroup-v2.rst). Page cache counts too, but
-the kernel takes it back before it kills.
+Only where the system lets us make one. Versions 1 and 2 (Linux,
+Documentation/admin-guide/cgroup-v1/memory.rst and cgroup-v2.rst). Page cache counts too, but the
+kernel takes it back before it kills.
 """
 
 from __future__ import annotations
@@ -20,14 +21,17 @@ from pytest_leakguard.processes import supervisor
 
 ROOT = Path("/sys/fs/cgroup")
 _TRIAL_S = 5.0
+"""Seconds that a shell may take to move into the group; it takes some milliseconds."""
 _REMOVAL_S = 2.0
-"""The kernel lets go of a group a moment after its last process has ended."""
+"""Seconds of trying to remove a group: the kernel lets go of it a moment after its last process."""
+_RETRY_S = 0.02
+"""Seconds between two tries."""
 _numbers = itertools.count(1)
 
 
 @dataclass(frozen=True, slots=True)
 class MemoryGroup:
-    """One that exists; ``close`` removes it."""
+    """A group that exists; ``close`` removes it."""
 
     path: Path
     limit_bytes: int
@@ -49,7 +53,7 @@ class MemoryGroup:
             with suppress(OSError):
                 self.path.rmdir()
                 return
-            time.sleep(0.02)
+            time.sleep(_RETRY_S)
 
 
 def create(limit_bytes: int, root: Path = ROOT) -> MemoryGroup | None:
@@ -88,10 +92,11 @@ def _parents(root: Path) -> Iterator[tuple[Path, str]]:
             yield root / "memory" / path.lstrip("/"), "memory.limit_in_bytes"
         elif not controllers:
             own = root / path.lstrip("/")
-            # Version 2: a group with processes of its own has no groups with limits below it; one beside it may do.
-            yield from (
-                (parent, "memory.max") for parent in (own, own.parent) if _hands_out_memory(parent)
-            )
+            # Version 2: a group with processes of its own has no groups with limits below it; one
+            # beside it may do.
+            for parent in (own, own.parent):
+                if _hands_out_memory(parent):
+                    yield parent, "memory.max"
 
 
 def _hands_out_memory(parent: Path) -> bool:
@@ -112,7 +117,7 @@ def _is_set_up(group: MemoryGroup, limit_file: str) -> bool:
             with suppress(OSError):  # not on every version, nor without swap
                 if (group.path / name).exists():
                     (group.path / name).write_text(value)
-        # Whether a process may be moved there is known only once one was.
+        # Whether a process may be moved there shows only when a process is moved.
         command = f"echo 0 > {shlex.quote(str(group.path / 'cgroup.procs'))}"
         code, _, _ = supervisor.capture(["/bin/sh", "-c", command], _TRIAL_S)
     except (OSError, LeakguardError):

@@ -1,6 +1,6 @@
-"""What a process tree and its control group have: mappings and descriptors by kind, page cache, listeners, kills.
+"""What a process tree and its control group have, by kind: mappings, descriptors, listeners, kills.
 
-For the start and the end of a run: too dear for every sample.
+For the start and the end of a run: it costs too much for every sample.
 """
 
 from __future__ import annotations
@@ -14,7 +14,10 @@ from pytest_leakguard.processes.tree import content_of, target_of
 
 
 def mappings(pids: Iterable[int]) -> dict[str, int]:
-    """Resident bytes by kind of mapping: heap, anonymous, stack, file, shared. Dearer than ``sampling.read``."""
+    """Resident bytes by kind of mapping: heap, anonymous, stack, file, shared.
+
+    It costs more than ``memory.read``.
+    """
     sizes: Counter[str] = Counter()
     for pid in pids:
         kind = ""
@@ -40,12 +43,9 @@ def descriptors(pids: Iterable[int]) -> dict[str, int]:
     """Open descriptors by kind: socket, pipe, file, directory, device, eventpoll and the like."""
     kinds: Counter[str] = Counter()
     for pid in pids:
-        directory = Path(f"/proc/{pid}/fd")
-        try:
-            entries = list(directory.iterdir())
-        except OSError:
-            continue
-        kinds.update(kind for entry in entries if (kind := _descriptor_kind(entry)))
+        for entry in _entries(pid):
+            if kind := _descriptor_kind(entry):
+                kinds[kind] += 1
     return dict(kinds)
 
 
@@ -68,7 +68,10 @@ def _descriptor_kind(entry: Path) -> str:
 
 
 def page_cache_bytes(pid: int) -> int | None:
-    """Page cache of the process's control group: full memory that is no leak. ``None`` where it cannot be read."""
+    """Page cache of the process's control group: full memory that is no leak.
+
+    ``None`` where it cannot be read.
+    """
     for line in content_of(f"/proc/{pid}/cgroup").decode(errors="replace").splitlines():
         _, controllers, path = line.split(":", 2)
         if controllers == "":
@@ -92,9 +95,10 @@ def listens_on(pids: Iterable[int], port: int) -> bool:
             words = line.split()
             if words[3] == b"0A" and int(words[1].rpartition(b":")[2], 16) == port:
                 inodes.add(f"socket:[{words[9].decode()}]")
-    return bool(inodes) and any(
-        target_of(entry) in inodes for pid in pids for entry in _entries(pid)
-    )
+    if not inodes:
+        return False
+    descriptors_of_all = (entry for pid in pids for entry in _entries(pid))
+    return any(target_of(entry) in inodes for entry in descriptors_of_all)
 
 
 def _entries(pid: int) -> list[Path]:
@@ -105,7 +109,10 @@ def _entries(pid: int) -> list[Path]:
 
 
 def oom_kills(pid: int) -> int:
-    """How many processes of this one's control group the kernel has killed for memory; 0 where it does not say."""
+    """How many processes of this process's control group the kernel has killed for memory.
+
+    0 where it does not say.
+    """
     for line in content_of(f"/proc/{pid}/cgroup").decode(errors="replace").splitlines():
         _, controllers, path = line.split(":", 2)
         file = {

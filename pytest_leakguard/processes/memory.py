@@ -1,9 +1,12 @@
-"""One sample of a process tree through /proc: memory, descriptors, threads. Judges nothing; Linux only."""
+"""One sample of a process tree through /proc: memory, descriptors, threads.
+
+Judges nothing; Linux only.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from pytest_leakguard.processes.tree import content_of, fields_of
@@ -41,45 +44,49 @@ class Reading:
 
     @property
     def private_bytes(self) -> int:
-        """Anonymous and swapped-out memory: what is judged. It does not move with other processes, as PSS does."""
-        return sum(one.anonymous + one.swap for one in self.processes)
+        """Anonymous and swapped-out memory: what is judged.
+
+        It does not move with other processes, as PSS does.
+        """
+        return sum(process.anonymous + process.swap for process in self.processes)
 
     @property
     def rss(self) -> int:
-        return sum(one.rss for one in self.processes)
+        return sum(process.rss for process in self.processes)
 
     @property
     def private_dirty(self) -> int:
-        return sum(one.private_dirty for one in self.processes)
+        return sum(process.private_dirty for process in self.processes)
 
     @property
     def threads(self) -> int:
-        return sum(one.threads for one in self.processes)
+        return sum(process.threads for process in self.processes)
 
     @property
     def descriptors(self) -> int:
-        return sum(one.descriptors for one in self.processes)
+        return sum(process.descriptors for process in self.processes)
 
 
 def read(pids: Iterable[int]) -> Reading:
     """The processes that are still there; those that end meanwhile are left out."""
     found = (_process(pid) for pid in pids)
-    return Reading(tuple(one for one in found if one is not None))
+    return Reading(tuple(reading for reading in found if reading is not None))
 
 
-def read_quickly(pids: Iterable[int], known: Mapping[int, int]) -> Reading:
-    """As ``read``, at a tenth of its cost: from the kernel's own counters, without a walk over the page tables.
+def read_quickly(pids: Iterable[int], started: Mapping[int, int]) -> Reading:
+    """As ``read``, at a tenth of its cost: from the kernel's own counters, not its page tables.
 
-    Without dirty pages, and with the start of each process as ``known`` from an earlier reading. Whether the
-    counters are exact depends on the kernel (6.2 to 6.16 keep part of them per CPU): compare with ``read`` first.
+    Without dirty pages, and with the start of each process as ``started`` holds it from an earlier
+    reading. Whether the counters are exact depends on the kernel (6.2 to 6.16 keep part of them per
+    CPU): compare with ``read`` first.
     """
-    found = (_quickly(pid, known.get(pid, 0)) for pid in pids)
-    return Reading(tuple(one for one in found if one is not None))
+    found = (_quickly(pid, started.get(pid, 0)) for pid in pids)
+    return Reading(tuple(reading for reading in found if reading is not None))
 
 
 def _quickly(pid: int, started: int) -> ProcessReading | None:
     content, fields = content_of(f"/proc/{pid}/status"), fields_of(pid)
-    numbers = {name: int(content[at:].split(None, 2)[1]) for name, at in _fields_at(content)}
+    numbers = dict(_numbers_in(content))
     if not content or not fields or fields[0] in b"ZX":
         return None
     return ProcessReading(
@@ -94,11 +101,12 @@ def _quickly(pid: int, started: int) -> ProcessReading | None:
     )
 
 
-def _fields_at(content: bytes) -> Iterable[tuple[bytes, int]]:
+def _numbers_in(status: bytes) -> Iterator[tuple[bytes, int]]:
+    """The wanted lines of /proc/PID/status; found without splitting all of it, which costs more."""
     for name in (b"VmRSS", b"RssAnon", b"VmSwap", b"Threads"):
-        at = content.find(b"\n" + name + b":")
+        at = status.find(b"\n" + name + b":")
         if at >= 0:
-            yield name, at
+            yield name, int(status[at:].split(None, 2)[1])
 
 
 def _descriptor_count(pid: int) -> int:
@@ -136,5 +144,9 @@ def _ticks(fields: list[bytes]) -> int:
 
 def _from_status(pid: int) -> Mapping[str, int]:
     wanted = {b"VmRSS:": "rss", b"RssAnon:": "anonymous", b"VmSwap:": "swap"}
-    lines = (line.split() for line in content_of(f"/proc/{pid}/status").splitlines())
-    return {wanted[line[0]]: int(line[1]) * 1024 for line in lines if line and line[0] in wanted}
+    sizes: dict[str, int] = {}
+    for line in content_of(f"/proc/{pid}/status").splitlines():
+        words = line.split()
+        if words and words[0] in wanted:
+            sizes[wanted[words[0]]] = int(words[1]) * 1024
+    return sizes

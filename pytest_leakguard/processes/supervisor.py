@@ -1,4 +1,7 @@
-"""Starts programs and tells how they ended; the only module that does. Knows nothing of tools and leaks."""
+"""Starts programs and reports how they ended; the only module that does.
+
+Knows nothing of tools and leaks.
+"""
 
 from __future__ import annotations
 
@@ -20,28 +23,37 @@ from pytest_leakguard.core.errors import LeakguardError, TargetNotStarted
 from pytest_leakguard.core.programs import Launch, RunStatus
 
 GRACE_S = 5.0
-"""For descendants that outlive the target to end by themselves."""
+"""Seconds for descendants that outlive the target to end by themselves."""
 KEPT_BYTES = 64 * 1024
-"""Of each output stream, at its head and again at its tail."""
+"""Bytes kept of each output stream, at its head and again at its tail."""
+_KEPT_LAST_WORDS = 2000
+"""Characters of the supervisor's own output that an error repeats: a traceback."""
+_READ_BYTES = 65536
+"""Bytes read from a stream at once: what a pipe holds on Linux."""
+_MOST_LAST_READS = 256
+"""Reads of one stream after the end, so that somebody who writes for ever does not hold us."""
 
 _GUARD = Path(__file__).with_name("_guard.py")
 _GUARD_ENV = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "DYLD_FALLBACK_LIBRARY_PATH")
-"""What a Python may need to start. No LD_PRELOAD: pytest itself may be running under a sanitizer."""
+"""Variables that a Python may need to start.
+
+Not LD_PRELOAD: pytest itself may be running under a sanitizer.
+"""
 _GUARD_EXIT_S = 15.0
-"""More than the guard takes to kill everything once it has lost us."""
+"""Seconds to wait for the guard; it takes fewer to kill everything once it has lost us."""
 
 
 def run(launch: Launch) -> RunStatus:
-    """How the target ended; by then no process of it is left, whatever it did and whatever happens to pytest.
+    """How the target ended; by then no process of it is left, whatever happens to pytest.
 
-    It starts in a session of its own, without a core file, on an empty standard input unless the launch names
-    one. When it ends, its descendants get ``GRACE_S`` seconds to end too; who is still there is stopped and
-    listed as ``leftover`` (where there is no /proc: the number of the process group). ``peak_rss_bytes`` is
-    the largest single process, and never less than the 10 MB of the Python that forked it. May be called from
-    any thread; an exception raised meanwhile (Ctrl-C) stops the target in order and then goes on its way.
+    It starts in a session of its own, without a core file, on an empty standard input unless the
+    launch names one. When it ends, its descendants get ``GRACE_S`` seconds to end too; those that
+    are still there are stopped and listed as ``leftover`` (where there is no /proc: the number of
+    the process group). May be called from any thread; an exception raised meanwhile (Ctrl-C) stops
+    the target in order and is then raised further.
 
-    Raises ``TargetNotStarted``, and ``LeakguardError`` when the supervision itself failed: there is no status
-    without a known end.
+    Raises ``TargetNotStarted``, and ``LeakguardError`` when the supervision itself failed: there is
+    no status without a known end.
     """
     session = _open(launch)
     try:
@@ -56,7 +68,10 @@ def run(launch: Launch) -> RunStatus:
 
 
 class Running:
-    """A target that goes on while its starter does something else; ``stop`` must be called, whatever happens."""
+    """A target that goes on while its starter does something else.
+
+    ``stop`` must be called, whatever happens.
+    """
 
     def __init__(self, launch: Launch) -> None:
         """Starts it; raises as ``run`` does, and has left nothing behind then."""
@@ -95,7 +110,10 @@ class Running:
         return self._session.output()
 
     def stop(self, timeout_s: float) -> RunStatus:
-        """Ends the target with its stop signals, or takes note that it has ended; may be called again."""
+        """Ends the target with its stop signals, or notes that it has ended.
+
+        May be called again.
+        """
         if self._status is None:
             try:
                 self._session.ask_to_stop()
@@ -123,9 +141,10 @@ def _open(launch: Launch) -> _Session:
 def capture(
     argv: Sequence[str], timeout_s: float, env: Mapping[str, str] | None = None
 ) -> tuple[int, bytes, bytes]:
-    """Exit code (minus the signal number), standard output and standard error of a short-lived trusted command.
+    """Exit code, standard output and standard error of a short-lived trusted command.
 
-    ``env`` replaces the environment. Raises ``TargetNotStarted``, and ``LeakguardError`` after ``timeout_s``.
+    A signal gives its number, negated, as the exit code. ``env`` replaces the environment. Raises
+    ``TargetNotStarted``, and ``LeakguardError`` after ``timeout_s``.
     """
     try:
         command = subprocess.Popen(
@@ -151,7 +170,7 @@ def capture(
 
 
 class _Session:
-    """One target with its guard: follows the output and the guard's words until the end."""
+    """One target with its guard: follows the output and the guard's reports until the end."""
 
     def __init__(
         self, launch: Launch, guard: subprocess.Popen[bytes], control: socket.socket, spec: bytes
@@ -180,7 +199,7 @@ class _Session:
             self._control.sendall(b"%d\n%s" % (len(self._spec), self._spec))
 
     def first_words(self) -> int:
-        """Process id of the target, as soon as the guard has told it."""
+        """Process id of the target, as soon as the guard has reported it."""
         while b"\n" not in self._words and not self._is_over:
             self._turn()
         if b"\n" not in self._words:
@@ -203,20 +222,23 @@ class _Session:
         self._is_over |= not ready and self._guard.poll() is not None
 
     def follow(self) -> None:
-        """Until the guard has ended. One loop, no threads: it is safe to fork in pytest meanwhile."""
+        """Reads until the guard has ended.
+
+        One loop, no threads: it is safe to fork in pytest meanwhile.
+        """
         while not self._is_over:
             self._turn()
-        # All processes are gone, so what they wrote is in the pipes. Their end of file is not waited for:
-        # somebody else may hold them open, and write for ever.
+        # All processes are gone, so what they wrote is in the pipes. Their end of file is not
+        # waited for: somebody else may hold them open, and write for ever.
         for key in tuple(self._selector.get_map().values()):
-            for _ in range(256):
+            for _ in range(_MOST_LAST_READS):
                 if not self._read(key):
                     break
 
     def _read(self, key: selectors.SelectorKey) -> bool:
         """Whether there may be more."""
         try:
-            data = os.read(key.fd, 65536)
+            data = os.read(key.fd, _READ_BYTES)
         except BlockingIOError:
             return False
         except ConnectionResetError:  # the guard died before it had read everything
@@ -241,7 +263,10 @@ class _Session:
             self._control.send(b"stop")
 
     def close(self) -> None:
-        """Let the guard go; it kills at once what still lives, as when a second Ctrl-C ended ``stop``."""
+        """Let the guard go; it kills at once what still lives.
+
+        So it does when a second Ctrl-C has ended ``stop``.
+        """
         self._control.close()
         self._selector.close()
         for stream in (self._guard.stdout, self._guard.stderr):
@@ -254,40 +279,38 @@ class _Session:
             self._guard.wait()
 
     def status(self) -> RunStatus:
-        """What the guard told; raises when it has not told all."""
-        told: dict[str, Any] = {}
+        """What the guard reported; raises when it has not reported all."""
+        reported: dict[str, Any] = {}
         for line in self._words.splitlines():
-            told |= json.loads(line)
-        if "failed_step" in told:
-            raise _not_started(self._launch, told["failed_step"], told["errno"])
-        if "duration_s" not in told:
-            if "pid" in told:
-                _kill_group(told["pid"])
-            last_words = self._stderr.value().decode(errors="replace")[-2000:]
+            reported |= json.loads(line)
+        if "failed_step" in reported:
+            raise _not_started(self._launch, reported["failed_step"], reported["errno"])
+        if "duration_s" not in reported:
+            if "pid" in reported:
+                _kill_group(reported["pid"])
+            last_words = self._stderr.value().decode(errors="replace")[-_KEPT_LAST_WORDS:]
             raise LeakguardError(
-                f"{self._launch.argv[0]}: how it ended is unknown, as its supervisor {_GUARD.name} was lost "
-                f"(exit status {self._guard.returncode}); last output:\n{last_words}"
+                f"{self._launch.argv[0]}: how it ended is unknown, as its supervisor {_GUARD.name} "
+                f"was lost (exit status {self._guard.returncode}); last output:\n{last_words}"
             )
-        return self._from(told)
+        return self._from(reported)
 
-    def _from(self, told: dict[str, Any]) -> RunStatus:
-        if survivors := told.pop("survivors"):
+    def _from(self, reported: dict[str, Any]) -> RunStatus:
+        if survivors := reported["survivors"]:
             raise LeakguardError(
-                f"{self._launch.argv[0]}: processes {survivors} cannot be stopped (they run as another user, "
-                "or are stuck in the kernel); end them by hand"
+                f"{self._launch.argv[0]}: processes {survivors} cannot be stopped (they run as "
+                "another user, or are stuck in the kernel); end them by hand"
             )
         return RunStatus(
-            pid=told["pid"],
-            exit_code=told.get("exit_code"),
-            signal=told.get("signal"),
-            timed_out=bool(told["timed_out"]),
-            interrupted=bool(told["interrupted"]),
-            memory_exceeded_bytes=told.get("memory_exceeded_bytes"),
-            duration_s=told["duration_s"],
+            pid=reported["pid"],
+            exit_code=reported.get("exit_code"),
+            signal=reported.get("signal"),
+            timed_out=bool(reported["timed_out"]),
+            memory_exceeded_bytes=reported.get("memory_exceeded_bytes"),
+            duration_s=reported["duration_s"],
             stdout=self._stdout.value(),
             stderr=self._stderr.value(),
-            leftover=tuple(told["leftover"]),
-            peak_rss_bytes=told["peak_rss_bytes"],
+            leftover=tuple(reported["leftover"]),
         )
 
 
@@ -318,7 +341,8 @@ def _start_guard(control: socket.socket) -> subprocess.Popen[bytes]:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env={name: os.environ[name] for name in _GUARD_ENV if name in os.environ},
-            start_new_session=True,  # a Ctrl-C at the terminal is for us; we then ask the guard to stop
+            # A Ctrl-C at the terminal is for us; we then ask the guard to stop.
+            start_new_session=True,
             bufsize=0,
         )
     except OSError as error:
@@ -328,7 +352,7 @@ def _start_guard(control: socket.socket) -> subprocess.Popen[bytes]:
 
 
 def _spec(launch: Launch) -> bytes:
-    """The launch in the form that ``guard.Spec`` reads."""
+    """The launch in the form that ``_guard.Spec`` reads."""
     if not launch.argv:
         raise TargetNotStarted("no program given: the command line is empty")
     fields = [b"arg=" + os.fsencode(argument) for argument in launch.argv]

@@ -7,11 +7,17 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+_RUNTIMES = {"java": "jvm", "node": "v8", "nodejs": "v8", "deno": "v8"}
+"""Runtimes that manage a heap of their own, by the name of the executable."""
+
 
 def tree(root: int) -> list[int]:
-    """``root`` and everything below it, parents first; without those that have ended and were not yet waited for."""
+    """``root`` and everything below it, parents first.
+
+    Processes that have ended and were not yet waited for are left out.
+    """
     found = [root]
-    for pid in found:  # grows while we walk it
+    for pid in found:  # the list grows meanwhile
         found.extend(_children(pid))
     return [pid for pid in found if _is_alive(pid)]
 
@@ -22,7 +28,10 @@ def below(root: int) -> list[int]:
 
 
 def exists(pid: int) -> bool:
-    """Whether there is such a process, be it one that has ended and was not yet waited for: the least to ask."""
+    """Whether there is such a process; the cheapest question.
+
+    A process that has ended and was not yet waited for counts.
+    """
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -39,17 +48,25 @@ def command(pid: int) -> str:
 
 
 def program(pid: int) -> str:
-    """What the process runs and who started it; numbers left out, as servers number their workers."""
+    """What the process runs and who started it; without numbers, as servers number workers."""
     fields = fields_of(pid)
     parent = fields[1].decode() if fields else ""
     return f"{parent} {re.sub(r'[0-9]+', '', command(pid))}"
 
 
 def runtime(pids: Iterable[int]) -> str:
-    """``jvm`` or ``v8`` when such a process is in the tree: its resident memory says little of what it keeps."""
-    known = {"java": "jvm", "node": "v8", "nodejs": "v8", "deno": "v8"}
-    found = {known.get(Path(target_of(Path(f"/proc/{pid}/exe"))).name, "") for pid in pids}
-    return "jvm" if "jvm" in found else "v8" if "v8" in found else ""
+    """``jvm`` or ``v8`` when such a process is in the tree; empty otherwise.
+
+    The resident memory of such a runtime says little of what it keeps.
+    """
+    found = set()
+    for pid in pids:
+        executable = target_of(Path(f"/proc/{pid}/exe"))
+        found.add(_RUNTIMES.get(Path(executable).name, ""))
+    for name in ("jvm", "v8"):
+        if name in found:
+            return name
+    return ""
 
 
 def fields_of(pid: int) -> list[bytes]:
@@ -61,9 +78,7 @@ def fields_of(pid: int) -> list[bytes]:
 def content_of(path: str) -> bytes:
     """Empty when the process is gone or not ours to read."""
     try:
-        descriptor = os.open(
-            path, os.O_RDONLY | os.O_CLOEXEC
-        )  # a third of the time that open() takes
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # a third of the time of open()
     except OSError:
         return b""
     try:
@@ -88,7 +103,8 @@ def target_of(entry: Path) -> str:
 def _children(pid: int) -> list[int]:
     children: list[int] = []
     try:
-        tasks = os.listdir(f"/proc/{pid}/task")  # noqa: PTH208 - a Path per thread costs more than the reading
+        # A Path per thread would cost more than the reading.
+        tasks = os.listdir(f"/proc/{pid}/task")  # noqa: PTH208
     except OSError:
         return []
     for task in tasks:  # any thread may fork

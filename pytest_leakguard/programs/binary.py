@@ -1,4 +1,7 @@
-"""Looks at a program's file and says what it is: sanitizer inside, static, Python, script. Reads, never runs."""
+"""Looks at a program's file and says what it is: sanitizer inside, static, Python.
+
+It reads the file and never runs it.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _PT_INTERP = 3
+"""Type of the segment that names the dynamic loader; ELF specification, figure 2-1."""
+_HEAD_BYTES = 4096
+"""Bytes of a file that hold an ELF header or a script's first line."""
 _PYTHON = re.compile(r"^(python|pypy)[\d.]*$")
 
 
@@ -29,21 +35,23 @@ class Binary:
 
 
 def inspect(program: str, cwd: Path | None = None) -> Binary:
-    """What ``program`` is, looked up as the system would; a script is seen through to nothing but Python."""
+    """What ``program`` is, looked up as the system would.
+
+    Of a script only this is known: whether Python runs it.
+    """
     path = find(program, cwd)
     if path is None:
         return Binary(None)
     try:
         with path.open("rb") as stream:
-            head = stream.read(4096)
+            head = stream.read(_HEAD_BYTES)
     except OSError:
         return Binary(None)
     if head.startswith(b"\x7fELF"):
         return _inspect_elf(path, head)
-    is_python = path.suffix == ".py" or (
-        head.startswith(b"#!") and b"python" in head.split(b"\n", 1)[0]
-    )
-    return Binary(path, is_python=is_python)
+    first_line = head.split(b"\n", 1)[0]
+    names_python = first_line.startswith(b"#!") and b"python" in first_line
+    return Binary(path, is_python=path.suffix == ".py" or names_python)
 
 
 def find(program: str, cwd: Path | None = None) -> Path | None:
@@ -61,7 +69,7 @@ def _inspect_elf(path: Path, head: bytes) -> Binary:
 
 
 def _has_interpreter(path: Path, head: bytes) -> bool:
-    """Whether the program asks for a dynamic loader (a PT_INTERP segment); ELF specification, figure 2-1."""
+    """Whether the program asks for a dynamic loader."""
     try:
         is_64, order = head[4] == 2, "<" if head[5] == 1 else ">"
         if is_64:
@@ -80,7 +88,10 @@ def _has_interpreter(path: Path, head: bytes) -> bool:
 
 
 def _sanitizer(path: Path) -> str:
-    """The runtime's init function is in the symbol names whether it is linked in or comes as a library."""
+    """Which runtime is inside; empty for none.
+
+    Its init function is among the symbol names whether it is linked in or comes as a library.
+    """
     try:
         with (
             path.open("rb") as stream,

@@ -1,4 +1,7 @@
-"""Gives names to calls a sanitizer could not name: code of closed libraries, runs without a symbolizer."""
+"""Gives names to calls that a tool could not name.
+
+Those are calls into closed libraries, and all calls where there is no symbolizer.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,9 @@ from pytest_leakguard.core.programs import Report
 from pytest_leakguard.processes import supervisor
 
 MOST_ADDRESSES = 400
-"""Per call of addr2line, so that the command line stays short."""
+"""Addresses per call of addr2line, so that the command line stays short (about 8 kB)."""
+_TIMEOUT_S = 30.0
+"""Seconds one call of addr2line may take; large debug information takes it several."""
 _MAPPED = re.compile(rb"base: 0x([0-9a-f]+)\s+size: 0x([0-9a-f]+)")
 _LOADING = re.compile(rb"file=(.+) \[\d+\];  generating link map")
 
@@ -28,7 +33,10 @@ class Mapping:
 
 
 def read_link_map(log: Path) -> tuple[Mapping, ...]:
-    """The objects in one log of the dynamic loader (``LD_DEBUG=files``, see ld.so(8)); damaged lines are skipped."""
+    """The objects in one log of the dynamic loader; damaged lines are skipped.
+
+    It is written with ``LD_DEBUG=files``, see ld.so(8).
+    """
     found, name = [], b""
     with log.open("rb") as stream:
         for line in stream:
@@ -42,40 +50,34 @@ def read_link_map(log: Path) -> tuple[Mapping, ...]:
 
 
 def resolve(report: Report, mappings: Iterable[Mapping], cwd: Path | None) -> Report:
-    """``report`` with as many calls named as the loader's log and addr2line allow; unchanged without them."""
-    known = tuple(mappings)
+    """``report`` with as many calls named as the loader's log and addr2line allow."""
+    mapped = tuple(mappings)
     frames = {frame for leak in report.leaks for frame in leak.stack if frame.function is None}
     if not frames:
         return report
-    placed = {frame: _placed(frame, known) for frame in frames}
-    named = (
-        {frame: _named.get(place, place) for frame, place in placed.items()}
-        if (_named := _ask(set(placed.values()), cwd or Path()))
-        else placed
-    )
-    return replace(
-        report,
-        leaks=tuple(
-            replace(leak, stack=tuple(named.get(frame, frame) for frame in leak.stack))
-            for leak in report.leaks
-        ),
-    )
+    placed = {frame: _placed(frame, mapped) for frame in frames}
+    named = _ask(set(placed.values()), cwd or Path())
+    leaks = []
+    for leak in report.leaks:
+        stack = [placed.get(frame, frame) for frame in leak.stack]
+        leaks.append(replace(leak, stack=tuple(named.get(frame, frame) for frame in stack)))
+    return replace(report, leaks=tuple(leaks))
 
 
 def _placed(frame: Frame, mappings: tuple[Mapping, ...]) -> Frame:
+    """``frame`` with its module, where one was mapped at its address."""
     if frame.module is not None:
         return frame
-    for mapping in reversed(
-        mappings
-    ):  # the last one loaded at an address is the one that ran there
+    for mapping in reversed(mappings):  # the last loaded at an address is the one that ran there
         if 0 <= frame.address - mapping.base < mapping.size_bytes:
             return replace(frame, module=mapping.path, offset=frame.address - mapping.base)
     return frame
 
 
 def _ask(frames: set[Frame], cwd: Path) -> dict[Frame, Frame]:
-    tool = shutil.which("addr2line")
-    if tool is None:
+    """The frames that addr2line can name, each with its named one."""
+    addr2line = shutil.which("addr2line")
+    if addr2line is None:
         return {}
     by_module: dict[str, list[Frame]] = {}
     for frame in frames:
@@ -84,21 +86,23 @@ def _ask(frames: set[Frame], cwd: Path) -> dict[Frame, Frame]:
     named: dict[Frame, Frame] = {}
     for module, inside in by_module.items():
         for start in range(0, len(inside), MOST_ADDRESSES):
-            named |= _ask_module(tool, str(cwd / module), inside[start : start + MOST_ADDRESSES])
+            part = inside[start : start + MOST_ADDRESSES]
+            named |= _ask_module(addr2line, str(cwd / module), part)
     return named
 
 
-def _ask_module(tool: str, path: str, frames: list[Frame]) -> dict[Frame, Frame]:
-    code, out, _ = supervisor.capture(
-        [tool, "-f", "-C", "-e", path, *(hex(frame.offset or 0) for frame in frames)], 30.0
-    )
+def _ask_module(addr2line: str, path: str, frames: list[Frame]) -> dict[Frame, Frame]:
+    addresses = [hex(frame.offset or 0) for frame in frames]
+    argv = [addr2line, "-f", "-C", "-e", path, *addresses]
+    code, out, _ = supervisor.capture(argv, _TIMEOUT_S)
     lines = out.decode("utf-8", "backslashreplace").splitlines()
     if code != 0 or len(lines) != 2 * len(frames):
         return {}
-    return {
-        frame: _with_name(frame, *lines[2 * index : 2 * index + 2])
-        for index, frame in enumerate(frames)
-    }
+    functions, places = lines[::2], lines[1::2]
+    named: dict[Frame, Frame] = {}
+    for frame, function, place in zip(frames, functions, places, strict=True):
+        named[frame] = _with_name(frame, function, place)
+    return named
 
 
 def _with_name(frame: Frame, function: str, place: str) -> Frame:

@@ -11,7 +11,8 @@ import pytest
 
 from pytest_leakguard.core.checks import Outcome
 from pytest_leakguard.core.errors import LeakguardError, UsageProblem
-from pytest_leakguard.programs.declarations import DeclaredTarget, read_table, read_targets
+from pytest_leakguard.programs.declarations import DeclaredTarget, read_targets
+from pytest_leakguard.programs.toml_table import read_table
 from pytest_leakguard.pytest_integration.session import Session, session_of
 from pytest_leakguard.reporters import terminal
 

@@ -248,7 +248,7 @@ def _serve_under(
     program = Target(_found(target), target.cwd, target.env, target.lifetime_s, limit_bytes)
     backend, notes = pipeline.choose(program, tool)
     workdir = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="leakguard-")))
-    program = pipeline.with_environment(program)
+    program = backend.prepare(program)
     plan = backend.plan(program, workdir)
     # The tool's report is written while the service ends, which takes longer than usual.
     patient = tuple((number, _STOPS_FOR_A_REPORT_S) for number, _ in plan.stop_signals)
@@ -294,9 +294,7 @@ def _tool_check(
     except LeakguardError as error:
         return replace(blank, problems=(str(error),))
     assert status is not None
-    check = pipeline.conclude(
-        backend, program, workdir, blank, context.settings, replace(status, interrupted=False)
-    )
+    check = pipeline.conclude(backend, program, workdir, blank, context.settings, status)
     if check.problems and status.signal in (signal.SIGTERM, signal.SIGINT):
         return replace(check, problems=(*check.problems, _ENDS_BY_ITSELF))
     return check

@@ -103,30 +103,46 @@ def test_the_table_of_options_is_made_from_the_one_declaration() -> None:
 
 
 def _answers_of_doctor() -> Iterator[str]:
-    """Every fixed text that doctor gives as a reason or as help."""
-    tree = ast.parse(
-        (ROOT / "pytest_leakguard" / "programs" / "doctor.py").read_text(encoding="utf-8")
-    )
+    """Every fixed text that doctor gives as a reason or as help; most stand in the tools."""
+    programs = ROOT / "pytest_leakguard" / "programs"
+    for path in (programs / "doctor.py", *sorted((programs / "tools").glob("*.py"))):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            for value in _answers_in(node, path.name == "doctor.py"):
+                for part in ast.walk(value):
+                    yield from _long_texts(_meant(part, tree))
+
+
+def _long_texts(tree: ast.AST) -> Iterator[str]:
     for node in ast.walk(tree):
-        values: list[ast.expr] = []
-        if (isinstance(node, ast.keyword) and node.arg in ("why", "fix")) or (
-            isinstance(node, ast.Assign)
-            and {"why", "fix"} & {getattr(one, "id", "") for one in node.targets}
-        ):
-            values = [node.value]
-        elif isinstance(node, ast.FunctionDef) and node.name == "_fix":
-            values = [
-                one.value for one in ast.walk(node) if isinstance(one, ast.Return) and one.value
-            ]
-        for value in values:
-            for part in ast.walk(value):
-                if (
-                    isinstance(part, ast.Constant)
-                    and isinstance(part.value, str)
-                    and len(part.value) > 12
-                ):
-                    yield part.value
-    yield "the runtime is not installed"  # stands among other arguments
+        if isinstance(node, ast.Constant) and len(str(node.value)) > 12:
+            yield str(node.value)
+
+
+def _answers_in(node: ast.AST, is_doctor: bool) -> Iterator[ast.expr]:
+    """The reasons and the help that a trial is made with, what ``advice`` returns, and doctor's own."""
+    if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Trial":
+        for keyword in node.keywords:
+            if keyword.arg in ("why", "fix", "caveat", "how_to_get_names"):
+                yield keyword.value
+    elif isinstance(node, ast.FunctionDef) and node.name == "advice":
+        for inner in ast.walk(node):
+            if isinstance(inner, ast.Return) and inner.value:
+                yield inner.value
+    elif isinstance(node, ast.Assign | ast.AugAssign):
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        wanted = ("why", "fix") if is_doctor else ("caveat",)
+        if any(getattr(target, "id", "") in wanted for target in targets):
+            yield node.value
+
+
+def _meant(value: ast.AST, tree: ast.Module) -> ast.AST:
+    """The expression itself, or that of the constant of the module which it names or looks up."""
+    name = getattr(value.value if isinstance(value, ast.Subscript) else value, "id", None)
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and name in [getattr(t, "id", "") for t in node.targets]:
+            return node.value
+    return value
 
 
 def test_troubleshooting_has_every_answer_of_doctor() -> None:

@@ -174,10 +174,11 @@ def test_a_leak_accepted_as_possible_is_not_accepted_as_definite(folder: Path) -
     assert main(["check", file]) == 1
 
 
-def test_ci_does_not_write(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("variable", ["CI", "BUILD_NUMBER"])
+def test_ci_does_not_write(folder: Path, monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
     file = leaky(folder)
     main(["check", file, "--report", "out"])
-    monkeypatch.setenv("CI", "1")
+    monkeypatch.setenv(variable, "1")
     assert main(["check", file, "--accept", "x"]) == 2
     assert main(["check", file, "--prune"]) == 2
     assert main(["baseline", "accept", "--report", "out", "--reason", "x"]) == 2

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pytest_leakguard.model import Finding, Target
+from pytest_leakguard.core.leaks import Finding
+from pytest_leakguard.core.programs import Target
 from pytest_leakguard.options import Settings
 from pytest_leakguard.pipeline import check_program
 from pytest_leakguard.process import capture

@@ -13,7 +13,7 @@ import pytest
 
 from pytest_leakguard.cli import main
 from pytest_leakguard.core.options import OPTIONS, Option
-from pytest_leakguard.programs.declarations import _KEYS
+from pytest_leakguard.programs.declarations import KEYS
 
 ROOT = Path(__file__).parents[2]
 PAGES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")))
@@ -142,7 +142,7 @@ def _leaf_commands(
 def test_every_key_of_a_declared_target_is_documented() -> None:
     text = (ROOT / "docs" / "programs.md").read_text(encoding="utf-8")
     section = text.split("## Declared in pyproject.toml", 1)[1].split("\n## ", 1)[0]
-    assert re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE) == list(_KEYS)
+    assert re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE) == list(KEYS)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=_name)

@@ -19,7 +19,6 @@ from pytest_leakguard.core.errors import UsageProblem
 from pytest_leakguard.core.programs import Launch, Target
 from pytest_leakguard.core.settings import Settings
 from pytest_leakguard.processes import supervisor
-from pytest_leakguard.programs import check as pipeline
 from pytest_leakguard.programs.check import check_program
 from pytest_leakguard.programs.existing_reports import check_files
 from pytest_leakguard.programs.tools import BACKENDS
@@ -245,9 +244,8 @@ def test_ptrace_denied_is_inconclusive(
 ) -> None:
     wrapper = compile_c(NO_PTRACE, name="no_ptrace")
     program = compile_c(f"{HEAD}int main(void) {{ lose(33); return 0; }}", flag)
-    monkeypatch.setattr(
-        pipeline, "_unfit", lambda target, tool: ""
-    )  # the wrapper itself has no sanitizer inside
+    # The wrapper itself has no sanitizer inside.
+    monkeypatch.setattr(BACKENDS["sanitizer"], "refuses", lambda target: "")
     answer = judged(run(wrapper, "sanitizer", str(program)))
     assert answer.outcome is Outcome.INCONCLUSIVE
     assert "ptrace is denied" in " ".join(answer.reasons)

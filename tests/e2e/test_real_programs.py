@@ -64,21 +64,21 @@ def ours(launch: Launch, workdir: Path) -> list[Totals]:
 
 
 def valgrinds_own(launch: Launch, workdir: Path) -> list[Totals]:
-    """The same run, told by valgrind's LEAK SUMMARY instead of its XML."""
+    """The same run as it stands in valgrind's LEAK SUMMARY instead of its XML."""
     argv = tuple(one for one in launch.argv if not one.startswith("--xml"))
     supervisor.run(replace(launch, argv=(argv[0], f"--log-file={workdir}/log.%p", *argv[1:])))
     found = []
     for path in by_pid(workdir, "log.*"):
         summary = path.read_text(errors="replace").rpartition("LEAK SUMMARY")[2]
         lines = [match.groups() for match in _SUMMARY.finditer(summary)]
-        told = {
+        stated = {
             f"{kind}_lost" if kind else "still_reachable": (
                 number(lost or held),
                 number(blocks or held_blocks),
             )
             for kind, lost, blocks, held, held_blocks in lines
         }
-        found.append({kind: figure for kind, figure in told.items() if figure != (0, 0)})
+        found.append({kind: figure for kind, figure in stated.items() if figure != (0, 0)})
     return found
 
 
@@ -105,8 +105,8 @@ def test_totals_per_kind_are_valgrinds_own(
     if (
         name == "redis-server"
     ):  # what it still holds differs a little from run to run; see the next test
-        for told in (*mine, *theirs):
-            del told["still_reachable"]
+        for found in (*mine, *theirs):
+            del found["still_reachable"]
     assert mine == theirs
 
 

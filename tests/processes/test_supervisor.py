@@ -102,7 +102,7 @@ def test_exit_code_and_output_are_those_of_the_target() -> None:
     status = _run("import sys; print('out'); print('err', file=sys.stderr); sys.exit(7)")
     assert (status.exit_code, status.signal) == (7, None)
     assert (status.stdout, status.stderr) == (b"out\n", b"err\n")
-    assert not (status.timed_out or status.interrupted or status.leftover)
+    assert not (status.timed_out or status.leftover)
     assert 0 < status.duration_s < PATIENCE_S
     assert status.pid > 0
 
@@ -110,10 +110,6 @@ def test_exit_code_and_output_are_those_of_the_target() -> None:
 def test_a_target_that_dies_of_a_signal_has_no_exit_code() -> None:
     status = _run("import os; os.kill(os.getpid(), 11)")
     assert (status.exit_code, status.signal) == (None, signal.SIGSEGV)
-
-
-def test_peak_memory_is_in_bytes() -> None:
-    assert 60 << 20 < _run("x = bytearray(60 << 20)").peak_rss_bytes < 600 << 20
 
 
 def test_runs_from_any_thread() -> None:
@@ -607,9 +603,9 @@ def test_a_second_interrupt_does_not_wait_for_the_target(
 
 
 @linux_only
-def test_a_guard_that_is_asked_to_end_says_that_the_run_was_interrupted(pids: Pids) -> None:
+def test_a_guard_that_is_asked_to_end_stops_the_target_in_order(pids: Pids) -> None:
     status = _with_guard_signalled(pids, signal.SIGTERM)
-    assert (status.interrupted, status.signal) == (True, signal.SIGTERM)
+    assert status.signal == signal.SIGTERM
     assert not pids.alive()
 
 

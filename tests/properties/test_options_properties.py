@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pytest_leakguard.core.errors import UsageProblem
 from pytest_leakguard.core.leaks import LeakKind
-from pytest_leakguard.core.settings import READERS, kinds, resolve, seconds, size
+from pytest_leakguard.core.settings import READERS, is_ci, kinds, resolve, seconds, size
 from pytest_leakguard.programs.declarations import read_targets
 
 UNITS = {
@@ -85,6 +85,7 @@ def test_kinds_are_read_as_written(chosen: list[LeakKind]) -> None:
         ({"kinds": ["no_such_kind"]}, "kinds"),
         ({"kinds": []}, "kinds"),
         ({"tool": "gdb"}, "tool"),
+        ({"tool": "tracemalloc"}, "tool"),
         ({"scope": 3}, "scope"),
     ],
 )
@@ -97,10 +98,16 @@ def test_values_of_markers_are_checked_like_those_of_the_command_line(
 
 def test_values_of_markers_may_be_numbers_and_lists() -> None:
     settings = resolve(
-        {"budget": 64, "timeout": 1.5, "kinds": ["growth", LeakKind.THREADS], "": True}, Path(), {}
+        {"budget": 64, "timeout": 1.5, "kinds": ["growth", LeakKind.THREADS]}, Path(), {}
     )
-    assert (settings.budget_bytes, settings.timeout_s, settings.is_on) == (64.0, 1.5, True)
+    assert (settings.budget_bytes, settings.timeout_s) == (64.0, 1.5)
     assert settings.kinds == (LeakKind.GROWTH, LeakKind.THREADS)
+
+
+@pytest.mark.parametrize("variable", ["CI", "BUILD_NUMBER"])
+def test_a_build_system_is_known_by_its_variable(variable: str) -> None:
+    assert is_ci({variable: "1"}) and resolve({}, Path(), {variable: "1"}).missing_tool == "fail"
+    assert not is_ci({variable: ""}) and resolve({}, Path(), {variable: ""}).missing_tool == "skip"
 
 
 @given(st.floats())

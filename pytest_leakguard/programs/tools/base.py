@@ -1,44 +1,121 @@
-"""What a backend is: a name, two pure functions, and the proof it demands. Knows no tool."""
+"""What a tool is: how to start it, how to read what it left, and all that is special about it.
+
+The runner, the doctor and the reader of existing reports call these methods and know no tool by
+name. A new tool is one file with one class, and one line in the registry.
+"""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, ClassVar
 
 from pytest_leakguard.core.leaks import Frame
 from pytest_leakguard.core.programs import Launch, Process, Report, RunStatus, Target
+from pytest_leakguard.programs.binary import Binary
+from pytest_leakguard.programs.canary import Canaries
 
 LONGEST_LINE_BYTES = 1 << 16
+"""Bytes of one line that are kept; no tool writes longer ones, and damage may be one line."""
 MOST_PROCESSES = 2000
-"""In one file; more are no report but an attack or a disk full of garbage."""
+"""Processes in one file; more are no report but an attack or a disk full of garbage."""
+LONGEST_LINE_NUMBER = 9
+"""Digits of a line number; one with more is damage, and Python refuses to read endless ones."""
 
 
-class Backend(Protocol):
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One way of using the tool on this machine, with a program that leaks on purpose."""
+
+    argv: tuple[str, ...] = ()
+    """The leaking program; empty when there is none to run, and ``why`` tells what is missing."""
+    variant: str = ""
+    """Compiler and flag for sanitizers."""
+    path: str = ""
+    """Empty when the tool was not found."""
+    version: str = ""
+    why: str = ""
+    fix: str = ""
+    """The command that provides what is missing."""
+    caveat: str = ""
+    """What this version may miss although it sees the planted leak."""
+    how_to_get_names: str = ""
+    """The command that helps where the leak is seen without the function's name."""
+
+
+class Backend(ABC):
     """One tool that can tell leaks."""
 
-    name: str
-    executable: str
-    """The program or Python package that must be present."""
-    artifacts: str
+    name: ClassVar[str]
+    """As users write it, and as it stands in reports."""
+    artifacts: ClassVar[str]
     """Glob of the reports inside the work directory of a run."""
+    how_to_get: ClassVar[str] = ""
+    """What is missing and the command that installs it; shown when ``is_present`` is false."""
+    is_system_package: ClassVar[bool] = False
+    """Whether the system's package manager installs it, so that a gate has to ask for it."""
+    is_linked_by_addresses: ClassVar[bool] = False
+    """Whether the reports of a run are known by their shared addresses, as none names a parent."""
 
+    @abstractmethod
     def plan(self, target: Target, workdir: Path) -> Launch:
-        """How to start ``target`` so that its reports land in ``workdir``; runs nothing, writes nothing."""
+        """How to start ``target`` so that its reports land in ``workdir``.
 
+        It runs nothing and writes nothing.
+        """
+
+    @abstractmethod
     def parse(self, artifact: Path) -> Report:
-        """What one report says. Raises ``MalformedReport`` (with what was recovered) when it is not whole."""
+        """What one report says.
 
+        Raises ``MalformedReport`` (with what was recovered) when it is not whole. Several threads
+        may parse at once.
+        """
+
+    @abstractmethod
     def recognises(self, head: bytes) -> bool:
         """Whether content that begins with ``head`` is this tool's report."""
 
+    @abstractmethod
     def demand(self, report: Report, status: RunStatus) -> tuple[str, ...]:
         """What is missing in ``report`` as proof of a whole check of this run."""
 
+    def is_present(self) -> bool:
+        """Whether the tool is on this machine; one that is built into the target always is."""
+        return True
+
+    def suits(self, program: Binary) -> str:
+        """Why ``auto`` picks this tool for ``program``; empty when it does not."""
+        return ""
+
+    def refuses(self, target: Target) -> str:
+        """Why ``target`` cannot be checked with this tool at all; empty when it can."""
+        return ""
+
+    def prepare(self, target: Target) -> Target:
+        """``target`` with what a pure ``plan`` cannot look up on the machine."""
+        return target
+
+    def after_run(self, report: Report, target: Target, workdir: Path, status: RunStatus) -> Report:
+        """``report`` with what only the ended run and its work directory can add to it."""
+        return report
+
+    def trials(self, canaries: Canaries) -> Iterator[Trial]:
+        """The ways to use the tool on this machine, each with a leak that it has to see."""
+        return iter(())
+
+    def advice(self, problem: str) -> str:
+        """The command that helps against what kept a trial from an answer; empty when unknown."""
+        return ""
+
 
 def lines(stream: BinaryIO) -> Iterator[str]:
-    """Each line with its line feed, which a line that was cut off lacks; of an endless line only the beginning."""
+    """Each line with its line feed, which a line that was cut off lacks.
+
+    Of an endless line only the beginning is given.
+    """
     is_rest = False
     while raw := stream.readline(LONGEST_LINE_BYTES):
         ends = raw.endswith(b"\n")
@@ -49,11 +126,14 @@ def lines(stream: BinaryIO) -> Iterator[str]:
 
 
 def mark_inlined(frames: list[Frame]) -> tuple[Frame, ...]:
-    """Inlined calls repeat the address of the call they were inlined into; so does recursion, with the same name."""
+    """``frames`` with those marked that the compiler inlined.
+
+    An inlined call repeats the address of the call it was inlined into. So does recursion, but
+    with the same name.
+    """
     marked: list[Frame] = []
-    inside: set[str | None] = (
-        set()
-    )  # functions of the call that this run of equal addresses belongs to
+    # Functions of the call that this run of equal addresses belongs to.
+    inside: set[str | None] = set()
     for frame, outer in zip(frames, [*frames[1:], None], strict=False):
         inside.add(frame.function)
         if outer and outer.address == frame.address != 0 and outer.function not in inside:
@@ -66,9 +146,8 @@ def mark_inlined(frames: list[Frame]) -> tuple[Frame, ...]:
 
 def line_number(digits: str) -> int | None:
     """A line in a source file; ``None`` for 0 and for what cannot be one."""
-    return (
-        int(digits) or None if digits.isascii() and digits.isdigit() and len(digits) < 10 else None
-    )
+    is_number = digits.isascii() and digits.isdigit() and len(digits) <= LONGEST_LINE_NUMBER
+    return int(digits) or None if is_number else None
 
 
 def root_is_missing(report: Report, status: RunStatus, what: str) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""memray on Python programs: which calls keep allocating, all through the run, what is never freed."""
+"""memray on Python programs: which calls keep allocating, all through the run, and never free."""
 
 from __future__ import annotations
 
@@ -7,55 +7,84 @@ import re
 import signal
 import sys
 from collections.abc import Iterator
+from importlib.metadata import version
+from importlib.util import find_spec
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from pytest_leakguard.core.errors import MalformedReport
 from pytest_leakguard.core.leaks import Frame, Leak, LeakKind
 from pytest_leakguard.core.programs import Launch, Process, Report, RunStatus, Target
-from pytest_leakguard.programs.tools.base import incomplete, root_is_missing
+from pytest_leakguard.programs.binary import Binary
+from pytest_leakguard.programs.canary import Canaries
+from pytest_leakguard.programs.tools.base import Backend, Trial, incomplete, root_is_missing
 
 FEWEST_BLOCKS = 8
-"""Fewer blocks from one place are what a program sets up once."""
+"""Blocks from one place that are a leak; fewer are what a program sets up once."""
 PARTS = 4
 NEEDED_PARTS = 3
-"""A leak allocates in three of four quarters of the run; a table built at the start or a result at the end does not."""
+"""Quarters of the run in which a leak allocates.
+
+A table built at the start or a result at the end fills fewer.
+"""
+_STOP_S = 5.0
+"""Seconds after each signal that stops a run; writing the end of a capture takes under one."""
+_WRAPPER = "memray_main.py"
 _MAGIC = b"memray\0"
 _LZ4_MAGIC = b"\x04\x22\x4d\x18"
 _PYTHON = re.compile(r"^(python|pypy)[\d.]*$")
 _WITH_VALUE = frozenset({"-X", "-W", "--check-hash-based-pycs"})
 
 
-class Memray:
-    """Runs Python programs; 5 times slower; sees what Python code allocates, not who still holds it."""
+class Memray(Backend):
+    """Runs Python programs, 5 times slower.
+
+    Sees what Python code allocates, not who still holds it.
+    """
 
     name = "memray"
-    executable = "memray"
     artifacts = "memray.bin*"
+    how_to_get = "memray is not installed: `pip install 'pytest-leakguard[memray]'`"
+
+    def is_present(self) -> bool:
+        """Whether memray can be imported."""
+        return find_spec(self.name) is not None
+
+    def suits(self, program: Binary) -> str:
+        """Python programs, but for those whose interpreter has a sanitizer inside."""
+        return "a Python program" if program.is_python and not program.sanitizer else ""
+
+    def refuses(self, target: Target) -> str:
+        """There is nothing that more arguments or suppressions could be given to."""
+        if target.tool_args or target.suppressions:
+            return "memray takes no tool arguments, and no suppressions"
+        return ""
 
     def plan(self, target: Target, workdir: Path) -> Launch:
-        """The program inside a small wrapper, in the interpreter it names; ours when it names none."""
+        """The program inside a small wrapper, in the interpreter it names or else in ours."""
         interpreter, flags, program = split_command(target.argv)
-        wrapper = Path(__file__).resolve().with_name("memray_main.py")
+        wrapper = Path(__file__).resolve().with_name(_WRAPPER)
         return Launch(
             argv=(interpreter, *flags, str(wrapper), str(workdir / "memray.bin"), *program),
             env=target.env,
             cwd=target.cwd,
             timeout_s=target.timeout_s,
-            stop_signals=(
-                (signal.SIGINT, 5.0),
-                (signal.SIGTERM, 5.0),
-            ),  # only a normal end completes the capture
+            # Only a normal end completes the capture.
+            stop_signals=((signal.SIGINT, _STOP_S), (signal.SIGTERM, _STOP_S)),
             memory_limit_bytes=target.memory_limit_bytes,
             stdin=target.stdin,
         )
 
     def recognises(self, head: bytes) -> bool:
-        """memray's magic, plain or inside an LZ4 frame (whose first block holds it uncompressed)."""
+        """memray's magic, plain or in an LZ4 frame, whose first block holds it uncompressed."""
         return _MAGIC in head[:64]
 
     def parse(self, artifact: Path) -> Report:
-        """The lasting growth in one capture; raises ``MalformedReport`` when the run did not end normally."""
+        """The lasting growth in one capture.
+
+        Raises ``MalformedReport`` when the run did not end normally.
+        """
         try:
             import memray
         except ImportError:
@@ -68,12 +97,9 @@ class Memray:
             return _read(reader, artifact)
         except MalformedReport:
             raise
-        except (
-            Exception
-        ) as error:  # on damaged captures its reader lets through whatever it stumbles over
-            raise MalformedReport(
-                f"{artifact}: memray cannot read it: {error}", Report("memray")
-            ) from None
+        except Exception as error:  # on damaged captures the reader raises errors of any kind
+            why = f"{artifact}: memray cannot read it: {error}"
+            raise MalformedReport(why, Report("memray")) from None
         finally:
             if reader is not None:
                 reader.close()
@@ -83,6 +109,14 @@ class Memray:
         return root_is_missing(report, status, "finished memray capture") + incomplete(
             report.processes
         )
+
+    def trials(self, canaries: Canaries) -> Iterator[Trial]:
+        """A Python script in this interpreter."""
+        if not self.is_present():
+            yield Trial(why="it is not installed", fix="pip install 'pytest-leakguard[memray]'")
+            return
+        argv = (sys.executable, str(canaries.python()))
+        yield Trial(argv, path=sys.executable, version=version(self.name))
 
 
 def split_command(argv: tuple[str, ...]) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
@@ -113,8 +147,9 @@ def _read(reader: Any, artifact: Path) -> Report:
 def _why_not_whole(artifact: Path) -> str:
     """Why the file does not prove that memray closed the capture; empty when it does.
 
-    memray writes captures plain and compresses them when it closes them, so a whole LZ4 frame is the proof. Its header
-    is none: the reader makes up the number of allocations and the time of the end where they are missing.
+    memray writes captures plain and compresses them when it closes them, so a whole LZ4 frame is
+    the proof. Its header is none: the reader makes up the number of allocations and the time of the
+    end where they are missing.
     """
     with artifact.open("rb") as stream:
         if stream.read(len(_MAGIC)) == _MAGIC:
@@ -123,15 +158,16 @@ def _why_not_whole(artifact: Path) -> str:
                 "(or memray ran --no-compress)"
             )
         size_bytes = stream.seek(0, os.SEEK_END)
-        return (
-            ""
-            if _frame_length(stream) == size_bytes
-            else f"the capture is cut off at byte {size_bytes}"
-        )
+        if _frame_length(stream) != size_bytes:
+            return f"the capture is cut off at byte {size_bytes}"
+    return ""
 
 
 def _frame_length(stream: BinaryIO) -> int:
-    """Where the LZ4 frame in ``stream`` ends; -1 when it does not (LZ4 frame format description, version 1.6.2)."""
+    """Where the LZ4 frame in ``stream`` ends; -1 when it does not.
+
+    Source: LZ4 frame format description, version 1.6.2.
+    """
     stream.seek(0)
     head = stream.read(6)
     if len(head) < 6 or head[:4] != _LZ4_MAGIC:
@@ -146,9 +182,8 @@ def _frame_length(stream: BinaryIO) -> int:
         if len(block) < 4:
             return -1
         at += 4
-        length = (
-            int.from_bytes(block, "little") & 0x7FFFFFFF
-        )  # the highest bit says that it is not compressed
+        # The highest bit says that the block is not compressed.
+        length = int.from_bytes(block, "little") & 0x7FFFFFFF
         if length == 0:
             return at + 4 * has_sum
         at += length + 4 * has_block_sums
@@ -156,37 +191,43 @@ def _frame_length(stream: BinaryIO) -> int:
 
 def _leaks(reader: Any, pid: int) -> Iterator[Leak]:
     """Stacks that kept allocating blocks which were never freed."""
-    living: dict[int, tuple[int, Any]] = {}
-    frees = _frees()
-    events = 0
-    for events, record in enumerate(reader.get_allocation_records(), 1):
-        if record.allocator in frees:
-            living.pop(record.address, None)
-        else:
-            living[record.address] = (events, record)
+    retained, events = _retained(reader)
     stacks: dict[tuple[Frame, ...], list[tuple[int, int]]] = {}
     clock = last = 0
-    known: dict[
-        int, tuple[Frame, ...]
-    ] = {}  # a service has hundreds of records per stack, each dozens of calls deep
-    for when, record in sorted(living.values(), key=lambda one: one[0]):
-        if record.stack_id not in known:
-            known[record.stack_id] = _stack(record)
-        stack = known[record.stack_id]
-        is_import = _is_import(stack)
-        # The clock of the run counts allocations, but stands still while modules are imported: the stretch before
-        # something that an import left behind was the import's.
-        clock += 0 if is_import else when - last
+    # A service has hundreds of records per stack, each dozens of calls deep.
+    stack_by_id: dict[int, tuple[Frame, ...]] = {}
+    for when, record in retained:
+        if record.stack_id not in stack_by_id:
+            stack_by_id[record.stack_id] = _stack(record)
+        stack = stack_by_id[record.stack_id]
+        # The clock of the run counts allocations, but stands still while modules are imported: the
+        # stretch before something that an import has left was the import's.
+        if _is_import(stack):
+            last = when
+            continue
+        clock += when - last
         last = when
-        if stack and not is_import:
+        if stack:
             stacks.setdefault(stack, []).append((clock, record.size))
     clock += events - last
     for stack, blocks in stacks.items():
         parts = {when * PARTS // (clock + 1) for when, _ in blocks}
         if len(blocks) >= FEWEST_BLOCKS and len(parts) >= NEEDED_PARTS:
-            yield Leak(
-                LeakKind.PYTHON_OBJECTS, sum(size for _, size in blocks), len(blocks), stack, pid
-            )
+            size_bytes = sum(size for _, size in blocks)
+            yield Leak(LeakKind.PYTHON_OBJECTS, size_bytes, len(blocks), stack, pid)
+
+
+def _retained(reader: Any) -> tuple[list[tuple[int, Any]], int]:
+    """Event number and record of each block that was never freed, and the count of events."""
+    by_address: dict[int, tuple[int, Any]] = {}
+    frees = _frees()
+    events = 0
+    for events, record in enumerate(reader.get_allocation_records(), 1):
+        if record.allocator in frees:
+            by_address.pop(record.address, None)
+        else:
+            by_address[record.address] = (events, record)
+    return sorted(by_address.values(), key=itemgetter(0)), events
 
 
 def _stack(record: Any) -> tuple[Frame, ...]:
@@ -198,9 +239,11 @@ def _frees() -> frozenset[int]:
     """The numbers differ between releases of memray; the names do not."""
     import memray
 
-    return frozenset(
-        one.value for one in memray.AllocatorType if one.name.endswith(("FREE", "MUNMAP"))
-    )
+    frees = set()
+    for allocator in memray.AllocatorType:
+        if allocator.name.endswith(("FREE", "MUNMAP")):
+            frees.add(allocator.value)
+    return frozenset(frees)
 
 
 def _is_wrapper(frame: Frame) -> bool:
@@ -208,9 +251,7 @@ def _is_wrapper(frame: Frame) -> bool:
     is_memrays_own = "/memray/" in file and file.endswith(
         ("/_memray.py", "/commands/run.py", "/memray/__main__.py")
     )
-    return (
-        is_memrays_own or file.endswith(("memray_main.py", "runpy.py")) or file == "<frozen runpy>"
-    )
+    return is_memrays_own or file.endswith((_WRAPPER, "runpy.py")) or file == "<frozen runpy>"
 
 
 def _is_import(stack: tuple[Frame, ...]) -> bool:

@@ -1,4 +1,7 @@
-"""Runs a Python program under memray. Started by path in the target's interpreter, so it imports nothing of ours."""
+"""Runs a Python program under memray.
+
+Started by path in the target's interpreter, so it imports nothing of this package.
+"""
 
 import sys
 from pathlib import Path
@@ -8,7 +11,7 @@ if sys.path and Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
 
 
 def main(capture: str, arguments: "list[str]") -> None:
-    """Program as the interpreter would take it: ``SCRIPT ...``, ``-m MODULE ...`` or ``-c CODE ...``."""
+    """Program as the interpreter takes it: ``SCRIPT ...``, ``-m MODULE ...`` or ``-c CODE ...``."""
     import gc
     import runpy
 
@@ -17,9 +20,8 @@ def main(capture: str, arguments: "list[str]") -> None:
     mode, rest = (arguments[0], arguments[1:]) if arguments[0] in ("-m", "-c") else ("", arguments)
     sys.argv = ["-c", *rest[1:]] if mode == "-c" else rest
     sys.path.insert(0, str(Path(rest[0]).resolve().parent) if not mode else "")
-    kept = {
-        "__name__": "__main__"
-    }  # what the program's globals hold must live until the end, as it does in Python
+    # What the program's globals hold must live until the end, as it does in Python.
+    kept = {"__name__": "__main__"}
     with memray.Tracker(capture, trace_python_allocators=True, follow_fork=True):
         try:
             if mode == "-m":

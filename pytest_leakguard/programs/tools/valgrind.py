@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import re
+import shutil
 import signal
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from pytest_leakguard.core.programs import Launch, Report, RunStatus, Target
+from pytest_leakguard.programs import binary
+from pytest_leakguard.programs.binary import Binary
+from pytest_leakguard.programs.canary import Canaries, find_versioned, version_of
 from pytest_leakguard.programs.tools import valgrind_text, valgrind_xml
-from pytest_leakguard.programs.tools.base import incomplete, root_is_missing
+from pytest_leakguard.programs.tools.base import Backend, Trial, incomplete, root_is_missing
 
 _OPTIONS = (
     "--tool=memcheck",
@@ -22,20 +29,52 @@ _OPTIONS = (
     "--child-silent-after-fork=no",
     "--vgdb=no",  # no pipes left in the temporary directory when a run is killed
 )
+_STOP_S = 10.0
+"""Seconds after each signal that stops a run; valgrind's leak check at the end needs several."""
+_FIRST_WITH_TOTALS = (3, 26)
+"""The release whose XML (protocol 6) has a leak summary; see docs/internals in its sources."""
+_CAVEAT = (
+    "XML protocol 4, without totals: programs with an allocator of their own inside (static "
+    "jemalloc or tcmalloc) need valgrind 3.26 or newer, or "
+    "--tool-arg=--soname-synonyms=somalloc=NONE"
+)
 
 
-class Valgrind:
+class Valgrind(Backend):
     """Runs any dynamically linked program; sees every kind of leak; 20 to 60 times slower."""
 
     name = "valgrind"
-    executable = "valgrind"
     artifacts = "vg.*.xml"
+    how_to_get = (
+        "valgrind is not installed: `apt-get install valgrind` (dnf, pacman, brew likewise)"
+    )
+    is_system_package = True
+
+    def is_present(self) -> bool:
+        """Whether valgrind is on ``PATH``."""
+        return shutil.which(self.name) is not None
+
+    def suits(self, program: Binary) -> str:
+        """Every program; better tools for some are asked before it."""
+        return "a Python program" if program.is_python else "no sanitizer runtime in the binary"
+
+    def refuses(self, target: Target) -> str:
+        """A sanitizer's runtime and valgrind both want to replace the allocator."""
+        if not binary.inspect(target.argv[0], target.cwd).sanitizer:
+            return ""
+        return (
+            f"{target.argv[0]} is built with a sanitizer, which does not work under valgrind; "
+            'use tool="sanitizer"'
+        )
 
     def plan(self, target: Target, workdir: Path) -> Launch:
-        """memcheck with one XML file per process; there must be no --log-file beside it (see ``valgrind_xml``)."""
+        """memcheck with one XML file per process.
+
+        There must be no --log-file beside it (see ``valgrind_xml``).
+        """
         pattern = str(workdir).replace("%", "%%") + "/vg.%p.xml"
         argv = (
-            self.executable,
+            self.name,
             *_OPTIONS,
             f"--xml-file={pattern}",
             f"--trace-children={'yes' if target.follows_children else 'no'}",
@@ -49,8 +88,8 @@ class Valgrind:
             unset=("DEBUGINFOD_URLS",),  # would wait for the network
             cwd=target.cwd,
             timeout_s=target.timeout_s,
-            # A program that ignores TERM still makes valgrind write its report when it dies of SEGV.
-            stop_signals=((signal.SIGTERM, 10.0), (signal.SIGSEGV, 10.0)),
+            # Also for a program that ignores TERM valgrind writes its report when it dies of SEGV.
+            stop_signals=((signal.SIGTERM, _STOP_S), (signal.SIGSEGV, _STOP_S)),
             memory_limit_bytes=target.memory_limit_bytes,
             stdin=target.stdin,
         )
@@ -65,7 +104,10 @@ class Valgrind:
         return text and re.search(rb"(Leak|Address)Sanitizer", head) is None
 
     def parse(self, artifact: Path) -> Report:
-        """One file, XML or text; raises ``MalformedReport`` when it does not prove a whole leak check."""
+        """One file, XML or text.
+
+        Raises ``MalformedReport`` when it does not prove a whole leak check.
+        """
         with artifact.open("rb") as stream:
             head = stream.read(4096)
         if b"<valgrindoutput>" in head or head.lstrip().startswith(b"<?xml"):
@@ -75,3 +117,44 @@ class Valgrind:
     def demand(self, report: Report, status: RunStatus) -> tuple[str, ...]:
         """The started process and every child of it must have finished a leak check."""
         return root_is_missing(report, status, "valgrind report") + incomplete(report.processes)
+
+    def after_run(self, report: Report, target: Target, workdir: Path, status: RunStatus) -> Report:
+        """With a problem for each statically linked child: its allocations are not seen."""
+        if not target.follows_children:
+            return report
+        programs = set()
+        for process in report.processes:
+            if process.command and not process.is_fork:
+                programs.add(process.command.split(" ", 1)[0])
+        unseen = [
+            f"its child {program} is statically linked: no tool can see its allocations"
+            for program in sorted(programs - {target.argv[0]})
+            if binary.inspect(program, target.cwd).is_static
+        ]
+        return replace(report, problems=(*report.problems, *unseen))
+
+    def trials(self, canaries: Canaries) -> Iterator[Trial]:
+        """A C program, or a Python script that calls malloc where there is no compiler."""
+        path = shutil.which(self.name)
+        if path is None:
+            yield Trial(why="it is not installed", fix="apt-get install valgrind")
+            return
+        version = version_of(path, "--version").removeprefix("valgrind-")
+        caveat = "" if _has_totals(version) else _CAVEAT
+        yield Trial(_canary(canaries), path=path, version=version, caveat=caveat)
+
+
+def _canary(canaries: Canaries) -> tuple[str, ...]:
+    """The command line of a leaking program: compiled where that is possible."""
+    for name in ("cc", "gcc", "clang"):
+        compiler = find_versioned(name)
+        compiled = canaries.compiled(compiler, "canary-plain") if compiler else None
+        if compiled:
+            return (str(compiled),)
+    return sys.executable, str(canaries.ctypes())
+
+
+def _has_totals(version: str) -> bool:
+    """Whether an allocator that valgrind cannot see would show; so where no number is known."""
+    number = re.match(r"(\d{1,4})\.(\d{1,4})", version)
+    return number is None or (int(number[1]), int(number[2])) >= _FIRST_WITH_TOTALS

@@ -1,7 +1,8 @@
-"""Finds valgrind's elements in a file of any size and in any condition, in bounded memory and linear time.
+"""Finds valgrind's elements in a file of any size and condition, in bounded memory and linear time.
 
-No XML parser could: thread names and user comments are written unescaped, arguments are copied as raw
-bytes, and forked children write into their parent's document. Knows the names of elements, not their meaning.
+No XML parser could: thread names and user comments are written unescaped, arguments are copied as
+raw bytes, and forked children write into their parent's document. Knows the names of elements, not
+their meaning.
 """
 
 from __future__ import annotations
@@ -11,12 +12,15 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 CHUNK_BYTES = 1 << 20
+"""Bytes read at once."""
 LONGEST_ELEMENT_BYTES = 16 << 20
 """An element longer than this is not valgrind's: the deepest stack (500 frames) is far under it."""
 _LONGEST_TAG_BYTES = 20
+"""Bytes of the longest tag, ``</valgrindoutput>``, and some: a chunk may end inside it."""
 
 _OPENING = re.compile(
-    rb"<(error|status|fatal_signal|clientmsg|usercomment|preamble|args|leak_summary|suppcounts|pid|ppid|tool)>"
+    rb"<(error|status|fatal_signal|clientmsg|usercomment|preamble|args|leak_summary|suppcounts"
+    rb"|pid|ppid|tool)>"
     rb"|<\?xml|</valgrindoutput>|</error>"  # an </error> met here is one whose beginning was lost
 )
 
@@ -26,9 +30,10 @@ class TooLong(Exception):
 
 
 def elements(stream: BinaryIO) -> Iterator[bytes]:
-    """The elements of interest in file order, from ``<name>`` to ``</name>``; one that was cut lacks its end.
+    """The elements of interest in file order, from ``<name>`` to ``</name>``.
 
-    After an opening tag only its closing tag is looked for, so what a user comment quotes is not taken for ours.
+    One that was cut lacks its end. After an opening tag only its closing tag is looked for, so what
+    a user comment quotes is not taken for valgrind's. Raises ``TooLong``.
     """
     pending, at, searched = b"", 0, 0
     while chunk := stream.read(CHUNK_BYTES):
@@ -37,10 +42,8 @@ def elements(stream: BinaryIO) -> Iterator[bytes]:
             end = _end(pending, opening, searched)
             searched = 0
             if end < 0:
-                at, searched = (
-                    opening.start(),
-                    max(opening.end(), len(pending) - _LONGEST_TAG_BYTES),
-                )
+                at = opening.start()
+                searched = max(opening.end(), len(pending) - _LONGEST_TAG_BYTES)
                 break
             yield pending[opening.start() : end]
             at = end
@@ -62,9 +65,8 @@ def _end(text: bytes, opening: re.Match[bytes], searched: int) -> int:
 
 def _rest(text: bytes) -> Iterator[bytes]:
     """What still stands behind an opening tag that nothing closes."""
-    unclosed: set[bytes] = (
-        set()
-    )  # is not looked for again: the time would grow with the square of the damage
+    # Not looked for again: the time would grow with the square of the damage.
+    unclosed: set[bytes] = set()
     at = 0
     while opening := _OPENING.search(text, at):
         name = opening.group(1)

@@ -1,8 +1,9 @@
 """Reads valgrind's text log, line by line, several processes in one file.
 
-The lines are those of memcheck's manual, "Memory leak detection": ``==PID==`` before each, a record per loss, a
-LEAK SUMMARY at the end of each leak check. Only the ERROR SUMMARY, the last line of all, proves that the check at
-exit is whole; with ``-q`` there is none, so such a log shows leaks but never proves that there are no more.
+The lines are those of memcheck's manual, "Memory leak detection": ``==PID==`` before each, a record
+per loss, a LEAK SUMMARY at the end of each leak check. Only the ERROR SUMMARY, the last line of
+all, proves that the check at exit is whole; with ``-q`` there is none, so such a log shows leaks
+but never proves that there are no more.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class _Log:
     version: str = ""
     leaks: list[Leak] = field(default_factory=list)
     hanging_bytes: list[int] = field(default_factory=list)
-    """Per leak: bytes lost through it, which have records of their own only when those are shown."""
+    """Per leak: bytes lost through it; they have records of their own only when those are shown."""
     frames: list[Frame] = field(default_factory=list)
     head: tuple[LeakKind, int, int, int] | None = None
     totals: dict[LeakKind, tuple[int, int]] = field(default_factory=dict)
@@ -57,7 +58,10 @@ class _Log:
 
 
 def parse(artifact: Path) -> Report:
-    """The leaks of the last leak check of every process; raises ``MalformedReport`` without its end."""
+    """The leaks of the last leak check of every process.
+
+    Raises ``MalformedReport`` where the end of one is missing.
+    """
     logs: dict[int, _Log] = {}
     with artifact.open("rb") as stream:
         for text in lines(stream):
@@ -65,22 +69,21 @@ def parse(artifact: Path) -> Report:
             if match:
                 pid = int(match.group(1))
                 log = logs.setdefault(pid, _Log(pid))
-                if (
-                    text.endswith("\n") or not log.head
-                ):  # a line cut in its middle does not end the record before it
+                # A line that was cut in its middle does not end the record before it.
+                if text.endswith("\n") or not log.head:
                     _take(match.group(2), log)
             if len(logs) > MOST_PROCESSES:
-                raise MalformedReport(
-                    f"{artifact}: more than {MOST_PROCESSES} processes in one log", _report(logs)
-                )
-    report = _report(
-        logs
-    )  # without records that are still open: their stacks may be cut off, so their names wrong
-    reasons = [
-        f"process {process.pid}: {process.reason}" for process in report.processes if process.reason
-    ]
-    if not logs or reasons or report.problems:
-        why = "; ".join([*reasons, *report.problems]) or "no line of valgrind's in it"
+                why = f"more than {MOST_PROCESSES} processes in one log"
+                raise MalformedReport(f"{artifact}: {why}", _report(logs))
+    # Records that are still open are left out: their stacks may be cut off, so their names wrong.
+    report = _report(logs)
+    reasons: list[str] = []
+    for process in report.processes:
+        if process.reason:
+            reasons.append(f"process {process.pid}: {process.reason}")
+    reasons.extend(report.problems)
+    if not logs or reasons:
+        why = "; ".join(reasons) or "no line of valgrind's in it"
         raise MalformedReport(f"{artifact}: {why}", report)
     return report
 
@@ -105,10 +108,8 @@ def _take(line: str, log: _Log) -> None:
     elif line.startswith(("LEAK SUMMARY:", "All heap blocks were freed")):
         _begin(log)
         log.saw_summary = True
-    elif line.startswith(
-        "HEAP SUMMARY:"
-    ):  # the check at exit begins; earlier ones showed the same blocks
-        _forget(log)
+    elif line.startswith("HEAP SUMMARY:"):
+        _forget(log)  # the check at exit begins; earlier ones showed the same blocks
         log.saw_summary, log.is_at_exit = False, True
     elif line.startswith("ERROR SUMMARY:"):
         log.is_complete = log.is_at_exit and log.saw_summary and bool(_END.match(line))
@@ -130,10 +131,8 @@ def _forget(log: _Log) -> None:
 
 
 def _take_header(line: str, log: _Log) -> None:
-    if line.startswith(
-        "Memcheck, a memory error detector"
-    ):  # after an exec the same pid begins anew
-        _forget(log)
+    if line.startswith("Memcheck, a memory error detector"):
+        _forget(log)  # after an exec the same pid begins anew
         log.totals.clear()
         log.saw_summary = log.is_at_exit = log.is_complete = False
     elif line.startswith("Command: "):
@@ -173,24 +172,34 @@ def _number(text: str) -> int:
 
 
 def _report(logs: dict[int, _Log]) -> Report:
-    first = next(iter(logs), 0)
+    first_pid = next(iter(logs), 0)
+    leaks: list[Leak] = []
+    processes: list[Process] = []
+    problems: list[str] = []
+    for log in logs.values():
+        leaks.extend(_leaks(log))
+        processes.append(_process(log, first_pid))
+        problems.extend(_problems(log))
     return Report(
         tool="valgrind",
-        leaks=tuple(leak for log in logs.values() for leak in _leaks(log)),
-        processes=tuple(
-            Process(
-                pid=log.pid,
-                ppid=log.ppid or (first if log.pid != first and not log.command else 0),
-                command=log.command,
-                is_fork=log.pid != first and not log.command,
-                is_complete=log.is_complete,
-                reason=_reason(log),
-                signal=log.signal,
-            )
-            for log in logs.values()
-        ),
+        leaks=tuple(leaks),
+        processes=tuple(processes),
         tool_version=next((log.version for log in logs.values() if log.version), ""),
-        problems=tuple(problem for log in logs.values() for problem in _problems(log)),
+        problems=tuple(problems),
+    )
+
+
+def _process(log: _Log, first_pid: int) -> Process:
+    """A process without a header of its own was forked, from the first unless it names another."""
+    is_fork = log.pid != first_pid and not log.command
+    return Process(
+        pid=log.pid,
+        ppid=log.ppid or (first_pid if is_fork else 0),
+        command=log.command,
+        is_fork=is_fork,
+        is_complete=log.is_complete,
+        reason=_reason(log),
+        signal=log.signal,
     )
 
 
@@ -223,11 +232,12 @@ def _leaks(log: _Log) -> list[Leak]:
 
 
 def _problems(log: _Log) -> list[str]:
-    shown = {
-        kind: sum(leak.size_bytes for leak in log.leaks if leak.kind is kind) for kind in log.totals
-    }
-    return [
-        f"leak records are missing: the summary says {size_bytes} bytes {kind.value}, the records {shown[kind]}"
-        for kind, (size_bytes, _) in log.totals.items()
-        if 0 < shown[kind] < size_bytes
-    ]
+    problems = []
+    for kind, (size_bytes, _) in log.totals.items():
+        shown = sum(leak.size_bytes for leak in log.leaks if leak.kind is kind)
+        if 0 < shown < size_bytes:
+            problems.append(
+                f"leak records are missing: the summary says {size_bytes} bytes {kind.value}, "
+                f"the records {shown}"
+            )
+    return problems

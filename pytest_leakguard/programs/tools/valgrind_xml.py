@@ -1,14 +1,16 @@
-"""Reads valgrind's XML (protocols 4, 5 and 6) as it really is: several documents in one file, damaged records.
+"""Reads valgrind's XML (protocols 4, 5 and 6) as it really is.
 
-The grammar is valgrind's own (docs/internals/xml-output-protocol4.txt and its successors); only the elements
-that ``valgrind_scan`` finds are looked at. Numbers are bounded, since Python refuses to read endless ones.
+One file may hold several documents and damaged records. The grammar is valgrind's own
+(docs/internals/xml-output-protocol4.txt and its successors); only the elements that
+``valgrind_scan`` finds are looked at. Numbers are bounded, since Python refuses to read endless
+ones.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pytest_leakguard.core.errors import MalformedReport
@@ -18,14 +20,18 @@ from pytest_leakguard.programs.tools.base import MOST_PROCESSES, line_number, ma
 from pytest_leakguard.programs.tools.valgrind_scan import TooLong, elements
 
 MOST_CACHED_FRAMES = 50_000
+"""Distinct frames kept while one file is read, some 25 MB; large programs have some thousands."""
 _LONGEST_CACHED_BYTES = 4096
+"""Bytes of a frame that is kept; longer ones are damage and do not recur."""
 
 _KIND = re.compile(rb"<kind>\s*Leak_(\w+)\s*</kind>")
 _BYTES = re.compile(rb"<leakedbytes>\s*([\d,]{1,25})\s*</leakedbytes>")
 _BLOCKS = re.compile(rb"<leakedblocks>\s*([\d,]{1,25})\s*</leakedblocks>")
-# "1,280 (64 direct, 1,216 indirect) bytes"; in a check against an earlier one each number carries " (+N)"
+# "1,280 (64 direct, 1,216 indirect) bytes"; in a check against an earlier one each number carries
+# " (+N)".
 _DIRECT = re.compile(
-    rb"\(([\d,]{1,25})(?: \([+-][\d,]{1,25}\))? direct, ([\d,]{1,25})(?: \([+-][\d,]{1,25}\))? indirect\)"
+    rb"\(([\d,]{1,25})(?: \([+-][\d,]{1,25}\))? direct, "
+    rb"([\d,]{1,25})(?: \([+-][\d,]{1,25}\))? indirect\)"
 )
 _FIELD = re.compile(rb"<(ip|obj|fn|dir|file|line)>([^<]*)</\1>")
 _PART = re.compile(rb"<(?:exe|arg)>([^<]*)</(?:exe|arg)>")
@@ -72,25 +78,23 @@ class _Document:
 
 
 def parse(artifact: Path) -> Report:
-    """The leaks in one XML file; raises ``MalformedReport`` when it does not prove a whole leak check."""
+    """The leaks in one XML file.
+
+    Raises ``MalformedReport`` when it does not prove a whole leak check.
+    """
     documents: list[_Document] = []
+    frames = _Frames()
     try:
         with artifact.open("rb") as stream:
             for element in elements(stream):
-                _take(element, documents)
+                _take(element, documents, frames)
                 if len(documents) > MOST_PROCESSES:
-                    _refuse(
-                        artifact, documents, f"more than {MOST_PROCESSES} documents in one file"
-                    )
+                    why = f"more than {MOST_PROCESSES} documents in one file"
+                    raise _malformed(artifact, documents, why)
             size_bytes = stream.tell()
     except TooLong:
-        _refuse(
-            artifact,
-            documents,
-            "an element without an end tag (file is not valgrind's XML, or was overwritten)",
-        )
-    finally:
-        _cache.clear()
+        why = "an element without an end tag (file is not valgrind's XML, or was overwritten)"
+        raise _malformed(artifact, documents, why) from None
     if not documents:
         raise MalformedReport(
             f"{artifact}: no <valgrindoutput>; {size_bytes} bytes read", Report("valgrind")
@@ -98,12 +102,33 @@ def parse(artifact: Path) -> Report:
     return _report(artifact, documents, size_bytes)
 
 
-def _take(token: bytes, documents: list[_Document]) -> None:
+class _Frames:
+    """Reads stacks. Most frames of a report recur, so each distinct text is read once."""
+
+    def __init__(self) -> None:
+        self._by_text: dict[bytes, Frame] = {}
+
+    def read(self, stack: bytes) -> tuple[Frame, ...]:
+        """The calls of one ``<stack>``, innermost first."""
+        if len(self._by_text) > MOST_CACHED_FRAMES:
+            self._by_text.clear()
+        pieces = stack.split(b"</frame>")
+        pieces.pop()  # what stands behind the last end tag
+        return mark_inlined([self._by_text.get(piece) or self._add(piece) for piece in pieces])
+
+    def _add(self, piece: bytes) -> Frame:
+        frame = _frame(piece)
+        if len(piece) <= _LONGEST_CACHED_BYTES:
+            self._by_text[piece] = frame
+        return frame
+
+
+def _take(token: bytes, documents: list[_Document], frames: _Frames) -> None:
     if token == b"<?xml" or not documents:
         documents.append(_Document())
     document = documents[-1]
     if token.startswith(b"<error>"):
-        _take_error(token, _open(documents))
+        _take_error(token, _open(documents), frames)
     elif token == b"</error>" or (b"</" not in token and token != b"<?xml"):
         _open(documents).damaged_elements += 1  # one half of it is lost
     elif token == b"</valgrindoutput>":
@@ -177,72 +202,49 @@ def _pid(token: bytes) -> int:
 
 
 def _between(token: bytes, opening: bytes, closing: bytes) -> bytes:
-    """What the first such element holds; later stacks tell where a block came from, not where it leaked."""
+    """What the first such element holds.
+
+    Later stacks tell where a block came from, not where it leaked.
+    """
     start = token.find(opening)
     end = token.find(closing, start)
     return token[start + len(opening) : end] if 0 <= start < end else b""
 
 
-def _take_error(token: bytes, document: _Document) -> None:
+def _take_error(token: bytes, document: _Document, frames: _Frames) -> None:
     last = token.rfind(b"<error>")
-    if last or not token.endswith(
-        b"</error>"
-    ):  # the end of this record or of an earlier one is lost
+    # Otherwise the end of this record or of an earlier one is lost.
+    if last or not token.endswith(b"</error>"):
         document.damaged_elements += 1
         token = token[last:]
     kind = _KIND.search(token)
     if kind is None and b"<leakedbytes>" not in token:
-        document.starts_static = document.starts_static or _is_static_start(token)
+        document.starts_static = document.starts_static or _is_static_start(token, frames)
         return
-    size, blocks, stack = (
-        _BYTES.search(token),
-        _BLOCKS.search(token),
-        _between(token, b"<stack>", b"</stack>"),
-    )
+    size, blocks = _BYTES.search(token), _BLOCKS.search(token)
+    stack = _between(token, b"<stack>", b"</stack>")
     if kind is None or size is None or blocks is None or not stack or kind.group(1) not in _KINDS:
         document.damaged_elements += 1
         return
     leaked_bytes, indirect = _number(size.group(1)), 0
     if split := _DIRECT.search(token):
-        indirect = _number(
-            split.group(2)
-        )  # <leakedbytes> has them included, <leakedblocks> has not
+        # <leakedbytes> has them included, <leakedblocks> has not.
+        indirect = _number(split.group(2))
     document.records.append(
         _Record(
             _KINDS[kind.group(1)],
             max(0, leaked_bytes - indirect),
             indirect,
             _number(blocks.group(1)),
-            _frames(stack),
+            frames.read(stack),
         )
     )
 
 
-def _is_static_start(token: bytes) -> bool:
+def _is_static_start(token: bytes, frames: _Frames) -> bool:
     """Whether an error of another kind shows that the program carries its own C library."""
-    return any(
-        frame.function in _STATIC_ONLY
-        for frame in _frames(_between(token, b"<stack>", b"</stack>"))
-    )
-
-
-_cache: dict[bytes, Frame] = {}
-
-
-def _frames(stack: bytes) -> tuple[Frame, ...]:
-    """Innermost first. Most frames of a report recur, so each distinct text is read once."""
-    if len(_cache) > MOST_CACHED_FRAMES:
-        _cache.clear()
-    pieces = stack.split(b"</frame>")
-    pieces.pop()
-    return mark_inlined([_cache.get(piece) or _remembered(piece) for piece in pieces])
-
-
-def _remembered(piece: bytes) -> Frame:
-    frame = _frame(piece)
-    if len(piece) <= _LONGEST_CACHED_BYTES:
-        _cache[piece] = frame
-    return frame
+    stack = frames.read(_between(token, b"<stack>", b"</stack>"))
+    return any(frame.function in _STATIC_ONLY for frame in stack)
 
 
 def _frame(piece: bytes) -> Frame:
@@ -277,67 +279,80 @@ def _text(raw: bytes) -> str:
 
 def _report(artifact: Path, documents: list[_Document], size_bytes: int) -> Report:
     _give_last_body_to_parent(documents)
-    recovered = _recovered(documents)
     if len(documents) > 1:
-        raise MalformedReport(
-            f"{artifact}: {len(documents)} processes wrote into this one file (valgrind does that when --log-file "
-            "and --xml-file both contain %p); use --xml-file=NAME.%p.xml alone",
-            recovered,
+        why = (
+            f"{len(documents)} processes wrote into this one file (valgrind does that when "
+            "--log-file and --xml-file both contain %p); use --xml-file=NAME.%p.xml alone"
         )
-    document = documents[0]
-    if not document.is_closed:
-        raise MalformedReport(
-            f"{artifact}: {recovered.processes[0].reason} (byte {size_bytes})", recovered
-        )
-    if not recovered.processes[0].is_complete or recovered.problems:
-        problem = recovered.problems[0] if recovered.problems else recovered.processes[0].reason
+        raise _malformed(artifact, documents, why)
+    recovered = _recovered(documents)
+    process = recovered.processes[0]
+    if not documents[0].is_closed:
+        raise MalformedReport(f"{artifact}: {process.reason} (byte {size_bytes})", recovered)
+    if not process.is_complete or recovered.problems:
+        problem = recovered.problems[0] if recovered.problems else process.reason
         raise MalformedReport(f"{artifact}: {problem}", recovered)
     return recovered
 
 
-def _refuse(artifact: Path, documents: list[_Document], why: str) -> None:
-    raise MalformedReport(f"{artifact}: {why}", _recovered(documents))
+def _malformed(artifact: Path, documents: list[_Document], why: str) -> MalformedReport:
+    """The error for a file as a whole, with what could be read of it.
+
+    Where several processes wrote, none of them may show the damage, so the report itself tells it.
+    """
+    message, recovered = f"{artifact}: {why}", _recovered(documents)
+    if len(documents) > 1:
+        recovered = replace(recovered, problems=(message, *recovered.problems))
+    return MalformedReport(message, recovered)
 
 
 def _recovered(documents: list[_Document]) -> Report:
+    leaks: list[Leak] = []
+    processes: list[Process] = []
+    problems: list[str] = []
+    for position, document in enumerate(documents):
+        leaks.extend(_leaks(document))
+        processes.append(_process(document, position))
+        problems.extend(_problems(document))
     return Report(
         tool="valgrind",
-        leaks=tuple(leak for document in documents for leak in _leaks(document)),
-        processes=tuple(
-            _process(document, position) for position, document in enumerate(documents)
-        ),
+        leaks=tuple(leaks),
+        processes=tuple(processes),
         tool_version=next((document.version for document in documents if document.version), ""),
-        problems=tuple(problem for document in documents for problem in _problems(document)),
+        problems=tuple(problems),
     )
 
 
 def _leaks(document: _Document) -> Iterator[Leak]:
-    """The records, and what the summary (protocol 6) counts of kinds that were not shown as leaks without a stack."""
+    """The records, and what the summary (protocol 6) counts of kinds that were not shown.
+
+    The latter are leaks without a stack.
+    """
     records = document.records if document.is_finished else _last_of_each(document.records)
     shown = {record.kind for record in records}
     shows_indirect = LeakKind.INDIRECTLY_LOST in shown
     for record in records:
         size_bytes = record.direct_bytes
-        if (
-            not shows_indirect
-        ):  # the run did not ask for indirect records: their bytes stand only here
+        if not shows_indirect:
+            # The run did not ask for indirect records, so their bytes stand only here.
             size_bytes += record.indirect_bytes
         yield Leak(record.kind, size_bytes, record.blocks, record.stack, document.pid)
-    hangs = any(record.indirect_bytes for record in records)
+    has_indirect = any(record.indirect_bytes for record in records)
     for kind, total in document.summary.items():
-        if (
-            total.size_bytes
-            and kind not in shown
-            and not (hangs and kind is LeakKind.INDIRECTLY_LOST)
-        ):
+        is_inside_definite = kind is LeakKind.INDIRECTLY_LOST and has_indirect
+        if total.size_bytes and kind not in shown and not is_inside_definite:
             yield Leak(kind, total.size_bytes, total.blocks, (), document.pid)
 
 
 def _last_of_each(records: list[_Record]) -> list[_Record]:
-    """Several checks during a run show the same blocks again; within one check a stack stands once per kind."""
-    return list(
-        {(one.kind, tuple(frame.address for frame in one.stack)): one for one in records}.values()
-    )
+    """The newest record of each stack: several checks during a run show the same blocks again.
+
+    Within one check a stack stands once per kind.
+    """
+    newest: dict[tuple[LeakKind, tuple[int, ...]], _Record] = {}
+    for record in records:
+        newest[record.kind, tuple(frame.address for frame in record.stack)] = record
+    return list(newest.values())
 
 
 def _process(document: _Document, position: int) -> Process:
@@ -362,21 +377,33 @@ def _reason(document: _Document) -> str:
     if document.is_finished:
         return "the report ends inside the final leak check"
     if document.is_closed:
-        return "valgrind gave up before it started the program (an option or a suppression file is wrong)"
+        return (
+            "valgrind gave up before it started the program "
+            "(an option or a suppression file is wrong)"
+        )
     if not document.is_running:
         return (
-            "forked, then killed or replaced by a program that valgrind did not follow (--trace-children=yes); "
-            "it made no leak check"
+            "forked, then killed or replaced by a program that valgrind did not follow "
+            "(--trace-children=yes); it made no leak check"
         )
-    return "the report ends before the program did (killed, or the report was cut off); no final leak check"
+    return (
+        "the report ends before the program did (killed, or the report was cut off); "
+        "no final leak check"
+    )
 
 
 def _problems(document: _Document) -> Iterator[str]:
     if document.damaged_elements:
         yield f"{document.damaged_elements} damaged element(s), so leak records may be missing"
     if document.starts_static:
-        yield "the program is statically linked: valgrind cannot see its allocations; link it dynamically"
+        yield (
+            "the program is statically linked: valgrind cannot see its allocations; "
+            "link it dynamically"
+        )
     for kind, total in document.summary.items():
         found = sum(record.direct_bytes for record in document.records if record.kind is kind)
         if 0 < found < total.size_bytes:
-            yield f"leak records are missing: the summary says {total.size_bytes} bytes {kind}, the records {found}"
+            yield (
+                f"leak records are missing: the summary says {total.size_bytes} bytes {kind}, "
+                f"the records {found}"
+            )

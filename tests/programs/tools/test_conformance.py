@@ -1,8 +1,9 @@
-"""What every backend must do; a new one is tested by being in the registry."""
+"""What every tool must do; a new one is tested by being in the registry."""
 
 from __future__ import annotations
 
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,8 +12,11 @@ import pytest
 from pytest_leakguard.core import fingerprint
 from pytest_leakguard.core.errors import MalformedReport, UnknownFormat
 from pytest_leakguard.core.leaks import Leak
+from pytest_leakguard.core.options import TOOLS
 from pytest_leakguard.core.programs import RunStatus, Target
-from pytest_leakguard.programs.tools import BACKENDS, recognise
+from pytest_leakguard.programs.binary import Binary
+from pytest_leakguard.programs.canary import Canaries
+from pytest_leakguard.programs.tools import BACKENDS, pick, recognise
 from pytest_leakguard.programs.tools.base import Backend, merge
 from tests.golden_files import golden
 
@@ -119,6 +123,55 @@ def test_addresses_and_moved_lines_do_not_change_fingerprints(backend: Backend) 
     before = [finding.fingerprint for finding in fingerprint.group(leaks)]
     after = [finding.fingerprint for finding in fingerprint.group(map(_moved, leaks))]
     assert before == after
+
+
+def test_an_absent_tool_says_how_to_get_it(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("pytest_leakguard.programs.tools.memray.find_spec", lambda name: None)
+    if not backend.is_present():
+        assert backend.name in backend.how_to_get and "install" in backend.how_to_get
+
+
+def test_auto_has_a_reason_for_each_program_it_picks_the_tool_for(backend: Backend) -> None:
+    programs = [
+        Binary(Path("/bin/prog"), is_elf=True),
+        Binary(Path("/bin/prog"), is_elf=True, sanitizer="leak"),
+        Binary(Path("/prog.py"), is_python=True),
+    ]
+    for program in programs:
+        chosen, why = pick(program)
+        assert chosen is not backend or why == backend.suits(program)
+
+
+def test_auto_takes_the_most_special_tool_that_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = Binary(Path("/prog.py"), is_python=True)
+    monkeypatch.setattr(type(BACKENDS["memray"]), "is_present", lambda self: False)
+    chosen, why = pick(script)
+    assert (chosen.name, why) == ("valgrind", "a Python program, and memray is not installed")
+    monkeypatch.setattr(type(BACKENDS["memray"]), "is_present", lambda self: True)
+    assert pick(script) == (BACKENDS["memray"], "a Python program")
+    instrumented = replace(script, sanitizer="address")
+    assert pick(instrumented) == (BACKENDS["sanitizer"], "built with -fsanitize=address")
+
+
+def test_the_option_offers_every_tool_of_the_registry() -> None:
+    assert ("auto", *BACKENDS) == TOOLS
+
+
+def test_trials_say_what_to_do_where_nothing_can_be_run(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    for trial in backend.trials(Canaries(tmp_path)):
+        assert trial.argv or (trial.why and trial.fix)
+
+
+def test_reports_of_two_threads_are_those_of_one(backend: Backend) -> None:
+    paths = [golden(backend.name, name) for name in ("leaky", "clean")] * 4
+    with ThreadPoolExecutor(2) as threads:
+        assert list(threads.map(backend.parse, paths)) == [backend.parse(path) for path in paths]
 
 
 def _moved(leak: Leak) -> Leak:

@@ -273,10 +273,11 @@ def test_log_of_a_clean_run_cut_anywhere_is_inconclusive(tmp_path: Path) -> None
 
 
 def is_part(report: Report, whole: Report) -> bool:
-    known = [
-        (leak.kind, leak.size_bytes, leak.blocks, fingerprint.of_leak(leak)) for leak in whole.leaks
-    ]
-    return all(
-        (leak.kind, leak.size_bytes, leak.blocks, fingerprint.of_leak(leak)) in known
-        for leak in report.leaks
-    )
+    return _figures(report) <= _figures(whole)
+
+
+def _figures(report: Report) -> set[tuple[object, ...]]:
+    figures: set[tuple[object, ...]] = set()
+    for leak in report.leaks:
+        figures.add((leak.kind, leak.size_bytes, leak.blocks, fingerprint.of_leak(leak)))
+    return figures

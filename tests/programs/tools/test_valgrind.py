@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Thread
+from typing import BinaryIO
 
 import pytest
 
 from pytest_leakguard.core import forks
 from pytest_leakguard.core.errors import MalformedReport
+from pytest_leakguard.core.leaks import Frame
 from pytest_leakguard.core.programs import Report, RunStatus, Target
-from pytest_leakguard.programs.tools import BACKENDS, recognise
+from pytest_leakguard.programs.tools import BACKENDS, recognise, valgrind_scan, valgrind_xml
 from pytest_leakguard.programs.tools.base import merge
 from tests.golden_files import (
     DEFINITE,
@@ -367,9 +371,48 @@ def _keys(report: Report) -> list[tuple[object, ...]]:
 
 
 def test_blocks_inherited_are_found_by_any_ancestor() -> None:
-    """See ``lineage``; here on real reports whose middle process left none."""
+    """See ``core.forks``; here on real reports whose middle process left none."""
     parent, child = (
         VALGRIND.parse(golden("valgrind", f"fork.{pid}.xml")) for pid in (16844, 16845)
     )
     both = merge("valgrind", (parent, child))
     assert len(forks.counted_once(both)) == 2
+
+
+def test_a_report_read_in_another_thread_meanwhile_changes_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = golden("valgrind", "cxx.xml")
+    texts: list[bytes] = []
+    read_frame, elements = valgrind_xml._frame, valgrind_scan.elements
+
+    def counted(text: bytes) -> Frame:
+        texts.append(text)
+        return read_frame(text)
+
+    monkeypatch.setattr(valgrind_xml, "_frame", counted)
+    alone = VALGRIND.parse(path)
+    reads_alone = len(texts)
+    meanwhile: list[Report] = []
+
+    def interrupted(stream: BinaryIO) -> Iterator[bytes]:
+        for count, element in enumerate(elements(stream)):
+            if count == 10:  # in the middle: half of the stacks are read
+                monkeypatch.setattr(valgrind_xml, "elements", elements)
+                thread = Thread(target=lambda: meanwhile.append(VALGRIND.parse(path)))
+                thread.start()
+                thread.join()
+            yield element
+
+    monkeypatch.setattr(valgrind_xml, "elements", interrupted)
+    assert [VALGRIND.parse(path), *meanwhile] == [alone, alone]
+    assert len(texts) == 3 * reads_alone  # each parse reads every distinct text once, and its own
+
+
+def test_reports_read_in_two_threads_at_once_say_what_they_say_alone() -> None:
+    names = ["all_kinds.xml", "cxx.xml"] * 20
+    alone = [VALGRIND.parse(golden("valgrind", name)) for name in names]
+    with ThreadPoolExecutor(2) as threads:
+        assert list(threads.map(lambda name: VALGRIND.parse(golden("valgrind", name)), names)) == (
+            alone
+        )

@@ -1,0 +1,377 @@
+"""Reads the log of LeakSanitizer, alone or inside AddressSanitizer.
+
+Grammar and messages: compiler-rt's lsan_common.cpp and sanitizer_stacktrace_printer.cpp. With
+``log_threads=1`` every check writes, for each thread, the lines "Processing thread", "Stack at" and
+"TLS at". They are the only proof that a check was made, since a clean one leaves no report at all.
+
+The hole that stays: nothing is written after a clean check, so a log that was cut exactly between
+the last "TLS at" line and the report looks clean. A line cut in the middle, a blank line or a piece
+of the report behind it do not, and ``Sanitizer.demand`` refuses the log of a process that a signal
+ended. What remains is a copy truncated at that one byte, and a forked child killed in that moment.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from pytest_leakguard.core.errors import MalformedReport
+from pytest_leakguard.core.leaks import Frame, Leak, LeakKind
+from pytest_leakguard.core.programs import Process, Report
+from pytest_leakguard.programs.tools.base import MOST_PROCESSES, line_number, lines, mark_inlined
+
+MOST_FAILURES = 20
+"""Failures kept per process; a damaged heap can report one and the same thousands of times."""
+_LONGEST_ADDRESS = 18
+"""Characters of a 64-bit address with its 0x; a longer number is damage."""
+_LONGEST_DETAIL = 120
+"""Characters of a runtime's own words that are repeated in a reason."""
+_NOTHING = ("", "<null>", "<unknown module>")
+_TABBED_FIELDS = 9
+"""Fields of a line in ``FRAME_FORMAT``; one with fewer was cut off."""
+
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_REPORT = re.compile(r"==([0-9]{1,10})==ERROR: LeakSanitizer: detected memory leaks")
+_HEAD = re.compile(
+    r"^(Direct|Indirect) leak of ([0-9]{1,19}) byte\(s\) "
+    r"in ([0-9]{1,19}) object\(s\) allocated from:"
+)
+_SUMMARY = re.compile(
+    r"^SUMMARY: [A-Za-z]{1,20}Sanitizer: ([0-9]{1,19}) byte\(s\) "
+    r"leaked in ([0-9]{1,19}) allocation\(s\)\."
+)
+_STACK_LINE = re.compile(r"^ +#[0-9]{1,4} 0x([0-9a-fA-F]{1,16}) ?(.*)$")
+_CHECKED = re.compile(r"==[0-9]{1,10}==Processing thread ([0-9]{1,10})\.$")
+_THREAD_DONE = re.compile(r"==[0-9]{1,10}==(D?TLS) .*[0-9a-fA-F]\.$")
+_DASHES = re.compile(r"-+")
+_REPORT_BEGINS = re.compile(r"=+")
+_PID = re.compile(r"==([0-9]{1,10})==")
+_KINDS = {"Direct": LeakKind.DEFINITELY_LOST, "Indirect": LeakKind.INDIRECTLY_LOST}
+_OTHER_ERROR = "ERROR: AddressSanitizer: "
+_FAILURES = {
+    "LeakSanitizer has encountered a fatal error": (
+        "the leak check could not stop the program's threads: ptrace is denied "
+        "(containers need --cap-add SYS_PTRACE), or the program runs under a debugger or strace"
+    ),
+    "False leaks are possible": "a thread could not be stopped, so leaks may be false",
+    "Sanitizer: CHECK failed": "the sanitizer's own check failed",
+    "Sanitizer CHECK failed": "the sanitizer's own check failed",
+    "LeakSanitizer: bad pointer": "the sanitizer met a damaged heap",
+    "Sanitizer: failed to read suppressions file": "the suppressions file cannot be read",
+    "Sanitizer: failed to parse suppressions": "the suppressions file is wrong",
+    "ERROR: Can't open file: ": (
+        "the sanitizer could not write its log (the program gave up its rights to the directory)"
+    ),
+    "runtime does not come first in initial library list": (
+        "the sanitizer runtime must be loaded first (LD_PRELOAD)"
+    ),
+    "Shadow memory range interleaves": ("the address layout is not usable; run under `setarch -R`"),
+    "Sanitizer:DEADLYSIGNAL": (
+        "the program crashed; with old runtimes and vm.mmap_rnd_bits above 28 it does so at start "
+        "(`setarch -R`, or sysctl vm.mmap_rnd_bits=28)"
+    ),
+    "SEGV on unknown address": "the program crashed before its leak check",
+    "Sanitizer: requested allocation size": (
+        "an allocation larger than the sanitizer allows stopped the program "
+        "(allocator_may_return_null=1 lets it go on)"
+    ),
+    _OTHER_ERROR: "AddressSanitizer stopped the program at another error",
+    "LeakSanitizer can not provide additional info": "the program crashed before its leak check",
+}
+"""What a runtime writes when it makes no check, or none that can be trusted, and what it means. The
+first that a line holds counts."""
+
+
+def parse(artifact: Path) -> Report:
+    """One log; raises ``MalformedReport`` unless it shows a leak check from start to end."""
+    logs: dict[int, _Log] = {}
+    current, end = _Log(_pid_of(artifact)), _End()
+    with artifact.open("rb") as stream:
+        for text in lines(stream):
+            line = _COLOUR.sub("", text)
+            # A line that was cut in its middle does not end the record before it.
+            if line.endswith("\n") or not current.head:
+                current = _take(line.removesuffix("\n"), current, logs)
+            end.take(line)
+            if len(logs) > MOST_PROCESSES:
+                why = f"more than {MOST_PROCESSES} processes in one log"
+                raise MalformedReport(f"{artifact}: {why}", _recovered(list(logs.values())))
+    # A record that is still open is left out: its stack may be cut off, and then its name is wrong.
+    current.is_cut = end.is_cut
+    logs.setdefault(current.pid, current)
+    return _report(artifact, [log for log in logs.values() if log.has_content] or [current])
+
+
+def failures_in(text: str) -> tuple[str, ...]:
+    """What a runtime says in ``text`` that keeps its check from being trusted."""
+    found = [why for mark, why in _FAILURES.items() if mark in text]
+    return tuple(dict.fromkeys(found))
+
+
+@dataclass(slots=True)
+class _Log:
+    """What one process has written so far.
+
+    Only its last report counts, since each repeats the former.
+    """
+
+    pid: int
+    leaks: list[Leak] = field(default_factory=list)
+    frames: list[Frame] = field(default_factory=list)
+    head: tuple[LeakKind, int, int] | None = None
+    is_in_report: bool = False
+    was_checked: bool = False
+    """The lines of the last thread are there, to the end."""
+    is_cut: bool = False
+    is_summed: bool = False
+    omitted: bool = False
+    has_content: bool = False
+    failures: dict[str, None] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _End:
+    """The last lines of a file: they tell whether a report or a table of suppressions had begun."""
+
+    previous: str = ""
+    last: str = "\n"
+    is_in_table: bool = False
+
+    def take(self, line: str) -> None:
+        self.previous, self.last = self.last, line
+        if line.startswith("Suppressions used:"):
+            self.is_in_table = True
+        elif _DASHES.fullmatch(line.rstrip("\n")):
+            self.is_in_table = False
+
+    @property
+    def is_cut(self) -> bool:
+        last, previous = self.last.removesuffix("\n"), self.previous.removesuffix("\n")
+        if not self.last.endswith("\n") or self.is_in_table or _DASHES.fullmatch(last):
+            return True
+        if last:
+            return bool(_REPORT_BEGINS.fullmatch(last))
+        return not _DASHES.fullmatch(previous)  # a blank line ends a table and begins a report
+
+
+def _pid_of(artifact: Path) -> int:
+    """The runtime appends the process id to the name it is given; 0 where it is not there."""
+    suffix = artifact.name.rpartition(".")[2]
+    return int(suffix) if suffix.isdecimal() and len(suffix) < 11 else 0
+
+
+def _take(line: str, log: _Log, logs: dict[int, _Log]) -> _Log:
+    """Adds one line; the log that the next line belongs to."""
+    if frame := _frame(line):
+        if log.head:
+            log.frames.append(frame)
+        return log
+    _close_record(log)
+    if start := _REPORT.search(line):
+        log = _switch(int(start.group(1)), log, logs)
+        log.leaks.clear()
+        log.problems.clear()
+        log.is_in_report, log.is_summed, log.omitted, log.has_content = True, False, False, True
+    elif checked := _CHECKED.search(line):
+        log = _switch(int(checked.group(1)) if log.pid == 0 else log.pid, log, logs)
+        log.has_content, log.was_checked = True, False
+    elif _THREAD_DONE.match(line) and log.has_content:
+        log.was_checked = True
+    elif head := _HEAD.match(line):
+        log.head = (_KINDS[head.group(1)], int(head.group(2)), int(head.group(3)))
+    elif total := _SUMMARY.match(line):
+        _sum(log, int(total.group(1)), int(total.group(2)))
+    elif line.startswith("Omitting "):
+        log.omitted = True
+    else:
+        log = _take_failure(line, log, logs)
+    return log
+
+
+def _switch(pid: int, log: _Log, logs: dict[int, _Log]) -> _Log:
+    """The record of process ``pid``; standard error may hold those of several."""
+    if log.pid == 0 and not log.has_content:
+        log.pid = pid
+    if log.pid != pid:
+        logs.setdefault(log.pid, log)
+        log = logs.get(pid) or _Log(pid)
+    return logs.setdefault(pid, log)
+
+
+def _take_failure(line: str, log: _Log, logs: dict[int, _Log]) -> _Log:
+    for mark, why in _FAILURES.items():
+        if mark not in line:
+            continue
+        if pid := _PID.search(line):
+            log = _switch(int(pid.group(1)), log, logs)
+        log.has_content = True
+        if mark == _OTHER_ERROR:
+            why = f"{why}: {line.partition(mark)[2][:_LONGEST_DETAIL]}"
+        if len(log.failures) < MOST_FAILURES:
+            log.failures[why] = None
+        break
+    return log
+
+
+def _close_record(log: _Log) -> None:
+    if log.head:
+        kind, size_bytes, objects = log.head
+        log.leaks.append(Leak(kind, size_bytes, objects, mark_inlined(log.frames), log.pid))
+    log.head, log.frames = None, []
+
+
+def _sum(log: _Log, size_bytes: int, objects: int) -> None:
+    """Compares the records with the summary; what was omitted becomes a leak without a stack."""
+    log.is_summed, log.has_content = True, True
+    seen_bytes = sum(leak.size_bytes for leak in log.leaks)
+    seen_objects = sum(leak.blocks for leak in log.leaks)
+    if log.omitted:
+        missing = size_bytes - seen_bytes
+        if missing > 0:
+            blocks = max(1, objects - seen_objects)
+            log.leaks.append(Leak(LeakKind.DEFINITELY_LOST, missing, blocks, (), log.pid))
+    elif (seen_bytes, seen_objects) != (size_bytes, objects):
+        log.problems.append(
+            f"leak records are missing: the summary says {size_bytes} bytes in {objects} blocks, "
+            f"the records {seen_bytes} in {seen_objects}"
+        )
+
+
+def _frame(line: str) -> Frame | None:
+    if line.startswith("FRAME"):
+        return _tabbed(line.split("\t"))
+    match = _STACK_LINE.match(line)
+    return _described(int(match.group(1), 16), match.group(2)) if match else None
+
+
+def _tabbed(fields: list[str]) -> Frame | None:
+    """A line in the format that our plan asks for; ``None`` for one that was cut off."""
+    if len(fields) != _TABBED_FIELDS:
+        return None
+    _, _, address, module, offset, function, file, line, _ = fields
+    pc, place = _hexadecimal(address), _hexadecimal(offset)
+    if pc is None or place is None:
+        return None
+    frame = Frame(_word(function), _word(file), line_number(line), _word(module), pc)
+    return frame if frame.module is None else replace(frame, offset=place)
+
+
+def _word(text: str) -> str | None:
+    """What the runtime has found; ``None`` for the words that it writes where it found nothing."""
+    return None if text in _NOTHING else text
+
+
+def _described(address: int, text: str) -> Frame:
+    """A line in the default format, behind its address.
+
+    ``in FN FILE:LINE[:COL]``, ``in FN (MODULE+0xOFF)`` or `` (MODULE+0xOFF)``; a build id may
+    follow.
+    """
+    text, _, _ = text.partition(" (BuildId: ")
+    text = text.strip()
+    module, offset = None, None
+    if text.endswith(")") and "+0x" in text:
+        text, place = _before_place(text)
+        module, _, digits = place.rpartition("+0x")
+        offset = _hexadecimal(digits)
+    if not text.startswith("in "):
+        return Frame(module=module, address=address, offset=offset)
+    function, file, line = (text[3:], None, None) if module else _source(text[3:])
+    return Frame(function, file, line, module, address, offset)
+
+
+def _before_place(text: str) -> tuple[str, str]:
+    """``in FN`` and ``MODULE+0xOFF``.
+
+    Either may hold parentheses, but only a path begins with a slash.
+    """
+    at = text.find("(/")
+    if at < 0:
+        at = text.rfind("(")
+    return text[:at].strip(), text[at + 1 : -1]
+
+
+def _hexadecimal(digits: str) -> int | None:
+    try:
+        return int(digits, 16) if len(digits) <= _LONGEST_ADDRESS else None
+    except ValueError:
+        return None
+
+
+def _source(text: str) -> tuple[str, str | None, int | None]:
+    """Function, file and line; spaces may be in each of the first two."""
+    starts = [at for at in (text.find(" /"), text.find(" ../"), text.find(" ./")) if at > 0]
+    end = min(starts) if starts else _function_length(text)
+    function, place = text[:end], text[end + 1 :]
+    if not place:
+        return text, None, None
+    file, *numbers = place.split(":")
+    for number in numbers:
+        if line := line_number(number):
+            return function, file, line
+    return function, file, None
+
+
+def _function_length(text: str) -> int:
+    """Where the function ends: behind its parameters, or at the first space if it has none.
+
+    C shows no parameters.
+    """
+    depth = word = 0
+    for index, char in enumerate(text):
+        if char == " " and depth <= 0:
+            if text[index - 1] == ")" and "(" in text[word + 1 : index]:
+                return index + _qualifier_length(text[index:])
+            word = index + 1
+        depth += (char in "<({") - (char in ">)}")
+    return text.find(" ") if " " in text else len(text)
+
+
+def _qualifier_length(text: str) -> int:
+    """Characters of a member function's qualifier at the beginning of ``text``, its space left."""
+    for qualifier in (" const ", " & ", " && "):
+        if text.startswith(qualifier):
+            return len(qualifier) - 1
+    return 0
+
+
+def _recovered(logs: list[_Log]) -> Report:
+    leaks: list[Leak] = []
+    processes: list[Process] = []
+    problems: list[str] = []
+    for log in logs:
+        reason = _reason(log)
+        leaks.extend(log.leaks)
+        processes.append(Process(log.pid, is_complete=not reason, reason=reason))
+        problems.extend(log.problems)
+    return Report("sanitizer", tuple(leaks), tuple(processes), problems=tuple(problems))
+
+
+def _report(artifact: Path, logs: list[_Log]) -> Report:
+    report = _recovered(logs)
+    reasons: list[str] = []
+    for process in report.processes:
+        if process.reason:
+            reasons.append(f"process {process.pid}: {process.reason}")
+    reasons.extend(report.problems)
+    if reasons:
+        raise MalformedReport(f"{artifact}: {'; '.join(dict.fromkeys(reasons))}", report)
+    return report
+
+
+def _reason(log: _Log) -> str:
+    """Why this process's check is not proved to be whole; empty when it is."""
+    if log.failures:
+        return "; ".join(log.failures)
+    if log.is_in_report and not log.is_summed:
+        return "the report ends before its SUMMARY line (cut off, or the program was killed)"
+    if log.was_checked and not log.is_summed and log.is_cut:
+        return "the log ends where a report may have begun (cut off, or the program was killed)"
+    if not log.was_checked and not log.is_summed:
+        return (
+            "nothing in it shows that a leak check was made "
+            "(run with LSAN_OPTIONS=log_threads=1 for the proof)"
+        )
+    return ""
