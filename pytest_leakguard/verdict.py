@@ -80,6 +80,14 @@ class Verdict:
         """Whether the build must fail."""
         return self.exit_status != CLEAN
 
+    def with_unanswered(self, problems: tuple[str, ...]) -> Verdict:
+        """This verdict with more problems of the run as a whole, none of which is a leak."""
+        return replace(
+            self,
+            problems=(*self.problems, *problems),
+            unanswered=(*self.unanswered, *problems),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Selection:

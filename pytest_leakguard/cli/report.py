@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pytest_leakguard.core.errors import MalformedReport, UsageProblem
-from pytest_leakguard.core.text import one_line
-from pytest_leakguard.reporters import conclude, github, json_reader
-from pytest_leakguard.reporters import write as reports
+from pytest_leakguard.reporters import conclude, json_reader
 from pytest_leakguard.reporters.json import FORMAT
 from pytest_leakguard.reporters.merge import Shard, merge
 
@@ -51,18 +48,12 @@ def _report(arguments: argparse.Namespace) -> int:
     files = list(dict.fromkeys(_files(arguments.directories, arguments.output)))
     output = arguments.output or _default_output(arguments.directories, files)
     run = merge([_shard(file, problem) for file, problem in files], arguments.expect_shards)
-    verdict = run.judge()
-    reports.write(output, verdict, run)
-    conclude.tell(
-        verdict, run, -1 if arguments.quiet else arguments.verbose, (f"reports: {output}",)
-    )
-    conclude.add_job_summary(verdict, run)
-    if conclude.is_github(
-        os.environ
-    ):  # each shard has annotated its leaks; the whole has problems of its own
-        for problem in verdict.problems:
-            print(github.command("error", "leakguard", one_line(problem)))
-    return verdict.exit_status
+    # Each shard has annotated its leaks already; the whole has problems of its own.
+    conclusion = conclude.conclude(run, conclude.Wanted(report=output, annotates_checks=False))
+    conclude.print_verdict(conclusion, -1 if arguments.quiet else arguments.verbose)
+    for text in conclusion.annotations:
+        print(text)
+    return conclusion.verdict.exit_status
 
 
 _Found = tuple[Path, str]

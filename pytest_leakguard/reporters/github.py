@@ -28,6 +28,14 @@ def workflow_commands(verdict: Verdict, run: Run) -> list[str]:
     return [*_limited("error", errors), *_limited("warning", warnings)]
 
 
+def problem_commands(verdict: Verdict) -> list[str]:
+    """Workflow commands for what is wrong with the run as a whole, and for nothing else."""
+    commands = []
+    for problem in verdict.problems:
+        commands.append(command("error", "leakguard", one_line(problem)))
+    return commands
+
+
 def stopped(token: str) -> str:
     """After this line GitHub obeys no command until ``resumed`` with the same ``token``."""
     return f"::stop-commands::{token}"

@@ -11,16 +11,17 @@ from junitparser import Error, Failure, JUnitXml, Properties, Property, Skipped,
 from pytest_leakguard.core.checks import Outcome
 from pytest_leakguard.core.text import printable
 from pytest_leakguard.reporters.terminal import failure_text
-from pytest_leakguard.verdict import Judged, Policy, Verdict
+from pytest_leakguard.verdict import Judged, Policy, Run, Verdict
 
 _NOT_XML = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-def render(verdict: Verdict, policy: Policy, root: Path | None = None) -> str:
+def render(verdict: Verdict, run: Run) -> str:
     """The XML text: a leak is a failure, an inconclusive check is an error."""
     suite = TestSuite("leakguard")
-    # All at once: one by one junitparser counts what is there again for each, which takes minutes for 10,000 tests.
-    suite.add_testcases([_case(judged, policy, root) for judged in verdict.checks])
+    # All at once: added singly, junitparser counts all of them again for each, which takes minutes
+    # for 10,000 tests.
+    suite.add_testcases([_case(judged, run.policy, run.root) for judged in verdict.checks])
     document = JUnitXml()
     document.add_testsuite(suite)
     document.update_statistics()
