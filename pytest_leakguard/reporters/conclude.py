@@ -1,4 +1,4 @@
-"""The end of a run, the same for pytest and the console script: judge, write, accept, prune, annotate."""
+"""The end of a run, the same through every door: judge, write, accept, prune, annotate."""
 
 from __future__ import annotations
 
