@@ -1,4 +1,4 @@
-"""The door for ``unittest`` and scripts: ``assert_no_leak`` works without pytest and its fixture."""
+"""The door for ``unittest`` and scripts: ``assert_no_leak`` works without pytest."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def assert_no_leak(
 ) -> Judged:
     """Calls ``work`` repeatedly and raises when something of it is left behind call after call.
 
-    ``iterations`` calls without growth are clean (default 1,500); a callable that grows is called on
-    until it is proved a leak or levels off, for at most ``seconds`` (default 10). ``budget`` is
+    ``iterations`` calls without growth are clean (default 1,500); a callable that grows is called
+    on until it is proved a leak or levels off, for at most ``seconds`` (default 10). ``budget`` is
     growth per call that is no leak yet, in bytes or like ``"64 B"``. A coroutine function is run on
     one event loop for all calls. Returns the check.
 

@@ -1,4 +1,7 @@
-"""Whether the checks of a project need valgrind on the machine; looks at declarations and test files, runs nothing."""
+"""Whether the checks of a project need valgrind on the machine.
+
+Looks at declarations and test files; runs nothing.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +20,14 @@ from pytest_leakguard.services.declarations import read_services
 _NOT_TESTS = {"node_modules", "site-packages", "__pycache__", "build", "dist"}
 _RUNS_A_PROGRAM = re.compile(r"\bleakguard\s*\.\s*run\s*\(")
 _LARGEST_BYTES = 1 << 20
+"""Read of one test file; the rest of a larger one is data."""
 
 
 def why_valgrind(root: Path) -> str:
-    """What needs valgrind below ``root``; empty when nothing does, or when it is installed. Raises ``UsageProblem``.
+    """What needs valgrind below ``root``; empty when nothing does, or when it is installed.
 
-    Rather once too often than too seldom: a missing tool fails the run, a needless one costs seconds.
+    In doubt it is needed: a missing tool fails the run, a needless one costs seconds. Raises
+    ``UsageProblem``.
     """
     if shutil.which("valgrind"):
         return ""
@@ -33,29 +38,35 @@ def why_valgrind(root: Path) -> str:
     for service in read_services(read_table(project), project):
         if service.tool == "valgrind":
             return f"service {service.name}"
-    return next(
-        (str(path.relative_to(root)) for path in _python_files(root) if _file_needs(path)), ""
-    )
+    for path in _python_files(root):
+        if _file_needs(path):
+            return str(path.relative_to(root))
+    return ""
 
 
 def _target_needs(declared: DeclaredTarget) -> bool:
     if declared.tool not in (None, "auto"):
         return declared.tool == "valgrind"
     program = inspect(declared.target.argv[0], declared.target.cwd)
-    return not program.sanitizer and not (
-        program.is_python and check.is_present(BACKENDS["memray"])
-    )
+    if program.sanitizer:
+        return False
+    return not (program.is_python and check.is_present(BACKENDS["memray"]))
 
 
 def _python_files(root: Path) -> Iterator[Path]:
     for folder, names, files in os.walk(root):
-        names[:] = sorted(
-            name for name in names if not name.startswith(".") and name not in _NOT_TESTS
-        )
+        # os.walk goes into the folders that are left in names.
+        names[:] = sorted(filter(_may_hold_tests, names))
         if (Path(folder) / "pyvenv.cfg").exists():
             names.clear()
             continue
-        yield from (Path(folder) / name for name in sorted(files) if name.endswith(".py"))
+        for file in sorted(files):
+            if file.endswith(".py"):
+                yield Path(folder) / file
+
+
+def _may_hold_tests(folder: str) -> bool:
+    return not folder.startswith(".") and folder not in _NOT_TESTS
 
 
 def _file_needs(path: Path) -> bool:

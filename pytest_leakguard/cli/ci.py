@@ -1,4 +1,4 @@
-"""``pytest-leakguard ci``: what the gates of build systems call, so that they decide nothing themselves."""
+"""``pytest-leakguard ci``: what the gates of build systems call, so that they decide nothing."""
 
 from __future__ import annotations
 

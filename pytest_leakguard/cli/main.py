@@ -284,10 +284,8 @@ def _doctor(arguments: argparse.Namespace) -> int:
             store.write_text(Path(arguments.json), doctor.as_json(answers))
         for line in doctor.render(answers):
             print(printable(line))
-    found, seeing = (
-        {answer.tool for answer in answers if answer.path},
-        {a.tool for a in answers if a.sees_leaks},
-    )
+    found = {answer.tool for answer in answers if answer.path}
+    seeing = {answer.tool for answer in answers if answer.sees_leaks}
     return CLEAN if seeing and found == seeing else INCONCLUSIVE
 
 

@@ -1,4 +1,7 @@
-"""``pytest-leakguard report``: makes every other report from ``report.json``, and one report from those of shards."""
+"""``pytest-leakguard report``: makes every other report from ``report.json``.
+
+From the reports of several shards it makes one.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,8 @@ from pytest_leakguard.reporters.json import FORMAT
 from pytest_leakguard.reporters.merge import Shard, merge
 
 DEFAULT = "leakguard-report"
+_HEAD_BYTES = 200
+"""Where a report says what it is: at its very beginning."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -70,19 +75,22 @@ def _files(directories: Sequence[Path], output: Path | None) -> Iterator[_Found]
                 "no such file or directory; did the job that writes it run, and was it downloaded?",
             )
         else:
-            found = sorted(
-                path for path in _reports_in(directory) if not _is_output(path, output, directory)
-            )
-            yield from ((path, "") for path in found)
-            if not found:
-                yield (
-                    directory,
-                    "holds no report.json; did the job that writes it run with --leakguard-report?",
-                )
+            yield from _found_in(directory, output)
+
+
+def _found_in(directory: Path, output: Path | None) -> Iterator[_Found]:
+    found = []
+    for path in sorted(_reports_in(directory)):
+        if not _is_output(path, output, directory):
+            found.append((path, ""))
+    if not found:
+        why = "holds no report.json; did the job that writes it run with --leakguard-report?"
+        found.append((directory, why))
+    yield from found
 
 
 def _reports_in(directory: Path) -> Iterator[Path]:
-    """What is called ``report.json`` or says that it is a report, as jobs may have given it another name."""
+    """What is called ``report.json``, or says that it is a report: jobs give it other names."""
     for path in directory.rglob("*.json"):
         if path.name == "report.json" or (path.is_file() and _says_report(path)):
             yield path
@@ -90,7 +98,7 @@ def _reports_in(directory: Path) -> Iterator[Path]:
 
 def _says_report(path: Path) -> bool:
     with path.open("rb") as stream:
-        return f'"{FORMAT}"'.encode() in stream.read(200)
+        return f'"{FORMAT}"'.encode() in stream.read(_HEAD_BYTES)
 
 
 def _is_output(path: Path, output: Path | None, directory: Path) -> bool:
