@@ -14,6 +14,7 @@ from pytest_leakguard.baseline import edit, store
 from pytest_leakguard.baseline.compare import AcceptedGrowth, AcceptedLeak
 from pytest_leakguard.core.errors import UsageProblem
 from pytest_leakguard.core.options import BASELINE_NAME
+from pytest_leakguard.core.settings import is_ci
 from pytest_leakguard.core.text import one_line
 from pytest_leakguard.processes import supervisor
 from pytest_leakguard.reporters import json_reader
@@ -54,7 +55,7 @@ def report_path(given: Path) -> Path:
 
 
 def _refuse_in_ci(action: str) -> None:
-    if os.environ.get("CI") or os.environ.get("BUILD_NUMBER"):
+    if is_ci(os.environ):
         raise UsageProblem(
             f"baseline {action} writes the baseline, which CI must not do; run it on your machine"
         )

@@ -30,16 +30,8 @@ from pytest_leakguard.reporters import json as report_json
 from pytest_leakguard.reporters import write as reports
 from pytest_leakguard.verdict import CLEAN, INCONCLUSIVE, USAGE
 
-_RUN_OPTIONS = (
-    "baseline",
-    "accept",
-    "prune",
-    "report",
-    "missing-tool",
-    "strict",
-    "kinds",
-    "timeout",
-)
+_RUN_OPTIONS = tuple("baseline accept prune report missing-tool strict kinds timeout".split())
+"""Options of the table that ``run`` and ``check`` take as well."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -59,12 +51,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("pytest-leakguard: interrupted: inconclusive", file=sys.stderr)
         return INCONCLUSIVE
     except BrokenPipeError:
+        # Whoever reads has gone; without this the interpreter complains when it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return INCONCLUSIVE
     except OSError as error:
-        print(
-            f"pytest-leakguard: {one_line(str(error.filename))}: {error.strerror}", file=sys.stderr
-        )
+        file = one_line(str(error.filename))
+        print(f"pytest-leakguard: {file}: {error.strerror}", file=sys.stderr)
         return INCONCLUSIVE
 
 

@@ -119,15 +119,20 @@ class Settings:
     root: Path = Path()
 
 
+def is_ci(environ: Mapping[str, str]) -> bool:
+    """Whether a build system runs this; Jenkins sets ``BUILD_NUMBER``, all others ``CI``."""
+    return bool(environ.get("CI") or environ.get("BUILD_NUMBER"))
+
+
 def resolve(given: Mapping[str, Any], root: Path, environ: Mapping[str, str]) -> Settings:
     """Settings from raw values by option name; an option that is not given is absent or ``None``.
 
     Raises ``UsageProblem``.
     """
     values = {option.name: _value(option, given.get(option.name)) for option in OPTIONS}
-    is_ci = bool(environ.get("CI") or environ.get("BUILD_NUMBER"))
+    in_ci = is_ci(environ)
     for name in ("accept", "prune"):
-        if values[name] and is_ci:
+        if values[name] and in_ci:
             raise UsageProblem(
                 f"--leakguard-{name} writes the baseline, which CI must not do; run it on your "
                 "machine and commit the file"
@@ -144,12 +149,12 @@ def resolve(given: Mapping[str, Any], root: Path, environ: Mapping[str, str]) ->
         prune=bool(values["prune"]),
         report=root / values["report"] if values["report"] else None,
         budget_bytes=values["budget"] or 0.0,
-        missing_tool=values["missing-tool"] or ("fail" if is_ci else "skip"),
+        missing_tool=values["missing-tool"] or ("fail" if in_ci else "skip"),
         is_strict=bool(values["strict"]),
         kinds=values["kinds"] if values["kinds"] is not None else GATING,
         timeout_s=values["timeout"] or defaults.timeout_s,
         confirm_s=values["confirm"] or defaults.confirm_s,
-        is_ci=is_ci,
+        is_ci=in_ci,
         root=root,
     )
 

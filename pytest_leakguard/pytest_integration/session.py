@@ -198,8 +198,9 @@ class Session:
             bool(session.shouldstop or session.shouldfail)
             or exitstatus == pytest.ExitCode.INTERRUPTED
         )
+        problems = list(self.problems)
         if never_ran and was_stopped:
-            self.problems.append(
+            problems.append(
                 f"the run was stopped early: {len(never_ran)} selected test(s) never ran"
             )
         checked = {check.id.partition("#")[0] for check in self.checks.values()} | set(self.checks)
@@ -207,7 +208,7 @@ class Session:
             [self.checks[key] for key in sorted(self.checks)],
             self.baseline,
             self.settings,
-            problems=tuple(self.problems),
+            problems=tuple(problems),
             selection=Selection(
                 ran_unchecked=tuple(sorted(self.ran - checked)),
                 never_ran=tuple(sorted(never_ran)),
