@@ -29,7 +29,7 @@ templates_path: list[str] = []
 PARTS = {
     "Using it": ("which-tool", "tests", "programs", "services", "baseline"),
     "The gate": ("ci", "reports"),
-    "Reference": ("options", "verdicts", "troubleshooting"),
+    "Reference": ("options", "api", "verdicts", "troubleshooting"),
 }
 
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pytest_leakguard.baseline.compare import Baseline, Comparison, compare
 from pytest_leakguard.core.checks import Check, Outcome
-from pytest_leakguard.core.leaks import Finding, Status
+from pytest_leakguard.core.fingerprint import names
+from pytest_leakguard.core.leaks import Finding, LeakKind, Status
 
 CLEAN, LEAKS, USAGE, INCONCLUSIVE = 0, 1, 2, 3
-"""Exit status of the console script."""
+"""Exit statuses of the console script."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ class Verdict:
 
     checks: tuple[Judged, ...]
     findings: tuple[Finding, ...]
-    """One per fingerprint over all checks, what fails first; sizes are the largest of any one check."""
+    """One per fingerprint over all checks, what fails first; sizes are the largest of any check."""
     summary: Mapping[Outcome, int]
     fixed: tuple[str, ...] = ()
     expired: tuple[str, ...] = ()
@@ -56,16 +57,25 @@ class Verdict:
     problems: tuple[str, ...] = ()
     """Why the run as a whole fails although no single check does."""
     unanswered: tuple[str, ...] = ()
-    """Those of ``problems`` that leave a question open, such as a worker that crashed or a shard that is missing."""
+    """Those of ``problems`` that leave a question open.
+
+    Such as a worker that crashed, a shard that is missing, or a report that could not be written.
+    """
 
     @property
     def exit_status(self) -> int:
-        """Exit status of the console script: a leak that is proved outranks a question left open."""
+        """Exit status of the console script: a proved leak outranks a question left open."""
         if self.summary[Outcome.LEAK]:
             return LEAKS
-        if self.summary[Outcome.INCONCLUSIVE] or self.unanswered or not self.was_measured:
+        if not self.is_conclusive:
             return INCONCLUSIVE
         return LEAKS if self.problems else CLEAN
+
+    @property
+    def is_conclusive(self) -> bool:
+        """Whether every question of the run was answered, be the answer good or bad."""
+        is_open = self.summary[Outcome.INCONCLUSIVE] or self.unanswered
+        return self.was_measured and not is_open
 
     @property
     def was_measured(self) -> bool:
@@ -79,6 +89,14 @@ class Verdict:
     def has_failed(self) -> bool:
         """Whether the build must fail."""
         return self.exit_status != CLEAN
+
+    def with_unanswered(self, problems: tuple[str, ...]) -> Verdict:
+        """The same verdict with more problems of the run as a whole, none of which is a leak."""
+        return replace(
+            self,
+            problems=(*self.problems, *problems),
+            unanswered=(*self.unanswered, *problems),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +113,7 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What a verdict follows from; all that a report may tell, and all that ``report.json`` keeps."""
+    """What a verdict follows from: all that a report may say and that ``report.json`` keeps."""
 
     checks: tuple[Check, ...]
     baseline: Baseline = field(default_factory=Baseline)
@@ -108,7 +126,7 @@ class Run:
     environment: Mapping[str, str] = field(default_factory=dict)
     """Python, platform and the like, for people."""
     root: Path | None = None
-    """Directory that paths are told from; tests and baseline are named relative to it."""
+    """Directory that tests, sources and baseline are named relative to."""
     repository: Path | None = None
     """Root of the repository; the same as ``root`` unless the project is a part of it."""
     baseline_file: str = ""
@@ -123,18 +141,22 @@ class Run:
 
 
 def judge(comparison: Comparison, policy: Policy, problems: tuple[str, ...] = ()) -> Verdict:
-    """The verdict over all checks of a run; ``problems`` are what the run as a whole could not answer."""
-    judged = tuple(judge_check(check, policy) for check in comparison.checks)
-    counts = Counter(one.outcome for one in judged)
+    """The verdict over all checks of a run.
+
+    ``problems`` are what the run as a whole could not answer.
+    """
+    checks = tuple(judge_check(check, policy) for check in comparison.checks)
+    counts = Counter(judged.outcome for judged in checks)
+    strict_problems = _strict_problems(comparison, checks) if policy.is_strict else ()
     return Verdict(
-        checks=judged,
-        findings=_over_all(one.check for one in judged),
+        checks=checks,
+        findings=_over_all(judged.check for judged in checks),
         summary={outcome: counts[outcome] for outcome in Outcome},
         fixed=comparison.fixed,
         expired=comparison.expired,
         prunable=comparison.prunable,
         not_checked=comparison.not_checked,
-        problems=(*problems, *(_strict_problems(comparison, judged) if policy.is_strict else ())),
+        problems=(*problems, *strict_problems),
         unanswered=problems,
     )
 
@@ -146,7 +168,9 @@ def judge_check(check: Check, policy: Policy) -> Judged:
     if check.not_repeatable:
         return Judged(check, Outcome.NOT_REPEATABLE, (check.not_repeatable, *check.notes))
     failure = check.failure
-    reasons = (*check.problems, *((failure,) if failure else ()))
+    reasons = check.problems
+    if failure:
+        reasons = (*reasons, failure)
     if check.problems:
         return Judged(check, Outcome.INCONCLUSIVE, reasons)
     if any(fails(finding, policy) for finding in check.findings):
@@ -174,34 +198,61 @@ def failing(verdict: Verdict, policy: Policy) -> tuple[Finding, ...]:
     return tuple(finding for finding in verdict.findings if fails(finding, policy))
 
 
+def actionable(verdict: Verdict, policy: Policy) -> tuple[Finding, ...]:
+    """What a reader must act on: all that fails, then what is no longer accepted."""
+    findings = list(failing(verdict, policy))
+    fingerprints = {finding.fingerprint for finding in findings}
+    for finding in verdict.findings:
+        if finding.status is Status.EXPIRED and finding.fingerprint not in fingerprints:
+            findings.append(finding)
+    return tuple(findings)
+
+
+def root_causes(failing: Sequence[Finding]) -> list[Finding]:
+    """Without the blocks that were lost through another one of the same stack.
+
+    A report lists those with the block that leads to them.
+    """
+    lost = set()
+    for finding in failing:
+        if finding.kind is LeakKind.DEFINITELY_LOST:
+            lost.add(names(finding.stack))
+    causes = []
+    for finding in failing:
+        is_indirect = finding.kind is LeakKind.INDIRECTLY_LOST
+        if not is_indirect or names(finding.stack) not in lost:
+            causes.append(finding)
+    return causes
+
+
 def _over_all(checks: Iterable[Check]) -> tuple[Finding, ...]:
     found: dict[str, Finding] = {}
     for check in checks:
         for finding in check.findings:
             here = replace(finding, checks=(check.id,))
-            found[finding.fingerprint] = (
-                _joined(found[finding.fingerprint], here)
-                if (finding.fingerprint in found)
-                else here
-            )
+            before = found.get(finding.fingerprint)
+            found[finding.fingerprint] = _joined(before, here) if before else here
+    return tuple(sorted(found.values(), key=_importance))
+
+
+def _importance(finding: Finding) -> tuple[bool, int, int, str]:
+    """Sorts what may fail first, large before small; the name decides between equals."""
     order = {Status.GROWN: 0, Status.NEW: 0, Status.EXPIRED: 1, Status.KNOWN: 2}
-    return tuple(
-        sorted(
-            found.values(),
-            key=lambda one: (
-                not one.is_gating,
-                order[one.status],
-                -one.size_bytes,
-                one.fingerprint,
-            ),
-        )
+    return (
+        not finding.is_gating,
+        order[finding.status],
+        -finding.size_bytes,
+        finding.fingerprint,
     )
 
 
 def _joined(first: Finding, second: Finding) -> Finding:
-    """The same leak seen in two checks: the worse status and the larger size, all checks behind it."""
+    """The same leak seen in two checks: the worse status, the larger size, all checks behind it."""
     rank = [Status.KNOWN, Status.EXPIRED, Status.NEW, Status.GROWN]
-    worse = max((first, second), key=lambda one: (rank.index(one.status), one.size_bytes))
+    worse = max(
+        (first, second),
+        key=lambda finding: (rank.index(finding.status), finding.size_bytes),
+    )
     return replace(
         worse,
         size_bytes=max(first.size_bytes, second.size_bytes),
@@ -212,17 +263,17 @@ def _joined(first: Finding, second: Finding) -> Finding:
     )
 
 
-def _strict_problems(comparison: Comparison, judged: tuple[Judged, ...]) -> tuple[str, ...]:
-    unrepeatable = sum(one.outcome is Outcome.NOT_REPEATABLE for one in judged)
-    return tuple(
-        text
-        for count, text in (
-            (
-                len(comparison.fixed),
-                f"{len(comparison.fixed)} accepted leak(s) are fixed: prune the baseline",
-            ),
-            (len(comparison.expired), f"{len(comparison.expired)} accepted leak(s) have expired"),
-            (unrepeatable, f"{unrepeatable} test(s) could not be repeated"),
-        )
-        if count
-    )
+def _strict_problems(comparison: Comparison, checks: tuple[Judged, ...]) -> tuple[str, ...]:
+    fixed, expired = len(comparison.fixed), len(comparison.expired)
+    unrepeatable = 0
+    for judged in checks:
+        if judged.outcome is Outcome.NOT_REPEATABLE:
+            unrepeatable += 1
+    problems = []
+    if fixed:
+        problems.append(f"{fixed} accepted leak(s) are fixed: prune the baseline")
+    if expired:
+        problems.append(f"{expired} accepted leak(s) have expired")
+    if unrepeatable:
+        problems.append(f"{unrepeatable} test(s) could not be repeated")
+    return tuple(problems)

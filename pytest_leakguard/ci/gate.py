@@ -1,4 +1,7 @@
-"""What a build system is told of a finished run: pass, fail or error; knows no build system in particular."""
+"""What a build system needs to know of a finished run: pass, fail or error.
+
+Knows no build system in particular.
+"""
 
 from __future__ import annotations
 
@@ -16,16 +19,19 @@ from pytest_leakguard.verdict import CLEAN, INCONCLUSIVE, LEAKS, Verdict, failin
 
 PASS, FAIL, ERROR = "pass", "fail", "error"
 EXIT_STATUS = {PASS: CLEAN, FAIL: LEAKS, ERROR: INCONCLUSIVE}
+"""Exit status of ``pytest-leakguard ci result`` for each answer."""
 _FILES = {
     "report-json": "report.json",
     "report-html": "report.html",
     "sarif": "report.sarif",
     "summary": "summary.md",
 }
+"""Name of an output, and the file whose path it is."""
 _PYTEST_ENDED = {
     2: "pytest was interrupted, or could not collect the tests",
     3: "pytest failed by an internal error",
-    4: "pytest did not accept its options: is pytest-leakguard installed and active, and the baseline valid?",
+    4: "pytest did not accept its options: is pytest-leakguard installed and active, and the "
+    "baseline valid?",
     5: "pytest collected no tests",
 }
 
@@ -35,7 +41,10 @@ class GateResult:
     """The answer a merge is blocked by, with what a workflow may want to know of it."""
 
     result: str
-    """``pass``, ``fail`` (leaks, or failing tests), ``error`` (nothing proves that anything was measured)."""
+    """``pass``, ``fail`` (leaks, or failing tests), or ``error``.
+
+    ``error`` is where nothing proves that anything was measured.
+    """
     why: str
     directory: Path
     new_leaks: int = 0
@@ -49,8 +58,14 @@ class GateResult:
         return EXIT_STATUS[self.result]
 
     def outputs(self) -> dict[str, str]:
-        """Name and value of everything a later step can ask for; a file that is not there is empty."""
-        paths = {name: self.directory / file for name, file in _FILES.items()}
+        """Name and value of everything a later step can ask for.
+
+        The value for a file that is not there is empty.
+        """
+        paths = {}
+        for name, file in _FILES.items():
+            path = self.directory / file
+            paths[name] = str(path) if path.is_file() else ""
         return {
             "result": self.result,
             "new-leaks": str(self.new_leaks),
@@ -58,25 +73,23 @@ class GateResult:
             "no-answer": str(self.inconclusive),
             "stale-entries": str(self.stale_entries),
             "report": str(self.directory) if self.directory.is_dir() else "",
-            **{name: str(path) if path.is_file() else "" for name, path in paths.items()},
+            **paths,
         }
 
 
 def read_result(directory: Path, pytest_exit: int | None = None) -> GateResult:
-    """The answer of the run that wrote ``directory``; ``pytest_exit`` is its own exit status where pytest ran.
+    """The answer of the run that wrote ``directory``.
 
-    Never raises: whatever is missing or damaged is an ``error``, and the reason is in ``why``.
+    ``pytest_exit`` is pytest's exit status where pytest ran. Never raises: whatever is missing or
+    damaged is an ``error``, and the reason is in ``why``.
     """
     directory = directory.absolute()
     ended = _ended(pytest_exit)
     try:
         run = json_reader.read_run(directory / "report.json")
     except LeakguardError as error:
-        return GateResult(
-            ERROR,
-            one_line(f"{ended}; no report.json of this run" if ended else str(error)),
-            directory,
-        )
+        why = f"{ended}; no report.json of this run" if ended else str(error)
+        return GateResult(ERROR, one_line(why), directory)
     verdict = run.judge()
     failed = Counter(finding.status for finding in failing(verdict, run.policy))
     result, why = _answer(verdict, pytest_exit)
@@ -93,14 +106,16 @@ def read_result(directory: Path, pytest_exit: int | None = None) -> GateResult:
 
 def _answer(verdict: Verdict, pytest_exit: int | None) -> tuple[str, str]:
     """The verdict of the report, and what pytest itself adds to it: it can only make it worse."""
-    told, ended = in_words(verdict).partition(": ")[2], _ended(pytest_exit)
+    counts, ended = in_words(verdict).partition(": ")[2], _ended(pytest_exit)
     if verdict.exit_status == LEAKS:
-        return FAIL, told
-    if verdict.exit_status != CLEAN or ended:
-        return ERROR, f"{told}: {ended}" if ended else told
+        return FAIL, counts
+    if ended:
+        return ERROR, f"{counts}: {ended}"
+    if verdict.exit_status != CLEAN:
+        return ERROR, counts
     if pytest_exit == 1:
-        return FAIL, f"tests failed; the leak checks that were made: {told}"
-    return PASS, told
+        return FAIL, f"tests failed; the leak checks that were made: {counts}"
+    return PASS, counts
 
 
 def _ended(pytest_exit: int | None) -> str:

@@ -53,13 +53,18 @@ def _target_needs(declared: DeclaredTarget, backend: Backend) -> bool:
 
 def _python_files(root: Path) -> Iterator[Path]:
     for folder, names, files in os.walk(root):
-        names[:] = sorted(
-            name for name in names if not name.startswith(".") and name not in _NOT_TESTS
-        )
+        # os.walk goes into the folders that are left in names.
+        names[:] = sorted(filter(_may_hold_tests, names))
         if (Path(folder) / "pyvenv.cfg").exists():
             names.clear()
             continue
-        yield from (Path(folder) / name for name in sorted(files) if name.endswith(".py"))
+        for file in sorted(files):
+            if file.endswith(".py"):
+                yield Path(folder) / file
+
+
+def _may_hold_tests(folder: str) -> bool:
+    return not folder.startswith(".") and folder not in _NOT_TESTS
 
 
 def _file_needs(path: Path, backend: Backend) -> bool:

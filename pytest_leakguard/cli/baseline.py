@@ -1,4 +1,7 @@
-"""``pytest-leakguard baseline``: accept, prune, check and merge the accepted leaks; CI may only check."""
+"""``pytest-leakguard baseline``: accept, prune, check and merge the accepted leaks.
+
+CI may only check.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +66,9 @@ def _accept(arguments: argparse.Namespace) -> int:
     if not arguments.reason.strip():
         raise UsageProblem("--reason: why may these leaks stay?")
     findings = json_reader.read_findings(report_path(arguments.report))
-    wanted = set(arguments.fingerprints) or {f.fingerprint for f in findings if f.is_gating}
+    wanted = set(arguments.fingerprints)
+    if not wanted:
+        wanted = {finding.fingerprint for finding in findings if finding.is_gating}
     unknown = wanted - {finding.fingerprint for finding in findings}
     if unknown:
         raise UsageProblem(f"not in the report: {', '.join(sorted(unknown))}")
@@ -98,20 +103,18 @@ def _check(arguments: argparse.Namespace) -> int:
         *baseline.leaks.items(),
         *baseline.growth.items(),
     ]
-    expired = [
-        (key, entry) for key, entry in entries if entry.expires and entry.expires < dt.date.today()
-    ]
     if edit.join(edit.split(text)) != text:
         raise UsageProblem(
-            f"{arguments.baseline}: entries are not in order; `pytest-leakguard baseline merge` writes them so"
+            f"{arguments.baseline}: entries are not in order; "
+            "`pytest-leakguard baseline merge` writes them so"
         )
-    for key, entry in expired:
-        print(
-            one_line(
-                f"expired on {entry.expires}: {key} (owner {entry.owner or 'nobody'}): {entry.reason}"
-            )
-        )
-    print(f"{arguments.baseline}: {len(entries)} entries, {len(expired)} expired")
+    expired = 0
+    for key, entry in entries:
+        if entry.expires and entry.expires < dt.date.today():
+            expired += 1
+            owner = entry.owner or "nobody"
+            print(one_line(f"expired on {entry.expires}: {key} (owner {owner}): {entry.reason}"))
+    print(f"{arguments.baseline}: {len(entries)} entries, {expired} expired")
     return USAGE if expired else CLEAN
 
 
@@ -126,15 +129,16 @@ def _install(arguments: argparse.Namespace) -> int:
     driver = "pytest-leakguard baseline merge %O %A %B"
     code, _, errors = supervisor.capture(["git", "config", "merge.leakguard.driver", driver], 20.0)
     if code != 0:
-        raise UsageProblem(
-            f"git config failed: {errors.decode('utf-8', 'backslashreplace').strip()}"
-        )
+        said = errors.decode("utf-8", "backslashreplace").strip()
+        raise UsageProblem(f"git config failed: {said}")
     attributes = Path(".gitattributes")
     line = f"{arguments.baseline.name} merge=leakguard"
     text = store.read_text(attributes)
     if line not in text.splitlines():
-        store.write_text(attributes, f"{text.rstrip(chr(10))}{chr(10) if text else ''}{line}\n")
+        before = text.rstrip("\n") + "\n" if text else ""
+        store.write_text(attributes, f"{before}{line}\n")
     print(
-        f"git merges {arguments.baseline.name} by entries now; commit .gitattributes and run this once in every clone"
+        f"git merges {arguments.baseline.name} by entries now; "
+        "commit .gitattributes and run this once in every clone"
     )
     return CLEAN

@@ -1,4 +1,4 @@
-"""``pytest-leakguard ci``: what the gates of build systems call, so that they decide nothing themselves."""
+"""``pytest-leakguard ci``: what the gates of build systems call, so that they decide nothing."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from pytest_leakguard.core.errors import UsageProblem
 from pytest_leakguard.core.text import one_line
 from pytest_leakguard.programs.tools import BACKENDS
 from pytest_leakguard.programs.tools.base import Backend
+from pytest_leakguard.reporters import github
+from pytest_leakguard.reporters.conclude import is_github
 from pytest_leakguard.reporters.markdown import code
 from pytest_leakguard.verdict import CLEAN
 
@@ -62,15 +64,13 @@ def _result(arguments: argparse.Namespace) -> int:
     answer = read_result(arguments.directory, arguments.pytest_exit)
     if os.environ.get("GITHUB_OUTPUT"):
         _write_outputs(Path(os.environ["GITHUB_OUTPUT"]), answer)
-    if answer.result == ERROR and os.environ.get("GITHUB_ACTIONS") == "true":
-        print(f"::error title=leakguard gate::{_data(f'inconclusive: {answer.why}')}")
-    if (
-        answer.result == ERROR
-        and os.environ.get("GITHUB_STEP_SUMMARY")
-        and not answer.outputs()["summary"]
-    ):
-        with Path(os.environ["GITHUB_STEP_SUMMARY"]).open("a", encoding="utf-8") as summary:
-            summary.write(f"## ❌ leakguard: inconclusive\n\n{code(answer.why)}\n")
+    if answer.result == ERROR and is_github(os.environ):
+        print(github.command("error", "leakguard gate", f"inconclusive: {answer.why}"))
+    summary = os.environ.get("GITHUB_STEP_SUMMARY")
+    if answer.result == ERROR and summary and not answer.outputs()["summary"]:
+        # The run itself has left no summary, so that nobody else says why.
+        with Path(summary).open("a", encoding="utf-8") as stream:
+            stream.write(f"## ❌ leakguard: inconclusive\n\n{code(answer.why)}\n")
     print(f"leakguard gate: {answer.result}: {answer.why}")
     return answer.exit_status
 
@@ -81,10 +81,6 @@ def _write_outputs(path: Path, answer: GateResult) -> None:
         for name, value in answer.outputs().items():
             end = f"end-{secrets.token_hex(16)}"
             file.write(f"{name}<<{end}\n{value}\n{end}\n")
-
-
-def _data(text: str) -> str:
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 
 def _needs(backend: Backend, arguments: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""``pytest-leakguard explain``: all that the baseline, its history and the last report know of one leak."""
+"""``pytest-leakguard explain``: all that baseline, history and last report know of one leak."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ from pytest_leakguard.reporters.terminal import headline
 from pytest_leakguard.verdict import CLEAN
 
 MOST_COMMITS = 10
+"""Commits shown of the history of one entry."""
 _GIT_TIMEOUT_S = 20.0
+"""Seconds for git to search a history; a longer one is left out."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,19 +41,24 @@ def _explain(arguments: argparse.Namespace) -> int:
     name, path = arguments.fingerprint, report_path(arguments.report)
     baseline = store.read_baseline(arguments.baseline)
     findings = json_reader.read_findings(path) if path.is_file() else []
-    finding = next((one for one in findings if name in _names(one)), None)
-    keys = (name, *(_names(finding) if finding else ()))
+    finding = next((finding for finding in findings if name in _names(finding)), None)
+    keys = [name, *(_names(finding) if finding else ())]
     leak = baseline.leaks.get(name)
     growth = next((baseline.growth[key] for key in keys if key in baseline.growth), None)
     if leak is None and growth is None and finding is None:
         raise UsageProblem(f"{name} is neither in {arguments.baseline} nor in {path}")
-    lines = [
-        *(_found(finding) if finding else [f"not in {path}: fixed, or not measured there"]),
-        *(_accepted_leak(leak) if leak else ()),
-        *(_accepted_growth(growth) if growth else ()),
-        *([] if leak or growth else [f"not accepted in {arguments.baseline}"]),
-        *_history(growth.id if growth else name, arguments.baseline),
-    ]
+    lines: list[str] = []
+    if finding:
+        lines.extend(_found(finding))
+    else:
+        lines.append(f"not in {path}: fixed, or not measured there")
+    if leak:
+        lines.extend(_accepted_leak(leak))
+    if growth:
+        lines.extend(_accepted_growth(growth))
+    if not leak and not growth:
+        lines.append(f"not accepted in {arguments.baseline}")
+    lines.extend(_history(growth.id if growth else name, arguments.baseline))
     for line in lines:
         print(indented(line))
     return CLEAN
@@ -68,18 +75,23 @@ def _found(finding: Finding) -> Iterator[str]:
     yield f"    {RULES[finding.kind].short} {RULES[finding.kind].full}"
     if finding.stack:
         yield f"at {site(finding, Path.cwd())}; stack, innermost call first:"
-        yield from (f"    {place(frame, Path.cwd())}" for frame in finding.stack)
-    yield from (f"    {detail}" for detail in finding.details)
+        for frame in finding.stack:
+            yield f"    {place(frame, Path.cwd())}"
+    for detail in finding.details:
+        yield f"    {detail}"
     if finding.holders:
         yield "held by, outermost first:"
-        yield from (f"    {holder}" for holder in finding.holders)
+        for holder in finding.holders:
+            yield f"    {holder}"
     yield f"seen in: {', '.join(finding.checks)}"
 
 
 def _accepted_leak(entry: AcceptedLeak) -> Iterator[str]:
     yield _by_whom(entry)
-    yield f"at most {amount(entry.max_bytes, entry.max_blocks)} in any one of: {', '.join(entry.targets)}"
-    yield from (f"    {call}" for call in entry.stack)
+    most = amount(entry.max_bytes, entry.max_blocks)
+    yield f"at most {most} in any one of: {', '.join(entry.targets)}"
+    for call in entry.stack:
+        yield f"    {call}"
 
 
 def _accepted_growth(entry: AcceptedGrowth) -> Iterator[str]:
@@ -94,22 +106,19 @@ def _by_whom(entry: AcceptedLeak | AcceptedGrowth) -> str:
 
 
 def _history(name: str, baseline: Path) -> Iterator[str]:
-    """Commits that brought, changed or removed the entry; nothing where there is no git or no repository."""
-    search = [
-        "-s",
-        "--date=short",
-        "--format=%ad %h %an: %s",
-        f"-n{MOST_COMMITS}",
-        f"-S{name}",
-        "--",
-        baseline.name,
-    ]
+    """Commits that brought, changed or removed the entry.
+
+    Nothing where there is no git or no repository.
+    """
+    search = ["-s", "--date=short", "--format=%ad %h %an: %s", f"-n{MOST_COMMITS}", f"-S{name}"]
+    search += ["--", baseline.name]
     folder = str(baseline.absolute().parent)
     try:
         code, output, _ = supervisor.capture(["git", "-C", folder, "log", *search], _GIT_TIMEOUT_S)
     except (LeakguardError, OSError):
         return
-    commits = output.decode("utf-8", "backslashreplace").splitlines() if code == 0 else []
-    if commits:
-        yield "history of its entry, newest first:"
-        yield from (f"    {commit}" for commit in commits)
+    if code != 0 or not output.strip():
+        return
+    yield "history of its entry, newest first:"
+    for commit in output.decode("utf-8", "backslashreplace").splitlines():
+        yield f"    {commit}"

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import datetime as dt
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TextIO
 
 from pytest_leakguard import __version__
 from pytest_leakguard.baseline import store
@@ -18,7 +17,6 @@ from pytest_leakguard.cli import ci, explain, trend
 from pytest_leakguard.cli import report as report_cli
 from pytest_leakguard.core import settings as options
 from pytest_leakguard.core.checks import Check
-from pytest_leakguard.core.environment import environment
 from pytest_leakguard.core.errors import LeakguardError, UsageProblem
 from pytest_leakguard.core.options import OPTIONS, TOOLS
 from pytest_leakguard.core.programs import Target
@@ -27,21 +25,13 @@ from pytest_leakguard.core.text import one_line, printable
 from pytest_leakguard.growth.diagnosis import Production
 from pytest_leakguard.programs import check as pipeline
 from pytest_leakguard.programs import doctor, existing_reports
-from pytest_leakguard.reporters import conclude, github, junit
+from pytest_leakguard.reporters import conclude, junit
 from pytest_leakguard.reporters import json as report_json
 from pytest_leakguard.reporters import write as reports
-from pytest_leakguard.verdict import CLEAN, INCONCLUSIVE, USAGE, Policy, Run, Verdict, failing
+from pytest_leakguard.verdict import CLEAN, INCONCLUSIVE, USAGE
 
-_RUN_OPTIONS = (
-    "baseline",
-    "accept",
-    "prune",
-    "report",
-    "missing-tool",
-    "strict",
-    "kinds",
-    "timeout",
-)
+_RUN_OPTIONS = tuple("baseline accept prune report missing-tool strict kinds timeout".split())
+"""Options of the table that ``run`` and ``check`` take as well."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -61,12 +51,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("pytest-leakguard: interrupted: inconclusive", file=sys.stderr)
         return INCONCLUSIVE
     except BrokenPipeError:
+        # Whoever reads has gone; without this the interpreter complains when it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return INCONCLUSIVE
     except OSError as error:
-        print(
-            f"pytest-leakguard: {one_line(str(error.filename))}: {error.strerror}", file=sys.stderr
-        )
+        file = one_line(str(error.filename))
+        print(f"pytest-leakguard: {file}: {error.strerror}", file=sys.stderr)
         return INCONCLUSIVE
 
 
@@ -231,56 +221,31 @@ def _check(arguments: argparse.Namespace) -> int:
 def _conclude(
     checks: tuple[Check, ...], baseline: Baseline, settings: Settings, arguments: argparse.Namespace
 ) -> int:
-    """Judges, writes what was asked for, tells, and only then returns the exit status."""
-    policy = Policy(settings.is_strict, settings.accept is not None)
-    here = Path.cwd()
-    repository = conclude.repository_of(here)
-    run = Run(
-        checks,
-        baseline,
-        dt.date.today(),
-        policy,
-        environment=environment(),
-        root=here,
-        repository=repository,
-        baseline_file=conclude.relative_to(settings.baseline, repository),
+    """Judges, writes what was asked for, prints, and only then returns the exit status."""
+    run = conclude.run_of(checks, baseline, settings)
+    wanted = replace(
+        conclude.Wanted.by(settings), files=_single_files(arguments), owner=arguments.owner
     )
-    verdict = run.judge()
-    told: list[str] = []
-    if settings.report:
-        reports.write(settings.report, verdict, run)
-    if arguments.json and arguments.json != "-":
-        store.write_text(Path(arguments.json), report_json.render(verdict, run))
-    if arguments.junit:
-        store.write_text(Path(arguments.junit), junit.render(verdict, policy, Path.cwd()))
-    if settings.accept is not None:
-        new = failing(verdict, Policy(is_strict=True))
-        store.accept_findings(settings.baseline, new, settings.accept, arguments.owner)
-        told.append(
-            f"accepted {len(new)} leak(s) into {settings.baseline.name}; review and commit it"
-        )
-    if settings.prune:
-        store.prune_entries(settings.baseline, verdict.prunable)
-        told.append(f"pruned {len(verdict.prunable)} fixed leak(s) from {settings.baseline.name}")
-    if arguments.json == "-":
-        sys.stdout.write(report_json.render(verdict, run))
+    conclusion = conclude.conclude(run, wanted)
+    is_json_on_stdout = arguments.json == "-"
+    if is_json_on_stdout:
+        sys.stdout.write(report_json.render(conclusion.verdict, run))
     else:
-        conclude.tell(
-            verdict,
-            run,
-            -1 if arguments.quiet else arguments.verbose,
-            told,
-            how_to_accept="--accept",
-        )
-    _tell_github(verdict, run, sys.stderr if arguments.json == "-" else sys.stdout)
-    return verdict.exit_status
+        verbosity = -1 if arguments.quiet else arguments.verbose
+        conclude.print_verdict(conclusion, verbosity, how_to_accept="--accept")
+    for text in conclusion.annotations:
+        print(text, file=sys.stderr if is_json_on_stdout else sys.stdout)
+    return conclusion.verdict.exit_status
 
 
-def _tell_github(verdict: Verdict, run: Run, stream: TextIO) -> None:
-    conclude.add_job_summary(verdict, run)
-    if conclude.is_github(os.environ):
-        for text in github.workflow_commands(verdict, run):
-            print(text, file=stream)
+def _single_files(arguments: argparse.Namespace) -> tuple[tuple[Path, conclude.Render], ...]:
+    """The reports that ``--json`` and ``--junit`` ask for."""
+    files: list[tuple[Path, conclude.Render]] = []
+    if arguments.json and arguments.json != "-":
+        files.append((Path(arguments.json), report_json.render))
+    if arguments.junit:
+        files.append((Path(arguments.junit), junit.render))
+    return tuple(files)
 
 
 def _trend(arguments: argparse.Namespace) -> int:
@@ -309,10 +274,8 @@ def _doctor(arguments: argparse.Namespace) -> int:
             store.write_text(Path(arguments.json), doctor.as_json(answers))
         for line in doctor.render(answers):
             print(printable(line))
-    found, seeing = (
-        {answer.tool for answer in answers if answer.path},
-        {a.tool for a in answers if a.sees_leaks},
-    )
+    found = {answer.tool for answer in answers if answer.path}
+    seeing = {answer.tool for answer in answers if answer.sees_leaks}
     return CLEAN if seeing and found == seeing else INCONCLUSIVE
 
 

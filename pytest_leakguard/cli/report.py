@@ -1,20 +1,22 @@
-"""``pytest-leakguard report``: makes every other report from ``report.json``, and one report from those of shards."""
+"""``pytest-leakguard report``: makes every other report from ``report.json``.
+
+From the reports of several shards it makes one.
+"""
 
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pytest_leakguard.core.errors import MalformedReport, UsageProblem
-from pytest_leakguard.core.text import one_line
-from pytest_leakguard.reporters import conclude, github, json_reader
-from pytest_leakguard.reporters import write as reports
+from pytest_leakguard.reporters import conclude, json_reader
 from pytest_leakguard.reporters.json import FORMAT
 from pytest_leakguard.reporters.merge import Shard, merge
 
 DEFAULT = "leakguard-report"
+_HEAD_BYTES = 200
+"""Where a report says what it is: at its very beginning."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,18 +53,12 @@ def _report(arguments: argparse.Namespace) -> int:
     files = list(dict.fromkeys(_files(arguments.directories, arguments.output)))
     output = arguments.output or _default_output(arguments.directories, files)
     run = merge([_shard(file, problem) for file, problem in files], arguments.expect_shards)
-    verdict = run.judge()
-    reports.write(output, verdict, run)
-    conclude.tell(
-        verdict, run, -1 if arguments.quiet else arguments.verbose, (f"reports: {output}",)
-    )
-    conclude.add_job_summary(verdict, run)
-    if conclude.is_github(
-        os.environ
-    ):  # each shard has annotated its leaks; the whole has problems of its own
-        for problem in verdict.problems:
-            print(github.command("error", "leakguard", one_line(problem)))
-    return verdict.exit_status
+    # Each shard has annotated its leaks already; the whole has problems of its own.
+    conclusion = conclude.conclude(run, conclude.Wanted(report=output, annotates_checks=False))
+    conclude.print_verdict(conclusion, -1 if arguments.quiet else arguments.verbose)
+    for text in conclusion.annotations:
+        print(text)
+    return conclusion.verdict.exit_status
 
 
 _Found = tuple[Path, str]
@@ -79,19 +75,22 @@ def _files(directories: Sequence[Path], output: Path | None) -> Iterator[_Found]
                 "no such file or directory; did the job that writes it run, and was it downloaded?",
             )
         else:
-            found = sorted(
-                path for path in _reports_in(directory) if not _is_output(path, output, directory)
-            )
-            yield from ((path, "") for path in found)
-            if not found:
-                yield (
-                    directory,
-                    "holds no report.json; did the job that writes it run with --leakguard-report?",
-                )
+            yield from _found_in(directory, output)
+
+
+def _found_in(directory: Path, output: Path | None) -> Iterator[_Found]:
+    found = []
+    for path in sorted(_reports_in(directory)):
+        if not _is_output(path, output, directory):
+            found.append((path, ""))
+    if not found:
+        why = "holds no report.json; did the job that writes it run with --leakguard-report?"
+        found.append((directory, why))
+    yield from found
 
 
 def _reports_in(directory: Path) -> Iterator[Path]:
-    """What is called ``report.json`` or says that it is a report, as jobs may have given it another name."""
+    """What is called ``report.json``, or says that it is a report: jobs give it other names."""
     for path in directory.rglob("*.json"):
         if path.name == "report.json" or (path.is_file() and _says_report(path)):
             yield path
@@ -99,7 +98,7 @@ def _reports_in(directory: Path) -> Iterator[Path]:
 
 def _says_report(path: Path) -> bool:
     with path.open("rb") as stream:
-        return f'"{FORMAT}"'.encode() in stream.read(200)
+        return f'"{FORMAT}"'.encode() in stream.read(_HEAD_BYTES)
 
 
 def _is_output(path: Path, output: Path | None, directory: Path) -> bool:

@@ -1,4 +1,7 @@
-"""The growth verdict for a series that somebody else recorded: text of a file in, text and exit status out."""
+"""The growth verdict for a series that somebody else recorded.
+
+The text of a file goes in, text and exit status come out.
+"""
 
 from __future__ import annotations
 
@@ -42,9 +45,10 @@ class TrendReport:
 
 
 def judge_recording(text: str, name: str, production: Production, runtime: str = "") -> TrendReport:
-    """The verdict on what ``text`` recorded; raises ``MalformedReport`` when it cannot be read.
+    """The verdict on what ``text`` recorded.
 
-    ``runtime`` is ``v8`` or ``jvm`` where resident memory is that of such a heap; a JSON recording may say so itself.
+    ``runtime`` is ``v8`` or ``jvm`` where resident memory is that of such a heap; a JSON recording
+    may say so itself. Raises ``MalformedReport`` when the text cannot be read.
     """
     recording = read_series(text, name)
     processes = [value for value in recording.series.get(MetricName.PROCESSES, ()) if value]
@@ -66,8 +70,8 @@ def judge_recording(text: str, name: str, production: Production, runtime: str =
 def _runtime_in(text: str) -> str:
     """What a JSON recording says of its ``runtime`` or ``language``; empty when nothing.
 
-    A JVM that was given bounds for its heap (``controls``: -Xmn, a serial collector) gives memory back, so it is
-    judged like any other program.
+    A JVM that was given bounds for its heap (``controls``: -Xmn, a serial collector) gives memory
+    back, so it is judged like any other program.
     """
     try:
         document = json.loads(text)
@@ -75,27 +79,32 @@ def _runtime_in(text: str) -> str:
         return ""
     if not isinstance(document, dict):
         return ""
-    told = document.get("runtime", document.get("language"))
-    runtime = _RUNTIMES.get(told.lower(), "") if isinstance(told, str) else ""
+    name = document.get("runtime", document.get("language"))
+    if not isinstance(name, str):
+        return ""
+    runtime = _RUNTIMES.get(name.lower(), "")
     return "" if runtime == "jvm" and document.get("controls") else runtime
 
 
 def _notes(
     recording: Recording, ignored: tuple[str, ...], production: Production
 ) -> tuple[str, ...]:
-    left_out = (
-        (f"not judged, as nothing is known of them: {', '.join(ignored)}",) if ignored else ()
-    )
-    no_limit = ("no forecast: a rate says nothing without --memory-limit",)
-    has_rate_alone = production.rate_per_s and not production.limit_bytes
-    return (*recording.notes, *left_out, *(no_limit if has_rate_alone else ()))
+    notes = list(recording.notes)
+    if ignored:
+        notes.append(f"not judged, as nothing is known of them: {', '.join(ignored)}")
+    if production.rate_per_s and not production.limit_bytes:
+        notes.append("no forecast: a rate says nothing without --memory-limit")
+    return tuple(notes)
 
 
 def as_text(report: TrendReport) -> str:
     """For a reader at a terminal."""
-    told = (f"      {line}" for line in words.lines(report.diagnosis, report.growth))
-    notes = (f"note: {note}" for note in report.notes)
-    return "\n".join([words.head(report.diagnosis, report.growth), *told, *notes])
+    lines = [words.head(report.diagnosis, report.growth)]
+    for line in words.lines(report.diagnosis, report.growth):
+        lines.append(f"      {line}")
+    for note in report.notes:
+        lines.append(f"note: {note}")
+    return "\n".join(lines)
 
 
 def as_dict(report: TrendReport) -> dict[str, Any]:

@@ -44,7 +44,7 @@ class Growth:
 
 @dataclass(frozen=True, slots=True)
 class Hypothesis:
-    """One of the incident report's four explanations of growing memory, and what the run says about it."""
+    """One of four explanations of growing memory, and what the run says about it."""
 
     letter: str
     """``A`` leak, ``B`` cache, ``C`` application logic (a burst), ``D`` fragmentation."""
@@ -56,7 +56,10 @@ class Hypothesis:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """When a share of the memory limit is reached if the same traffic continues; ``None`` is never."""
+    """When a share of the memory limit is reached if the same traffic continues.
+
+    ``None`` is never.
+    """
 
     share: float
     requests: float | None
@@ -79,14 +82,14 @@ class Diagnosis:
     iterations: int
     hypotheses: tuple[Hypothesis, ...] = ()
     settled_at: int | None = None
-    """Where warm-up or filling had ended: by then nine tenths of what was kept in all were there."""
+    """Iteration at which warm-up or filling had ended: nine tenths of what was kept were there."""
     marks: tuple[Mark, ...] = ()
     limit_bytes: int = 0
     current_bytes: int = 0
     stopped: str = ""
     """Why the run ended where it did."""
     facts: tuple[str, ...] = ()
-    """Worth telling besides: which live heap was read, what cannot be seen."""
+    """Worth saying besides: which live heap was read, what cannot be seen."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,15 +1,18 @@
-"""Time spent on something, told alike on an idle machine and on a busy one."""
+"""Time spent on something, measured alike on an idle machine and on a busy one."""
 
 from __future__ import annotations
 
 import time
 
 WAITING = 0.5
-"""A second that went by without this process computing counts so much: it waited, or others had the processor."""
+"""Seconds that count for each second in which this process did not compute.
+
+It waited, which is its own doing, or others had the processor, which is not: half of each.
+"""
 
 
 class Spent:
-    """Seconds of this process since it was made: those computed, or half of those gone by if that is more."""
+    """Seconds since it was made: those computed, or half of those gone by if that is more."""
 
     __slots__ = ("_cpu_s", "_wall_s")
 
@@ -19,6 +22,6 @@ class Spent:
     @property
     def seconds(self) -> float:
         """So far."""
-        return max(
-            time.process_time() - self._cpu_s, WAITING * (time.perf_counter() - self._wall_s)
-        )
+        computed_s = time.process_time() - self._cpu_s
+        elapsed_s = time.perf_counter() - self._wall_s
+        return max(computed_s, WAITING * elapsed_s)

@@ -1,4 +1,7 @@
-"""Values to plain dicts and back, for files and for pytest-xdist; strict about types, never executes anything."""
+"""Values to plain dicts and back, for files and for pytest-xdist.
+
+Strict about types; never executes anything.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import dataclasses
 import datetime as dt
 import types
 import typing
+from collections.abc import Iterator
 from enum import Enum
 from functools import lru_cache
 from pathlib import Path
@@ -15,20 +19,22 @@ from pytest_leakguard.core.errors import MalformedReport
 
 T = TypeVar("T")
 _FLOAT_LIMIT = 1 << 1023
+"""Larger integers of a damaged report overflow when they are made a float."""
 
 
 def encode(value: Any, is_lean: bool = False) -> Any:
-    """``value`` as dicts, lists, strings and numbers that ``json`` takes; a lean one leaves out what is as declared.
+    """``value`` as dicts, lists, strings and numbers that ``json`` takes.
 
-    Lean is for the transport of many checks, nearly all of them clean; ``decode`` reads both.
+    A lean one leaves out every field that has its declared default. It is for the transport of many
+    checks, nearly all of them clean; ``decode`` reads both.
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        pairs = ((name, getattr(value, name), default) for name, default in _fields(type(value)))
-        return {
-            name: encode(one, is_lean)
-            for name, one, default in pairs
-            if not (is_lean and one == default)
-        }
+        fields = {}
+        for name, default in _fields(type(value)):
+            content = getattr(value, name)
+            if not is_lean or content != default:
+                fields[name] = encode(content, is_lean)
+        return fields
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, Path):
@@ -36,7 +42,7 @@ def encode(value: Any, is_lean: bool = False) -> Any:
     if isinstance(value, dt.date):
         return value.isoformat()
     if isinstance(value, list | tuple):
-        return [encode(one, is_lean) for one in value]
+        return [encode(item, is_lean) for item in value]
     return value
 
 
@@ -47,7 +53,10 @@ def _fields(kind: Any) -> tuple[tuple[str, Any], ...]:
 
 
 def decode(kind: type[T], data: Any, where: str = "") -> T:
-    """A ``kind`` from what ``encode`` made; raises ``MalformedReport`` naming the place that does not fit."""
+    """A ``kind`` from what ``encode`` made.
+
+    Raises ``MalformedReport`` that names the place where the data does not fit.
+    """
     return typing.cast(T, _decode(kind, data, where or kind.__name__))
 
 
@@ -56,7 +65,7 @@ def _decode(kind: Any, data: Any, where: str) -> Any:
     if origin in (typing.Union, types.UnionType):
         if data is None and type(None) in inner:
             return None
-        (kind,) = [one for one in inner if one is not type(None)]
+        (kind,) = [member for member in inner if member is not type(None)]
         return _decode(kind, data, where)
     if origin is tuple:
         return _tuple(inner, data, where)
@@ -68,14 +77,15 @@ def _decode(kind: Any, data: Any, where: str) -> Any:
 def _tuple(inner: tuple[Any, ...], data: Any, where: str) -> tuple[Any, ...]:
     if not isinstance(data, list | tuple):
         raise MalformedReport(f"{where}: expected a list, got {type(data).__name__}")
+    kinds = inner
     if len(inner) == 2 and inner[1] is Ellipsis:
-        return tuple(_decode(inner[0], one, f"{where}[{index}]") for index, one in enumerate(data))
-    if len(inner) != len(data):
-        raise MalformedReport(f"{where}: expected {len(inner)} items, got {len(data)}")
-    return tuple(
-        _decode(kind, one, f"{where}[{index}]")
-        for index, (kind, one) in enumerate(zip(inner, data, strict=True))
-    )
+        kinds = (inner[0],) * len(data)
+    if len(kinds) != len(data):
+        raise MalformedReport(f"{where}: expected {len(kinds)} items, got {len(data)}")
+    items = []
+    for index, (kind, item) in enumerate(zip(kinds, data, strict=True)):
+        items.append(_decode(kind, item, f"{where}[{index}]"))
+    return tuple(items)
 
 
 def _record(kind: Any, data: Any, where: str) -> Any:
@@ -85,19 +95,25 @@ def _record(kind: Any, data: Any, where: str) -> Any:
     unknown = data.keys() - hints.keys()
     if unknown:
         raise MalformedReport(f"{where}: unknown key {sorted(map(str, unknown))[0]!r}")
+    fields = {}
+    for key, value in data.items():
+        fields[key] = _decode(hints[key], value, f"{where}.{key}")
     try:
-        return kind(
-            **{key: _decode(hints[key], value, f"{where}.{key}") for key, value in data.items()}
-        )
+        return kind(**fields)
     except TypeError:
-        missing = [
-            item.name
-            for item in dataclasses.fields(kind)
-            if item.name not in data
-            and item.default is dataclasses.MISSING
-            and item.default_factory is dataclasses.MISSING
-        ]
-        raise MalformedReport(f"{where}: lacks {', '.join(missing)}") from None
+        missing = ", ".join(_missing(kind, data))
+        raise MalformedReport(f"{where}: lacks {missing}") from None
+
+
+def _missing(kind: Any, data: dict[str, Any]) -> Iterator[str]:
+    """Fields without a default that ``data`` does not have."""
+    for item in dataclasses.fields(kind):
+        has_default = (
+            item.default is not dataclasses.MISSING
+            or item.default_factory is not dataclasses.MISSING
+        )
+        if item.name not in data and not has_default:
+            yield item.name
 
 
 @lru_cache
@@ -111,9 +127,8 @@ def _scalar(kind: Any, data: Any, where: str) -> Any:
             return kind(data)
         except (ValueError, TypeError):
             seen = repr(data[:40]) if isinstance(data, str) else type(data).__name__
-            raise MalformedReport(
-                f"{where}: {seen} is none of {', '.join(str(one.value) for one in kind)}"
-            ) from None
+            known = ", ".join(str(member.value) for member in kind)
+            raise MalformedReport(f"{where}: {seen} is none of {known}") from None
     if kind is Path and isinstance(data, str):
         return Path(data)
     if kind is dt.date and isinstance(data, str):
@@ -121,12 +136,8 @@ def _scalar(kind: Any, data: Any, where: str) -> Any:
             return dt.date.fromisoformat(data)
         except ValueError:
             raise MalformedReport(f"{where}: {data[:40]!r} is no date") from None
-    if (
-        kind is float
-        and isinstance(data, int)
-        and not isinstance(data, bool)
-        and abs(data) < _FLOAT_LIMIT
-    ):
+    is_number = isinstance(data, int) and not isinstance(data, bool)
+    if kind is float and is_number and abs(data) < _FLOAT_LIMIT:
         return float(data)
     if not isinstance(data, kind) or (isinstance(data, bool) and kind is not bool):
         raise MalformedReport(f"{where}: expected {kind.__name__}, got {type(data).__name__}")

@@ -28,6 +28,10 @@ class TargetNotStarted(LeakguardError):
     """The program to run cannot be started at all; names it and says why."""
 
 
+class InconclusiveCheck(LeakguardError):
+    """A check ended without an answer; says why, and what it would take."""
+
+
 class MalformedReport(LeakguardError):
     """A tool's report is damaged; ``recovered`` holds what could still be read."""
 

@@ -3,23 +3,27 @@
 A fingerprint is the first 16 hexadecimal digits of the SHA-256 of
 
 * the word ``stack-v1``,
-* the family of the leak: ``lost`` (definitely or indirectly), ``possible``, ``reachable``, or its kind
-  (a block lost *through* another block of the same stack, as in a linked list, is ``lost-indirect``),
+* the family of the leak: ``lost`` (definitely or indirectly), ``possible``, ``reachable``, or its
+  kind (a block lost *through* another block of the same stack, as in a linked list, is
+  ``lost-indirect``),
 * the names of the calls, innermost first, at most eight of them.
 
 The tools agree on names, not on stacks, so before that
 
-* allocators and the tools' interceptors are left out, and all that lies below ``main`` or a thread's start;
-* inside the C library only the function that was called stays (``strdup``, not ``__GI___strdup``), inside the
-  C++ library only its last name (``push_back``, ``make_shared<Order>``): their inner calls change with versions
-  and optimisation;
-* return types, parameters and white space are left out, template arguments stay; of an inlined call only the
-  last name stays, since valgrind knows no more of it;
-* loops of calls are left out, since how deep a recursion was is chance: ``visit visit visit main`` is ``visit main``;
-* a call without symbols is its module and the place in its memory page (both survive ASLR, not a rebuild).
+* allocators and the tools' interceptors are left out, and all that lies below ``main`` or a
+  thread's start;
+* inside the C library only the function that was called stays (``strdup``, not ``__GI___strdup``),
+  inside the C++ library only its last name (``push_back``, ``make_shared<Order>``): their inner
+  calls change with versions and optimisation;
+* return types, parameters and white space are left out, template arguments stay; of an inlined call
+  only the last name stays, since valgrind knows no more of it;
+* loops of calls are left out, since how deep a recursion was is chance: ``visit visit visit main``
+  is ``visit main``;
+* a call without symbols is its module and the place in its memory page (both survive ASLR, not a
+  rebuild).
 
-No lines, files, addresses or sizes: two allocations in one function reached by one path have one name, and are
-told apart from their accepted past by their sum (see ``baseline``).
+No lines, files, addresses or sizes: two allocations in one function reached by one path have one
+name, and their sum distinguishes them from what was accepted (see ``baseline``).
 """
 
 from __future__ import annotations
@@ -34,11 +38,11 @@ from pytest_leakguard.core.leaks import Finding, Frame, Leak, LeakKind
 
 ALGORITHM = "stack-v1"
 MOST_NAMES = 8
-"""valgrind keeps 12 calls unless told otherwise; eight remain when allocators and libraries are left out."""
+"""Calls in a name. valgrind keeps 12 by default; eight remain without allocators and libraries."""
 
 _ALLOCATORS = frozenset(
-    "malloc calloc realloc reallocarray memalign posix_memalign aligned_alloc valloc pvalloc cfree free "
-    "libc_malloc libc_calloc libc_realloc libc_memalign mi_malloc je_malloc tc_malloc".split()
+    "malloc calloc realloc reallocarray memalign posix_memalign aligned_alloc valloc pvalloc cfree "
+    "free libc_malloc libc_calloc libc_realloc libc_memalign mi_malloc je_malloc tc_malloc".split()
 )
 _STARTS = frozenset(
     "_start (below main) start_thread clone clone3 __clone __clone3 thread_start "
@@ -51,33 +55,39 @@ _SANITIZER_START = re.compile(
 """A thread's start in newer runtimes (gcc 14, clang 19); clang's are linked into the program and told with types."""
 _RUNTIME_MODULE = re.compile(r"^(vgpreload_|lib(clang_rt\.)?(asan|lsan|ubsan|hwasan))")
 _C_MODULE = re.compile(
-    r"^(libc|libc-2\.\d+|libpthread(-2\.\d+)?|libdl(-2\.\d+)?|ld-linux.*|ld(-2\.\d+)?|ld-musl.*)\.so"
+    r"^(libc|libc-2\.\d+|libpthread(-2\.\d+)?|libdl(-2\.\d+)?"
+    r"|ld-linux.*|ld(-2\.\d+)?|ld-musl.*)\.so"
 )
 _CXX_MODULE = re.compile(r"^lib(std)?c\+\+")
 _C_SOURCE = re.compile(
     r"^(\.\./sysdeps/|(\./|\.\./|\w+/\.\./|\w+/\./)?"
-    r"(libio|string|stdlib|nptl|elf|dlfcn|csu|posix|misc|malloc|stdio-common|debug|time|locale|iconv|intl|wcsmbs)/)"
+    r"(libio|string|stdlib|nptl|elf|dlfcn|csu|posix|misc|malloc|stdio-common|debug|time|locale"
+    r"|iconv|intl|wcsmbs)/)"
 )
 _CXX_SOURCE = re.compile(
     r"/include/c\+\+/|/libstdc\+\+-v3/|^\.\./\.\./\.\./\.\./(src/)?libstdc\+\+"
 )
 LONGEST_NAME = 8192
-"""Of a longer function name only this much is read; what bounds the time on damaged reports."""
+"""Characters read of a function name; bounds the time that a damaged report can take."""
+_PAGE_MASK = 0xFFF
+"""The place in a memory page of 4 KiB, which address randomisation never moves."""
 _OPERATOR = re.compile(r"(?<!\w)operator(?!\w)")
 _CLONE = re.compile(r"(\.(part|constprop|isra|cold|lto_priv|llvm)(\.\d+)*| \[clone [^]]*\])+$")
 _VERSION = re.compile(r"@@?[\w.]+$")
 
 
 def of_leak(leak: Leak, hangs_on_its_like: bool = False) -> str:
-    """The fingerprint of one leak; ``hangs_on_its_like`` when a lost block of the same stack leads to it."""
+    """The fingerprint of one leak.
+
+    ``hangs_on_its_like`` says that a lost block of the same stack leads to it.
+    """
     return of_names(_family(leak.kind, hangs_on_its_like), names(leak.stack))
 
 
 def of_names(family: str, called: Iterable[str]) -> str:
     """The digest itself: 16 lower-case hexadecimal digits."""
-    return hashlib.sha256(
-        "\n".join([ALGORITHM, family, *called]).encode("utf-8", "backslashreplace")
-    ).hexdigest()[:16]
+    text = "\n".join([ALGORITHM, family, *called])
+    return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:16]
 
 
 def _family(kind: LeakKind, hangs_on_its_like: bool) -> str:
@@ -108,7 +118,7 @@ def group(leaks: Iterable[Leak]) -> tuple[Finding, ...]:
 
 def _finding(fingerprint: str, same: list[Leak]) -> Finding:
     largest = max(same, key=lambda leak: leak.size_bytes)
-    places = {place for leak in same if (place := _site(leak.stack))}
+    places = {_site(leak.stack) for leak in same} - {""}
     return Finding(
         fingerprint=fingerprint,
         kind=largest.kind,
@@ -126,9 +136,16 @@ def _site(stack: tuple[Frame, ...]) -> str:
 
 
 def innermost_own(stack: tuple[Frame, ...]) -> Frame | None:
-    """The call a reader should look at: the innermost one outside allocators and system libraries."""
+    """The call a reader should look at: the innermost outside allocators and system libraries.
+
+    One with a source line is preferred; ``None`` only for an empty stack.
+    """
     inside = calls(stack)
-    own = [frame for frame in inside if not any(_role(frame)[:2])]
+    own = []
+    for frame in inside:
+        is_c, is_cxx, _ = _role(frame)
+        if not is_c and not is_cxx:
+            own.append(frame)
     with_source = [frame for frame in own if frame.function and frame.line]
     return next(iter((*with_source, *own, *inside, *stack)), None)
 
@@ -154,7 +171,7 @@ def names(stack: tuple[Frame, ...]) -> tuple[str, ...]:
 
 
 def calls(stack: tuple[Frame, ...]) -> tuple[Frame, ...]:
-    """The stack without the allocators at its inner end and without what lies below ``main`` at its outer one."""
+    """The stack without allocators at its inner end, and without what lies below ``main``."""
     first = 0
     while first < len(stack) and _is_allocator(stack[first]):
         first += 1
@@ -192,17 +209,17 @@ _NOBODY = (False, False, "")
 
 @lru_cache(maxsize=65536)
 def _role(frame: Frame) -> tuple[bool, bool, str]:
-    """Whether the C or the C++ library runs there, and what the call is named. Most frames of a report recur."""
+    """Whether the C or the C++ library runs there, and what the call is named.
+
+    Kept, since most frames of a report recur.
+    """
     is_c, is_cxx = is_c_library(frame) or is_runtime(frame), is_cxx_library(frame)
     if is_c:
         return is_c, is_cxx, public_name(frame.function or "libc")
     if is_cxx:
         function = frame.function or "?"
-        return (
-            is_c,
-            is_cxx,
-            "std::" + (short_name(function) if frame.is_inlined else last_name(function)),
-        )
+        name = short_name(function) if frame.is_inlined else last_name(function)
+        return is_c, is_cxx, f"std::{name}"
     return is_c, is_cxx, _own_name(frame)
 
 
@@ -210,8 +227,8 @@ def _own_name(frame: Frame) -> str:
     if frame.function is None:
         if frame.module is None:
             return "?"
-        place = (frame.offset if frame.offset is not None else frame.address) & 0xFFF
-        return f"{_library(frame.module)}+{place:03x}"
+        place = frame.address if frame.offset is None else frame.offset
+        return f"{_library(frame.module)}+{place & _PAGE_MASK:03x}"
     if frame.file and frame.file.endswith(".py"):
         return f"{frame.file.rpartition('/')[2]}:{frame.function}"
     return short_name(frame.function) if frame.is_inlined else qualified_name(frame.function)
@@ -227,9 +244,9 @@ def is_c_library(frame: Frame) -> bool:
     """Code of the C library or the dynamic loader."""
     if frame.module is not None:
         return bool(_C_MODULE.match(_base(frame.module)))
-    return bool(frame.file and _C_SOURCE.match(frame.file)) or (frame.function or "").startswith(
-        "_IO_"
-    )
+    if frame.file and _C_SOURCE.match(frame.file):
+        return True
+    return (frame.function or "").startswith("_IO_")
 
 
 def is_cxx_library(frame: Frame) -> bool:
@@ -239,9 +256,8 @@ def is_cxx_library(frame: Frame) -> bool:
     function = frame.function or ""
     if frame.file and _CXX_SOURCE.search(frame.file):
         return True
-    return (
-        qualified_name(function).startswith(("std::", "__gnu_cxx::")) if "::" in function else False
-    )
+    # The test for "::" comes first: most names have none, and parsing takes far longer.
+    return "::" in function and qualified_name(function).startswith(("std::", "__gnu_cxx::"))
 
 
 def _base(module: str | None) -> str:
@@ -271,7 +287,10 @@ def short_name(function: str) -> str:
 
 
 def last_name(function: str) -> str:
-    """The last name with its own template arguments: ``make_shared<Order>`` of ``std::make_shared<Order>()``."""
+    """The last name with its own template arguments.
+
+    ``make_shared<Order>`` of ``std::make_shared<Order>()``.
+    """
     name = _CLONE.sub("", function[:LONGEST_NAME])
     if operator := _OPERATOR.search(name):
         return name[operator.start() :].replace(" ", "")
@@ -290,9 +309,8 @@ def qualified_name(function: str) -> str:
     name = _CLONE.sub("", function[:LONGEST_NAME])
     if not any(char in name for char in "(<: "):
         return _VERSION.sub("", name)
-    if _OPERATOR.search(
-        name
-    ):  # "operator()(int)", "operator bool()", "operator<": no rule fits them all
+    if _OPERATOR.search(name):
+        # "operator()(int)", "operator bool()", "operator<": no rule fits them all.
         return name.replace(" ", "")
     return _without_types(name)
 
@@ -301,12 +319,8 @@ def _without_types(name: str) -> str:
     """``int* make<int>(int) const`` becomes ``make<int>``."""
     depth, start, end = 0, 0, len(name)
     for index, char in enumerate(name):
-        if (
-            char == "("
-            and depth == 0
-            and not name.startswith(("(anonymous", "({"), index)
-            and index > start
-        ):
+        is_namespace = name.startswith(("(anonymous", "({"), index)
+        if char == "(" and depth == 0 and index > start and not is_namespace:
             end = index
             if not name.startswith("::", _closing(name, index) + 1):
                 break  # otherwise these are the parameters of an enclosing function

@@ -16,15 +16,14 @@ def counted_once(report: Report) -> tuple[Leak, ...]:
     """The leaks of all processes without what forked children inherited.
 
     A child that was forked shares the addresses of its parent, so a block it inherited has the same
-    stack of addresses there. What the parent reports at such a stack is taken off the child's figure.
+    stack of addresses there. What the parent reports at such a stack is taken off the child's.
     """
     if len(report.processes) < 2:
         return report.leaks
     held = _held(report.leaks)
     processes = {process.pid: process for process in report.processes}
-    left: dict[
-        tuple[int, _Key], Totals
-    ] = {}  # of what a child inherited, not yet taken off its figures
+    # What each child inherited, as far as it was not yet taken off its figures.
+    left: dict[tuple[int, _Key], Totals] = {}
     own: list[Leak] = []
     for leak in report.leaks:
         parent = _origin(leak, processes, held)
@@ -33,15 +32,12 @@ def counted_once(report: Report) -> tuple[Leak, ...]:
             continue
         place = leak.pid, _key(leak)
         inherited = left.get(place, held[parent][_key(leak)])
-        blocks, size_bytes = (
-            min(inherited.blocks, leak.blocks),
-            min(inherited.size_bytes, leak.size_bytes),
-        )
+        blocks = min(inherited.blocks, leak.blocks)
+        size_bytes = min(inherited.size_bytes, leak.size_bytes)
         left[place] = Totals(inherited.size_bytes - size_bytes, inherited.blocks - blocks)
-        if leak.blocks > blocks or leak.size_bytes > size_bytes:
-            own.append(
-                replace(leak, blocks=leak.blocks - blocks, size_bytes=leak.size_bytes - size_bytes)
-            )
+        own_blocks, own_bytes = leak.blocks - blocks, leak.size_bytes - size_bytes
+        if own_blocks or own_bytes:
+            own.append(replace(leak, blocks=own_blocks, size_bytes=own_bytes))
     return tuple(own)
 
 
@@ -52,10 +48,9 @@ def _key(leak: Leak) -> _Key:
 def _held(leaks: tuple[Leak, ...]) -> _Held:
     held: _Held = {}
     for leak in leaks:
-        of_process = held.setdefault(leak.pid, {})
-        of_process[_key(leak)] = of_process.get(_key(leak), Totals()) + Totals(
-            leak.size_bytes, leak.blocks
-        )
+        key, of_process = _key(leak), held.setdefault(leak.pid, {})
+        before = of_process.get(key, Totals())
+        of_process[key] = before + Totals(leak.size_bytes, leak.blocks)
     return held
 
 
@@ -70,17 +65,24 @@ def _origin(leak: Leak, processes: dict[int, Process], held: _Held) -> int | Non
         passed.add(at)
         at = _forked_from(at, key, processes, held)
     if at == leak.pid == min(passed):
-        return None  # a circle, which reused or unknown process ids can make; somebody in it has to keep the blocks
+        # A circle, as reused or unknown process ids can make: one in it has to keep the blocks.
+        return None
     return origin
 
 
 def _forked_from(pid: int, key: _Key, processes: dict[int, Process], held: _Held) -> int | None:
-    """The nearest ancestor by fork that reports the same stack; the first process with it where no parent is named."""
+    """The nearest ancestor by fork that reports the same stack.
+
+    Where no parent is named it is the first process with that stack.
+    """
     process = processes.get(pid)
     if process is None or not process.is_fork:
         return None
     if not process.ppid:
-        return next((other for other in sorted(held) if other < pid and key in held[other]), None)
+        for other in sorted(held):
+            if other < pid and key in held[other]:
+                return other
+        return None
     seen = {pid}
     while process and process.is_fork and process.ppid not in seen:
         if key in held.get(process.ppid, {}):
@@ -97,8 +99,8 @@ def totals(leaks: tuple[Leak, ...]) -> tuple[tuple[LeakKind, Totals], ...]:
     for leak in leaks:
         size_bytes[leak.kind] += leak.size_bytes
         blocks[leak.kind] += leak.blocks
-    return tuple(
-        (kind, Totals(size_bytes[kind], blocks[kind]))
-        for kind in LeakKind
-        if blocks[kind] or size_bytes[kind]
-    )
+    by_kind = []
+    for kind in LeakKind:
+        if blocks[kind] or size_bytes[kind]:
+            by_kind.append((kind, Totals(size_bytes[kind], blocks[kind])))
+    return tuple(by_kind)

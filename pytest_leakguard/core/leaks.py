@@ -44,7 +44,7 @@ class Frame:
     address: int = 0
     """Program counter in the address space of the run."""
     offset: int | None = None
-    """Offset of ``address`` inside ``module`` where the tool tells it."""
+    """Offset of ``address`` inside ``module`` where the tool reports it."""
     is_inlined: bool = False
     """The call was inlined into the next outer frame, so it has no call site of its own."""
 

@@ -1,4 +1,7 @@
-"""Every option, declared once: command line, ini, marker, help and docs read this. Imports next to nothing."""
+"""Every option, declared once: command line, ini, marker, help and docs read this.
+
+Imports next to nothing, since the plugin imports it in every run of pytest.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +60,8 @@ OPTIONS = (
     Option("prune", "remove the accepted leaks that are gone; refused in CI", "flag"),
     Option(
         "report",
-        "write report.json, report.html, junit.xml, report.sarif, summary.md and more into this directory",
+        "write report.json, report.html, junit.xml, report.sarif, summary.md and more into this "
+        "directory",
         metavar="DIR",
     ),
     Option(

@@ -23,7 +23,7 @@ class Process:
     reason: str = ""
     """Why it is not complete."""
     signal: int | None = None
-    """The signal that ended it, where the report tells."""
+    """The signal that ended it, where the report names it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +32,13 @@ class Report:
 
     tool: str
     leaks: tuple[Leak, ...] = ()
-    """As reported, process by process; see ``pipeline`` for what is counted once."""
+    """As reported, process by process; see ``core.forks`` for what is counted once."""
     processes: tuple[Process, ...] = ()
     tool_version: str = ""
     problems: tuple[str, ...] = ()
     """Why this is inconclusive. Empty only when the check is proved to have run."""
     notes: tuple[str, ...] = ()
-    """Worth telling, without effect on the answer."""
+    """Worth saying, without effect on the answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """How to start a target under a tool; made by a pure ``plan``, carried out by ``process``."""
+    """How to start a target under a tool; a pure ``plan`` makes it, ``processes`` does it."""
 
     argv: tuple[str, ...]
     env: tuple[tuple[str, str], ...] = ()
@@ -71,7 +71,7 @@ class Launch:
     cwd: Path | None = None
     timeout_s: float = 300.0
     stop_signals: tuple[tuple[int, float], ...] = ((15, 5.0),)
-    """Signals sent in turn to end the target, each with the seconds to wait after it; then SIGKILL."""
+    """Signals sent in turn to end the target, each with seconds to wait after it; then SIGKILL."""
     memory_limit_bytes: int | None = None
     stdin: Path | None = None
     control_group: Path | None = None

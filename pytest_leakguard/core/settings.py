@@ -1,4 +1,4 @@
-"""Raw option values to the settings of a run; the options themselves are declared in ``table``."""
+"""Raw option values to the settings of a run; ``core.options`` declares the options."""
 
 from __future__ import annotations
 
@@ -27,10 +27,14 @@ _UNITS = {
 
 
 def size(text: str) -> float:
-    """Bytes in ``64``, ``64 B``, ``1.5 KiB``, ``2MB``; raises ``UsageProblem`` for anything else."""
+    """Bytes in ``64``, ``64 B``, ``1.5 KiB`` or ``2MB``.
+
+    Raises ``UsageProblem`` for anything else.
+    """
     match = re.fullmatch(r"\s*([0-9]{1,18}(?:\.[0-9]{1,18})?)\s*([A-Za-z]*)\s*", str(text))
     unit = match.group(2).upper() if match else "?"
-    unit = unit + "B" if unit in ("K", "M", "G", "KI", "MI", "GI") else unit
+    if unit in ("K", "M", "G", "KI", "MI", "GI"):
+        unit += "B"
     if match is None or unit not in _UNITS:
         raise UsageProblem(
             f"{str(text)[:80]!r} is no size; write it like 64, 64 B, 1.5 KiB or 2 MiB"
@@ -123,14 +127,17 @@ def is_ci(environ: Mapping[str, str]) -> bool:
 
 
 def resolve(given: Mapping[str, Any], root: Path, environ: Mapping[str, str]) -> Settings:
-    """Settings from raw values by option name (absent or ``None``: not given); raises ``UsageProblem``."""
+    """Settings from raw values by option name; an option that is not given is absent or ``None``.
+
+    Raises ``UsageProblem``.
+    """
     values = {option.name: _value(option, given.get(option.name)) for option in OPTIONS}
     runs_in_ci = is_ci(environ)
     for name in ("accept", "prune"):
         if values[name] and runs_in_ci:
             raise UsageProblem(
-                f"--leakguard-{name} writes the baseline, which CI must not do; run it on your machine "
-                "and commit the file"
+                f"--leakguard-{name} writes the baseline, which CI must not do; run it on your "
+                "machine and commit the file"
             )
     if values["accept"] is not None and not values["accept"].strip():
         raise UsageProblem("--leakguard-accept needs a reason: why may these leaks stay?")
@@ -153,7 +160,7 @@ def resolve(given: Mapping[str, Any], root: Path, environ: Mapping[str, str]) ->
 
 
 def _text(raw: Any) -> str:
-    """What a marker or a caller gives as a number or a list, as it would stand on the command line."""
+    """A number or a list from a marker or a caller, as it would stand on the command line."""
     if isinstance(raw, list | tuple):
         return ",".join(map(str, raw))
     return f"{raw:.6f}" if isinstance(raw, float) else str(raw)
@@ -163,9 +170,10 @@ def _value(option: Option, raw: Any) -> Any:
     if raw is None:
         return None
     try:
-        value = (
-            raw if option.is_flag and isinstance(raw, bool) else READERS[option.kind](_text(raw))
-        )
+        if option.is_flag and isinstance(raw, bool):
+            value: Any = raw
+        else:
+            value = READERS[option.kind](_text(raw))
     except UsageProblem as problem:
         raise UsageProblem(f"{option.flag}: {problem}") from None
     if option.choices and value not in option.choices:

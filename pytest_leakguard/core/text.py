@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from pytest_leakguard.core.fingerprint import (
+    MOST_NAMES,
     calls,
     innermost_own,
     is_c_library,
@@ -21,7 +22,10 @@ _UNPRINTABLE = re.compile(
 
 
 def printable(text: str) -> str:
-    """``text`` without anything a terminal, a log viewer or a parser could obey; shown as ``\\xNN`` instead."""
+    """``text`` without anything a terminal, a log viewer or a parser could obey.
+
+    Such characters are shown as ``\\xNN``.
+    """
     return _UNPRINTABLE.sub(lambda match: f"\\x{ord(match.group()):02x}", text)
 
 
@@ -32,7 +36,8 @@ def one_line(text: str) -> str:
 
 def indented(text: str) -> str:
     """``one_line`` that keeps the spaces at the start."""
-    return " " * (len(text) - len(text.lstrip(" "))) + one_line(text)
+    spaces = len(text) - len(text.lstrip(" "))
+    return " " * spaces + one_line(text)
 
 
 def shortened(text: str, most: int) -> str:
@@ -53,15 +58,14 @@ def amount(size_bytes: int, blocks: int) -> str:
 
 def place(frame: Frame, root: Path | None = None) -> str:
     """``push (src/server.c:42)``, or the module where there is no source."""
-    name = one_line(
-        frame.function or f"0x{frame.offset if frame.offset is not None else frame.address:x}"
-    )
-    where = (
-        one_line(relative(frame.file, root))
-        if frame.file
-        else (frame.module or "").rpartition("/")[2]
-    )
-    where = f"{where}:{frame.line}" if frame.file and frame.line else one_line(where)
+    address = frame.address if frame.offset is None else frame.offset
+    name = one_line(frame.function or f"0x{address:x}")
+    if frame.file:
+        where = one_line(relative(frame.file, root))
+        if frame.line:
+            where += f":{frame.line}"
+    else:
+        where = one_line((frame.module or "").rpartition("/")[2])
     return f"{name} ({where})" if where else name
 
 
@@ -79,26 +83,36 @@ def site(finding: Finding, root: Path | None = None) -> str:
 
 
 def accepted_stack(finding: Finding) -> tuple[str, ...]:
-    """The stack as a baseline keeps it: functions and base names, no lines, no addresses, no directories."""
-    return tuple(_accepted_call(frame) for frame in calls(finding.stack)[:8])
+    """The stack as a baseline keeps it: functions and base names.
+
+    It has no lines, addresses or directories, which change from build to build.
+    """
+    return tuple(_accepted_call(frame) for frame in calls(finding.stack)[:MOST_NAMES])
 
 
 def _accepted_call(frame: Frame) -> str:
     where = (frame.file or frame.module or "").rpartition("/")[2]
     in_library = is_c_library(frame) or is_runtime(frame)
-    name = public_name(frame.function or "???") if in_library else frame.function or "???"
-    return one_line(f"{name} ({where})" if where and not is_runtime(frame) else name)
+    name = frame.function or "???"
+    if in_library:
+        name = public_name(name)
+    if where and not is_runtime(frame):
+        name += f" ({where})"
+    return one_line(name)
 
 
 def quantity(value: float, unit: str = "bytes") -> str:
     """``10.3 KiB``, ``64 bytes``, ``0.012 descriptors``; three digits."""
     if unit != "bytes":
-        return f"{value:,.3g} {unit}" if abs(value) < 1000 else f"{value:,.0f} {unit}"
+        number = f"{value:,.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+        return f"{number} {unit}"
+    if 10 <= abs(value) < 1024:
+        return f"{value:.0f} bytes"
     size, names = float(value), iter(("KiB", "MiB", "GiB", "TiB"))
     name = "bytes"
     while abs(size) >= 1024 and name != "TiB":
         size, name = size / 1024, next(names)
-    return f"{size:.0f} {name}" if name == "bytes" and abs(size) >= 10 else f"{_three(size)} {name}"
+    return f"{_three(size)} {name}"
 
 
 def _three(value: float) -> str:
@@ -122,8 +136,4 @@ def two_digits(value: float) -> str:
     if value == 0:
         return "0"
     digits = 1 - math.floor(math.log10(abs(value)))
-    return (
-        f"{round(value, digits):,.{max(0, digits)}f}"
-        if digits > 0
-        else f"{round(value, digits):,.0f}"
-    )
+    return f"{round(value, digits):,.{max(0, digits)}f}"

@@ -132,7 +132,7 @@ class Leakguard:
         stop_timeout: float = 10.0,
         tool: str | None = None,
         live_heap: bool = True,
-    ) -> Iterator[ServiceUnderTest]:
+    ) -> Iterator[Service]:
         """Starts a service on a free port, waits until it is ready, and stops it, whatever happens in the block.
 
         ``{port}`` in ``argv``, ``env`` and ``ready`` becomes the port. ``ready`` is ``http://…`` (any answer below
@@ -157,7 +157,7 @@ class Leakguard:
             stop_signals=((signal.SIGTERM, stop_timeout),),
         )
         with self.serving(target, tool, live_heap) as served:
-            yield ServiceUnderTest(served)
+            yield Service(served)
 
     def serving(
         self, target: ServiceTarget, tool: str | None = None, live_heap: bool = True
@@ -166,13 +166,13 @@ class Leakguard:
         return session.serve(target, self._context(), tool, live_heap)
 
     @contextmanager
-    def attach(self, pid: int, *, port: int = 0) -> Iterator[ServiceUnderTest]:
+    def attach(self, pid: int, *, port: int = 0) -> Iterator[Service]:
         """A service that already runs, with all its children; it is measured and left running.
 
         ``port`` is where request lines go. No agent is inside, so only Java tells its live heap.
         """
         with session.attach(pid, self._context(), port) as served:
-            yield ServiceUnderTest(served)
+            yield Service(served)
 
     def _context(self) -> Context:
         return Context(self._settings, self._next_id, self._finish, self._progress)
@@ -190,7 +190,7 @@ class Leakguard:
         return judged
 
 
-class ServiceUnderTest:
+class Service:
     """A service that answers. ``url``, ``port``, ``pid`` and ``output`` are for a test's own requests."""
 
     def __init__(self, served: Served) -> None:

@@ -16,15 +16,15 @@ from pytest_leakguard.baseline.compare import Baseline, compare
 from pytest_leakguard.core import settings as options
 from pytest_leakguard.core.checks import Check, Outcome
 from pytest_leakguard.core.codec import decode, encode
-from pytest_leakguard.core.environment import environment
-from pytest_leakguard.core.errors import LeakguardError, UsageProblem
+from pytest_leakguard.core.errors import UsageProblem
 from pytest_leakguard.core.options import OPTIONS, Option
 from pytest_leakguard.core.settings import Settings
 from pytest_leakguard.pytest_integration.github_output import Muzzle
 from pytest_leakguard.pytest_integration.progress import Heartbeat
-from pytest_leakguard.reporters import conclude, github, terminal
+from pytest_leakguard.reporters import conclude, terminal
 from pytest_leakguard.reporters import write as reports
-from pytest_leakguard.verdict import Judged, Policy, Run, Selection, Verdict, failing, judge_check
+from pytest_leakguard.reporters.conclude import Conclusion
+from pytest_leakguard.verdict import Judged, Run, Selection, judge_check
 
 if TYPE_CHECKING:
     from pytest_leakguard.pytest_integration.fixture import Leakguard
@@ -42,13 +42,12 @@ class Session:
 
     def __init__(self, config: pytest.Config, settings: Settings, baseline: Baseline) -> None:
         self.config, self.settings, self.baseline = config, settings, baseline
-        self.policy = Policy(settings.is_strict, settings.accept is not None)
+        self.policy = conclude.policy_of(settings)
         self.checks: dict[str, Check] = {}
         self._made: dict[str, Check] = {}
         """Those of this process that are on their way with a report."""
-        self.verdict: Verdict | None = None
-        self.run: Run | None = None
-        self.written: list[str] = []
+        self.conclusion: Conclusion | None = None
+        """The end of the run; ``None`` until then, and in a worker for good."""
         self.problems: list[str] = []
         """What the run as a whole could not answer."""
         self.wanted: list[str] = []
@@ -187,10 +186,9 @@ class Session:
             self.config.workeroutput[ELSEWHERE] = sorted(self.elsewhere)  # type: ignore[attr-defined]  # xdist's own
         if self.is_worker or self.config.option.collectonly:
             return
-        self.run = self._run_of(session, exitstatus)
-        self.verdict = self.run.judge()
-        self._write()
-        if exitstatus == pytest.ExitCode.OK and self.verdict.has_failed:
+        run = self._run_of(session, exitstatus)
+        self.conclusion = conclude.conclude(run, conclude.Wanted.by(self.settings))
+        if exitstatus == pytest.ExitCode.OK and self.conclusion.verdict.has_failed:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def _run_of(self, session: pytest.Session, exitstatus: int) -> Run:
@@ -200,79 +198,37 @@ class Session:
             bool(session.shouldstop or session.shouldfail)
             or exitstatus == pytest.ExitCode.INTERRUPTED
         )
+        problems = list(self.problems)
         if never_ran and was_stopped:
-            self.problems.append(
+            problems.append(
                 f"the run was stopped early: {len(never_ran)} selected test(s) never ran"
             )
         checked = {check.id.partition("#")[0] for check in self.checks.values()} | set(self.checks)
-        root = self.settings.root
-        repository = conclude.repository_of(root)
-        return Run(
-            checks=tuple(self.checks[key] for key in sorted(self.checks)),
-            baseline=self.baseline,
-            judged_on=dt.date.today(),
-            policy=self.policy,
-            problems=tuple(self.problems),
+        return conclude.run_of(
+            [self.checks[key] for key in sorted(self.checks)],
+            self.baseline,
+            self.settings,
+            problems=tuple(problems),
             selection=Selection(
                 ran_unchecked=tuple(sorted(self.ran - checked)),
                 never_ran=tuple(sorted(never_ran)),
                 elsewhere=tuple(sorted(self.elsewhere - self.ran)),
             ),
-            environment=environment(),
-            root=root,
-            repository=repository,
-            baseline_file=conclude.relative_to(self.settings.baseline, repository),
         )
-
-    def _write(self) -> None:
-        """Everything that is asked for; what cannot be written fails the run and keeps nothing else from being told."""
-        assert self.verdict is not None and self.run is not None
-        for write in (self._write_reports, self._accept, self._prune, self._add_job_summary):
-            try:
-                write(self.verdict, self.run)
-            except (LeakguardError, OSError) as error:
-                self.written.append(f"could not write: {error}")
-                self.verdict = replace(self.verdict, problems=(*self.verdict.problems, str(error)))
-
-    def _write_reports(self, verdict: Verdict, run: Run) -> None:
-        if self.settings.report is not None:
-            reports.write(self.settings.report, verdict, run)
-            self.written.append(f"reports: {self.settings.report}")
-
-    def _accept(self, verdict: Verdict, run: Run) -> None:
-        if self.settings.accept is not None:
-            path = self.settings.baseline
-            new = failing(verdict, Policy(is_strict=True))
-            store.accept_findings(path, new, self.settings.accept)
-            self.written.append(
-                f"accepted {len(new)} leak(s) into {path.name}; review and commit it"
-            )
-
-    def _prune(self, verdict: Verdict, run: Run) -> None:
-        if self.settings.prune:
-            store.prune_entries(self.settings.baseline, verdict.prunable)
-            self.written.append(
-                f"pruned {len(verdict.prunable)} fixed leak(s) from {self.settings.baseline.name}"
-            )
-
-    def _add_job_summary(self, verdict: Verdict, run: Run) -> None:
-        conclude.add_job_summary(verdict, run)
 
     @pytest.hookimpl(tryfirst=True, specname="pytest_terminal_summary")
     def pytest_leakguard_section(self, terminalreporter: pytest.TerminalReporter) -> None:
         """The leakguard section."""
         self.muzzle.resume(terminalreporter)
-        if self.verdict is None or self.run is None:
+        if self.conclusion is None:
             return
         terminalreporter.section("leakguard", "=")
+        verdict, root = self.conclusion.verdict, self.settings.root
         verbosity = self.config.get_verbosity()
-        for line in terminal.render(self.verdict, self.policy, self.settings.root, verbosity):
+        for line in terminal.render(verdict, self.policy, root, verbosity):
             terminalreporter.write_line(line.text, **({line.colour: True} if line.colour else {}))
-        for text in self.written:
+        for text in (*self.conclusion.messages, *self.conclusion.annotations):
             terminalreporter.write_line(text)
-        if conclude.is_github(os.environ):
-            for text in github.workflow_commands(self.verdict, self.run):
-                terminalreporter.write_line(text)
 
 
 def session_of(config: pytest.Config) -> Session:

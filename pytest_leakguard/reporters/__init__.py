@@ -1,1 +1,1 @@
-"""One verdict in many forms. A reporter formats; it decides nothing and computes no figure of its own."""
+"""One verdict in many forms. A reporter formats; it decides nothing and computes no figure."""

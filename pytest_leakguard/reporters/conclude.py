@@ -1,34 +1,204 @@
-"""The end of a run: tells the verdict, and tells GitHub Actions where it listens."""
+"""The end of a run, the same through every door: judge, write, accept, prune, annotate."""
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from pytest_leakguard.reporters import terminal
-from pytest_leakguard.verdict import Run, Verdict
+from pytest_leakguard.baseline import store
+from pytest_leakguard.baseline.compare import Baseline
+from pytest_leakguard.core.checks import Check
+from pytest_leakguard.core.environment import environment as this_environment
+from pytest_leakguard.core.errors import LeakguardError
+from pytest_leakguard.core.settings import Settings
+from pytest_leakguard.reporters import github, terminal
+from pytest_leakguard.reporters import write as reports
+from pytest_leakguard.verdict import Policy, Run, Selection, Verdict, failing
 
 HOW_TO_ACCEPT = "pytest --leakguard --leakguard-accept"
-
+"""The option that accepts a leak in pytest; the console script has another one."""
 
 _COLOURS = {"red": "\x1b[31m", "yellow": "\x1b[33m", "green": "\x1b[32m", "": ""}
 
+_NOTHING_SELECTED = Selection()
 
-def tell(
-    verdict: Verdict,
-    run: Run,
-    verbosity: int,
-    also: Iterable[str] = (),
-    how_to_accept: str = HOW_TO_ACCEPT,
+Render = Callable[[Verdict, Run], str]
+"""Makes the text of one report."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a run is asked to leave behind."""
+
+    report: Path | None = None
+    """Directory for every report."""
+    files: tuple[tuple[Path, Render], ...] = ()
+    """Single reports beside them, each in a file of its own."""
+    baseline: Path | None = None
+    """The file that ``accept`` and ``prune`` write."""
+    accept: str | None = None
+    """Why the leaks of this run may stay; ``None`` accepts nothing."""
+    owner: str = ""
+    prune: bool = False
+    annotates_checks: bool = True
+    """Annotations for leaks and checks; ``False`` where each shard has made its own already."""
+
+    @classmethod
+    def by(cls, settings: Settings) -> Wanted:
+        """What the options of a run ask for."""
+        return cls(
+            report=settings.report,
+            baseline=settings.baseline,
+            accept=settings.accept,
+            prune=settings.prune,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Conclusion:
+    """A run that is over: its verdict, and what a door still has to print."""
+
+    run: Run
+    verdict: Verdict
+    """What could not be written is among its problems, so that its exit status is the final one."""
+    messages: tuple[str, ...] = ()
+    """What was written and what was not, one line each."""
+    annotations: tuple[str, ...] = ()
+    """Workflow commands of GitHub Actions; none anywhere else."""
+
+
+def policy_of(settings: Settings) -> Policy:
+    """What fails a run with these options besides a new leak."""
+    return Policy(is_strict=settings.is_strict, is_accepting=settings.accept is not None)
+
+
+def run_of(
+    checks: Iterable[Check],
+    baseline: Baseline,
+    settings: Settings,
+    problems: tuple[str, ...] = (),
+    selection: Selection = _NOTHING_SELECTED,
+) -> Run:
+    """All that was measured here and today, ready to be judged."""
+    repository = repository_of(settings.root)
+    return Run(
+        checks=tuple(checks),
+        baseline=baseline,
+        judged_on=dt.date.today(),
+        policy=policy_of(settings),
+        problems=problems,
+        selection=selection,
+        environment=this_environment(),
+        root=settings.root,
+        repository=repository,
+        baseline_file=relative_to(settings.baseline, repository),
+    )
+
+
+def conclude(run: Run, wanted: Wanted, environment: Mapping[str, str] = os.environ) -> Conclusion:
+    """Judges the run, writes every report, accepts, prunes and annotates, in this order.
+
+    What cannot be written becomes a problem of the verdict, which fails the run; everything else is
+    written all the same. The exit status is that of the returned verdict.
+    """
+    verdict = run.judge()
+    messages, failures = _attempted(_steps(wanted, verdict, run))
+    verdict = verdict.with_unanswered(failures)
+    # The summary comes last, since it is to say what could not be written.
+    summary = Path(environment.get("GITHUB_STEP_SUMMARY", ""))
+    add = partial(add_job_summary, verdict, run, environment)
+    _, failures = _attempted([_Step(summary, add)])
+    verdict = verdict.with_unanswered(failures)
+    annotations = _annotations(wanted, verdict, run) if is_github(environment) else ()
+    return Conclusion(run, verdict, messages, annotations)
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """One file or directory to write, and how."""
+
+    path: Path
+    write: Callable[[], str]
+    """Returns what to say about it; nothing for the files of a directory that is named anyway."""
+
+
+def _attempted(steps: Iterable[_Step]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What each step says, and what could not be written; a failing step stops no other one."""
+    messages: list[str] = []
+    failures: list[str] = []
+    for step in steps:
+        try:
+            message = step.write()
+        except LeakguardError as error:
+            failures.append(f"could not write: {error}")
+        except OSError as error:
+            failures.append(f"could not write {step.path}: {error.strerror}")
+        else:
+            messages.append(message)
+    return tuple(filter(None, messages)), tuple(failures)
+
+
+def _steps(wanted: Wanted, verdict: Verdict, run: Run) -> Iterator[_Step]:
+    """In order; what comes next may depend on what the step before has done."""
+    if wanted.report is not None:
+        yield _Step(wanted.report, partial(_make_directory, wanted.report))
+        if wanted.report.is_dir():  # without it, one failure says it all
+            for name, render in reports.renderers():
+                path = wanted.report / name
+                yield _Step(path, partial(_write, path, render, verdict, run))
+    for path, render in wanted.files:
+        yield _Step(path, partial(_write, path, render, verdict, run))
+    baseline = wanted.baseline
+    if baseline is not None and wanted.accept is not None:
+        accept = partial(_accept, baseline, verdict, wanted.accept, wanted.owner)
+        yield _Step(baseline, accept)
+    if baseline is not None and wanted.prune:
+        yield _Step(baseline, partial(_prune, baseline, verdict))
+
+
+def _make_directory(directory: Path) -> str:
+    directory.mkdir(parents=True, exist_ok=True)
+    return f"reports: {directory}"
+
+
+def _write(path: Path, render: Render, verdict: Verdict, run: Run) -> str:
+    store.write_text(path, render(verdict, run))
+    return ""
+
+
+def _accept(path: Path, verdict: Verdict, reason: str, owner: str) -> str:
+    # An expired entry is accepted anew as well, which is what a strict policy fails on.
+    findings = failing(verdict, Policy(is_strict=True))
+    store.accept_findings(path, findings, reason, owner)
+    return f"accepted {len(findings)} leak(s) into {path.name}; review and commit it"
+
+
+def _prune(path: Path, verdict: Verdict) -> str:
+    store.prune_entries(path, verdict.prunable)
+    return f"pruned {len(verdict.prunable)} fixed leak(s) from {path.name}"
+
+
+def _annotations(wanted: Wanted, verdict: Verdict, run: Run) -> tuple[str, ...]:
+    if wanted.annotates_checks:
+        return tuple(github.workflow_commands(verdict, run))
+    return tuple(github.problem_commands(verdict))
+
+
+def print_verdict(
+    conclusion: Conclusion, verbosity: int, how_to_accept: str = HOW_TO_ACCEPT
 ) -> None:
     """The verdict on standard output, in colour where that is a terminal."""
+    run = conclusion.run
     in_colour = (
         sys.stdout.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
     )
-    lines = list(terminal.render(verdict, run.policy, run.root, verbosity, how_to_accept))
-    for line in (*lines, *map(terminal.Line, also)):
+    lines = terminal.render(conclusion.verdict, run.policy, run.root, verbosity, how_to_accept)
+    for line in (*lines, *map(terminal.Line, conclusion.messages)):
         colour = _COLOURS[line.colour] if in_colour else ""
         print(f"{colour}{line.text}\x1b[0m" if colour else line.text)
 
@@ -38,22 +208,24 @@ def is_github(environment: Mapping[str, str]) -> bool:
     return environment.get("GITHUB_ACTIONS") == "true"
 
 
-def add_job_summary(
-    verdict: Verdict, run: Run, environment: Mapping[str, str] = os.environ
-) -> None:
-    """Appends ``summary.md`` to the job summary, within what GitHub takes of a step. Raises ``OSError``."""
+def add_job_summary(verdict: Verdict, run: Run, environment: Mapping[str, str] = os.environ) -> str:
+    """Appends ``summary.md`` to the job summary, within the size GitHub takes of a step.
+
+    Raises ``OSError``.
+    """
     name = environment.get("GITHUB_STEP_SUMMARY", "")
     if not is_github(environment) or not name:
-        return
+        return ""
     from pytest_leakguard.reporters import markdown
 
     path = Path(name)
-    taken = path.stat().st_size if path.exists() else 0
-    room = markdown.MOST_BYTES - taken
-    if room < markdown.LEAST_BYTES:
-        return  # more would make GitHub drop what others wrote there too
+    taken_bytes = path.stat().st_size if path.exists() else 0
+    room_bytes = markdown.MOST_BYTES - taken_bytes
+    if room_bytes < markdown.LEAST_BYTES:
+        return ""  # more would make GitHub drop what others wrote there too
     with path.open("a", encoding="utf-8", errors="backslashreplace", newline="\n") as stream:
-        stream.write(markdown.render(verdict, run, room))
+        stream.write(markdown.render(verdict, run, room_bytes))
+    return ""
 
 
 def repository_of(root: Path, environment: Mapping[str, str] = os.environ) -> Path:
@@ -62,11 +234,14 @@ def repository_of(root: Path, environment: Mapping[str, str] = os.environ) -> Pa
         given = environment.get(name)
         if given and root.resolve().is_relative_to(Path(given).resolve()):
             return Path(given).resolve()
-    return next((folder for folder in (root, *root.parents) if (folder / ".git").exists()), root)
+    for folder in (root, *root.parents):
+        if (folder / ".git").exists():
+            return folder
+    return root
 
 
 def relative_to(path: Path, folder: Path) -> str:
-    """``path`` as seen from ``folder``, with slashes; empty when it is not an existing file inside."""
+    """``path`` from ``folder`` on, with slashes; empty when it is not an existing file inside."""
     if not path.is_file() or not path.resolve().is_relative_to(folder):
         return ""
     return path.resolve().relative_to(folder).as_posix()

@@ -1,4 +1,4 @@
-"""Leaks in other tools' formats: GitLab's code quality, collapsed stacks for flame graphs, speedscope."""
+"""Leaks in other tools' formats: GitLab's code quality, collapsed stacks, speedscope."""
 
 from __future__ import annotations
 
@@ -10,22 +10,19 @@ from pytest_leakguard import __version__
 from pytest_leakguard.core.fingerprint import calls
 from pytest_leakguard.core.leaks import Finding, Frame
 from pytest_leakguard.core.text import one_line, place
-from pytest_leakguard.reporters.locations import Location, of_finding
+from pytest_leakguard.reporters.locations import of_baseline, of_finding
 from pytest_leakguard.reporters.rules import RULES
-from pytest_leakguard.reporters.sarif import reported
 from pytest_leakguard.reporters.terminal import headline
-from pytest_leakguard.verdict import Run, Verdict, failing
+from pytest_leakguard.verdict import Run, Verdict, actionable, failing
 
 
 def code_quality(verdict: Verdict, run: Run) -> str:
     """GitLab's code quality report: the widget of a merge request and marks in its diff."""
     failed = {finding.fingerprint for finding in failing(verdict, run.policy)}
-    told = []
-    for finding in reported(verdict, run):
-        location = of_finding(finding, run) or Location(
-            run.baseline_file or "leakguard-baseline.toml", 1
-        )
-        told.append(
+    issues = []
+    for finding in actionable(verdict, run.policy):
+        location = of_finding(finding, run) or of_baseline(run)
+        issues.append(
             {
                 "description": headline(finding),
                 "check_name": RULES[finding.kind].id,
@@ -34,26 +31,31 @@ def code_quality(verdict: Verdict, run: Run) -> str:
                 "location": {"path": location.file, "lines": {"begin": location.line}},
             }
         )
-    return json.dumps(told, indent=2, ensure_ascii=True) + "\n"
+    return json.dumps(issues, indent=2, ensure_ascii=True) + "\n"
 
 
 def collapsed(verdict: Verdict, run: Run) -> str:
     """One line per leak, ``main;push;make_node 800``: outermost call first, then bytes."""
-    lines = (
-        f"{';'.join(_folded(frame) for frame in stack_of(finding))} {finding.size_bytes}"
-        for finding in weighed(verdict, run)
-    )
-    return "".join(f"{line}\n" for line in lines)
+    lines = []
+    for finding in weighed(verdict, run):
+        stack = ";".join(_folded(frame) for frame in stack_of(finding))
+        lines.append(f"{stack} {finding.size_bytes}\n")
+    return "".join(lines)
 
 
 def speedscope(verdict: Verdict, run: Run) -> str:
-    """A sampled profile whose weights are leaked bytes, for https://www.speedscope.app/ and editors."""
+    """A sampled profile whose weights are leaked bytes.
+
+    For https://www.speedscope.app/ and for editors.
+    """
     index: dict[tuple[str, str, int], int] = {}
-    found = list(weighed(verdict, run))
-    samples = [
-        [index.setdefault(_key(frame), len(index)) for frame in stack_of(one)] for one in found
-    ]
-    weights = [finding.size_bytes for finding in found]
+    samples: list[list[int]] = []
+    weights: list[int] = []
+    for finding in weighed(verdict, run):
+        weights.append(finding.size_bytes)
+        samples.append([])
+        for frame in stack_of(finding):
+            samples[-1].append(index.setdefault(_key(frame), len(index)))
     data: dict[str, Any] = {
         "$schema": "https://www.speedscope.app/file-format-schema.json",
         "name": "leaked bytes",
@@ -75,8 +77,13 @@ def speedscope(verdict: Verdict, run: Run) -> str:
 
 
 def weighed(verdict: Verdict, run: Run) -> Iterator[Finding]:
-    """What fails and has bytes and a stack; growth has no stack, descriptors and threads have no bytes."""
-    return (one for one in failing(verdict, run.policy) if one.size_bytes > 0 and one.stack)
+    """What fails and has bytes and a stack.
+
+    Growth has no stack; descriptors and threads have no bytes.
+    """
+    for finding in failing(verdict, run.policy):
+        if finding.size_bytes > 0 and finding.stack:
+            yield finding
 
 
 def stack_of(finding: Finding) -> tuple[Frame, ...]:
@@ -98,4 +105,9 @@ def _key(frame: Frame) -> tuple[str, str, int]:
 
 
 def _speedscope_frame(name: str, file: str, line: int) -> dict[str, Any]:
-    return {"name": name, **({"file": file} if file else {}), **({"line": line} if line else {})}
+    frame: dict[str, Any] = {"name": name}
+    if file:
+        frame["file"] = file
+    if line:
+        frame["line"] = line
+    return frame

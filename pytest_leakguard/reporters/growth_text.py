@@ -1,4 +1,7 @@
-"""A growth verdict as text: the answer, the curve, what speaks for and against, the forecast. Formats only."""
+"""A growth verdict as text: the answer, the curve, what speaks for and against, the forecast.
+
+Formats only.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from pytest_leakguard.core.shapes import Shape
 from pytest_leakguard.core.text import duration, quantity, two_digits
 
 CURVE_COLUMNS = 40
+"""Width of the row of bars, in characters."""
 _BARS = "▁▂▃▄▅▆▇█"
 _HEADS = {
     Shape.LEAK: "LEAK",
@@ -37,7 +41,10 @@ def head(diagnosis: Diagnosis, growth: Sequence[Growth]) -> str:
 
 def deciding(diagnosis: Diagnosis, growth: Sequence[Growth]) -> Growth | None:
     """The series that decided."""
-    return next((one for one in growth if one.metric == diagnosis.metric), None)
+    for series in growth:
+        if series.metric == diagnosis.metric:
+            return series
+    return None
 
 
 def rate(growth: Growth, per: str) -> str:
@@ -75,11 +82,9 @@ def _curve(growth: Growth, diagnosis: Diagnosis) -> Iterator[str]:
         return
     first, last = growth.samples[0], growth.samples[-1]
     ends = f"{quantity(first[1], growth.unit)} → {quantity(last[1], growth.unit)}"
-    settled = (
-        f"; settled near {diagnosis.per} {diagnosis.settled_at:,}"
-        if diagnosis.settled_at is not None
-        else ""
-    )
+    settled = ""
+    if diagnosis.settled_at is not None:
+        settled = f"; settled near {diagnosis.per} {diagnosis.settled_at:,}"
     yield f"{curve(growth.samples)}  {ends}{settled}"
 
 
@@ -90,24 +95,27 @@ def curve(samples: Sequence[tuple[float, float]]) -> str:
     for x, y in samples:
         columns[min(CURVE_COLUMNS - 1, int((x - start) / width))] = y
     low, high = min(columns.values()), max(columns.values())
+    span = high - low or 1.0
     last, bars = columns[min(columns)], []
     for column in range(CURVE_COLUMNS):
-        last = columns.get(column, last)
-        bars.append(_BARS[int((last - low) / (high - low) * (len(_BARS) - 1)) if high > low else 0])
+        last = columns.get(column, last)  # no sample falls into every column
+        bars.append(_BARS[int((last - low) / span * (len(_BARS) - 1))])
     return "".join(bars)
 
 
 def _table(diagnosis: Diagnosis, growth: Sequence[Growth]) -> Iterator[str]:
-    quiet = [one.metric for one in growth if one.shape is Shape.STABLE and one.unit != "bytes"]
-    told_apart = [one for one in growth if one.metric not in quiet]
-    wide = max((len(one.metric) for one in growth), default=0)
-    for one in told_apart:
-        told = f"kept {_signed(one.rise, one.unit)}"
-        if one.shape is Shape.LEAK:
-            told = f"{rate(one, diagnosis.per)}, {told}"
-        elif one.reason:
-            told = one.reason
-        yield f"{one.metric:<{wide}}  {one.shape:<13}  {told}"
+    width = max((len(series.metric) for series in growth), default=0)
+    quiet = []
+    for series in growth:
+        if series.shape is Shape.STABLE and series.unit != "bytes":
+            quiet.append(series.metric)
+            continue
+        text = f"kept {_signed(series.rise, series.unit)}"
+        if series.shape is Shape.LEAK:
+            text = f"{rate(series, diagnosis.per)}, {text}"
+        elif series.reason:
+            text = series.reason
+        yield f"{series.metric:<{width}}  {series.shape:<13}  {text}"
     if quiet:
         yield f"stable: {', '.join(quiet)}"
 
@@ -116,16 +124,15 @@ def sensitivity(diagnosis: Diagnosis, growth: Sequence[Growth]) -> Iterator[str]
     """What the best reading of memory would have shown, where no leak was found."""
     if diagnosis.shape in (Shape.LEAK, Shape.UNDECIDED):
         return
-    sizes = [
-        one.detectable_per_iteration
-        for one in growth
-        if one.unit == "bytes" and one.shape is not Shape.UNDECIDED
-    ]
-    known = [size for size in sizes if size is not None]
-    if not known:
+    sizes = []
+    for series in growth:
+        size = series.detectable_per_iteration
+        if series.unit == "bytes" and series.shape is not Shape.UNDECIDED and size is not None:
+            sizes.append(size)
+    if not sizes:
         yield "no leak of any size would have shown in so short a run"
         return
-    shown = quantity(max(min(known), 0))
+    shown = quantity(max(min(sizes), 0))
     yield (
         f"no leak in the first {_count(diagnosis.iterations, diagnosis.per)}; "
         f"one of {shown} per {diagnosis.per} would have shown; a later start could not"
@@ -136,8 +143,10 @@ def _hypothesis(hypothesis: Hypothesis) -> Iterator[str]:
     if not hypothesis.speaks_for and not hypothesis.speaks_against:
         return
     yield f"{hypothesis.letter} {hypothesis.name}"
-    yield from (f"    for: {said}" for said in hypothesis.speaks_for)
-    yield from (f"    against: {said}" for said in hypothesis.speaks_against)
+    for evidence in hypothesis.speaks_for:
+        yield f"    for: {evidence}"
+    for evidence in hypothesis.speaks_against:
+        yield f"    against: {evidence}"
 
 
 def forecast(diagnosis: Diagnosis) -> Iterator[str]:
@@ -149,8 +158,8 @@ def forecast(diagnosis: Diagnosis) -> Iterator[str]:
         yield f"forecast: {limit}: 85 % and 95 % are never reached at this confidence"
         return
     yield f"forecast, if the same traffic continues: {limit}"
-    told = (f"    {mark.share:.0%} {_reached(mark, diagnosis.per)}" for mark in diagnosis.marks)
-    yield from dict.fromkeys(told)  # what is passed already is so at every rate
+    lines = [f"    {mark.share:.0%} {_reached(mark, diagnosis.per)}" for mark in diagnosis.marks]
+    yield from dict.fromkeys(lines)  # what is passed already is so at every rate
 
 
 def _reached(mark: Mark, per: str) -> str:
@@ -158,8 +167,9 @@ def _reached(mark: Mark, per: str) -> str:
         return "is already passed"
     if mark.requests is None or mark.seconds is None:
         return "never, at the growth measured"
-    latest = duration(mark.latest_s) if mark.latest_s is not None else "no upper bound"
-    between = f"[{duration(mark.soonest_s) if mark.soonest_s is not None else 'never'}, {latest}]"
+    soonest = "never" if mark.soonest_s is None else duration(mark.soonest_s)
+    latest = "no upper bound" if mark.latest_s is None else duration(mark.latest_s)
+    between = f"[{soonest}, {latest}]"
     if per == "second":
         return f"after {duration(mark.seconds)} {between}"
     at_rate = f"{duration(mark.seconds)} at {mark.rate_per_s:g} {per}s/s {between}"
@@ -168,4 +178,6 @@ def _reached(mark: Mark, per: str) -> str:
 
 def _next_step(diagnosis: Diagnosis) -> Iterator[str]:
     letter = _NEXT.get(diagnosis.shape)
-    yield from (f"next: {one.next_step}" for one in diagnosis.hypotheses if one.letter == letter)
+    for hypothesis in diagnosis.hypotheses:
+        if hypothesis.letter == letter:
+            yield f"next: {hypothesis.next_step}"

@@ -1,6 +1,7 @@
-"""``report.html``: one file that needs nothing else, no script and no network; made with Jinja, every value escaped.
+"""``report.html``: one file that needs nothing else, no script and no network.
 
-A content security policy in the page forbids scripts and requests, should a value ever get through unescaped.
+Made with Jinja, every value escaped. A content security policy in the page forbids scripts and
+requests, should a value ever get through unescaped.
 """
 
 from __future__ import annotations
@@ -27,18 +28,25 @@ from pytest_leakguard.reporters.terminal import (
     headline,
     in_words,
     leaked,
-    root_causes,
 )
-from pytest_leakguard.verdict import Judged, Run, Verdict, failing
+from pytest_leakguard.verdict import Judged, Run, Verdict, failing, root_causes
 
 MOST_CAUSES = 60
+"""Root causes, and inconclusive checks, on the page; a browser takes seconds for thousands."""
 MOST_CURVES = 60
+"""Drawings on the page."""
 MOST_ROWS = 250
+"""Checks in the table, what fails first."""
 MOST_LISTED = 50
+"""Accepted leaks, and keys of the baseline, that are listed."""
 MOST_CALLS = 16
+"""Calls of one stack; twice what a fingerprint takes."""
+_MOST_CHECKS = 5
+"""Checks named for one leak."""
 MOST_TEXT = 8000
 """Characters of one value; more than any drawing needs."""
 _OUTPUT_LINES = 10
+"""Last lines of what a target wrote."""
 
 
 def render(verdict: Verdict, run: Run) -> str:
@@ -73,12 +81,13 @@ def _harmless(value: Any) -> Any:
 def _values(verdict: Verdict, run: Run) -> dict[str, Any]:
     found = failing(verdict, run.policy)
     causes = root_causes(found)
-    drawn = [
-        curve for judged in _worst_first(verdict) for curve in html_curves.curves_of(judged.check)
-    ]
+    drawn: list[html_curves.Curve] = []
+    for judged in _worst_first(verdict):
+        drawn.extend(html_curves.curves_of(judged.check))
     unanswered = [judged for judged in verdict.checks if judged.outcome is Outcome.INCONCLUSIVE]
     rows = _rows(verdict, run)
-    known = [finding for finding in verdict.findings if finding.status is Status.KNOWN]
+    accepted = [finding for finding in verdict.findings if finding.status is Status.KNOWN]
+    accepted_bytes = sum(finding.size_bytes for finding in accepted)
     flames = html_flamegraph.tree(weighed(verdict, run), "all leaks that fail")
     return {
         "version": __version__,
@@ -102,9 +111,9 @@ def _values(verdict: Verdict, run: Run) -> dict[str, Any]:
         "height": html_curves.HEIGHT,
         "services": list(_services(verdict)),
         "rows": rows,
-        "rows_told": f"{len(rows)} of {len(verdict.checks)} checks, what fails first",
-        "known": [_known(finding) for finding in known[:MOST_LISTED]],
-        "known_told": f"{len(known)}, {sum(one.size_bytes for one in known):,} bytes",
+        "rows_title": f"{len(rows)} of {len(verdict.checks)} checks, what fails first",
+        "accepted": [_accepted(finding) for finding in accepted[:MOST_LISTED]],
+        "accepted_title": f"{len(accepted)}, {accepted_bytes:,} bytes",
         "fixed": verdict.fixed,
         "expired": verdict.expired,
         "not_checked": verdict.not_checked,
@@ -134,31 +143,43 @@ def _worst_first(verdict: Verdict) -> list[Judged]:
     )
     return sorted(
         verdict.checks,
-        key=lambda one: (order.index(one.outcome), one.check.kind == "test", one.check.id),
+        key=lambda judged: (
+            order.index(judged.outcome),
+            judged.check.kind == "test",
+            judged.check.id,
+        ),
     )
 
 
 def _cause(finding: Finding, found: Sequence[Finding], run: Run) -> dict[str, Any]:
-    commands = (
-        check.reproduce for check in run.checks if check.id in finding.checks and check.reproduce
-    )
-    calls = [place(frame, run.root) for frame in callers(finding.stack)[:MOST_CALLS]]
+    calls = []
+    if finding.stack:
+        frames = callers(finding.stack)[:MOST_CALLS]
+        calls = [site(finding, run.root), *(place(frame, run.root) for frame in frames)]
+    accept = f"pytest-leakguard baseline accept {finding.fingerprint}"
     return {
         "fingerprint": finding.fingerprint,
         "status": finding.status.value,
         "headline": headline(finding),
-        "site": site(finding, run.root) if finding.stack else "",
+        "site": calls[0] if calls else "",
         "reason": one_line(finding.reason) if finding.status is not Status.NEW else "",
         "owner": one_line(finding.owner),
-        "calls": [site(finding, run.root), *calls] if finding.stack else [],
+        "calls": calls,
         "details": [one_line(detail) for detail in (*finding.details, *_forecast(finding, run))],
         "holders": [one_line(holder) for holder in finding.holders],
         "through": list(finding_through(finding, found)),
-        "checks": [one_line(check) for check in finding.checks[:5]],
-        "more_checks": max(0, len(finding.checks) - 5),
-        "reproduce": next(map(one_line, commands), ""),
-        "accept": f'pytest-leakguard baseline accept {finding.fingerprint} --reason "why it may stay" --owner @team',
+        "checks": [one_line(check) for check in finding.checks[:_MOST_CHECKS]],
+        "more_checks": max(0, len(finding.checks) - _MOST_CHECKS),
+        "reproduce": _reproduce(finding, run),
+        "accept": f'{accept} --reason "why it may stay" --owner @team',
     }
+
+
+def _reproduce(finding: Finding, run: Run) -> str:
+    for check in run.checks:
+        if check.id in finding.checks and check.reproduce:
+            return one_line(check.reproduce)
+    return ""
 
 
 def _forecast(finding: Finding, run: Run) -> Iterator[str]:
@@ -170,13 +191,12 @@ def _forecast(finding: Finding, run: Run) -> Iterator[str]:
 
 def _unanswered(judged: Judged) -> dict[str, Any]:
     check = judged.check
+    output = check.output.strip().splitlines()[-_OUTPUT_LINES:]
     return {
         "id": one_line(check.id),
         "tool": one_line(check.tool),
         "reasons": [one_line(reason) for reason in judged.reasons],
-        "output": "\n".join(
-            printable(text) for text in check.output.strip().splitlines()[-_OUTPUT_LINES:]
-        ),
+        "output": "\n".join(printable(line) for line in output),
         "reproduce": one_line(check.reproduce),
     }
 
@@ -201,23 +221,23 @@ def _services(verdict: Verdict) -> Iterator[_Service]:
 
 def _rows(verdict: Verdict, run: Run) -> list[dict[str, Any]]:
     """What fails, then the rest as far as there is room."""
-    return [
-        {
-            "id": one_line(judged.check.id),
-            "outcome": judged.outcome.value,
-            "words": WORDS[judged.outcome],
-            "tool": one_line(
-                " ".join((judged.check.tool or "sampling", judged.check.tool_version))
-            ),
-            "leaked": leaked(judged.check, run.policy),
-            "seconds": f"{judged.check.duration_s:,.2f}",
-            "told": [one_line(text) for text in (*judged.reasons, *judged.check.notes)],
-        }
-        for judged in _worst_first(verdict)[:MOST_ROWS]
-    ]
+    return [_row(judged, run) for judged in _worst_first(verdict)[:MOST_ROWS]]
 
 
-def _known(finding: Finding) -> dict[str, str]:
+def _row(judged: Judged, run: Run) -> dict[str, Any]:
+    check = judged.check
+    return {
+        "id": one_line(check.id),
+        "outcome": judged.outcome.value,
+        "words": WORDS[judged.outcome],
+        "tool": one_line(f"{check.tool or 'sampling'} {check.tool_version}"),
+        "leaked": leaked(check, run.policy),
+        "seconds": f"{check.duration_s:,.2f}",
+        "notes": [one_line(text) for text in (*judged.reasons, *check.notes)],
+    }
+
+
+def _accepted(finding: Finding) -> dict[str, str]:
     return {
         "fingerprint": finding.fingerprint,
         "headline": headline(finding),

@@ -1,4 +1,7 @@
-"""Growth as a drawing: points, warm-up, fit and interval in the coordinates of an SVG. Geometry only, no verdicts."""
+"""Growth as a drawing: points, warm-up, fit and interval in the coordinates of an SVG.
+
+Geometry only, no verdicts.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +16,15 @@ from pytest_leakguard.growth import thresholds
 from pytest_leakguard.reporters.growth_text import deciding, head, rate
 
 WIDTH, HEIGHT = 600, 160
+"""Of one drawing, in units of its SVG; the page scales it."""
 MOST_POINTS = 160
+"""Points of one line; more cannot be told apart at this width."""
 _MARGIN = 8
+"""Above and below the line, so that it is not cut by half its width."""
+_FARTHEST = 10.0
+"""Widths or heights that a point may lie outside; browsers draw nothing with larger numbers."""
+_LARGEST = 1e18
+"""Samples above that come from a damaged report, and would overflow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +32,7 @@ class Curve:
     """One series of one check, drawn."""
 
     check: str
-    told: str
+    answer: str
     """The answer in words, as every other report gives it."""
     shape: Shape
     points: str
@@ -43,17 +53,19 @@ class Curve:
 
 
 def curves_of(check: Check) -> tuple[Curve, ...]:
-    """The series of ``check`` worth a drawing: the one that decided, and others that leak and are not bytes again."""
+    """The series of ``check`` worth a drawing.
+
+    That is the one that decided, and others that leak and are not bytes again.
+    """
     decisive = deciding(check.diagnosis, check.growth) if check.diagnosis else None
-    told = [decisive] if decisive else []
-    told += [
-        one
-        for one in check.growth
-        if one is not decisive and one.shape is Shape.LEAK and not (told and _is_bytes(one))
-    ]
-    if not told and check.growth and check.kind != "test":
-        told = [check.growth[0]]
-    return tuple(drawn(check, one) for one in told if len(_finite(one.samples)) > 1)
+    series = [decisive] if decisive else []
+    for growth in check.growth:
+        is_again = decisive is not None and (growth is decisive or _is_bytes(growth))
+        if growth.shape is Shape.LEAK and not is_again:
+            series.append(growth)
+    if not series and check.growth and check.kind != "test":
+        series = [check.growth[0]]
+    return tuple(drawn(check, growth) for growth in series if len(_finite(growth.samples)) > 1)
 
 
 def _is_bytes(growth: Growth) -> bool:
@@ -64,38 +76,52 @@ def _is_bytes(growth: Growth) -> bool:
 def drawn(check: Check, growth: Growth) -> Curve:
     """``growth`` with its fit, which goes through the middle of what was judged."""
     samples = _finite(growth.samples)
-    per = check.diagnosis.per if check.diagnosis else "run"
     scale = _Scale.of(samples)
-    is_decisive = check.diagnosis is not None and growth.metric == check.diagnosis.metric
-    settled = check.diagnosis.settled_at if check.diagnosis and is_decisive else None
-    start = scale.left + thresholds.WARM_UP * (scale.right - scale.left)
-    if settled is not None and settled < scale.right:
-        start = max(start, float(settled))
-    judged = [sample for sample in samples if sample[0] >= start] or samples
-    centre = (sum(x for x, _ in judged) / len(judged), sum(y for _, y in judged) / len(judged))
-    ends = (start, scale.right)
-    slopes = (growth.per_iteration, growth.low, growth.high)
-    is_fitted = all(map(math.isfinite, slopes)) and growth.shape is not Shape.UNDECIDED
-    fit, low, high = (
-        (scale.line(centre, slope, ends) for slope in slopes) if is_fitted else ("", "", "")
-    )
+    per, settled_at = "run", None
+    answer = f"{growth.metric}: {rate(growth, per)}"
+    if check.diagnosis is not None:
+        per = check.diagnosis.per
+        answer = f"{growth.metric}: {rate(growth, per)}"
+        if growth.metric == check.diagnosis.metric:
+            settled_at = check.diagnosis.settled_at
+            answer = head(check.diagnosis, check.growth)
+    fit, interval = _fitted(growth, samples, scale, settled_at)
     return Curve(
         check=check.id,
-        told=head(check.diagnosis, check.growth)
-        if check.diagnosis and is_decisive
-        else f"{growth.metric}: {rate(growth, per)}",
+        answer=answer,
         shape=growth.shape,
         points=scale.points(_thinned(samples)),
         fit=fit,
-        interval=f"{low} {' '.join(reversed(high.split()))}" if is_fitted else "",
+        interval=interval,
         warm_up=round(thresholds.WARM_UP * WIDTH, 1),
-        settled=round(scale.x(float(settled)), 1) if settled is not None else None,
+        settled=None if settled_at is None else round(scale.x(float(settled_at)), 1),
         top=quantity(scale.high, growth.unit),
         bottom=quantity(scale.low, growth.unit),
         first=f"{scale.left:,.0f}",
         last=f"{scale.right:,.0f} {per}s",
         facts=growth.evidence,
     )
+
+
+def _fitted(
+    growth: Growth,
+    samples: Sequence[tuple[float, float]],
+    scale: _Scale,
+    settled_at: int | None,
+) -> tuple[str, str]:
+    """Line and interval from where warm-up or filling had ended; both empty without a fit."""
+    slopes = (growth.per_iteration, growth.low, growth.high)
+    if growth.shape is Shape.UNDECIDED or not all(map(math.isfinite, slopes)):
+        return "", ""
+    start = scale.left + thresholds.WARM_UP * (scale.right - scale.left)
+    if settled_at is not None and settled_at < scale.right:
+        start = max(start, float(settled_at))
+    judged = [sample for sample in samples if sample[0] >= start] or samples
+    centre = (sum(x for x, _ in judged) / len(judged), sum(y for _, y in judged) / len(judged))
+    ends = (start, scale.right)
+    fit, low, high = (scale.line(centre, slope, ends) for slope in slopes)
+    # A polygon goes along the lower line and back along the upper one.
+    return fit, f"{low} {' '.join(reversed(high.split()))}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,18 +149,18 @@ class _Scale:
         return " ".join(f"{self.x(x):.1f},{self.y(y):.1f}" for x, y in samples)
 
     def line(self, centre: tuple[float, float], slope: float, ends: tuple[float, float]) -> str:
-        """Two points of the line through ``centre``; it may leave the drawing, which cuts it off."""
+        """Two points of the line through ``centre``; the drawing cuts off what leaves it."""
         return self.points([(x, centre[1] + slope * (x - centre[0])) for x in ends])
 
 
 def _share(value: float, low: float, high: float) -> float:
     share = (value - low) / (high - low) if high > low else 0.0
-    return min(10.0, max(-10.0, share))
+    return min(_FARTHEST, max(-_FARTHEST, share))
 
 
 def _finite(samples: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     """Samples that can be drawn; a damaged report may hold others."""
-    return [(x, y) for x, y in samples if abs(x) < 1e18 and abs(y) < 1e18]
+    return [(x, y) for x, y in samples if abs(x) < _LARGEST and abs(y) < _LARGEST]
 
 
 def _thinned(samples: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:

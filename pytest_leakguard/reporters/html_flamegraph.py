@@ -1,4 +1,4 @@
-"""Stacks of leaks put together to one tree of calls, as wide as the bytes that leaked below them."""
+"""Stacks of leaks as one tree of calls, each as wide as the bytes that leaked below it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from pytest_leakguard.core.text import place
 from pytest_leakguard.reporters.exports import stack_of
 
 MOST_DEPTH = 24
+"""Calls of one stack that are drawn, outermost first."""
 MOST_BRANCHES = 40
+"""Calls drawn beside each other below one; the others are too narrow to be seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +52,9 @@ def _name(frame: Frame) -> str:
 
 
 def _branch(name: str, node: _Node, whole: int) -> Branch:
-    largest = sorted(node.below.items(), key=lambda item: (-item[1].size_bytes, item[0]))[
-        :MOST_BRANCHES
-    ]
-    return Branch(
-        name,
-        node.size_bytes,
-        round(100 * node.size_bytes / whole, 2),
-        tuple(_branch(key, below, node.size_bytes) for key, below in largest),
-    )
+    largest = sorted(node.below.items(), key=lambda item: (-item[1].size_bytes, item[0]))
+    branches = []
+    for key, below in largest[:MOST_BRANCHES]:
+        branches.append(_branch(key, below, node.size_bytes))
+    share = round(100 * node.size_bytes / whole, 2)
+    return Branch(name, node.size_bytes, share, tuple(branches))

@@ -21,9 +21,10 @@ def render(verdict: Verdict, run: Run) -> str:
 
 def as_dict(verdict: Verdict, run: Run) -> dict[str, Any]:
     """The report as plain values."""
-    tools = {
-        one.check.tool: one.check.tool_version for one in verdict.checks if one.check.tool_version
-    }
+    tools = {}
+    for judged in verdict.checks:
+        if judged.check.tool_version:
+            tools[judged.check.tool] = judged.check.tool_version
     findings = {finding.fingerprint: finding for finding in verdict.findings}
     return {
         "format": FORMAT,
@@ -55,12 +56,17 @@ def _run(run: Run) -> dict[str, Any]:
         "policy": encode(run.policy),
         "problems": list(run.problems),
         "selection": encode(run.selection),
-        "accepted": None
-        if run.compared
-        else {
-            "leaks": encode(tuple(run.baseline.leaks.values())),
-            "growth": encode(tuple(run.baseline.growth.values())),
-        },
+        "accepted": _accepted(run),
+    }
+
+
+def _accepted(run: Run) -> dict[str, Any] | None:
+    """The baseline; ``None`` where only what somebody else compared with it is known."""
+    if run.compared:
+        return None
+    return {
+        "leaks": encode(tuple(run.baseline.leaks.values())),
+        "growth": encode(tuple(run.baseline.growth.values())),
     }
 
 
@@ -83,7 +89,8 @@ def _check(judged: Judged, findings: dict[str, Finding]) -> dict[str, Any]:
         "diagnosis": encode(check.diagnosis),
         "findings": [finding.fingerprint for finding in check.findings],
         "measured": {
-            one.fingerprint: _measured(one, findings[one.fingerprint]) for one in check.findings
+            finding.fingerprint: _measured(finding, findings[finding.fingerprint])
+            for finding in check.findings
         },
         "totals": {
             kind.value: {"bytes": total.size_bytes, "blocks": total.blocks}
@@ -103,10 +110,16 @@ def _check(judged: Judged, findings: dict[str, Finding]) -> dict[str, Any]:
 
 
 def _measured(here: Finding, over_all: Finding) -> dict[str, Any]:
-    """What this check saw of a finding, as far as it differs from the finding over all checks; its size always."""
-    told, common = finding_as_dict(here), finding_as_dict(over_all)
-    always = ("status", "size_bytes", "blocks")
-    return {key: value for key, value in told.items() if key in always or value != common[key]}
+    """What this check saw of a finding, as far as it differs from the finding over all checks.
+
+    Its status and its size are always there.
+    """
+    common = finding_as_dict(over_all)
+    measured = {}
+    for key, value in finding_as_dict(here).items():
+        if key in ("status", "size_bytes", "blocks") or value != common[key]:
+            measured[key] = value
+    return measured
 
 
 def _process(process: Process) -> dict[str, Any]:
@@ -158,11 +171,11 @@ def finding_as_dict(finding: Finding) -> dict[str, Any]:
 
 
 def _frame(frame: Frame) -> dict[str, Any]:
-    """Without the address, which is chance, unless nothing else tells the call."""
+    """Without the address, which is chance, unless nothing else identifies the call."""
     module = frame.module.rpartition("/")[2] if frame.module else None
-    told = {"function": frame.function, "file": frame.file, "line": frame.line, "module": module}
+    values = {"function": frame.function, "file": frame.file, "line": frame.line, "module": module}
     if frame.is_inlined:
-        told["is_inlined"] = True
+        values["is_inlined"] = True
     if frame.function is None:
-        told["offset"] = frame.offset if frame.offset is not None else frame.address
-    return told
+        values["offset"] = frame.address if frame.offset is None else frame.offset
+    return values

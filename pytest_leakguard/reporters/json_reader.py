@@ -1,4 +1,7 @@
-"""Reads ``report.json`` back: the same checks, judged anew, and refused when what it says does not follow from them."""
+"""Reads ``report.json`` back: the same checks, judged anew.
+
+A report is refused when what it says does not follow from its checks.
+"""
 
 from __future__ import annotations
 
@@ -18,15 +21,20 @@ from pytest_leakguard.reporters.json import FORMAT, VERSION, finding_as_dict
 from pytest_leakguard.verdict import Policy, Run, Selection
 
 _CHECK_AS_IT_IS = (
-    "id kind tool problems notes exit expected_exit duration_s growth diagnosis skipped not_repeatable command "
-    "reproduce tool_version output location"
+    "id kind tool problems notes exit expected_exit duration_s growth diagnosis skipped "
+    "not_repeatable command reproduce tool_version output location"
 ).split()
+"""Keys that stand in the report as the fields of ``Check`` are called."""
+SHAPES = ("leak", "cache", "burst", "fragmentation", "stable", "undecided")
 _TOTAL_NAMES = {"bytes": "size_bytes"}
 _PROCESS_NAMES = {"complete": "is_complete", "fork": "is_fork"}
 
 
 def read(path: Path) -> dict[str, Any]:
-    """A report as plain values; raises ``MalformedReport`` when it is none of ours, or of a newer version."""
+    """A report as plain values.
+
+    Raises ``MalformedReport`` when it is none of ours, or of a newer version.
+    """
     try:
         data = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
     except OSError as error:
@@ -36,8 +44,9 @@ def read(path: Path) -> dict[str, Any]:
     if not isinstance(data, dict) or data.get("format") != FORMAT:
         raise MalformedReport(f'{path}: no {FORMAT} (its "format" says otherwise)')
     if data.get("version") != VERSION:
+        version = data.get("version")
         raise MalformedReport(
-            f"{path}: version {data.get('version')!r}; this pytest-leakguard reads version {VERSION}"
+            f"{path}: version {version!r}; this pytest-leakguard reads version {VERSION}"
         )
     for key, kind in (("checks", list), ("findings", dict), ("baseline", dict)):
         if not isinstance(data.get(key), kind):
@@ -55,13 +64,16 @@ def read_findings(path: Path) -> list[Finding]:
 
 
 def read_run(path: Path) -> Run:
-    """The run behind a report; raises ``MalformedReport``, also when its verdict does not follow from its checks."""
+    """The run behind a report.
+
+    Raises ``MalformedReport``, also when its verdict does not follow from its checks.
+    """
     data, where = read(path), str(path)
     findings = _findings(data, where)
-    checks = tuple(
-        _check(one, findings, f"{where}: checks[{at}]") for at, one in enumerate(data["checks"])
-    )
-    run = _run(data, checks, where)
+    checks = []
+    for index, check in enumerate(data["checks"]):
+        checks.append(_check(check, findings, f"{where}: checks[{index}]"))
+    run = _run(data, tuple(checks), where)
     _verify(run, data, where)
     return run
 
@@ -88,15 +100,23 @@ def _check(data: Any, findings: Mapping[str, Finding], where: str) -> Check:
     if "problems" not in data:  # written by another tool, which has reasons only
         values |= _from_reasons(data)
     seen = [_seen(key, data, findings, where) for key in _list(data, "findings", where)]
-    totals = _object(data, "totals", where)
-    values["totals"] = [
-        [kind, _renamed(total, _TOTAL_NAMES, where)] for kind, total in totals.items()
-    ]
-    values["processes"] = [
-        _renamed(one, _PROCESS_NAMES, where) for one in _list(data, "processes", where)
-    ]
+    values["totals"] = []
+    for kind, total in _object(data, "totals", where).items():
+        values["totals"].append([kind, _renamed(total, _TOTAL_NAMES, where)])
+    values["processes"] = []
+    for process in _list(data, "processes", where):
+        values["processes"].append(_renamed(process, _PROCESS_NAMES, where))
     check = decode(Check, {**values, "findings": []}, where)
+    for growth in check.growth:
+        _verify_shape(growth.shape, where)
+    if check.diagnosis is not None:
+        _verify_shape(check.diagnosis.shape, where)
     return replace(check, findings=tuple(seen))
+
+
+def _verify_shape(shape: str, where: str) -> None:
+    if shape not in SHAPES:
+        raise MalformedReport(f"{where}: {shape[:40]!r} is none of {', '.join(SHAPES)}")
 
 
 def _renamed(data: Any, names: Mapping[str, str], where: str) -> dict[str, Any]:
@@ -107,14 +127,16 @@ def _renamed(data: Any, names: Mapping[str, str], where: str) -> dict[str, Any]:
 
 def _from_reasons(data: Mapping[str, Any]) -> dict[str, Any]:
     reasons = data.get("reasons") or []
-    told = "; ".join(map(str, reasons)) or "no reason was given"
+    reason = "; ".join(map(str, reasons)) or "no reason was given"
+    values: dict[str, Any] = {"expected_exit": None}
     outcome = data.get("outcome")
-    return {
-        "problems": (reasons or [told]) if outcome == Outcome.INCONCLUSIVE else [],
-        "skipped": told if outcome == Outcome.SKIPPED else "",
-        "not_repeatable": told if outcome == Outcome.NOT_REPEATABLE else "",
-        "expected_exit": None,
-    }
+    if outcome == Outcome.INCONCLUSIVE:
+        values["problems"] = reasons or [reason]
+    elif outcome == Outcome.SKIPPED:
+        values["skipped"] = reason
+    elif outcome == Outcome.NOT_REPEATABLE:
+        values["not_repeatable"] = reason
+    return values
 
 
 def _seen(
@@ -122,8 +144,9 @@ def _seen(
 ) -> Finding:
     """A finding as this check saw it."""
     if not isinstance(key, str) or key not in findings:
+        name = repr(str(key)[:40])
         raise MalformedReport(
-            f"{where}: names finding {str(key)[:40]!r}, which the report lacks; it was cut or edited"
+            f"{where}: names finding {name}, which the report lacks; it was cut or edited"
         )
     measured = _object(_object(data, "measured", where), key, f"{where}.measured")
     return _finding(key, {**finding_as_dict(findings[key]), **measured}, f"{where}.measured.{key}")
@@ -144,11 +167,10 @@ def _object(data: Mapping[str, Any], key: str, where: str) -> dict[str, Any]:
 
 
 def _run(data: Mapping[str, Any], checks: tuple[Check, ...], where: str) -> Run:
-    environment = {
-        key: str(value)
-        for key, value in _object(data, "environment", where).items()
-        if key != "tools"
-    }
+    environment = {}
+    for name, value in _object(data, "environment", where).items():
+        if name != "tools":
+            environment[name] = str(value)
     about = _object(data, "run", where)
     if not about or about.get("accepted") is None:
         problems, compared = _strings(data, "problems", where), _compared(data, checks, where)
@@ -159,14 +181,16 @@ def _run(data: Mapping[str, Any], checks: tuple[Check, ...], where: str) -> Run:
     growth = decode(tuple[AcceptedGrowth, ...], accepted.get("growth"), f"{place}.accepted.growth")
     return Run(
         checks=checks,
-        baseline=Baseline({one.fingerprint: one for one in leaks}, {one.id: one for one in growth}),
+        baseline=Baseline(
+            {leak.fingerprint: leak for leak in leaks}, {rate.id: rate for rate in growth}
+        ),
         judged_on=decode(dt.date, about.get("judged_on"), f"{place}.judged_on"),
         policy=decode(Policy, about.get("policy"), f"{place}.policy"),
         problems=_strings(about, "problems", place),
         selection=decode(Selection, about.get("selection"), f"{place}.selection"),
         environment=environment,
-        root=decode(Path | None, about.get("root"), f"{place}.root"),  # type: ignore[arg-type]  # a union is no type
-        repository=decode(Path | None, about.get("repository"), f"{place}.repository"),  # type: ignore[arg-type]
+        root=_path(about, "root", place),
+        repository=_path(about, "repository", place),
         baseline_file=str(about.get("baseline_file", "")),
     )
 
@@ -186,17 +210,24 @@ def _strings(data: Mapping[str, Any], key: str, where: str) -> tuple[str, ...]:
     return decode(tuple[str, ...], data.get(key, []), f"{where}.{key}")
 
 
+def _path(data: Mapping[str, Any], key: str, where: str) -> Path | None:
+    value = data.get(key)
+    return None if value is None else decode(Path, value, f"{where}.{key}")
+
+
 def _verify(run: Run, data: Mapping[str, Any], where: str) -> None:
     """Refuses a report whose words and checks disagree: one of the two was changed."""
     verdict = run.judge()
-    for judged, told in zip(verdict.checks, data["checks"], strict=True):
-        if told.get("outcome") != judged.outcome:
+    for judged, recorded in zip(verdict.checks, data["checks"], strict=True):
+        if recorded.get("outcome") != judged.outcome:
+            said = repr(str(recorded.get("outcome"))[:40])
             raise MalformedReport(
-                f"{where}: says {str(told.get('outcome'))[:40]!r} of {judged.check.id!r}, but from what it holds "
-                f"follows {judged.outcome.value!r}; it was edited, or written by another version"
+                f"{where}: says {said} of {judged.check.id!r}, but from what it holds follows "
+                f"{judged.outcome.value!r}; it was edited, or written by another version"
             )
     if run.compared is None and data.get("exit_status") != verdict.exit_status:
+        said = str(data.get("exit_status"))[:40]
         raise MalformedReport(
-            f"{where}: says exit_status {str(data.get('exit_status'))[:40]}, but from what it holds follows "
+            f"{where}: says exit_status {said}, but from what it holds follows "
             f"{verdict.exit_status}; it was edited, or written by another version"
         )

@@ -1,4 +1,4 @@
-"""Where in the repository a finding or a check is to be looked for, as annotations and SARIF need it. Pure."""
+"""Where in the repository a finding or a check is, as annotations and SARIF need it. Pure."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from pytest_leakguard.core.fingerprint import (
     is_runtime,
 )
 from pytest_leakguard.core.leaks import Finding, Frame
+from pytest_leakguard.core.options import BASELINE_NAME
 from pytest_leakguard.verdict import Run
 
 _INSTALLED = frozenset(
@@ -32,11 +33,14 @@ class Location:
 
 
 def of_finding(finding: Finding, run: Run) -> Location | None:
-    """The innermost call in the repository; where there is none, the line of the test that found it."""
+    """The innermost call in the repository, or else the line of the test that found it."""
     own = innermost_own(finding.stack)
-    inside = calls(finding.stack)
-    outward = inside[inside.index(own) :] if own in inside else inside
-    for frame in (*((own,) if own else ()), *outward):
+    outward = calls(finding.stack)
+    if own in outward:
+        outward = outward[outward.index(own) :]
+    elif own is not None:
+        outward = (own, *outward)
+    for frame in outward:
         if location := of_frame(frame, run):
             return location
     return next(of_checks(finding.checks, run), None)
@@ -45,11 +49,14 @@ def of_finding(finding: Finding, run: Run) -> Location | None:
 def of_checks(ids: tuple[str, ...], run: Run) -> Iterator[Location]:
     """The lines of these tests that are known."""
     wanted = frozenset(ids)
-    return (
-        location
-        for check in run.checks
-        if check.id in wanted and (location := of_check(check, run))
-    )
+    for check in run.checks:
+        if check.id in wanted and (location := of_check(check, run)):
+            yield location
+
+
+def of_baseline(run: Run) -> Location:
+    """The file where a leak without any line would be accepted."""
+    return Location(run.baseline_file or BASELINE_NAME, 1)
 
 
 def of_check(check: Check, run: Run) -> Location | None:
@@ -62,24 +69,21 @@ def of_check(check: Check, run: Run) -> Location | None:
 
 
 def of_frame(frame: Frame, run: Run) -> Location | None:
-    """Its line; ``None`` for libraries, for generated code and for what lies outside the repository."""
-    if (
-        not frame.file
-        or not frame.line
-        or is_runtime(frame)
-        or is_c_library(frame)
-        or is_cxx_library(frame)
-    ):
+    """Its line; ``None`` for libraries, generated code and what lies outside the repository."""
+    if not frame.file or not frame.line:
+        return None
+    if is_runtime(frame) or is_c_library(frame) or is_cxx_library(frame):
         return None
     inside = in_repository(frame.file, run)
     return Location(inside, frame.line) if inside else None
 
 
 def in_repository(file: str, run: Run) -> str:
-    """``file`` relative to the root of the repository; empty when it is not in it, or installed into it.
+    """``file`` relative to the root of the repository.
 
-    A relative path is meant from the root of the tests, and compilers record what they were given: a path that
-    leaves the repository is none of its files.
+    Empty when it is not in the repository, or installed into it. A relative path is meant from the
+    root of the tests, and compilers record what they were given: a path that leaves the repository
+    is none of its files.
     """
     root = str(run.root or "")
     base = str(run.repository or run.root or "")
@@ -88,10 +92,7 @@ def in_repository(file: str, run: Run) -> str:
         if not path.startswith(f"{base}/"):
             return ""
         path = path[len(base) + 1 :]
-    if (
-        path.startswith(("/", "..", "<"))
-        or file.startswith("<")
-        or not _INSTALLED.isdisjoint(path.split("/"))
-    ):
-        return ""
-    return path
+    is_outside = path.startswith(("/", ".."))
+    is_generated = path.startswith("<") or file.startswith("<")
+    is_installed = not _INSTALLED.isdisjoint(path.split("/"))
+    return "" if is_outside or is_generated or is_installed else path

@@ -1,7 +1,7 @@
-"""``summary.md``: the verdict for people who read a job summary or a comment; GitHub-flavoured Markdown.
+"""``summary.md``: the verdict as a job summary or a comment, in GitHub-flavoured Markdown.
 
-Text of a target stands in ``<code>`` or ``<pre>`` only, with every character that Markdown knows as an entity:
-it makes no link, no mention, no heading and no row.
+Text of a target stands in ``<code>`` or ``<pre>`` only, with every character that Markdown knows as
+an entity: it makes no link, no mention, no heading and no row.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 
 from pytest_leakguard.baseline.compare import growth_key
 from pytest_leakguard.core.checks import Check, Outcome
-from pytest_leakguard.core.leaks import Finding, Status
+from pytest_leakguard.core.leaks import Finding, Rate, Status
 from pytest_leakguard.core.shapes import Shape
 from pytest_leakguard.core.text import one_line, printable, quantity, shortened
 from pytest_leakguard.reporters import growth_text
@@ -21,19 +21,27 @@ from pytest_leakguard.reporters.terminal import (
     headline,
     in_words,
     leaked,
-    root_causes,
 )
-from pytest_leakguard.verdict import Judged, Run, Verdict, failing, fails
+from pytest_leakguard.verdict import Judged, Run, Verdict, failing, fails, root_causes
 
 MOST_BYTES = 900 * 1024
-"""GitHub refuses a summary above 1 MiB and keeps the job green; what others wrote into it needs room as well."""
+"""GitHub drops a summary above 1 MiB and stays green; what others wrote needs room too."""
 LEAST_BYTES = 4096
+"""A summary that has to be shorter says nothing that is worth the rest of others' room."""
 MOST_ROWS = 200
+"""Checks in the table; nobody reads more, and the report has all of them."""
 MOST_LEAKS = 50
+"""Leaks, and inconclusive checks, that are described."""
+_MOST_KEYS = 20
+"""Keys of the baseline listed in one line."""
 MOST_CODE = 300
+"""Characters of one inline text, which may come from a target: none may take the room of all."""
 MOST_LINE = 2000
-"""Characters of one text, which may come from a target: none may take the room of all others."""
+"""Characters of one line of preformatted text, for the same reason."""
 UNFOLDED = 1
+"""Leaks that are shown without a click."""
+_ROOM_FOR_CUT_BYTES = 200
+"""Kept free for the sentence that says that something was left out."""
 _MARKDOWN = re.compile(r"[\\`*_{}\[\]()#!|~:@&<>]|(?<=www)\.")
 _ANSWERS = {
     Outcome.CLEAN: "✅ clean",
@@ -54,17 +62,17 @@ def code(text: str) -> str:
 
 def block(lines: Sequence[str]) -> str:
     """Lines as preformatted text; no empty line, which would end it."""
-    return (
-        "<pre>"
-        + html.escape("\n".join(shortened(printable(line), MOST_LINE) or " " for line in lines))
-        + "</pre>"
-    )
+    text = "\n".join(shortened(printable(line), MOST_LINE) or " " for line in lines)
+    return f"<pre>{html.escape(text)}</pre>"
 
 
 def render(verdict: Verdict, run: Run, most_bytes: int = MOST_BYTES) -> str:
-    """The whole summary in at most ``most_bytes`` of UTF-8; what had to be left out is said at its end."""
+    """The whole summary in at most ``most_bytes`` of UTF-8.
+
+    What had to be left out is said at its end.
+    """
     kept: list[str] = []
-    room = most_bytes - 200  # for the sentence that says so
+    room = most_bytes - _ROOM_FOR_CUT_BYTES
     parts = list(_parts(verdict, run))
     for part in parts:
         room -= len(part.encode("utf-8", "backslashreplace")) + 2
@@ -73,7 +81,8 @@ def render(verdict: Verdict, run: Run, most_bytes: int = MOST_BYTES) -> str:
         kept.append(part)
     if len(kept) < len(parts):
         kept.append(
-            f"**Cut off here** at {most_bytes // 1024:,} KiB; everything is in `report.html` and `report.json`."
+            f"**Cut off here** at {most_bytes // 1024:,} KiB; "
+            "everything is in `report.html` and `report.json`."
         )
     return "\n\n".join(kept) + "\n"
 
@@ -94,7 +103,8 @@ def _parts(verdict: Verdict, run: Run) -> Iterator[str]:
     for number, finding in enumerate(causes[:MOST_LEAKS]):
         yield _leak(finding, number < UNFOLDED, found, verdict, run)
     if len(causes) > MOST_LEAKS:
-        yield f"and {len(causes) - MOST_LEAKS} more leaks; all are in `report.html` and `report.json`."
+        more = f"and {len(causes) - MOST_LEAKS} more leaks"
+        yield f"{more}; all are in `report.html` and `report.json`."
     yield from _unanswered(verdict)
     yield from _baseline(verdict)
     if causes:
@@ -110,59 +120,59 @@ def _is_shown(judged: Judged) -> bool:
 
 
 def _table(rows: Sequence[Judged], run: Run) -> Iterator[str]:
-    yield "| check | tool | growth or size | 95 % interval | allowed | answer | course |"
+    yield "| check | tool | growth or size | 95 % interval | allowed | answer | timeline |"
     yield "|---|---|---|---|---|---|---|"
-    order = list(_ANSWERS)
-    worst_first = sorted(
-        rows, key=lambda one: (order.index(one.outcome) not in (1, 2), one.check.id)
-    )
-    for judged in worst_first:
+    for judged in sorted(rows, key=lambda judged: (not judged.has_failed, judged.check.id)):
         figures = map(code, _figures(judged.check, run))
         tool = code(judged.check.tool or "sampling")
         cells = (code(judged.check.id), tool, *figures, _ANSWERS[judged.outcome])
-        yield f"| {' | '.join(cells)} | {_course(judged.check)} |"
+        yield f"| {' | '.join(cells)} | {_timeline(judged.check)} |"
 
 
 def _figures(check: Check, run: Run) -> tuple[str, str, str]:
     """Size, interval and what is allowed of what decided."""
-    rates = [finding for finding in check.findings if finding.rate is not None]
-    if rates and (rate := rates[0].rate) is not None:
-        entry = run.baseline.growth.get(growth_key(check.id, rate))
-        low, high = (
-            quantity(rate.low, rate.unit),
-            quantity(rate.high, rate.unit),
-        )
-        pace = f"{quantity(rate.per_iteration, rate.unit)} per request"
-        return (
-            pace,
-            f"{low} to {high}",
-            quantity(entry.allowed if entry else 0.0, rate.unit),
-        )
+    for finding in check.findings:
+        if finding.rate is not None:
+            return _rate_figures(check, finding.rate, run)
     if total := leaked(check, run.policy):
-        failed = (finding for finding in check.findings if fails(finding, run.policy))
-        accepted = (run.baseline.leaks.get(finding.fingerprint) for finding in failed)
-        ceiling = f"{sum(entry.max_bytes for entry in accepted if entry):,} bytes"
-        repeated = next((one for one in check.growth if one.shape is Shape.LEAK), None)
-        if repeated is None:
-            return total, "exact", ceiling
-        return (
-            f"{total} per run",
-            f"{repeated.low:,.4g} to {repeated.high:,.4g} {repeated.unit}",
-            ceiling,
-        )
+        return _size_figures(check, total, run)
     if check.diagnosis and (decisive := growth_text.deciding(check.diagnosis, check.growth)):
-        low, high = (quantity(value, decisive.unit) for value in (decisive.low, decisive.high))
-        return growth_text.head(check.diagnosis, check.growth), f"{low} to {high}", ""
+        interval = _interval(decisive.low, decisive.high, decisive.unit)
+        return growth_text.head(check.diagnosis, check.growth), interval, ""
     return "", "", ""
 
 
-def _course(check: Check) -> str:
-    decisive = (
-        growth_text.deciding(check.diagnosis, check.growth)
-        if check.diagnosis
-        else next(iter(check.growth), None)
-    )
-    return growth_text.curve(decisive.samples) if decisive and len(decisive.samples) > 1 else ""
+def _rate_figures(check: Check, rate: Rate, run: Run) -> tuple[str, str, str]:
+    entry = run.baseline.growth.get(growth_key(check.id, rate))
+    pace = f"{quantity(rate.per_iteration, rate.unit)} per request"
+    allowed = quantity(entry.allowed if entry else 0.0, rate.unit)
+    return pace, _interval(rate.low, rate.high, rate.unit), allowed
+
+
+def _size_figures(check: Check, total: str, run: Run) -> tuple[str, str, str]:
+    accepted_bytes = 0
+    for finding in check.findings:
+        entry = run.baseline.leaks.get(finding.fingerprint)
+        if entry and fails(finding, run.policy):
+            accepted_bytes += entry.max_bytes
+    allowed = f"{accepted_bytes:,} bytes"
+    for growth in check.growth:
+        if growth.shape is Shape.LEAK:
+            interval = f"{growth.low:,.4g} to {growth.high:,.4g} {growth.unit}"
+            return f"{total} per run", interval, allowed
+    return total, "exact", allowed
+
+
+def _interval(low: float, high: float, unit: str) -> str:
+    return f"{quantity(low, unit)} to {quantity(high, unit)}"
+
+
+def _timeline(check: Check) -> str:
+    if check.diagnosis:
+        growth = growth_text.deciding(check.diagnosis, check.growth)
+    else:
+        growth = next(iter(check.growth), None)
+    return growth_text.curve(growth.samples) if growth and len(growth.samples) > 1 else ""
 
 
 def _others(verdict: Verdict, rows: Sequence[Judged]) -> str:
@@ -171,8 +181,12 @@ def _others(verdict: Verdict, rows: Sequence[Judged]) -> str:
         counts[judged.outcome] += 1
     for judged in rows[:MOST_ROWS]:
         counts[judged.outcome] -= 1
-    told = ", ".join(f"{count:,} {_ANSWERS[outcome]}" for outcome, count in counts.items() if count)
-    return f"and {told} not listed" if told and rows else told
+    texts = []
+    for outcome, count in counts.items():
+        if count:
+            texts.append(f"{count:,} {_ANSWERS[outcome]}")
+    text = ", ".join(texts)
+    return f"and {text} not listed" if text and rows else text
 
 
 def _leak(
@@ -195,23 +209,26 @@ def _unanswered(verdict: Verdict) -> Iterator[str]:
 
 
 def _baseline(verdict: Verdict) -> Iterator[str]:
-    known = [finding for finding in verdict.findings if finding.status is Status.KNOWN]
-    if known:
-        yield f"Accepted: {len(known)} known leak(s), {sum(one.size_bytes for one in known):,} bytes."
+    accepted = [finding for finding in verdict.findings if finding.status is Status.KNOWN]
+    if accepted:
+        size_bytes = sum(finding.size_bytes for finding in accepted)
+        yield f"Accepted: {len(accepted)} known leak(s), {size_bytes:,} bytes."
     if verdict.fixed:
-        names = ", ".join(code(key) for key in verdict.fixed[:20])
+        keys = ", ".join(code(key) for key in verdict.fixed[:_MOST_KEYS])
         prune = "`pytest --leakguard --leakguard-prune`"
-        yield f"Fixed: {len(verdict.fixed)} accepted leak(s) are gone ({names}); remove: {prune}"
+        yield f"Fixed: {len(verdict.fixed)} accepted leak(s) are gone ({keys}); remove: {prune}"
     if verdict.expired:
-        yield f"Expired: {', '.join(code(key) for key in verdict.expired[:20])}"
+        yield f"Expired: {', '.join(code(key) for key in verdict.expired[:_MOST_KEYS])}"
     if verdict.not_checked:
-        yield f"Not checked: {len(verdict.not_checked)} accepted leak(s) of targets that did not run whole."
+        count = len(verdict.not_checked)
+        yield f"Not checked: {count} accepted leak(s) of targets that did not run whole."
 
 
 def _accept(causes: Sequence[Finding]) -> str:
-    one = causes[0].fingerprint
+    accept = f"pytest-leakguard baseline accept {causes[0].fingerprint}"
     lines = [
         'pytest --leakguard --leakguard-accept="why they may stay"',
-        f'pytest-leakguard baseline accept {one} --reason "why it may stay" --owner @team',
+        f'{accept} --reason "why it may stay" --owner @team',
     ]
-    return f"Fix it, or accept it on your machine and commit the baseline (all of them, or one):\n\n{block(lines)}"
+    advice = "Fix it, or accept it on your machine and commit the baseline (all of them, or one):"
+    return f"{advice}\n\n{block(lines)}"

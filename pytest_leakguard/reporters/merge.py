@@ -1,8 +1,10 @@
-"""Puts the runs of several shards together and says what the whole lacks. Pure; the verdict is judged anew."""
+"""Puts the runs of several shards together and says what the whole lacks.
+
+Pure: the verdict over all of them is judged anew.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +15,7 @@ from pytest_leakguard.core.leaks import Finding, Frame
 from pytest_leakguard.verdict import Policy, Run, Selection
 
 MOST_NAMED = 5
+"""Names that one line of a problem lists; more would hide the problem itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,16 +28,19 @@ class Shard:
 
 
 def merge(shards: Sequence[Shard], expected: int | None = None) -> Run:
-    """One run of them all. One report alone stays as it is, unless it is known that there should be more."""
+    """One run of them all.
+
+    One report alone stays as it is, unless it is known that there should be more.
+    """
     runs = [(shard.name, shard.run) for shard in shards if shard.run is not None]
     problems = tuple(_missing(shards, expected))
     if not runs:
         return Run((), problems=problems)
     if len(runs) == 1:
         ((_, only),) = runs
-        lost = (
-            () if only.compared else tuple(_never_measured([only])) if expected is not None else ()
-        )
+        lost: tuple[str, ...] = ()
+        if expected is not None and only.compared is None:
+            lost = tuple(_never_measured([only]))
         return replace(only, problems=(*only.problems, *problems, *lost))
     return _joined(runs, problems)
 
@@ -43,10 +49,8 @@ def _joined(runs: Sequence[tuple[str, Run]], problems: tuple[str, ...]) -> Run:
     alone = [run for _, run in runs]
     first = alone[0]
     moved = [_as_under(run, first) for run in alone]
-    checks = tuple(
-        sorted((check for run in moved for check in run.checks), key=lambda check: check.id)
-    )
-    foreign = any(run.compared for run in alone)
+    checks = tuple(sorted(_all_checks(moved), key=lambda check: check.id))
+    compared = _compared(moved, checks) if any(run.compared for run in alone) else None
     return Run(
         checks=checks,
         baseline=_common(alone),
@@ -57,7 +61,7 @@ def _joined(runs: Sequence[tuple[str, Run]], problems: tuple[str, ...]) -> Run:
         ),
         problems=(
             *problems,
-            *(f"{name}: {problem}" for name, run in runs for problem in run.problems),
+            *_own_problems(runs),
             *_differing(runs),
             *_measured_twice(runs),
             *_never_measured(alone),
@@ -67,16 +71,36 @@ def _joined(runs: Sequence[tuple[str, Run]], problems: tuple[str, ...]) -> Run:
         root=first.root,
         repository=first.repository,
         baseline_file=first.baseline_file,
-        compared=_compared(moved, checks) if foreign else None,
+        compared=compared,
     )
 
 
+def _all_checks(runs: Sequence[Run]) -> list[Check]:
+    checks: list[Check] = []
+    for run in runs:
+        checks.extend(run.checks)
+    return checks
+
+
+def _own_problems(runs: Sequence[tuple[str, Run]]) -> Iterator[str]:
+    for name, run in runs:
+        for problem in run.problems:
+            yield f"{name}: {problem}"
+
+
 def _missing(shards: Sequence[Shard], expected: int | None) -> Iterator[str]:
-    yield from (f"{shard.name}: {shard.problem}" for shard in shards if shard.run is None)
-    found = sum(shard.run is not None for shard in shards)
-    if expected is not None and found < expected:
-        yield f"{expected - found} of {expected} shards are missing: what they were to measure is not known"
-    if expected is not None and found > expected:
+    found = 0
+    for shard in shards:
+        if shard.run is None:
+            yield f"{shard.name}: {shard.problem}"
+        else:
+            found += 1
+    if expected is None:
+        return
+    if found < expected:
+        missing = f"{expected - found} of {expected} shards are missing"
+        yield f"{missing}: what they were to measure is not known"
+    if found > expected:
         yield f"{found} reports where {expected} shards were expected: some belong to another run"
 
 
@@ -85,30 +109,39 @@ def _differing(runs: Sequence[tuple[str, Run]]) -> Iterator[str]:
     (first_name, first), *others = runs
     for name, run in others:
         if run.compared is None and first.compared is None and run.baseline != first.baseline:
-            keys = sorted(_unlike(first.baseline, run.baseline))
-            yield f"the baselines of {first_name} and {name} differ in {_named(keys)}: check out the same commit"
-        versions = first.environment.get("leakguard"), run.environment.get("leakguard")
-        if versions[0] != versions[1]:
-            yield f"{first_name} and {name} were made by different versions: {versions[0]} and {versions[1]}"
+            keys = _named(sorted(_unlike(first.baseline, run.baseline)))
+            both = f"the baselines of {first_name} and {name}"
+            yield f"{both} differ in {keys}: check out the same commit"
+        both = f"{first_name} and {name}"
+        version, other_version = (
+            first.environment.get("leakguard"),
+            run.environment.get("leakguard"),
+        )
+        if version != other_version:
+            yield f"{both} were made by different versions: {version} and {other_version}"
         if run.policy != first.policy:
-            yield f"{first_name} and {name} were judged by different options (--leakguard-strict, --leakguard-accept)"
+            options = "--leakguard-strict, --leakguard-accept"
+            yield f"{both} were judged by different options ({options})"
 
 
-def _unlike(one: Baseline, other: Baseline) -> set[str]:
-    return {
-        key
-        for mine, theirs in ((one.leaks, other.leaks), (one.growth, other.growth))
-        for key in {*mine, *theirs}
-        if mine.get(key) != theirs.get(key)
-    }
+def _unlike(first: Baseline, second: Baseline) -> set[str]:
+    """Keys of the entries that only one of them has, or has in other words."""
+    unlike: set[str] = set()
+    for key in {*first.leaks, *second.leaks}:
+        if first.leaks.get(key) != second.leaks.get(key):
+            unlike.add(key)
+    for key in {*first.growth, *second.growth}:
+        if first.growth.get(key) != second.growth.get(key):
+            unlike.add(key)
+    return unlike
 
 
 def _measured_twice(runs: Sequence[tuple[str, Run]]) -> Iterator[str]:
-    where: dict[str, list[str]] = {}
+    places: dict[str, list[str]] = {}
     for name, run in runs:
         for check_id in dict.fromkeys(check.id for check in run.checks):
-            where.setdefault(check_id, []).append(name)
-    twice = {check_id: names for check_id, names in where.items() if len(names) > 1}
+            places.setdefault(check_id, []).append(name)
+    twice = {check_id: names for check_id, names in places.items() if len(names) > 1}
     if twice:
         check_id, names = next(iter(sorted(twice.items())))
         more = f", and {len(twice) - 1} more" if len(twice) > 1 else ""
@@ -116,73 +149,89 @@ def _measured_twice(runs: Sequence[tuple[str, Run]]) -> Iterator[str]:
 
 
 def _never_measured(runs: Sequence[Run]) -> Iterator[str]:
-    """Tests that every shard left to others, as happens when shards were split by different durations."""
-    ran = {
-        name for run in runs for name in (*run.selection.ran_unchecked, *run.selection.never_ran)
-    }
-    ran |= {check.id.partition("#")[0] for run in runs for check in run.checks}
-    ran |= {check.id for run in runs for check in run.checks}
-    lost = sorted({name for run in runs for name in run.selection.elsewhere} - ran)
+    """Tests that every shard left to others, as when shards were split by different durations."""
+    elsewhere: set[str] = set()
+    accounted_for: set[str] = set()
+    for run in runs:
+        elsewhere.update(run.selection.elsewhere)
+        accounted_for.update(run.selection.ran_unchecked, run.selection.never_ran)
+        for check in run.checks:
+            # The second check of a test has its id and a number: tests/test_it.py::test_it#2.
+            accounted_for.update((check.id, check.id.partition("#")[0]))
+    lost = sorted(elsewhere - accounted_for)
     if lost:
         yield f"{len(lost)} test(s) were measured by no shard: {_named(lost)}"
 
 
 def _named(names: Sequence[str]) -> str:
-    return ", ".join(names[:MOST_NAMED]) + (
-        f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
-    )
+    text = ", ".join(names[:MOST_NAMED])
+    if len(names) > MOST_NAMED:
+        text += f" and {len(names) - MOST_NAMED} more"
+    return text
 
 
 def _common(runs: Sequence[Run]) -> Baseline:
     """What every shard accepts in the same words."""
     first, *others = (run.baseline for run in runs)
-    return Baseline(
-        {
-            key: entry
-            for key, entry in first.leaks.items()
-            if all(one.leaks.get(key) == entry for one in others)
-        },
-        {
-            key: entry
-            for key, entry in first.growth.items()
-            if all(one.growth.get(key) == entry for one in others)
-        },
-    )
+    leaks, growth = dict(first.leaks), dict(first.growth)
+    for baseline in others:
+        for key, leak in first.leaks.items():
+            if baseline.leaks.get(key) != leak:
+                leaks.pop(key, None)
+        for key, rate in first.growth.items():
+            if baseline.growth.get(key) != rate:
+                growth.pop(key, None)
+    return Baseline(leaks, growth)
 
 
 def _compared(runs: Sequence[Run], checks: tuple[Check, ...]) -> Comparison:
-    """Of reports without their baseline: their own words, as far as no other shard says otherwise."""
-    told = [run.compared or Comparison((), not_checked=()) for run in runs]
-    seen = {finding.fingerprint for check in checks for finding in check.findings}
-    fixed = {key for one in told for key in one.fixed} - seen
-    open_ = {key for one in told for key in one.not_checked} - seen - fixed
+    """Of reports without their baseline: what they say, as far as no other shard contradicts."""
+    fixed: set[str] = set()
+    expired: set[str] = set()
+    not_checked: set[str] = set()
+    for run in runs:
+        if run.compared is not None:
+            fixed.update(run.compared.fixed)
+            expired.update(run.compared.expired)
+            not_checked.update(run.compared.not_checked)
+    for check in checks:
+        for finding in check.findings:
+            fixed.discard(finding.fingerprint)
+            not_checked.discard(finding.fingerprint)
     return Comparison(
         checks,
         fixed=tuple(sorted(fixed)),
-        expired=tuple(sorted({key for one in told for key in one.expired})),
-        not_checked=tuple(sorted(open_)),
+        expired=tuple(sorted(expired)),
+        not_checked=tuple(sorted(not_checked - fixed)),
     )
 
 
 def _selection(runs: Sequence[Run]) -> Selection:
-    ran = {name for run in runs for name in run.selection.ran_unchecked}
-    checked = {check.id for run in runs for check in run.checks}
-    elsewhere = {name for run in runs for name in run.selection.elsewhere} - ran - checked
+    ran: set[str] = set()
+    never_ran: set[str] = set()
+    elsewhere: set[str] = set()
+    for run in runs:
+        ran.update(run.selection.ran_unchecked)
+        never_ran.update(run.selection.never_ran)
+        elsewhere.update(run.selection.elsewhere)
+    checked = {check.id for check in _all_checks(runs)}
     return Selection(
         ran_unchecked=tuple(sorted(ran)),
-        never_ran=tuple(sorted({name for run in runs for name in run.selection.never_ran})),
-        elsewhere=tuple(sorted(elsewhere)),
+        never_ran=tuple(sorted(never_ran)),
+        elsewhere=tuple(sorted(elsewhere - ran - checked)),
     )
 
 
 def _environment(runs: Sequence[Run]) -> Mapping[str, str]:
     """Each value once, in the order of the shards."""
-    names = dict.fromkeys(name for run in runs for name in run.environment)
-    values = {
-        name: Counter(run.environment[name] for run in runs if name in run.environment)
-        for name in names
-    }
-    return {**{name: ", ".join(seen) for name, seen in values.items()}, "shards": str(len(runs))}
+    values: dict[str, list[str]] = {}
+    for run in runs:
+        for name, value in run.environment.items():
+            seen = values.setdefault(name, [])
+            if value not in seen:
+                seen.append(value)
+    joined = {name: ", ".join(seen) for name, seen in values.items()}
+    return {**joined, "shards": str(len(runs))}
 
 
 def _as_under(run: Run, other: Run) -> Run:
@@ -194,16 +243,14 @@ def _as_under(run: Run, other: Run) -> Run:
 
 
 def _moved(check: Check, here: Path, there: Path) -> Check:
-    return replace(
-        check, findings=tuple(_moved_finding(finding, here, there) for finding in check.findings)
-    )
+    findings = tuple(_moved_finding(finding, here, there) for finding in check.findings)
+    return replace(check, findings=findings)
 
 
 def _moved_finding(finding: Finding, here: Path, there: Path) -> Finding:
     stack = tuple(_moved_frame(frame, here, there) for frame in finding.stack)
-    return replace(
-        finding, stack=stack, sites=tuple(_moved_path(site, here, there) for site in finding.sites)
-    )
+    sites = tuple(_moved_path(site, here, there) for site in finding.sites)
+    return replace(finding, stack=stack, sites=sites)
 
 
 def _moved_frame(frame: Frame, here: Path, there: Path) -> Frame:

@@ -42,7 +42,8 @@ RULES: Mapping[LeakKind, Rule] = {
         "DefinitelyLost",
         "Memory that nothing points to any more.",
         "A block was allocated and never freed, and the last pointer to it is gone.",
-        "Free the block on every path that drops its last pointer, also on those that handle errors.",
+        "Free the block on every path that drops its last pointer, also on those that handle "
+        "errors.",
         _NATIVE,
     ),
     LeakKind.INDIRECTLY_LOST: _rule(
@@ -73,7 +74,8 @@ RULES: Mapping[LeakKind, Rule] = {
         "LG201",
         "PythonObjects",
         "Python objects that every run of a test leaves behind.",
-        "The interpreter's blocks rise with every repetition of the test; the holders say what keeps them.",
+        "The interpreter's blocks rise with every repetition of the test; the holders say what "
+        "keeps them.",
         "Break the chain: clear the container, bound the cache, or use weak references.",
         _PYTHON,
     ),
@@ -81,7 +83,8 @@ RULES: Mapping[LeakKind, Rule] = {
         "LG301",
         "Growth",
         "Memory of a service grows with every request.",
-        "Over the run memory rose by an amount per request whose confidence interval lies above what is allowed.",
+        "Over the run memory rose by an amount per request whose confidence interval lies above "
+        "what is allowed.",
         "Look at what a request keeps: sessions, caches without a bound, listeners, buffers.",
         ("memory-leak", "service"),
     ),

@@ -1,9 +1,10 @@
-"""``report.sarif``: SARIF 2.1.0 with what fails the build or has expired, for code scanning and editors.
+"""``report.sarif``: SARIF 2.1.0 with what fails the build or has expired.
 
-GitHub reads little of it: the first location, the code flow, no accepted results. So accepted leaks are left out, the
-first location is the innermost call in the repository, and the stack stands in ``codeFlows`` (shown there), in
-``stacks`` (where the standard wants it) and its lines in ``relatedLocations``. A run without an answer has
-``executionSuccessful`` false and says why in its notifications. One run per file.
+GitHub reads little of it: the first location, the code flow, no accepted results. So accepted leaks
+are left out, the first location is the innermost call in the repository, and the stack stands in
+``codeFlows`` (shown there), in ``stacks`` (where the standard wants it) and its lines in
+``relatedLocations``. An inconclusive run has ``executionSuccessful`` false and says why in its
+notifications. One run per file.
 """
 
 from __future__ import annotations
@@ -18,17 +19,26 @@ from pytest_leakguard.core.checks import Outcome
 from pytest_leakguard.core.fingerprint import calls
 from pytest_leakguard.core.leaks import Finding, Frame, LeakKind, Status
 from pytest_leakguard.core.text import one_line, place
-from pytest_leakguard.reporters.locations import Location, of_check, of_finding, of_frame
+from pytest_leakguard.reporters.locations import (
+    Location,
+    of_baseline,
+    of_check,
+    of_finding,
+    of_frame,
+)
 from pytest_leakguard.reporters.rules import RULES, Rule
 from pytest_leakguard.reporters.terminal import headline
-from pytest_leakguard.verdict import Run, Verdict, failing
+from pytest_leakguard.verdict import Run, Verdict, actionable, failing
 
 SCHEMA = (
     "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 )
 MOST_RESULTS = 5000
-"""That GitHub shows of a run."""
+"""GitHub shows no more results of a run."""
 MOST_CALLS = 100
+"""Calls of one stack; deeper ones are recursion, and make the file large for nothing."""
+_MOST_CHECKS = 3
+"""Checks named in the message of one leak; its properties have all of them."""
 FINGERPRINT = "leakguardStack/v1"
 _ROOT = "SRCROOT"
 _KINDS = tuple(LeakKind)
@@ -39,26 +49,14 @@ def render(verdict: Verdict, run: Run) -> str:
     return json.dumps(as_dict(verdict, run), indent=2, ensure_ascii=True) + "\n"
 
 
-def reported(verdict: Verdict, run: Run) -> tuple[Finding, ...]:
-    """What a reader must act on: all that fails, then what is no longer accepted."""
-    failed = failing(verdict, run.policy)
-    names = {finding.fingerprint for finding in failed}
-    expired = (
-        one
-        for one in verdict.findings
-        if one.status is Status.EXPIRED and one.fingerprint not in names
-    )
-    return (*failed, *expired)
-
-
 def as_dict(verdict: Verdict, run: Run) -> dict[str, Any]:
     """The SARIF log as plain values."""
-    results = reported(verdict, run)
+    findings = actionable(verdict, run.policy)
     failed = {finding.fingerprint for finding in failing(verdict, run.policy)}
-    told = [
-        _result(finding, finding.fingerprint in failed, run) for finding in results[:MOST_RESULTS]
-    ]
-    notifications = list(_notifications(verdict, run, len(results)))
+    results = []
+    for finding in findings[:MOST_RESULTS]:
+        results.append(_result(finding, finding.fingerprint in failed, run))
+    notifications = list(_notifications(verdict, run, len(findings)))
     return {
         "$schema": SCHEMA,
         "version": "2.1.0",
@@ -72,21 +70,15 @@ def as_dict(verdict: Verdict, run: Run) -> dict[str, Any]:
                 },
                 "invocations": [
                     {
-                        "executionSuccessful": not _is_open(verdict),
+                        "executionSuccessful": verdict.is_conclusive,
                         "exitCode": verdict.exit_status,
                         "toolExecutionNotifications": notifications,
                     }
                 ],
-                "results": told,
+                "results": results,
             }
         ],
     }
-
-
-def _is_open(verdict: Verdict) -> bool:
-    return bool(
-        verdict.summary[Outcome.INCONCLUSIVE] or verdict.unanswered or not verdict.was_measured
-    )
 
 
 def _driver() -> dict[str, Any]:
@@ -104,7 +96,8 @@ def _driver() -> dict[str, Any]:
                     "A tool was missing, crashed or left a damaged report; this is never clean."
                 ),
                 "help": _text(
-                    "Run `pytest-leakguard doctor` where the check ran: it says which tool works there."
+                    "Run `pytest-leakguard doctor` where the check ran: "
+                    "it says which tool works there."
                 ),
             }
         ],
@@ -129,14 +122,13 @@ def _rule(rule: Rule) -> dict[str, Any]:
 
 def _result(finding: Finding, is_failing: bool, run: Run) -> dict[str, Any]:
     kind = _KINDS.index(finding.kind)
-    told: dict[str, Any] = {
+    place_of_it = of_finding(finding, run) or of_baseline(run)
+    result: dict[str, Any] = {
         "ruleId": RULES[finding.kind].id,
         "ruleIndex": kind,
         "level": "error" if is_failing else "warning",
         "message": _text(_message(finding, run)),
-        "locations": [
-            {"physicalLocation": _physical(of_finding(finding, run) or _somewhere(finding, run))}
-        ],
+        "locations": [{"physicalLocation": _physical(place_of_it)}],
         "partialFingerprints": {FINGERPRINT: finding.fingerprint},
         "properties": {
             "leakguard": {
@@ -152,29 +144,34 @@ def _result(finding: Finding, is_failing: bool, run: Run) -> dict[str, Any]:
     }
     stack = calls(finding.stack)[:MOST_CALLS]
     if stack:
-        told["stacks"] = [
-            {"message": _text("Allocated at"), "frames": [_stack_frame(one, run) for one in stack]}
-        ]
-        inside = [(frame, location) for frame in stack if (location := of_frame(frame, run))]
-        if inside:
-            told["codeFlows"] = [{"threadFlows": [{"locations": _flow(inside)}]}]
-            told["relatedLocations"] = _related(inside)
-    return told
+        frames = [_stack_frame(frame, run) for frame in stack]
+        result["stacks"] = [{"message": _text("Allocated at"), "frames": frames}]
+    inside = []
+    for frame in stack:
+        if location := of_frame(frame, run):
+            inside.append((frame, location))
+    if inside:
+        result["codeFlows"] = [{"threadFlows": [{"locations": _flow(inside)}]}]
+        result["relatedLocations"] = _related(inside)
+    return result
 
 
 def _message(finding: Finding, run: Run) -> str:
     """What leaks, and what else stands in no other field that is shown."""
-    held = f" Held by {one_line(' > '.join(finding.holders))}." if finding.holders else ""
-    status = (
-        "" if finding.status is Status.NEW else f" ({finding.status}: {one_line(finding.reason)})"
-    )
-    seen = ", ".join(one_line(check) for check in finding.checks[:3])
-    more = f" and {len(finding.checks) - 3} more" if len(finding.checks) > 3 else ""
-    commands = (
-        check.reproduce for check in run.checks if check.id in finding.checks and check.reproduce
-    )
-    again = next((f" Reproduce: {one_line(command)}" for command in commands), "")
-    return f"{headline(finding)}{status}.{held} Seen in {seen}{more}.{again}"
+    text = headline(finding)
+    if finding.status is not Status.NEW:
+        text += f" ({finding.status}: {one_line(finding.reason)})"
+    text += "."
+    if finding.holders:
+        text += f" Held by {one_line(' > '.join(finding.holders))}."
+    text += f" Seen in {', '.join(one_line(check) for check in finding.checks[:_MOST_CHECKS])}"
+    if len(finding.checks) > _MOST_CHECKS:
+        text += f" and {len(finding.checks) - _MOST_CHECKS} more"
+    text += "."
+    for check in run.checks:
+        if check.id in finding.checks and check.reproduce:
+            return f"{text} Reproduce: {one_line(check.reproduce)}"
+    return text
 
 
 def _text(text: str) -> dict[str, str]:
@@ -197,24 +194,21 @@ def _physical(location: Location) -> dict[str, Any]:
     }
 
 
-def _somewhere(finding: Finding, run: Run) -> Location:
-    """A leak without any line, as of a program without debug information: the file where it would be accepted."""
-    return Location(run.baseline_file or "leakguard-baseline.toml", 1)
-
-
 def _flow(inside: Sequence[tuple[Frame, Location]]) -> list[dict[str, Any]]:
     """From the outermost call to the allocation, as it happened."""
-    return [
-        {"location": {"physicalLocation": _physical(location), "message": _text(place(frame))}}
-        for frame, location in reversed(inside)
-    ]
+    flow = []
+    for frame, location in reversed(inside):
+        where = {"physicalLocation": _physical(location), "message": _text(place(frame))}
+        flow.append({"location": where})
+    return flow
 
 
 def _related(inside: Sequence[tuple[Frame, Location]]) -> list[dict[str, Any]]:
-    return [
-        {"id": number, "physicalLocation": _physical(location), "message": _text(place(frame))}
-        for number, (frame, location) in enumerate(inside, 1)
-    ]
+    related = []
+    for number, (frame, location) in enumerate(inside, 1):
+        where = {"physicalLocation": _physical(location), "message": _text(place(frame))}
+        related.append({"id": number, **where})
+    return related
 
 
 def _stack_frame(frame: Frame, run: Run) -> dict[str, Any]:
@@ -225,21 +219,22 @@ def _stack_frame(frame: Frame, run: Run) -> dict[str, Any]:
         location["logicalLocations"] = [
             {"fullyQualifiedName": one_line(frame.function), "kind": "function"}
         ]
-    told: dict[str, Any] = {"location": location}
+    stack_frame: dict[str, Any] = {"location": location}
     if frame.module:
-        told["module"] = one_line(frame.module.rpartition("/")[2])
-    return told
+        stack_frame["module"] = one_line(frame.module.rpartition("/")[2])
+    return stack_frame
 
 
 def _notifications(verdict: Verdict, run: Run, results: int) -> Iterator[dict[str, Any]]:
     for judged in verdict.checks:
         if judged.outcome is Outcome.INCONCLUSIVE:
-            location = of_check(judged.check, run)
-            told = f"{one_line(judged.check.id)}: {one_line('; '.join(judged.reasons))}"
-            yield _notification(told) | (
-                {"locations": [{"physicalLocation": _physical(location)}]} if location else {}
-            )
-    yield from (_notification(one_line(problem)) for problem in verdict.problems)
+            reasons = one_line("; ".join(judged.reasons))
+            notification = _notification(f"{one_line(judged.check.id)}: {reasons}")
+            if location := of_check(judged.check, run):
+                notification["locations"] = [{"physicalLocation": _physical(location)}]
+            yield notification
+    for problem in verdict.problems:
+        yield _notification(one_line(problem))
     if not verdict.was_measured and not verdict.summary[Outcome.INCONCLUSIVE]:
         yield _notification("nothing was measured")
     if results > MOST_RESULTS:

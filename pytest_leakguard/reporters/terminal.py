@@ -1,4 +1,7 @@
-"""The verdict as lines for a terminal: root causes first, then what could not be answered, then what to type."""
+"""The verdict as lines for a terminal.
+
+Root causes come first, then what could not be answered, then what to type.
+"""
 
 from __future__ import annotations
 
@@ -21,10 +24,18 @@ from pytest_leakguard.core.text import (
     site,
 )
 from pytest_leakguard.reporters import growth_text
-from pytest_leakguard.verdict import Judged, Policy, Verdict, fails
+from pytest_leakguard.verdict import Judged, Policy, Verdict, fails, root_causes
 
 MOST_CALLS = 8
+"""Calls shown of a stack; a fingerprint takes no more either."""
 MOST_CHECKS = 5
+"""Checks listed for one leak; the report has all of them."""
+_MOST_KEYS = 5
+"""Keys of the baseline listed in one line."""
+_MOST_OUTPUT_LINES = 3
+"""Lines of a target's own output in the section at the end of a run."""
+_MOST_OUTPUT_LINES_OF_A_TEST = 10
+"""The same in the text of one failing test, which nobody has to share a screen with."""
 WORDS = {
     Outcome.CLEAN: "clean",
     Outcome.LEAK: "leaking",
@@ -49,7 +60,10 @@ def render(
     verbosity: int = 0,
     how_to_accept: str = "pytest --leakguard --leakguard-accept",
 ) -> Iterator[Line]:
-    """The section at the end of a run; with ``verbosity`` below 0 only what fails and the last line."""
+    """The section at the end of a run.
+
+    With ``verbosity`` below 0 it is only what fails and the last line.
+    """
     failing = [finding for finding in verdict.findings if fails(finding, policy)]
     for finding in root_causes(failing):
         yield from finding_lines(finding, failing, verdict, root)
@@ -89,29 +103,27 @@ def in_words(verdict: Verdict) -> str:
     return f"{'FAIL' if verdict.has_failed else 'ok'} leakguard: {counts}"
 
 
-def root_causes(failing: Sequence[Finding]) -> list[Finding]:
-    """Without the blocks that were lost through another one of the same stack: those are told with it."""
-    lost = {names(finding.stack) for finding in failing if finding.kind is LeakKind.DEFINITELY_LOST}
-    return [
-        f for f in failing if f.kind is not LeakKind.INDIRECTLY_LOST or names(f.stack) not in lost
-    ]
-
-
 def finding_lines(
     finding: Finding, failing: list[Finding], verdict: Verdict, root: Path | None
 ) -> Iterator[Line]:
-    """One leak with its calls, what holds it, where it was seen and how to see it again; the headline first."""
+    """One leak with its calls, its holders, where it was seen and how to see it again.
+
+    The headline comes first.
+    """
     yield Line(f"LEAK  {headline(finding)}  [{finding.status}] {finding.fingerprint}", "red")
     if finding.rate is None:
         yield Line(f"      at {site(finding, root)}")
     for frame in _calls(finding):
         yield Line(f"         from {place(frame, root)}")
-    yield from (Line(f"      {one_line(detail)}") for detail in finding.details)
+    for detail in finding.details:
+        yield Line(f"      {one_line(detail)}")
     if finding.rate is not None:
-        yield from (Line(f"      {indented(told)}") for told in _forecast(finding, verdict))
+        for text in _forecast(finding, verdict):
+            yield Line(f"      {indented(text)}")
     for holder in finding.holders:
         yield Line(f"      held by {one_line(holder)}")
-    yield from (Line(f"      {text}") for text in finding_through(finding, failing))
+    for text in finding_through(finding, failing):
+        yield Line(f"      {text}")
     if finding.status is not Status.NEW and finding.reason:
         yield Line(f"      {finding.status}: {one_line(finding.reason)}{_owner(finding)}")
     yield from _checks(finding, verdict)
@@ -122,26 +134,27 @@ def headline(finding: Finding) -> str:
     if finding.rate is None:
         return f"{kind(finding.kind)}: {amount(finding.size_bytes, finding.blocks)}"
     rate = finding.rate
-    low, high = (
-        quantity(rate.low, rate.unit),
-        quantity(rate.high, rate.unit),
-    )
+    low, high = quantity(rate.low, rate.unit), quantity(rate.high, rate.unit)
     pace = quantity(rate.per_iteration, rate.unit)
     return one_line(f"{kind(finding.kind)}: {rate.metric} {pace} per request [{low}, {high}]")
 
 
 def leaked(check: Check, policy: Policy) -> str:
     """What of this check fails, all sizes together; empty when nothing does."""
-    failing = [finding for finding in check.findings if fails(finding, policy)]
-    sized = [finding for finding in failing if finding.rate is None]
-    total = (
-        [amount(sum(one.size_bytes for one in sized), sum(one.blocks for one in sized))]
-        if sized
-        else []
-    )
-    return "; ".join(
-        [*total, *(headline(finding) for finding in failing if finding.rate is not None)]
-    )
+    sized: list[Finding] = []
+    growing: list[Finding] = []
+    for finding in check.findings:
+        if fails(finding, policy):
+            (sized if finding.rate is None else growing).append(finding)
+    texts = [headline(finding) for finding in growing]
+    if sized:
+        texts.insert(0, _total(sized))
+    return "; ".join(texts)
+
+
+def _total(findings: Sequence[Finding]) -> str:
+    size_bytes = sum(finding.size_bytes for finding in findings)
+    return amount(size_bytes, sum(finding.blocks for finding in findings))
 
 
 def _forecast(finding: Finding, verdict: Verdict) -> Iterator[str]:
@@ -153,7 +166,8 @@ def _forecast(finding: Finding, verdict: Verdict) -> Iterator[str]:
 def _diagnosis(check: Check) -> Iterator[str]:
     if check.diagnosis is not None:
         yield one_line(growth_text.head(check.diagnosis, check.growth))
-        yield from (f"    {told}" for told in growth_text.lines(check.diagnosis, check.growth))
+        for text in growth_text.lines(check.diagnosis, check.growth):
+            yield f"    {text}"
 
 
 def _calls(finding: Finding) -> tuple[Frame, ...]:
@@ -178,11 +192,11 @@ def _checks(finding: Finding, verdict: Verdict) -> Iterator[Line]:
         yield Line(f"      in {one_line(check_id)}")
     if len(finding.checks) > MOST_CHECKS:
         yield Line(f"      and in {len(finding.checks) - MOST_CHECKS} more")
-    commands = [
-        judged.check.reproduce for judged in verdict.checks if judged.check.id == finding.checks[0]
-    ]
-    if commands and commands[0]:
-        yield Line(f"      reproduce: {one_line(commands[0])}")
+    for judged in verdict.checks:
+        if judged.check.id == finding.checks[0]:
+            if judged.check.reproduce:
+                yield Line(f"      reproduce: {one_line(judged.check.reproduce)}")
+            return
 
 
 def _inconclusive(judged: Judged) -> Iterator[Line]:
@@ -190,43 +204,42 @@ def _inconclusive(judged: Judged) -> Iterator[Line]:
     for reason in judged.reasons:
         yield Line(f"      {one_line(reason)}")
     if judged.check.findings:
-        yield Line(
-            f"      seen until then: {len(judged.check.findings)} leak(s), listed with the others"
-        )
-    if judged.check.output.strip():
-        yield from (
-            Line(f"      | {printable(text)}")
-            for text in judged.check.output.strip().splitlines()[-3:]
-        )
+        count = len(judged.check.findings)
+        yield Line(f"      seen until then: {count} leak(s), listed with the others")
+    for text in judged.check.output.strip().splitlines()[-_MOST_OUTPUT_LINES:]:
+        yield Line(f"      | {printable(text)}")
 
 
 def _remainder(verdict: Verdict, failing: list[Finding]) -> Iterator[Line]:
     failed = {finding.fingerprint for finding in failing}
-    known = [f for f in verdict.findings if f.status is Status.KNOWN]
-    if known:
-        yield Line(
-            f"accepted: {len(known)} known leak(s), {sum(f.size_bytes for f in known):,} bytes"
-        )
-    others = [f for f in verdict.findings if f.fingerprint not in failed and f.status is Status.NEW]
-    for value in dict.fromkeys(f.kind for f in others):
-        of_kind = [f for f in others if f.kind is value]
-        total = amount(sum(f.size_bytes for f in of_kind), sum(f.blocks for f in of_kind))
-        yield Line(f"not failing: {kind(value)} {total} at {len(of_kind)} place(s)")
+    accepted: list[Finding] = []
+    others: dict[LeakKind, list[Finding]] = {}
+    for finding in verdict.findings:
+        if finding.status is Status.KNOWN:
+            accepted.append(finding)
+        elif finding.status is Status.NEW and finding.fingerprint not in failed:
+            others.setdefault(finding.kind, []).append(finding)
+    if accepted:
+        size_bytes = sum(finding.size_bytes for finding in accepted)
+        yield Line(f"accepted: {len(accepted)} known leak(s), {size_bytes:,} bytes")
+    for leak_kind, findings in others.items():
+        place_count = f"{len(findings)} place(s)"
+        yield Line(f"not failing: {kind(leak_kind)} {_total(findings)} at {place_count}")
 
 
 def _baseline(verdict: Verdict) -> Iterator[Line]:
     if verdict.fixed:
-        yield Line(
-            f"fixed: {', '.join(verdict.fixed[:5])}{' ...' if len(verdict.fixed) > 5 else ''} "
-            "no longer leak(s); remove with  pytest --leakguard --leakguard-prune",
-            "yellow",
-        )
+        keys = ", ".join(verdict.fixed[:_MOST_KEYS])
+        if len(verdict.fixed) > _MOST_KEYS:
+            keys += " ..."
+        prune = "pytest --leakguard --leakguard-prune"
+        yield Line(f"fixed: {keys} no longer leak(s); remove with  {prune}", "yellow")
     if verdict.expired:
-        yield Line(f"expired: {', '.join(one_line(key) for key in verdict.expired[:5])}", "yellow")
+        keys = ", ".join(one_line(key) for key in verdict.expired[:_MOST_KEYS])
+        yield Line(f"expired: {keys}", "yellow")
     if verdict.not_checked:
-        yield Line(
-            f"not checked: {len(verdict.not_checked)} accepted leak(s) of targets that did not run whole"
-        )
+        count = len(verdict.not_checked)
+        yield Line(f"not checked: {count} accepted leak(s) of targets that did not run whole")
 
 
 def _services(verdict: Verdict) -> Iterator[Line]:
@@ -236,44 +249,45 @@ def _services(verdict: Verdict) -> Iterator[Line]:
         if diagnosis and judged.outcome is Outcome.CLEAN:
             head = one_line(growth_text.head(diagnosis, judged.check.growth))
             yield Line(f"service {one_line(judged.check.id)}: {head}")
-            yield from (
-                Line(f"      {one_line(told)}")
-                for told in growth_text.sensitivity(diagnosis, judged.check.growth)
-            )
+            for text in growth_text.sensitivity(diagnosis, judged.check.growth):
+                yield Line(f"      {one_line(text)}")
 
 
 def _skipped(verdict: Verdict) -> Iterator[Line]:
-    reasons = dict.fromkeys(
-        reason for one in verdict.checks if one.outcome is Outcome.SKIPPED for reason in one.reasons
-    )
-    yield from (Line(f"skipped: {one_line(reason)}", "yellow") for reason in reasons)
+    reasons: dict[str, None] = {}
+    for judged in verdict.checks:
+        if judged.outcome is Outcome.SKIPPED:
+            reasons.update(dict.fromkeys(judged.reasons))
+    for reason in reasons:
+        yield Line(f"skipped: {one_line(reason)}", "yellow")
 
 
 def _all_checks(verdict: Verdict) -> Iterator[Line]:
     for judged in verdict.checks:
-        notes = f" ({one_line('; '.join(judged.check.notes))})" if judged.check.notes else ""
-        yield Line(
-            f"{judged.outcome:<14} {one_line(judged.check.id)} [{one_line(judged.check.tool)}]{notes}"
-        )
+        check = judged.check
+        notes = f" ({one_line('; '.join(check.notes))})" if check.notes else ""
+        yield Line(f"{judged.outcome:<14} {one_line(check.id)} [{one_line(check.tool)}]{notes}")
 
 
 def failure_text(
     judged: Judged,
     policy: Policy,
     root: Path | None = None,
-    told: Mapping[str, str] = MappingProxyType({}),
+    reported: Mapping[str, str] = MappingProxyType({}),
 ) -> str:
     """What a failing test says: its leaks and why there may be more.
 
-    ``told`` are the tests that have said all about a leak, by its fingerprint: once is enough for a thousand tests.
+    ``reported`` are the tests that have said all about a leak, by its fingerprint: once is enough
+    for a thousand tests.
     """
     failing = [finding for finding in judged.check.findings if fails(finding, policy)]
     lines: list[str] = []
     for finding in root_causes(failing):
         where = f" at {site(finding, root)}" if finding.rate is None else ""
         lines.append(f"{headline(finding)}{where}")
-        if finding.fingerprint in told:
-            lines.append(f"    {finding.fingerprint}, as in {one_line(told[finding.fingerprint])}")
+        if finding.fingerprint in reported:
+            first = one_line(reported[finding.fingerprint])
+            lines.append(f"    {finding.fingerprint}, as in {first}")
             continue
         lines.extend(f"    from {place(frame, root)}" for frame in _calls(finding))
         lines.extend(f"    {one_line(detail)}" for detail in finding.details)
@@ -285,11 +299,11 @@ def failure_text(
     if judged.reasons:
         lines.append("inconclusive:" if judged.outcome is Outcome.INCONCLUSIVE else "besides:")
         lines.extend(f"    {one_line(reason)}" for reason in judged.reasons)
-    if judged.outcome is Outcome.INCONCLUSIVE and judged.check.output.strip():
+    output = judged.check.output.strip()
+    if judged.outcome is Outcome.INCONCLUSIVE and output:
         lines.append("last output on standard error:")
-        lines.extend(
-            f"    | {printable(text)}" for text in judged.check.output.strip().splitlines()[-10:]
-        )
+        for text in output.splitlines()[-_MOST_OUTPUT_LINES_OF_A_TEST:]:
+            lines.append(f"    | {printable(text)}")
     if judged.check.reproduce:
         lines.append(f"reproduce: {one_line(judged.check.reproduce)}")
     return "\n".join(lines)

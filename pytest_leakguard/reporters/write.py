@@ -1,11 +1,11 @@
-"""Writes every report of a run, and tells GitHub Actions where it listens. Formats nothing itself."""
+"""Every report of a run in its file. Formats nothing itself."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from pytest_leakguard.baseline import store
+from pytest_leakguard.core.errors import UsageProblem
 from pytest_leakguard.verdict import Run, Verdict
 
 _FILES = (
@@ -21,36 +21,37 @@ _FILES = (
 """``report.json`` first, since the others can be made from it."""
 
 
-def _reporters() -> Iterable[Callable[[Verdict, Run], str]]:
-    """In the order of the files; imported when they are needed, since most runs write no report."""
+def renderers() -> Iterator[tuple[str, Callable[[Verdict, Run], str]]]:
+    """File name and renderer of each report; imported here, since most runs write no report."""
     from pytest_leakguard.reporters import exports, html, junit, markdown, sarif
     from pytest_leakguard.reporters import json as report_json
 
-    return (
+    in_order = (
         report_json.render,
         html.render,
-        lambda verdict, run: junit.render(verdict, run.policy, run.root),
+        junit.render,
         markdown.render,
         sarif.render,
         exports.code_quality,
         exports.collapsed,
         exports.speedscope,
     )
+    yield from zip(_FILES, in_order, strict=True)
 
 
 def render_all(verdict: Verdict, run: Run) -> Iterator[tuple[str, str]]:
     """File name and text of each report."""
-    for name, render in zip(_FILES, _reporters(), strict=True):
+    for name, render in renderers():
         yield name, render(verdict, run)
 
 
-def write(directory: Path, verdict: Verdict, run: Run) -> None:
-    """Every report of a run into one directory. Raises ``OSError`` when it cannot be written."""
-    for name, text in render_all(verdict, run):
-        store.write_text(directory / name, text)
-
-
 def clear(directory: Path) -> None:
-    """Removes the reports of an earlier run, so that none of them is taken for this one should it never end."""
+    """Removes the reports of an earlier run, so that none is taken for this one's if it dies.
+
+    Raises ``UsageProblem`` where that is no directory, or may not be changed.
+    """
     for name in _FILES:
-        (directory / name).unlink(missing_ok=True)
+        try:
+            (directory / name).unlink(missing_ok=True)
+        except OSError as error:
+            raise UsageProblem(f"{directory / name} cannot be removed: {error.strerror}") from None

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pytest_leakguard.cli.main import main
-from pytest_leakguard.reporters import write as reports
+from pytest_leakguard.reporters.conclude import Wanted, conclude
 from tests.reporters.example import run
 
 BASELINE = """version = 1
@@ -35,7 +35,7 @@ expires = 2099-03-31
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    reports.write(tmp_path / "leakguard-report", run().judge(), run())
+    conclude(run(), Wanted(report=tmp_path / "leakguard-report"))
     (tmp_path / "leakguard-baseline.toml").write_text(BASELINE)
     return tmp_path
 

@@ -12,7 +12,7 @@ from pytest_leakguard.baseline.compare import AcceptedLeak, Baseline
 from pytest_leakguard.cli.main import main
 from pytest_leakguard.core.checks import Check
 from pytest_leakguard.core.leaks import LeakKind
-from pytest_leakguard.reporters import write as reports
+from pytest_leakguard.reporters.conclude import Wanted, conclude
 from pytest_leakguard.verdict import Run, Selection
 from tests.reporters.example import clean_run, finding, run
 
@@ -36,7 +36,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def shard(name: str, one: Run) -> str:
-    reports.write(Path(name), one.judge(), one)
+    conclude(one, Wanted(report=Path(name)))
     return name
 
 
@@ -232,7 +232,7 @@ def test_an_output_that_cannot_be_written_is_inconclusive(
     shard("s/1", clean_run())
     Path("file").write_text("")
     assert main(["report", "s", "--output", "file"]) == 3
-    assert "file" in capsys.readouterr().err
+    assert "could not write file: File exists" in capsys.readouterr().out
 
 
 def test_on_github_the_merge_annotates_only_what_it_found_itself(

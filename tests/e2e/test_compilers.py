@@ -10,9 +10,9 @@ import pytest
 
 from pytest_leakguard.core.leaks import Finding
 from pytest_leakguard.core.programs import Target
-from pytest_leakguard.options import Settings
-from pytest_leakguard.pipeline import check_program
-from pytest_leakguard.process import capture
+from pytest_leakguard.core.settings import Settings
+from pytest_leakguard.processes.supervisor import capture
+from pytest_leakguard.programs.check import check_program
 
 pytestmark = pytest.mark.programs
 
