@@ -10,7 +10,7 @@ from itertools import takewhile
 
 from pytest_leakguard.core.clock import Spent
 from pytest_leakguard.core.leaks import Frame
-from pytest_leakguard.counters.reader import cache_clearer
+from pytest_leakguard.counters._cpython import cache_clearer
 from pytest_leakguard.explain.code_owner import Owner, Site, is_ours, owner
 
 FRAMES = 24

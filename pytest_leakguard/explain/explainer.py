@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import math
-import sys
 import threading
 import time
 import tracemalloc
@@ -16,6 +15,7 @@ from typing import Any
 from pytest_leakguard.core.leaks import Frame
 from pytest_leakguard.core.text import place
 from pytest_leakguard.counters import reader as counters
+from pytest_leakguard.counters._cpython import frames_of_threads
 from pytest_leakguard.counters.malloc import PAGE_BYTES
 from pytest_leakguard.counters.reader import (
     BLOCKS,
@@ -329,7 +329,7 @@ def _thread_holders() -> tuple[str, ...]:
     if not threads:
         return ("a thread that Python does not know",)
     last = threads[-1]
-    frames = frames_of(sys._current_frames().get(last.ident or 0))
+    frames = frames_of(frames_of_threads().get(last.ident or 0))
     kind = "daemon thread" if last.daemon else "thread"
     return (
         f"{kind} {last.name}, still running",

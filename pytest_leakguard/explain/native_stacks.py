@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_leakguard.core.leaks import Frame
-from pytest_leakguard.counters.reader import cache_clearer
+from pytest_leakguard.counters._cpython import cache_clearer
 from pytest_leakguard.explain.code_owner import Owner, is_ours, owner
 
 _INTERPRETER_SOURCES = ("Objects/", "Python/", "Modules/", "Parser/", "Include/", "./Include/")

@@ -9,6 +9,7 @@ import types
 from collections.abc import Iterator
 from typing import Any
 
+from pytest_leakguard.counters._cpython import frames_of_threads
 from pytest_leakguard.counters.caches import LRU_CACHE, limit_of
 from pytest_leakguard.explain.code_owner import Owner, owner
 
@@ -86,7 +87,7 @@ def _is_inside_context(one: Any) -> bool:
 
 
 def _running() -> Iterator[int]:
-    for frame in sys._current_frames().values():
+    for frame in frames_of_threads().values():
         at: types.FrameType | None = frame
         while at is not None:
             yield id(at)

@@ -20,14 +20,17 @@ from pytest_leakguard.core.environment import environment
 from pytest_leakguard.core.errors import LeakguardError, UsageProblem
 from pytest_leakguard.core.options import OPTIONS, Option
 from pytest_leakguard.core.settings import Settings
+from pytest_leakguard.pytest_integration import _other_plugins, _pytest_internals
 from pytest_leakguard.pytest_integration.github_output import Muzzle
-from pytest_leakguard.pytest_integration.progress import Heartbeat
+from pytest_leakguard.pytest_integration.isolation import RUNNER_CACHES
+from pytest_leakguard.pytest_integration.progress import Progress
 from pytest_leakguard.reporters import conclude, github, terminal
 from pytest_leakguard.reporters import write as reports
 from pytest_leakguard.verdict import Judged, Policy, Run, Selection, Verdict, failing, judge_check
 
 if TYPE_CHECKING:
     from pytest_leakguard.pytest_integration.fixture import Leakguard
+    from pytest_leakguard.screening.loop import Harness
 
 
 CHECKS = pytest.StashKey[list[Check]]()
@@ -56,8 +59,9 @@ class Session:
         self.selected: dict[str, None] = {}
         self.ran: set[str] = set()
         self.elsewhere: set[str] = set()
-        self.is_worker = _is_worker(config)
+        self.is_worker = _other_plugins.is_xdist_worker(config)
         self.muzzle = Muzzle(config, self.is_worker)
+        self.progress = Progress(config)
 
     @classmethod
     def of(cls, config: pytest.Config) -> Session:
@@ -67,7 +71,7 @@ class Session:
             settings = options.resolve(given, _root(config), os.environ)
             if (
                 settings.report is not None
-                and not _is_worker(config)
+                and not _other_plugins.is_xdist_worker(config)
                 and not config.option.collectonly
             ):
                 reports.clear(
@@ -80,12 +84,8 @@ class Session:
 
     def fixture_for(self, item: pytest.Item) -> Leakguard:
         """The ``leakguard`` of one test, with its marker applied."""
-        from pytest_leakguard.counters.tempfiles import pytest_directories
-        from pytest_leakguard.pytest_integration.capture import Captured
-        from pytest_leakguard.pytest_integration.fixture import (
-            Leakguard,  # what services need, which most runs do not
-        )
-        from pytest_leakguard.screening.loop import Harness
+        # Imports what services need, which most runs do not.
+        from pytest_leakguard.pytest_integration.fixture import Leakguard
 
         path, line, _ = item.location
         return Leakguard(
@@ -94,8 +94,20 @@ class Session:
             lambda check: self.record(item, check),
             self.policy,
             (path, (line or 0) + 1),
-            Heartbeat(self.config),
-            lambda: Harness(Captured(self.config).trim, pytest_directories(self.config)),
+            self.progress,
+            self._harness,
+        )
+
+    def _harness(self) -> Harness:
+        """pytest's part in a loop that begins now."""
+        from pytest_leakguard.pytest_integration.capture import Captured
+        from pytest_leakguard.screening.loop import Harness
+
+        return Harness(
+            Captured(self.config).trim,
+            _pytest_internals.temporary_directories(self.config),
+            RUNNER_CACHES,
+            self.progress,
         )
 
     def record(self, item: pytest.Item, check: Check) -> Judged:
@@ -153,7 +165,7 @@ class Session:
         """Which tests this process is to run; what pytest-split took away is left to other shards."""
         ids = [item.nodeid for item in session.items]
         self.selected.update(dict.fromkeys(ids))
-        if self.config.pluginmanager.hasplugin("pytestsplitplugin"):
+        if _other_plugins.is_split(self.config):
             self.elsewhere = set(self.wanted).difference(ids)
 
     @pytest.hookimpl(optionalhook=True)
@@ -164,9 +176,9 @@ class Session:
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any, error: object) -> None:
         """A worker that ended too early: what it had reported is kept, and the run is not whole."""
-        output = getattr(node, "workeroutput", None)
+        output = _other_plugins.xdist_output_of(node)
         if error or output is None:
-            name = getattr(getattr(node, "gateway", None), "id", "?")
+            name = _other_plugins.xdist_name_of(node)
             self.problems.append(f"worker {name} crashed: what it had not yet reported is lost")
         else:
             self.elsewhere.update(output.get(ELSEWHERE, ()))
@@ -184,7 +196,7 @@ class Session:
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         """Judges the run, writes every report, and only then decides the exit status."""
         if self.is_worker:
-            self.config.workeroutput[ELSEWHERE] = sorted(self.elsewhere)  # type: ignore[attr-defined]  # xdist's own
+            _other_plugins.xdist_output(self.config)[ELSEWHERE] = sorted(self.elsewhere)
         if self.is_worker or self.config.option.collectonly:
             return
         self.run = self._run_of(session, exitstatus)
@@ -286,11 +298,6 @@ def _given(config: pytest.Config, option: Option) -> Any:
     """Command line before ini; ``None`` when neither says anything."""
     value = config.getoption(option.ini, None)
     return value if value is not None else config.getini(option.ini) or None
-
-
-def _is_worker(config: pytest.Config) -> bool:
-    """Of pytest-xdist."""
-    return hasattr(config, "workerinput")
 
 
 def _root(config: pytest.Config) -> Path:
