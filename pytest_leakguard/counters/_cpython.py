@@ -209,9 +209,11 @@ def _probe_environment() -> str:
 # Answers of signal without an enum for each, which takes ten times as long.
 
 try:
-    from _signal import getsignal as signal_handler  # type: ignore[import-not-found]
+    import _signal as _plain_signals  # type: ignore[import-not-found]
 except ImportError:
-    from signal import getsignal as signal_handler
+    import signal as _plain_signals
+
+signal_handler: Callable[[int], Any] = _plain_signals.getsignal
 
 
 def _probe_signals() -> str:

@@ -16,6 +16,9 @@ from pytest_leakguard.explain.code_owner import Owner, Site, frames_of, owner
 TIMES_AS_MANY = 16
 """Each of glibc's bins per thread holds up to 7; a leak in every tenth run is to be seen some times after that."""
 
+_FITTING_SHARE = 0.5
+"""The least part of what a run loses that a line must gain to be taken for its place."""
+
 
 class LineTracer:
     """Adds up, line by line, what one reading of a counter rises by while the line runs."""
@@ -68,6 +71,10 @@ class LineTracer:
         """Net gain of every line."""
         return self._gained
 
+    def has_stack(self, place: tuple[str, int]) -> bool:
+        """Whether the calls that led to a line are known."""
+        return bool(self._stacks.get(place))
+
     def site(self, place: tuple[str, int], per_run: float) -> Site:
         """The stack that led to a line."""
         frames = tuple(
@@ -88,9 +95,12 @@ def rising(
     gained = {
         place: (value - before.get(place, 0.0)) / runs for place, value in tracer.gains().items()
     }
-    fitting = [(place, value) for place, value in gained.items() if value >= 0.5 * per_run > 0]
-    fitting.sort(key=lambda one: abs(one[1] - per_run))
-    return tuple(tracer.site(place, value) for place, value in fitting if tracer._stacks.get(place))
+    fitting = []
+    for place, value in gained.items():
+        if value >= _FITTING_SHARE * per_run > 0 and tracer.has_stack(place):
+            fitting.append((abs(value - per_run), place))
+    fitting.sort(key=lambda entry: entry[0])
+    return tuple(tracer.site(place, gained[place]) for _, place in fitting)
 
 
 def losing(

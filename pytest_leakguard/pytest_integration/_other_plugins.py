@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
@@ -49,15 +50,13 @@ def never_rerun(item: pytest.Item) -> Iterator[None]:
 
 
 def _probe_rerunfailures() -> str:
-    import pytest_rerunfailures as plugin
-
+    plugin: Any = import_module("pytest_rerunfailures")
     has_both = callable(plugin.runtestprotocol) and callable(plugin.get_reruns_count)
     return expect(has_both, "runtestprotocol and get_reruns_count are not both functions")
 
 
 def _probe_attempts() -> str:
-    import pytest_rerunfailures as plugin
-
+    plugin: Any = import_module("pytest_rerunfailures")
     names = plugin.pytest_runtest_protocol.__code__.co_names
     return expect(_RERUNS in names, "its protocol counts attempts elsewhere")
 
@@ -77,7 +76,7 @@ def belongs_to_flaky(item: pytest.Function) -> bool:
 
 
 def _probe_flaky() -> str:
-    from flaky import flaky  # type: ignore[import-not-found]
+    flaky: Any = import_module("flaky").flaky
 
     def decorated() -> None:
         pass
@@ -98,8 +97,7 @@ def is_measuring(implementation: Any) -> bool:
 
 
 def _probe_memray() -> str:
-    from pytest_memray import plugin
-
+    plugin = import_module("pytest_memray.plugin")
     return expect(
         "memray_manager" in _source(plugin), "it does not register what measures under this name"
     )
@@ -214,8 +212,7 @@ def is_split(config: pytest.Config) -> bool:
 
 
 def _probe_split() -> str:
-    from pytest_split import plugin
-
+    plugin: Any = import_module("pytest_split.plugin")
     names = plugin.pytest_configure.__code__.co_consts
     return expect("pytestsplitplugin" in names, "it does not register under this name")
 
@@ -243,8 +240,7 @@ def xdist_name_of(node: Any) -> str:
 
 
 def _probe_xdist() -> str:
-    from xdist import remote, workermanage
-
+    remote, workermanage = import_module("xdist.remote"), import_module("xdist.workermanage")
     of_worker, of_node = _source(remote), _source(workermanage)
     missing = []
     for name, text in (

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from _pytest.runner import call_and_report as call_and_report
-from _pytest.tmpdir import tmppath_result_key
+from _pytest.tmpdir import tmppath_result_key as tmppath_result_key
 from _pytest.unittest import TestCaseFunction
 
 # Set-up and tear-down of the collectors around an item.
@@ -152,7 +152,7 @@ def captured_files(config: pytest.Config) -> list[Any]:
     ):
         for name in ("out", "err"):
             file = getattr(getattr(multi, name, None), "tmpfile", None)
-            if hasattr(file, "buffer"):
+            if file is not None and hasattr(file, "buffer"):
                 files.append(file.buffer)
     return files
 

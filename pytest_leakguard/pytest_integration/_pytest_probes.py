@@ -7,7 +7,7 @@ import inspect
 import io
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -81,14 +81,14 @@ class _Session:
         self._ask(_OF_SESSION, session)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[object]:
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
         """After each test."""
         result = yield
         self._ask(_AFTER.get(item.nodeid.partition("::")[2], {}), item)
         return result
 
     @pytest.hookimpl(wrapper=True, trylast=True)
-    def pytest_runtest_call(self, item: pytest.Item) -> Iterator[object]:
+    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
         """While each test runs: last, so within the capturing of others."""
         result = yield
         self._ask(_DURING.get(item.nodeid.partition("::")[2], {}), item)
@@ -106,7 +106,8 @@ class _Session:
 
 
 def _rewriting(session: pytest.Session) -> str:
-    name, hook = "leakguard_probe", session.config.pluginmanager.rewrite_hook
+    name = "leakguard_probe"
+    hook: Any = session.config.pluginmanager.rewrite_hook
     hook.mark_rewrite(name)
     is_marked = name in hook._must_rewrite
     internals.spare_rewriting(session.config, name)

@@ -21,7 +21,8 @@ class Captured:
     def __init__(self, config: pytest.Config) -> None:
         self._handlers = _pytest_internals.log_handlers(config)
         self._files = _pytest_internals.captured_files(config)
-        self._warnings = _cpython.recorded_warnings() or []
+        recorded = _cpython.recorded_warnings()
+        self._warnings = [] if recorded is None else recorded  # an empty list is one that is filled
         self._is_first = True
         self._counts: list[int] = []
         self._sizes: list[int] = []
