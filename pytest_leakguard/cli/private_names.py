@@ -1,4 +1,4 @@
-"""doctor's rows on what is private to CPython, pytest and its plugins: whether it is still where we look for it."""
+"""doctor's rows on what is private to CPython, pytest and its plugins, and still where we look."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from pytest_leakguard.core.probes import Probe, problems
 from pytest_leakguard.counters import _cpython
 from pytest_leakguard.programs.doctor import Answer
 
-_FIX = "pip install --upgrade pytest-leakguard, or report it: the counts of tests cannot be relied on until then"
+_FIX = (
+    "pip install --upgrade pytest-leakguard, or report it; "
+    "the counts of tests cannot be relied on until then"
+)
 
 
 def examine() -> tuple[Answer, ...]:

@@ -1,4 +1,4 @@
-"""Probes: whether a private thing of somebody else's is where we look for it, and behaves as we think."""
+"""Whether private things of somebody else's are where we look for them, and behave as we think."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ class Probe:
     name: str
     """As its owner spells it, such as ``Session._setupstate``."""
     look: Callable[[], str]
-    """Returns what is wrong in a few words, and nothing when all is as we think; it may raise as well."""
+    """Returns what is wrong in a few words, and nothing when all is as we think; it may raise as
+    well."""
 
 
 def problems(probes: Iterable[Probe]) -> Iterator[str]:

@@ -1,7 +1,9 @@
-"""All that is private to CPython and its standard library, each with a probe; nobody else looks there.
+"""All that is private to CPython and its standard library, each with a probe.
 
-A name that another version of the interpreter does not have is passed over where it is used, so that measuring goes
-on; its probe says so by name, to `pytest-leakguard doctor` and to the tests.
+Nobody else looks there.
+
+A name that another version of the interpreter does not have is passed over where it is used, so
+that measuring goes on; its probe says so by name, to `pytest-leakguard doctor` and to the tests.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ from pytest_leakguard.core.probes import Probe, expect
 KEEPS_ALL_INTERNED = sys.version_info[:2] == (3, 12)
 """Python 3.12 never frees a string that was interned; the versions before and after do."""
 _TASKS_ARE_IN_THREADS = sys.version_info >= (3, 14)
-"""Since then tasks of asyncio's own are in lists of the threads, of which Python code sees one loop at a time."""
+"""Since then tasks of asyncio's own are in lists of the threads, of which Python code sees one loop
+at a time."""
 _TELLS_INTERNED = sys.version_info >= (3, 12)
 _TELLS_IMMORTAL = sys.version_info >= (3, 13)
 
@@ -32,7 +35,7 @@ _TELLS_IMMORTAL = sys.version_info >= (3, 13)
 
 
 def cache_clearer() -> Callable[[], object]:
-    """What empties the attribute cache, which keeps up to 4,096 names alive that nobody else has."""
+    """What empties the attribute cache, which keeps up to 4,096 names alive that nobody has."""
     clear = getattr(sys, "_clear_internal_caches", None) or getattr(sys, "_clear_type_cache", None)
     return clear or int
 
@@ -50,7 +53,10 @@ def interned_strings() -> int:
 
 
 def immortal_strings() -> int:
-    """How many of them will never be freed; takes as long as there are strings where some are mortal."""
+    """How many of them will never be freed.
+
+    Takes as long as there are strings where some are mortal.
+    """
     if _TELLS_IMMORTAL:
         return int(_interned_size(_only_immortal=True))
     return int(_interned_size())
@@ -72,7 +78,10 @@ def _probe_interned_strings() -> str:
 
 
 def task_count() -> int:
-    """asyncio tasks that are not done: of all event loops, since Python 3.14 of this thread's loop only."""
+    """asyncio tasks of all event loops that are not done.
+
+    Since Python 3.14 of this thread's only.
+    """
     tasks: Any = sys.modules.get("asyncio.tasks")
     if tasks is None:
         return 0
@@ -127,11 +136,12 @@ _CLEARED_BY = (
     ("fnmatch", "_compile_pattern.cache_clear"),
     ("tokenize", "_compile.cache_clear"),
 )
-"""What CPython's own hunt for reference leaks empties too (``test.libregrtest.utils.clear_caches``)."""
+"""What CPython's own hunt for reference leaks empties too
+(``test.libregrtest.utils.clear_caches``)."""
 
 
 def path_caches() -> Iterator[tuple[str, dict[Any, Any]]]:
-    """The name and the entries of each cache that is keyed by paths and whose module has been imported."""
+    """Name and entries of each cache that is keyed by paths and whose module has been imported."""
     for module, name in _PATH_CACHES:
         cache = getattr(sys.modules.get(module), name, None)
         if isinstance(cache, dict):
@@ -139,7 +149,10 @@ def path_caches() -> Iterator[tuple[str, dict[Any, Any]]]:
 
 
 def empty_library_caches() -> None:
-    """Empties those whose module has been imported; what they held is computed again when it is missing."""
+    """Empties those whose module has been imported.
+
+    What they held is computed again when it is missing.
+    """
     for module, path in _CLEARED_BY:
         clear = attribute_at(sys.modules.get(module), path)
         if callable(clear):
@@ -192,7 +205,8 @@ def _probe_typing() -> str:
 # The environment, without the decoding of every name, which takes most of the time.
 
 RAW_ENVIRONMENT: Any = getattr(os.environ, "_data", os.environ)
-"""The environment as its own class keeps it; to be read only, since writing to it reaches no C code."""
+"""The environment as its own class keeps it; to be read only, since writing to it reaches no C
+code."""
 
 
 def decoded(raw: Any) -> str:
@@ -229,7 +243,10 @@ def _probe_signals() -> str:
 
 
 def recorded_warnings() -> list[Any] | None:
-    """The list that ``warnings.catch_warnings(record=True)`` fills now; ``None`` when nobody records."""
+    """The list that ``warnings.catch_warnings(record=True)`` fills now.
+
+    ``None`` when nobody records.
+    """
     context = getattr(warnings, "_get_context", lambda: None)()  # Python 3.14: a thread has its own
     found = getattr(context, "log", None)
     if found is None:
@@ -286,9 +303,12 @@ _ARENAS = re.compile(rb"\d+ arenas \* \d+ bytes/arena\s*=\s*([\d,]+)")
 
 
 def arena_reader() -> Callable[[], int]:
-    """A function that reads the bytes of all arenas, in some 200 microseconds; always 0 where it cannot.
+    """A function that reads the bytes of all arenas, in some 200 microseconds.
 
-    The interpreter says how many there are in the text of ``sys._debugmallocstats``, which it writes to a C stream.
+    What it reads is always 0 where it cannot.
+
+    The interpreter says how many there are in the text of ``sys._debugmallocstats``, which it
+    writes to a C stream.
     """
     try:
         write_statistics = ctypes.pythonapi._PyObject_DebugMallocStats

@@ -1,7 +1,8 @@
-"""Caches that fill up where every run brings new keys: those of the standard library, and bounded ones of anybody's.
+"""Caches that fill up where every run brings new keys: the standard library's, and bounded ones.
 
-Caches of the library remember nothing but results that are computed again when they are missing. Nor does it change
-anything but the time to empty a cache that is bounded, whoever's: it may drop any entry at any time.
+Caches of the library remember nothing but results that are computed again when they are missing.
+Nor does it change anything but the time to empty a cache that is bounded, whoever's: it may drop
+any entry at any time.
 """
 
 from __future__ import annotations

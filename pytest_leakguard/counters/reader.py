@@ -1,4 +1,4 @@
-"""Exact counters of this process: what each one counts, and how to read them all in some 30 microseconds.
+"""Exact counters of this process: what each counts, and how to read all in some 30 microseconds.
 
 A reading goes into an array made beforehand, so that measuring allocates nothing that stays.
 """
@@ -31,7 +31,8 @@ class Counter:
     unit: str
     kind: LeakKind
     is_resource: bool = False
-    """Scarce and countable one by one, so that few of them prove a leak, and too many break the process."""
+    """Scarce and countable one by one, so that few of them prove a leak, and too many break the
+    process."""
 
 
 COUNTERS = (
@@ -47,7 +48,8 @@ COUNTERS = (
 )
 BLOCKS, HEAP, MAPPED, DESCRIPTORS, THREADS, CHILDREN, FILES, TASKS, PRIVATE = range(len(COUNTERS))
 PRIVATE_GRAIN_BYTES = 64 * 1024
-"""Resident pages come and go one by one; in such steps a quiet process reads the same again and again."""
+"""Resident pages come and go one by one; in such steps a quiet process reads the same again and
+again."""
 
 
 class Reader:
@@ -62,7 +64,8 @@ class Reader:
     ) -> None:
         self._files = files
         self._short_lived = short_lived or NO_DIRECTORY
-        """What directories begin with that have another name in every run, such as those of ``tmp_path``."""
+        """What directories begin with that have another name in every run, such as those of
+        ``tmp_path``."""
         self._runner = runner
         self.counts_interned = not leaves_out_interned
         """Strings that the interpreter interned for good are among the blocks."""
@@ -86,7 +89,7 @@ class Reader:
         self.empties_library_caches, self.filling = False, ()
 
     def read(self, into: array[float], row: int, clears_caches: bool = False) -> None:
-        """One reading into ``row`` of an array of ``len(COUNTERS)`` columns, garbage collected before it."""
+        """One reading after a collection, into ``row`` of an array of ``len(COUNTERS)`` columns."""
         self.read_cheap(into, row, clears_caches)
         self.read_heap(into, row)
 
@@ -97,9 +100,12 @@ class Reader:
         into[at + PRIVATE] = self.private_bytes // PRIVATE_GRAIN_BYTES * PRIVATE_GRAIN_BYTES
 
     def _memory(self) -> tuple[int, int, int]:
-        """Bytes in use of the allocator; of address space, and of private pages, without what allocators claim.
+        """Bytes in use of the allocator.
 
-        Nor is the main thread's stack counted, which stays as large as the deepest recursion has made it.
+        Of address space, and of private pages, without what allocators claim.
+
+        Nor is the main thread's stack counted, which stays as large as the deepest recursion has
+        made it.
         """
         in_use, claimed = self._heap()
         mapped, private = malloc.memory()
@@ -128,7 +134,10 @@ class Reader:
         into[at + TASKS] = _cpython.task_count()
 
     def forget_what_is_gone(self) -> None:
-        """Drops what caches keep about temporary files and modules; they look again when they need them."""
+        """Drops what caches keep about temporary files and modules.
+
+        They look again when they need them.
+        """
         if self.empties_library_caches:
             caches.empty()
             self._runner.empty()
@@ -175,18 +184,20 @@ def _is_no_module(name: str) -> bool:
 
 
 class ImmortalStrings:
-    """Counts the strings that this interpreter has interned and will never free; 0 where it frees them all.
+    """Counts the strings that this interpreter has interned and will never free.
 
-    Python 3.12 keeps every interned string: each attribute set by a new name, each part of a
-    path in pathlib. Python 3.13 keeps those of its compiler. Neither is a leak of the code that
-    runs, so CPython's own hunt for leaks leaves them out as well.
+    The count is 0 where it frees them all.
+
+    Python 3.12 keeps every interned string: each attribute set by a new name, each part of a path
+    in pathlib. Python 3.13 keeps those of its compiler. Neither is a leak of the code that runs, so
+    CPython's own hunt for leaks leaves them out as well.
     """
 
     def __init__(self) -> None:
         self._size_at_count = self._known = 0
 
     def count(self) -> int:
-        """Takes as long as there are strings where some are mortal, but only when their number has changed."""
+        """Counts them one by one where some are mortal, but only when their number has changed."""
         size = _cpython.interned_strings()
         if _cpython.KEEPS_ALL_INTERNED:
             return size
@@ -260,7 +271,10 @@ def describe(target: str) -> str:
 
 
 def make_frames() -> None:
-    """Makes the frame objects of all callers now; an exception kept in a cycle would, one for each caller."""
+    """Makes the frame objects of all callers now.
+
+    An exception kept in a cycle would, one for each caller.
+    """
     frame = _cpython.calling_frame()
     while frame.f_back is not None:
         frame = frame.f_back

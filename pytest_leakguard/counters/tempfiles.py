@@ -1,4 +1,4 @@
-"""Which files this process left in the temporary directory, which it shares with others: listing it would not tell."""
+"""Which files in the temporary directory are this process's own; a listing has those of others."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NO_DIRECTORY = ("\0",)
 
 
 class TemporaryFiles:
-    """Names that were created below the temporary directory, as the interpreter's audit events report them."""
+    """Names created below the temporary directory, as audit events of the interpreter say."""
 
     def __init__(self) -> None:
         self._names: set[str] = set()
@@ -22,7 +22,10 @@ class TemporaryFiles:
         self.is_watching = False
 
     def watch(self, ignored: tuple[str, ...] = ()) -> None:
-        """Starts noting names, but none below ``ignored``, whose owner tidies up, as ``tmp_path`` does."""
+        """Starts noting names.
+
+        None below ``ignored``, whose owner removes them, as ``tmp_path``'s.
+        """
         self._root = os.path.realpath(tempfile.gettempdir()) + os.sep
         self._ignored = ignored or NO_DIRECTORY
         self._names.clear()
@@ -78,7 +81,10 @@ _listeners: dict[str, Callable[[str, tuple[Any, ...]], None]] = {}
 
 
 def listen(events: Iterable[str], listener: Callable[[str, tuple[Any, ...]], None]) -> None:
-    """From now on ``listener`` is called with each of these events; it must not raise, or the audited call fails."""
+    """From now on ``listener`` is called with each of these events.
+
+    It must not raise, or the audited call fails.
+    """
     if not _listeners:
         sys.addaudithook(_hook)
     _listeners.update(dict.fromkeys(events, listener))

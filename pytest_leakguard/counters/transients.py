@@ -17,7 +17,8 @@ _FEW = 2
 _PAUSE_S = 0.02
 """Between two looks at them, in seconds: short beside what a test takes that starts any."""
 _ENDED = ([b"Z"], [b"X"])
-"""States in ``/proc/PID/stat`` of a process that runs no more: a zombie, and one that is being removed."""
+"""States in ``/proc/PID/stat`` of a process that runs no more: a zombie, and one that is being
+removed."""
 
 
 class Population:
@@ -38,7 +39,10 @@ class Population:
 
 
 def wait_for_ends(threads: int, patience_s: float = PATIENCE_S) -> bool:
-    """Waits until at most so many threads and no child process run; whether that came within ``patience_s``."""
+    """Waits until at most so many threads and no child process run.
+
+    Returns whether that came within ``patience_s``.
+    """
     until = time.monotonic() + patience_s
     while thread_count() > threads or _running_children():
         if time.monotonic() > until:

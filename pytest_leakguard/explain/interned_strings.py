@@ -1,4 +1,4 @@
-"""Whether code outside the interpreter has ever new strings interned, where the interpreter keeps them for good."""
+"""Whether code has ever new strings interned, where the interpreter keeps them for good."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class _Watch:
 
 
 def interns_new_strings(work: Callable[[], object]) -> bool:
-    """Whether the user's or a package's code had a string interned in one more run that was not there before."""
+    """Whether code of the user or of a package has a new string interned in one more run."""
     if immortal_count() == 0:
         return False
     watch, others = _Watch(), sys.getprofile()

@@ -1,4 +1,4 @@
-"""At which line of Python a counter rises: for what tracemalloc cannot see, such as descriptors and native memory."""
+"""At which line of Python a counter rises that tracemalloc cannot see, such as descriptors."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from pytest_leakguard.counters.reader import HEAP, MAPPED, PRIVATE, Reader
 from pytest_leakguard.explain.code_owner import Owner, Site, frames_of, owner
 
 TIMES_AS_MANY = 16
-"""Each of glibc's bins per thread holds up to 7; a leak in every tenth run is to be seen some times after that."""
+"""Each of glibc's bins per thread holds up to 7; a leak in every tenth run is to be seen some times
+after that."""
 
 _FITTING_SHARE = 0.5
 """The least part of what a run loses that a line must gain to be taken for its place."""
@@ -33,7 +34,7 @@ class LineTracer:
         self._thread = threading.get_ident()
 
     def trace(self, frame: FrameType, event: str, _: Any) -> Any:
-        """For ``sys.settrace``: follows the user's and the packages' code, not the interpreter's or the harness's."""
+        """For ``sys.settrace``: follows the code of the user and of packages, and no other."""
         whose = owner(frame.f_code.co_filename)
         if whose in (Owner.HARNESS, Owner.INTERPRETER) or threading.get_ident() != self._thread:
             return None
@@ -111,9 +112,12 @@ def losing(
     per_run: float,
     seconds: float,
 ) -> tuple[Site, ...]:
-    """Lines at which the counter rises; takes up to a quarter of ``seconds`` more where none shows at first.
+    """Lines at which the counter rises.
 
-    Of freed chunks the allocator keeps some of each size, which it counts as used and hands out first.
+    Takes up to a quarter of ``seconds`` more where none shows at first.
+
+    Of freed chunks the allocator keeps some of each size, which it counts as used and hands out
+    first.
     """
     spent = Spent()
     lines = rising(work, lambda: reader.vector()[counter], runs, per_run)
@@ -126,7 +130,7 @@ def losing(
 def touching(
     work: Callable[[], object], counter: int, reader: Reader, runs: int, per_run: float
 ) -> tuple[Site, ...]:
-    """Where a pool that is mapped once in many runs is used: its pages are touched one after another."""
+    """Where a pool that is mapped once in many runs is used: its pages are touched one by one."""
     if counter not in (MAPPED, PRIVATE):
         return ()
     return rising(work, lambda: reader.vector()[PRIVATE], min(runs, 512), per_run)

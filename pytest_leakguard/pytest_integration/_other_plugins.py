@@ -1,4 +1,7 @@
-"""All that is private to other plugins of pytest and to hypothesis, each with a probe; nobody else looks there."""
+"""All that is private to other plugins of pytest and to hypothesis, each with a probe.
+
+Nobody else looks there.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,7 @@ def reruns_so_far(item: pytest.Item) -> int:
 
 @contextmanager
 def never_rerun(item: pytest.Item) -> Iterator[None]:
-    """While this lasts, pytest-rerunfailures keeps larger fixtures when a run fails, as it keeps them at the last."""
+    """While this lasts, pytest-rerunfailures takes each run for its last, and so keeps fixtures."""
     attempts = item.__dict__.get(_RERUNS)
     if attempts is None:
         yield
@@ -91,7 +94,7 @@ _MEASURING = ("pytest_memray", "memray_manager")
 
 
 def is_measuring(implementation: Any) -> bool:
-    """Whether a hook's implementation belongs to one that measures memory, for which only the first run counts."""
+    """Whether the implementation of a hook belongs to a plugin that measures memory."""
     module = str(getattr(implementation.function, "__module__", ""))
     return implementation.plugin_name in _MEASURING or module.startswith(_MEASURING)
 
@@ -116,7 +119,7 @@ _REPORT_MAKERS = (
 
 
 def only_known_report_makers(item: pytest.Item) -> bool:
-    """Whether nobody unknown to us looks at the reports of the item's phases, or may turn one into a failure."""
+    """Whether nobody unknown to us looks at the reports of phases, or turns one into a failure."""
     for implementation in item.ihook.pytest_runtest_makereport.get_hookimpls():
         if not implementation.function.__module__.startswith(_REPORT_MAKERS):
             return False
@@ -127,7 +130,8 @@ def only_known_report_makers(item: pytest.Item) -> bool:
 
 _SETTINGS = "_hypothesis_internal_use_settings"
 EXAMPLES = 10
-"""How many examples a later run of a hypothesis test has: enough to run the same code, few enough to be quick."""
+"""How many examples a later run of a hypothesis test has: enough to run the same code, few enough
+to be quick."""
 _HYPOTHESIS_CACHES = (
     ("hypothesis.strategies._internal.utils", "clear_strategy_cache"),
     ("hypothesis.internal.conjecture.data", "STRUCTURAL_COVERAGE_CACHE.clear"),
@@ -137,16 +141,16 @@ _HYPOTHESIS_CACHES = (
 
 
 def is_of_hypothesis(function: Any) -> bool:
-    """Whether hypothesis makes up the arguments of a test's function, and fills its own caches with every run."""
+    """Whether hypothesis makes up the function's arguments, and fills its caches with every run."""
     return hasattr(function, _SETTINGS)
 
 
 @contextmanager
 def few_examples(function: Any) -> Iterator[None]:
-    """While this lasts, hypothesis gives the function few examples that are always the same, however long they take.
+    """While this lasts, hypothesis gives the function few examples that are always the same.
 
-    Ever new examples would fill its caches with every run. It objects to a second instance of the test's class, and
-    to an example that takes long once, which is allowed meanwhile.
+    Ever new examples would fill its caches with every run. It objects to a second instance of the
+    test's class, and to an example that takes long once, which is allowed meanwhile.
     """
     settings = getattr(function, _SETTINGS, None)
     if settings is None:

@@ -1,6 +1,7 @@
 """All that is private to pytest and pluggy, each with a probe; nobody else looks there.
 
-PYTEST_DONT_REWRITE: the door to pytest imports this before it can spare the package the rewriting of assertions.
+PYTEST_DONT_REWRITE: the door to pytest imports this before it can spare the package the rewriting
+of assertions.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ def set_up_nodes(session: pytest.Session) -> list[Any]:
 
 
 def tear_down(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-    """Tears down what ``nextitem`` has no use for, as pytest does at the end of an item's last phase."""
+    """Tears down what ``nextitem`` has no use for, as pytest does after an item's last phase."""
     capture = item.config.pluginmanager.get_plugin("capturemanager")
     capturing = capture.item_capture("teardown", item) if capture is not None else nullcontext()
     with capturing:
@@ -52,7 +53,10 @@ def end_request(item: Any) -> None:
 
 
 def function_object(item: pytest.Item) -> Any:
-    """The function of an item that is in no class, as it is now; ``None`` before it was asked for."""
+    """The function of an item that is in no class, as it is now.
+
+    ``None`` before it was asked for.
+    """
     return item.__dict__.get("_obj")
 
 
@@ -101,11 +105,15 @@ def parameters_of(item: pytest.Item) -> Mapping[str, Any]:
 
 _FINALIZERS = pytest.StashKey[tuple[int, tuple[list[Any], ...]]]()
 _REGISTRIES = ("_arg2node2fixturedefs", "_arg2nodeid2fixturedefs", "_arg2fixturedefs")
-"""By name, then in the first two by what they are visible from; before pytest 9.1 there was only the last."""
+"""By name, then in the first two by what they are visible from; before pytest 9.1 there was only
+the last."""
 
 
 def finalizers(session: pytest.Session) -> tuple[list[Any], ...]:
-    """The lists of finalizers of all fixtures; a test may ask for one that its signature does not name."""
+    """The lists of finalizers of all fixtures.
+
+    A test may ask for one that its signature does not name.
+    """
     registries = _fixture_registries(session)
     count, found = session.stash.get(_FINALIZERS, (-1, ()))
     if count != sum(map(len, registries)):
@@ -142,7 +150,7 @@ def log_handlers(config: pytest.Config) -> tuple[Any, ...]:
 
 
 def captured_files(config: pytest.Config) -> list[Any]:
-    """The binary files that standard output and error go to now, for pytest and for a capturing fixture."""
+    """The binary files that output goes to now, for pytest and for a capturing fixture."""
     capturing = config.pluginmanager.get_plugin("capturemanager")
     fixture = getattr(capturing, "_capture_fixture", None)
     files = []

@@ -1,4 +1,4 @@
-"""Probes for what is private to pytest: a small session of pytest's own is run, and looked at while it runs."""
+"""Probes for what is private to pytest: a small session is run, and looked at while it runs."""
 
 from __future__ import annotations
 
@@ -40,7 +40,10 @@ _NOT_REACHED = "the session that probes it did not come so far"
 
 
 def probes() -> tuple[Probe, ...]:
-    """One for each private name of pytest; runs the session, which takes some tenths of a second."""
+    """One for each private name of pytest.
+
+    Runs the session, which takes some tenths of a second.
+    """
     session = _Session()
     session.run()
     found = []
@@ -185,7 +188,7 @@ def _parameters(item: pytest.Item) -> str:
 def _finalizers(item: Any) -> str:
     lists = internals.finalizers(item.session)
     definitions = item._fixtureinfo.name2fixturedefs["local"]
-    is_found = any(definitions[-1]._finalizers is one for one in lists)
+    is_found = any(definitions[-1]._finalizers is entries for entries in lists)
     return expect(is_found and definitions[-1]._finalizers, "a fixture of the module is not found")
 
 

@@ -1,7 +1,9 @@
-"""What pytest collects of a test while it runs: log records, warnings, output. A loop would pile it up call by call.
+"""What pytest collects of a test while it runs: log records, warnings, output.
 
-The first call's stays, so that a test and its report see what one call says; what later calls add is taken back
-after each, before anything is counted.
+A loop would pile it up call by call.
+
+The first call's stays, so that a test and its report see what one call says; what later calls add
+is taken back after each, before anything is counted.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Runs a test again so that pytest, coverage, other plugins and people who look at files notice nothing of it."""
+"""Keeps pytest, coverage, other plugins and people from noticing that a test runs again."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ def _function_of(item: pytest.Item) -> Any:
 def undisturbed(item: pytest.Item) -> Iterator[None]:
     """While this lasts, runs of the test leave no trace with pytest and its plugins."""
     with ExitStack() as stack:
-        # Subtests report while the test runs; plugins such as pytest-memray would measure every run.
+        # Subtests report while the test runs; plugins such as pytest-memray would measure every
+        # run.
         stack.enter_context(silenced(item, "pytest_runtest_logreport"))
         for hook in ("pytest_pyfunc_call", "pytest_runtest_makereport"):
             is_measuring = _other_plugins.is_measuring

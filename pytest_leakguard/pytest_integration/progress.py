@@ -1,4 +1,7 @@
-"""What takes long, shown while it does: which test, how many runs, why. Nothing with ``-q``, nothing in workers."""
+"""What takes long, shown while it does: which test, how many runs, why.
+
+Nothing with ``-q``, nothing in workers.
+"""
 
 from __future__ import annotations
 
@@ -12,17 +15,21 @@ from pytest_leakguard.pytest_integration import _other_plugins, _pytest_internal
 FIRST_S = 2.0
 """How long something takes before it is shown on a terminal, in seconds: most is over sooner."""
 REWRITE_S = 0.2
-"""Between two texts on a terminal, in seconds; a reader follows no more, and each costs some system calls."""
+"""Between two texts on a terminal, in seconds; a reader follows no more, and each costs some system
+calls."""
 EVERY_S = 15.0
-"""Until the first line and between two where nobody can rewrite one, in seconds: a CI log keeps all of them."""
+"""Until the first line and between two where nobody can rewrite one, in seconds: a CI log keeps all
+of them."""
 
 
 class Progress:
-    """One line about what takes long, for screening, loops and services alike; there is one of it in a session.
+    """One line about what takes long, for screening, loops and services alike.
 
-    Call it with a text as often as there is news; it decides whether it is time to show it. Call it with an empty
-    text when the thing is over, which takes the line away again. The text may be shown from within a test, past
-    pytest's capturing.
+    There is one of it in a session.
+
+    Call it with a text as often as there is news; it decides whether it is time to show it. Call it
+    with an empty text when the thing is over, which takes the line away again. The text may be
+    shown from within a test, past pytest's capturing.
     """
 
     def __init__(self, config: pytest.Config) -> None:
@@ -49,7 +56,7 @@ class Progress:
         self._show(reporter, f"leakguard: {one_line(text)}")
 
     def _reporter(self) -> pytest.TerminalReporter | None:
-        """Looked up when it is needed, since pytest registers it after most plugins are configured."""
+        """Looked up when needed, since pytest registers it after most plugins are configured."""
         if self._is_quiet:
             return None
         return self._config.pluginmanager.get_plugin("terminalreporter")

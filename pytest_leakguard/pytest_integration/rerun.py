@@ -21,7 +21,8 @@ def reraised(config: pytest.Config) -> tuple[type[BaseException], ...]:
 
 
 _KEYS = [pytest.StashKey[None]() for _ in range(6)]
-"""As many as pytest and its plugins put into an item's stash while it runs; the stash never shrinks."""
+"""As many as pytest and its plugins put into an item's stash while it runs; the stash never
+shrinks."""
 
 
 def settle(item: pytest.Item) -> None:
@@ -37,7 +38,10 @@ def settle(item: pytest.Item) -> None:
 
 
 def kind_of(item: pytest.Item) -> Hashable:
-    """Tests of one kind leave the same behind, in the item and in pytest; fixtures of plugins keep a state there."""
+    """Tests of one kind leave the same behind, in the item and in pytest.
+
+    Fixtures of plugins keep a state there.
+    """
     return type(item), type(item.parent), _pytest_internals.fixture_names_of_plugins(item)
 
 
@@ -80,7 +84,7 @@ class Repeater:
         self.runs = 0
 
     def settle(self) -> None:
-        """Brings about what a run leaves on the item and in pytest's log handlers, so that the next adds nothing."""
+        """Brings about what a run leaves on the item and in log handlers; the next adds nothing."""
         settle(self._item)
         self._forget()
 

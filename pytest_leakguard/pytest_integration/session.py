@@ -1,4 +1,4 @@
-"""One pytest session with --leakguard: hands out the fixture, carries checks from workers, tells the verdict."""
+"""One pytest session with --leakguard: hands out the fixture, collects checks, judges the run."""
 
 from __future__ import annotations
 
@@ -37,7 +37,8 @@ CHECKS = pytest.StashKey[list[Check]]()
 ELSEWHERE = "leakguard_elsewhere"
 OUTCOME = "leakguard_outcome"
 TRANSPORT = "leakguard_checks"
-"""Attribute of a test report; pytest-xdist sends it with the report, so it survives a worker that crashes later."""
+"""Attribute of a test report; pytest-xdist sends it with the report, so it survives a worker that
+crashes later."""
 
 
 class Session:
@@ -162,7 +163,10 @@ class Session:
             self.checks[check.id] = check
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """Which tests this process is to run; what pytest-split took away is left to other shards."""
+        """Which tests this process is to run.
+
+        What pytest-split took away is left to other shards.
+        """
         ids = [item.nodeid for item in session.items]
         self.selected.update(dict.fromkeys(ids))
         if _other_plugins.is_split(self.config):
@@ -184,7 +188,7 @@ class Session:
             self.elsewhere.update(output.get(ELSEWHERE, ()))
 
     def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
-        """``L`` for a test that failed because of a leak, ``I`` for one whose check is inconclusive."""
+        """``L`` for a test that fails because of a leak, ``I`` for an inconclusive check."""
         words = {
             Outcome.LEAK: ("failed", "L", "LEAK"),
             Outcome.INCONCLUSIVE: ("failed", "I", "INCONCLUSIVE"),
@@ -237,7 +241,10 @@ class Session:
         )
 
     def _write(self) -> None:
-        """Everything that is asked for; what cannot be written fails the run and keeps nothing else from being told."""
+        """Everything that is asked for.
+
+        What cannot be written fails the run and keeps nothing else from being reported.
+        """
         assert self.verdict is not None and self.run is not None
         for write in (self._write_reports, self._accept, self._prune, self._add_job_summary):
             try:
@@ -301,7 +308,10 @@ def _given(config: pytest.Config, option: Option) -> Any:
 
 
 def _root(config: pytest.Config) -> Path:
-    """The directory of the ini file, where the baseline lives; the root directory when there is none."""
+    """The directory of the ini file, where the baseline lives.
+
+    The root directory when there is none.
+    """
     return config.inipath.parent if config.inipath else config.rootpath
 
 

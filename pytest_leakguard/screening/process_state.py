@@ -1,4 +1,4 @@
-"""The state of this process that a test may change, as it was, so that runs of ours change it for nobody."""
+"""The state of this process that a test may change, so that our runs change it for nobody."""
 
 from __future__ import annotations
 
@@ -48,10 +48,12 @@ class ProcessState:
                 os.chdir(self.directory)
 
     def restore(self) -> tuple[str, ...]:
-        """Puts back what is different by now; never raises. Returns what could not be put back, each with the reason.
+        """Puts back what is different by now; never raises.
 
-        What a test leaves changed for good is its own affair; what only our runs have changed is a false start for
-        the tests after it, so somebody has to be able to read of it.
+        Returns what could not be put back, each with the reason.
+
+        What a test leaves changed for good is its own affair; what only our runs have changed is a
+        false start for the tests after it, so somebody has to be able to read of it.
         """
         steps: list[tuple[str, Callable[[], object]]] = [
             ("the working directory", self._restore_directory),
