@@ -100,20 +100,17 @@ class Reader:
         into[at + PRIVATE] = self.private_bytes // PRIVATE_GRAIN_BYTES * PRIVATE_GRAIN_BYTES
 
     def _memory(self) -> tuple[int, int, int]:
-        """Bytes in use of the allocator.
+        """Bytes of the heap in use, of address space, and of private pages.
 
-        Of address space, and of private pages, without what allocators claim.
-
-        Nor is the main thread's stack counted, which stays as large as the deepest recursion has
-        made it.
+        What allocators claim is in neither of the last two. Nor is the main thread's stack, which
+        stays as large as the deepest recursion has made it.
         """
         in_use, claimed = self._heap()
         mapped, private = malloc.memory()
         if mapped - claimed != self._unclaimed:
-            self._unclaimed, self._own_bytes = (
-                mapped - claimed,
-                self._arenas() + malloc.stack_bytes(),
-            )
+            # Asked for only when it may have changed, since it takes many times as long.
+            self._unclaimed = mapped - claimed
+            self._own_bytes = self._arenas() + malloc.stack_bytes()
         claimed += self._own_bytes
         return in_use, mapped - claimed, private - claimed
 

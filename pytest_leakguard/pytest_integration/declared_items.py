@@ -91,11 +91,9 @@ class _DeclaredItem(pytest.Item):
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         """Our own errors in one line, others as pytest shows them."""
-        return (
-            str(excinfo.value)
-            if isinstance(excinfo.value, LeakguardError)
-            else super().repr_failure(excinfo, style)
-        )
+        if isinstance(excinfo.value, LeakguardError):
+            return str(excinfo.value)
+        return super().repr_failure(excinfo, style)
 
     def reportinfo(self) -> tuple[Path, int | None, str]:
         """Where it is declared."""

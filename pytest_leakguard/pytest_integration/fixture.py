@@ -81,17 +81,15 @@ class Leakguard:
             cwd=Path(cwd) if cwd else None,
             env=tuple((env or {}).items()),
             timeout_s=timeout or self._settings.timeout_s,
-            memory_limit_bytes=int(options.size(str(memory_limit)))
-            if memory_limit is not None
-            else None,
+            memory_limit_bytes=_bytes(memory_limit),
             follows_children=follow_children,
             tool_args=tuple(tool_args),
             suppressions=tuple(Path(path).absolute() for path in suppressions),
             stdin=Path(stdin).absolute() if stdin else None,
         )
-        settings = (
-            replace(self._settings, kinds=_kinds(kinds)) if kinds is not None else self._settings
-        )
+        settings = self._settings
+        if kinds is not None:
+            settings = replace(settings, kinds=_kinds(kinds))
         return self._finish(check_program(target, settings, self._next_id(), tool, expected_exit))
 
     def loop(
@@ -113,13 +111,14 @@ class Leakguard:
         """
         from pytest_leakguard.screening.loop import check_loop
 
+        budget_bytes = self._settings.budget_bytes
+        if budget is not None:
+            budget_bytes = options.size(str(budget))
         check = check_loop(
             work,
             self._next_id(),
             iterations=iterations,
-            budget_bytes=options.size(str(budget))
-            if budget is not None
-            else self._settings.budget_bytes,
+            budget_bytes=budget_bytes,
             seconds=seconds or self._settings.confirm_s,
             harness=self._harness(),
         )
@@ -159,9 +158,7 @@ class Leakguard:
             cwd=Path(cwd) if cwd else None,
             env=tuple((env or {}).items()),
             start_timeout_s=start_timeout,
-            memory_limit_bytes=int(options.size(str(memory_limit)))
-            if memory_limit is not None
-            else None,
+            memory_limit_bytes=_bytes(memory_limit),
             stop_signals=((signal.SIGTERM, stop_timeout),),
         )
         with self.serving(target, tool, live_heap) as served:
@@ -243,13 +240,16 @@ class ServiceUnderTest:
             requests,
             concurrency=concurrency,
             rate=rate,
-            memory_limit_bytes=int(options.size(str(memory_limit)))
-            if memory_limit is not None
-            else 0,
+            memory_limit_bytes=_bytes(memory_limit) or 0,
             timeout_s=timeout,
             budget_bytes=options.size(str(budget)),
             stops_early=stop_early,
         )
+
+
+def _bytes(size: int | str | None) -> int | None:
+    """A size in bytes, given as such or like ``"512 MiB"``."""
+    return int(options.size(str(size))) if size is not None else None
 
 
 def _kinds(value: str | Sequence[str]) -> tuple[LeakKind, ...]:

@@ -70,14 +70,10 @@ class Session:
         given = {option.name: _given(config, option) for option in OPTIONS}
         try:
             settings = options.resolve(given, _root(config), os.environ)
-            if (
-                settings.report is not None
-                and not _other_plugins.is_xdist_worker(config)
-                and not config.option.collectonly
-            ):
-                reports.clear(
-                    settings.report
-                )  # before anything can go wrong, so that no old one is taken for ours
+            is_worker = _other_plugins.is_xdist_worker(config)
+            if settings.report is not None and not is_worker and not config.option.collectonly:
+                # Before anything can go wrong, so that no old one is taken for ours.
+                reports.clear(settings.report)
             baseline = store.read_baseline(settings.baseline)
         except (UsageProblem, OSError) as problem:
             raise pytest.UsageError(f"leakguard: {problem}") from None
@@ -212,11 +208,8 @@ class Session:
     def _run_of(self, session: pytest.Session, exitstatus: int) -> Run:
         """All that was measured, ready to be judged."""
         never_ran = tuple(name for name in self.selected if name not in self.ran)
-        was_stopped = (
-            bool(session.shouldstop or session.shouldfail)
-            or exitstatus == pytest.ExitCode.INTERRUPTED
-        )
-        if never_ran and was_stopped:
+        was_interrupted = exitstatus == pytest.ExitCode.INTERRUPTED
+        if never_ran and (session.shouldstop or session.shouldfail or was_interrupted):
             self.problems.append(
                 f"the run was stopped early: {len(never_ran)} selected test(s) never ran"
             )
@@ -286,7 +279,8 @@ class Session:
         terminalreporter.section("leakguard", "=")
         verbosity = self.config.get_verbosity()
         for line in terminal.render(self.verdict, self.policy, self.settings.root, verbosity):
-            terminalreporter.write_line(line.text, **({line.colour: True} if line.colour else {}))
+            markup = {line.colour: True} if line.colour else {}
+            terminalreporter.write_line(line.text, **markup)
         for text in self.written:
             terminalreporter.write_line(text)
         if conclude.is_github(os.environ):
@@ -328,13 +322,7 @@ def _marked(item: pytest.Item, settings: Settings) -> Settings:
             raise UsageProblem(
                 f"{item.nodeid}: marker leakguard has no keyword {key!r}; known: {', '.join(known)}"
             )
-        text = (
-            value
-            if isinstance(value, str)
-            else ",".join(value)
-            if isinstance(value, list | tuple)
-            else str(value)
-        )
+        text = ",".join(value) if isinstance(value, list | tuple) else str(value)
         changes[_FIELDS[key]] = options.READERS[known[key].kind](text)
     return replace(settings, **changes)
 
