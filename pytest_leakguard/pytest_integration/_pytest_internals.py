@@ -105,7 +105,7 @@ def parameters_of(item: pytest.Item) -> Mapping[str, Any]:
 
 _FINALIZERS = pytest.StashKey[tuple[int, tuple[list[Any], ...]]]()
 _REGISTRIES = ("_arg2node2fixturedefs", "_arg2nodeid2fixturedefs", "_arg2fixturedefs")
-"""By name, then in the first two by what they are visible from; before pytest 9.1 there was only
+"""By name, then in the first two by what they are visible from; before pytest 9.2 there was only
 the last."""
 
 

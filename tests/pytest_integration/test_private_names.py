@@ -46,7 +46,7 @@ def test_every_private_name_is_where_we_look_for_it(
     ],
     ids=["environment", "warnings", "tasks", "attribute cache"],
 )
-def test_a_private_name_of_cpython_that_moves_is_told_by_name(
+def test_a_private_name_of_cpython_that_moves_is_reported_by_name(
     monkeypatch: pytest.MonkeyPatch, module: object, name: str, stand_in: object, expected: str
 ) -> None:
     monkeypatch.setattr(module, name, stand_in)
@@ -54,7 +54,7 @@ def test_a_private_name_of_cpython_that_moves_is_told_by_name(
     assert len(found) == 1 and found[0].startswith(expected), found
 
 
-def test_a_private_name_of_pytest_that_moves_is_told_by_name(
+def test_a_private_name_of_pytest_that_moves_is_reported_by_name(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(_pytest_internals, "_REGISTRIES", ("_gone",))
