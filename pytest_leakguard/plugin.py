@@ -76,11 +76,9 @@ def _import_as_compiled(config: pytest.Config) -> None:
 
     pytest rewrites every module of a plugin's distribution; ours assert nothing that a user would want explained.
     """
-    hook = config.pluginmanager.rewrite_hook
-    marked = getattr(hook, "_must_rewrite", None)
-    if isinstance(marked, set):
-        marked.discard("pytest_leakguard")
-        getattr(hook, "_marked_for_rewrite_cache", {}).clear()
+    from pytest_leakguard.pytest_integration._pytest_internals import spare_rewriting
+
+    spare_rewriting(config, "pytest_leakguard")
 
 
 def _is_on(config: pytest.Config) -> bool:

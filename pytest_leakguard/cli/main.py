@@ -13,7 +13,7 @@ from pytest_leakguard import __version__
 from pytest_leakguard.baseline import store
 from pytest_leakguard.baseline.compare import Baseline
 from pytest_leakguard.cli import baseline as baseline_cli
-from pytest_leakguard.cli import ci, explain, trend
+from pytest_leakguard.cli import ci, explain, private_names, trend
 from pytest_leakguard.cli import report as report_cli
 from pytest_leakguard.core import settings as options
 from pytest_leakguard.core.checks import Check
@@ -266,16 +266,18 @@ def _trend(arguments: argparse.Namespace) -> int:
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
-    answers = doctor.examine()
+    answers, of_names = doctor.examine(), private_names.examine()
     if arguments.json == "-":
-        sys.stdout.write(doctor.as_json(answers))
+        sys.stdout.write(doctor.as_json((*answers, *of_names)))
     else:
         if arguments.json:
-            store.write_text(Path(arguments.json), doctor.as_json(answers))
-        for line in doctor.render(answers):
+            store.write_text(Path(arguments.json), doctor.as_json((*answers, *of_names)))
+        for line in (*doctor.render(answers), *private_names.render(of_names)):
             print(printable(line))
     found = {answer.tool for answer in answers if answer.path}
     seeing = {answer.tool for answer in answers if answer.sees_leaks}
+    if not all(answer.sees_leaks for answer in of_names):
+        return INCONCLUSIVE
     return CLEAN if seeing and found == seeing else INCONCLUSIVE
 
 

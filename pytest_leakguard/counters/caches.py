@@ -1,8 +1,8 @@
-"""Caches of the standard library and of test tools, which fill up where every run brings new keys.
+"""Caches that fill up where every run brings new keys: the standard library's, and bounded ones.
 
-CPython's own hunt for reference leaks (``test.libregrtest.utils.clear_caches``) empties those of the library too. They
-remember nothing but results that are computed again when they are missing; hypothesis' are not the tested code's.
-Nor does it change anything but the time to empty a cache that is bounded, whoever's: it may drop any entry at any time.
+Caches of the library remember nothing but results that are computed again when they are missing.
+Nor does it change anything but the time to empty a cache that is bounded, whoever's: it may drop
+any entry at any time.
 """
 
 from __future__ import annotations
@@ -10,65 +10,74 @@ from __future__ import annotations
 import functools
 import sys
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
+
+from pytest_leakguard.counters import _cpython
 
 LRU_CACHE = type(functools.lru_cache(int))
 """The type of what ``functools.lru_cache`` makes, with a limit or without."""
 
-_CLEARED_BY = (
-    ("re", "purge"),
-    ("urllib.parse", "clear_cache"),
-    ("struct", "_clearcache"),
-    ("_strptime", "_regex_cache.clear"),
-    ("filecmp", "clear_cache"),
-    ("fnmatch", "_compile_pattern.cache_clear"),
-    ("tokenize", "_compile.cache_clear"),
-    ("hypothesis.strategies._internal.utils", "clear_strategy_cache"),
-    ("hypothesis.internal.conjecture.data", "STRUCTURAL_COVERAGE_CACHE.clear"),
-    ("hypothesis.internal.conjecture.data", "POOLED_CONSTRAINTS_CACHE.clear"),
-)
+
+@dataclass(frozen=True, slots=True)
+class RunnerCaches:
+    """Caches of the test runner and of its plugins, which are no growth of the tested code."""
+
+    keyed_by_module: Callable[[], Iterable[dict[str, Any]]] = tuple
+    """Returns dictionaries with an entry for the name of every module that was ever looked for."""
+    empty: Callable[[], object] = int
+    """Empties those that only hold what can be computed again."""
+
+
+NO_RUNNER = RunnerCaches()
 
 
 def empty() -> None:
-    """Empties those whose module has been imported; one that this Python does not have is passed over."""
-    for module, path in _CLEARED_BY:
-        found: object = sys.modules.get(module)
-        for name in path.split("."):
-            found = getattr(found, name, None)
-        if callable(found):
-            found()
-    for clear in getattr(sys.modules.get("typing"), "_cleanups", ()):
-        clear()
+    """Empties those of the standard library whose module has been imported."""
+    _cpython.empty_library_caches()
 
 
 def filled_by(run: Callable[[], object]) -> tuple[Callable[[], object], ...]:
     """What empties each bounded ``functools.lru_cache`` that one run makes longer."""
-    before = [
-        (cache, cache.cache_info().currsize)
-        for cache in {id(one): one for one in _bounded()}.values()
-    ]
+    caches = {id(cache): cache for cache in _bounded()}
+    before = [(cache, cache.cache_info().currsize) for cache in caches.values()]
     run()
-    return tuple(cache.cache_clear for cache, size in before if cache.cache_info().currsize > size)
+    filled = []
+    for cache, size in before:
+        if cache.cache_info().currsize > size:
+            filled.append(cache.cache_clear)
+    return tuple(filled)
 
 
 def _bounded() -> Iterator[Any]:
     """Those of modules and of their classes."""
     classes: dict[int, type] = {}
     for module in list(sys.modules.values()):
-        for one in list(vars(module).values()) if isinstance(module, types.ModuleType) else ():
-            if isinstance(one, LRU_CACHE) and limit_of(one) is not None:
-                yield one
-            elif isinstance(one, type):
-                classes[id(one)] = one
+        if not isinstance(module, types.ModuleType):
+            continue
+        for value in list(vars(module).values()):
+            if _is_bounded(value):
+                yield value
+            elif isinstance(value, type):
+                classes[id(value)] = value
     for owner in classes.values():
-        for one in list(vars(owner).values()):
-            inner = one.__func__ if isinstance(one, classmethod | staticmethod) else one
-            if isinstance(inner, LRU_CACHE) and limit_of(inner) is not None:
-                yield inner
+        yield from _bounded_of(owner)
+
+
+def _bounded_of(owner: type) -> Iterator[Any]:
+    for value in list(vars(owner).values()):
+        if isinstance(value, classmethod | staticmethod):
+            value = value.__func__
+        if _is_bounded(value):
+            yield value
+
+
+def _is_bounded(value: object) -> bool:
+    return isinstance(value, LRU_CACHE) and limit_of(value) is not None
 
 
 def limit_of(cache: Any) -> int | None:
-    """How many entries an ``LRU_CACHE`` will ever hold."""
+    """How many entries an ``LRU_CACHE`` will ever hold; ``None`` where it has no limit."""
     most = cache.cache_parameters()["maxsize"]
     return most if isinstance(most, int) else None

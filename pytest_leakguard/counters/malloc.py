@@ -1,4 +1,4 @@
-"""What this process has of the system's memory: the allocator's bytes, address space, private pages, stack."""
+"""What this process has of the system's memory: heap, address space, private pages, stack."""
 
 from __future__ import annotations
 
@@ -11,17 +11,20 @@ from operator import mul
 
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
 _BIN_BYTES = range(513, 1026, 16)
-"""glibc counts what waits in a thread's bins as used, up to seven chunks of each size to 1,032 bytes. Filling the bins
-makes it count the same every time; those below 512 bytes see little use, since Python has an allocator of its own."""
+"""glibc counts what waits in a thread's bins as used, up to seven chunks of each size to 1,032
+bytes. Filling the bins makes it count the same every time; those below 512 bytes see little use,
+since Python has an allocator of its own."""
 _BIN_LENGTHS = tuple(size - sys.getsizeof("") for size in _BIN_BYTES for _ in range(7))
 """Of strings that take so many bytes, the quickest objects to make and to drop."""
 
 
 def memory() -> tuple[int, int]:
-    """Bytes of address space of this process, and those in private pages that are resident; zeros where untold.
+    """Bytes of address space of this process, and those in private pages that are resident.
 
-    What a library keeps in a pool of its own shows in neither the heap nor, once the pool is mapped, in the address
-    space; the pages that it comes to use do.
+    Both are 0 where the platform does not say.
+
+    What a library keeps in a pool of its own shows in neither the heap nor, once the pool is
+    mapped, in the address space; the pages that it comes to use do.
     """
     try:
         descriptor = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
@@ -35,7 +38,10 @@ def memory() -> tuple[int, int]:
 
 
 def stack_bytes() -> int:
-    """Address space of the main thread's stack, nearly all of it touched; 0 where it is not told."""
+    """Address space of the main thread's stack, nearly all of it touched.
+
+    It is 0 where the platform does not say.
+    """
     try:
         with open("/proc/self/status", "rb") as file:
             _, _, rest = file.read().partition(b"VmStk:")
@@ -44,11 +50,23 @@ def stack_bytes() -> int:
         return 0
 
 
+_MALLINFO2_FIELDS = (
+    "arena",
+    "ordblks",
+    "smblks",
+    "hblks",
+    "hblkhd",
+    "usmblks",
+    "fsmblks",
+    "uordblks",
+    "fordblks",
+    "keepcost",
+)
+"""As in ``malloc.h``; ``arena`` and ``hblkhd`` are mapped, ``uordblks`` is in use in arenas."""
+
+
 class _Mallinfo2(ctypes.Structure):
-    _fields_ = [
-        (name, ctypes.c_size_t)
-        for name in "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost".split()
-    ]
+    _fields_ = [(name, ctypes.c_size_t) for name in _MALLINFO2_FIELDS]
 
 
 def heap_reader() -> Callable[[], tuple[int, int]]:

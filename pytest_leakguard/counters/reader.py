@@ -1,4 +1,4 @@
-"""Exact counters of this process: what each one counts, and how to read them all in some 30 microseconds.
+"""Exact counters of this process: what each counts, and how to read all in some 30 microseconds.
 
 A reading goes into an array made beforehand, so that measuring allocates nothing that stays.
 """
@@ -16,8 +16,9 @@ from typing import Any
 
 from pytest_leakguard.core.leaks import LeakKind
 from pytest_leakguard.core.metric_names import MetricName
-from pytest_leakguard.counters import caches, malloc, pymalloc
-from pytest_leakguard.counters.tempfiles import Leftovers
+from pytest_leakguard.counters import _cpython, caches, malloc
+from pytest_leakguard.counters.caches import NO_RUNNER, RunnerCaches
+from pytest_leakguard.counters.tempfiles import NO_DIRECTORY, TemporaryFiles
 
 _TASKS, _DESCRIPTORS = "/proc/self/task", "/proc/self/fd"
 
@@ -31,7 +32,8 @@ class Counter:
     unit: str
     kind: LeakKind
     is_resource: bool = False
-    """Scarce and countable one by one, so that few of them prove a leak, and too many break the process."""
+    """Scarce and countable one by one, so that few of them prove a leak, and too many break the
+    process."""
 
 
 COUNTERS = (
@@ -45,15 +47,10 @@ COUNTERS = (
     Counter(MetricName.ASYNCIO_TASKS, "tasks", LeakKind.PYTHON_OBJECTS),
     Counter(MetricName.PRIVATE_BYTES, "bytes of pages", LeakKind.MAPPINGS),
 )
-_CACHES_BY_PATH = (
-    ("sys", "path_importer_cache"),
-    ("linecache", "cache"),
-    ("zipimport", "_zip_directory_cache"),
-)
-"""Unbounded, but by paths: a test with a fresh temporary directory per run would make them grow."""
 BLOCKS, HEAP, MAPPED, DESCRIPTORS, THREADS, CHILDREN, FILES, TASKS, PRIVATE = range(len(COUNTERS))
 PRIVATE_GRAIN_BYTES = 64 * 1024
-"""Resident pages come and go one by one; in such steps a quiet process reads the same again and again."""
+"""Resident pages come and go one by one; in such steps a quiet process reads the same again and
+again."""
 
 
 class Reader:
@@ -61,25 +58,28 @@ class Reader:
 
     def __init__(
         self,
-        leftovers: Leftovers,
+        files: TemporaryFiles,
         leaves_out_interned: bool = True,
         short_lived: tuple[str, ...] = (),
+        runner: RunnerCaches = NO_RUNNER,
     ) -> None:
-        self._leftovers = leftovers
-        self._short_lived = short_lived or ("\0",)
-        """What directories begin with that have another name in every run, such as those of ``tmp_path``."""
+        self._files = files
+        self._short_lived = short_lived or NO_DIRECTORY
+        """What directories begin with that have another name in every run, such as those of
+        ``tmp_path``."""
+        self._runner = runner
         self.counts_interned = not leaves_out_interned
         """Strings that the interpreter interned for good are among the blocks."""
         self._interned = ImmortalStrings().count if leaves_out_interned else int
         self.interned = 0
         """Strings that the last reading left out."""
         self._heap = malloc.heap_reader()
-        self._arenas = pymalloc.reader()
+        self._arenas = _cpython.arena_reader()
         self._unclaimed = self._own_bytes = 0
         self.private_bytes = 0
         """What the last reading rounded down to ``PRIVATE_GRAIN_BYTES``."""
         self._cached: dict[str, int] = {}
-        self._clear_caches = cache_clearer()
+        self._clear_caches = _cpython.cache_clearer()
         self.empties_library_caches = False
         """Before every reading, which makes the code that uses them slower: for suspects only."""
         self.filling: tuple[Callable[[], object], ...] = ()
@@ -90,7 +90,7 @@ class Reader:
         self.empties_library_caches, self.filling = False, ()
 
     def read(self, into: array[float], row: int, clears_caches: bool = False) -> None:
-        """One reading into ``row`` of an array of ``len(COUNTERS)`` columns, garbage collected before it."""
+        """One reading after a collection, into ``row`` of an array of ``len(COUNTERS)`` columns."""
         self.read_cheap(into, row, clears_caches)
         self.read_heap(into, row)
 
@@ -101,24 +101,24 @@ class Reader:
         into[at + PRIVATE] = self.private_bytes // PRIVATE_GRAIN_BYTES * PRIVATE_GRAIN_BYTES
 
     def _memory(self) -> tuple[int, int, int]:
-        """Bytes in use of the allocator; of address space, and of private pages, without what allocators claim.
+        """Bytes of the heap in use, of address space, and of private pages.
 
-        Nor is the main thread's stack counted, which stays as large as the deepest recursion has made it.
+        What allocators claim is in neither of the last two. Nor is the main thread's stack, which
+        stays as large as the deepest recursion has made it.
         """
         in_use, claimed = self._heap()
         mapped, private = malloc.memory()
         if mapped - claimed != self._unclaimed:
-            self._unclaimed, self._own_bytes = (
-                mapped - claimed,
-                self._arenas() + malloc.stack_bytes(),
-            )
+            # Asked for only when it may have changed, since it takes many times as long.
+            self._unclaimed = mapped - claimed
+            self._own_bytes = self._arenas() + malloc.stack_bytes()
         claimed += self._own_bytes
         return in_use, mapped - claimed, private - claimed
 
     def read_cheap(self, into: array[float], row: int, clears_caches: bool = False) -> None:
         """All others, garbage collected before."""
         self.forget_what_is_gone()
-        files = self._leftovers.count()  # first, since it drops the names of files that are gone
+        files = self._files.count()  # first, since it drops the names of files that are gone
         gc.collect()
         if clears_caches:  # last, since whatever runs puts names there
             self._clear_caches()
@@ -129,26 +129,29 @@ class Reader:
         into[at + THREADS] = thread_count()
         into[at + CHILDREN] = child_count()
         into[at + FILES] = files
-        into[at + TASKS] = task_count()
+        into[at + TASKS] = _cpython.task_count()
 
     def forget_what_is_gone(self) -> None:
-        """Drops what caches keep about temporary files and modules; they look again when they need them."""
+        """Drops what caches keep about temporary files and modules.
+
+        They look again when they need them.
+        """
         if self.empties_library_caches:
             caches.empty()
+            self._runner.empty()
             for clear in self.filling:
                 clear()
-        for module, name in _CACHES_BY_PATH:
-            self._forget(name, getattr(sys.modules.get(module), name, None), self._is_gone)
-        for (
-            hook
-        ) in sys.meta_path:  # pytest's own remembers by name every module that was ever looked for
-            self._forget("rewrite", getattr(hook, "_marked_for_rewrite_cache", None), _is_no_module)
+        for name, cache in _cpython.path_caches():
+            self._forget(name, cache, self._is_gone)
+        for cache in self._runner.keyed_by_module():
+            self._forget("modules", cache, _is_no_module)
 
-    def _forget(self, name: str, cache: object, is_gone: Callable[[str], bool]) -> None:
-        if not isinstance(cache, dict) or len(cache) == self._cached.get(name):
-            return
-        for key in [key for key in cache if isinstance(key, str) and is_gone(key)]:
-            cache.pop(key, None)
+    def _forget(self, name: str, cache: dict[Any, Any], is_gone: Callable[[str], bool]) -> None:
+        if len(cache) == self._cached.get(name):
+            return  # the same entries as after the last reading, as good as always
+        for key in list(cache):
+            if isinstance(key, str) and is_gone(key):
+                cache.pop(key, None)
         self._cached[name] = len(cache)
 
     def _is_gone(self, path: str) -> bool:
@@ -168,7 +171,7 @@ class Reader:
             descriptor_count(),
             thread_count(),
             child_count(),
-            self._leftovers.count(),
+            self._files.count(),
             0.0,
             private,
         )
@@ -178,32 +181,27 @@ def _is_no_module(name: str) -> bool:
     return name not in sys.modules
 
 
-def cache_clearer() -> Callable[[], object]:
-    """What empties the interpreter's attribute cache, which keeps up to 4,096 names alive that nobody else has."""
-    clear = getattr(sys, "_clear_internal_caches", None) or getattr(sys, "_clear_type_cache", None)
-    return clear or int
-
-
 class ImmortalStrings:
-    """Counts the strings that this interpreter has interned and will never free; 0 where it frees them all.
+    """Counts the strings that this interpreter has interned and will never free.
 
-    Python 3.12 keeps every interned string: each attribute set by a new name, each part of a path in pathlib. Python
-    3.13 keeps those of its compiler. Neither is a leak of the code that runs, so CPython's own hunt for leaks leaves
-    them out as well.
+    The count is 0 where it frees them all.
+
+    Python 3.12 keeps every interned string: each attribute set by a new name, each part of a path
+    in pathlib. Python 3.13 keeps those of its compiler. Neither is a leak of the code that runs, so
+    CPython's own hunt for leaks leaves them out as well.
     """
 
     def __init__(self) -> None:
-        self._size: Callable[..., int] = getattr(sys, "getunicodeinternedsize", int)
         self._size_at_count = self._known = 0
 
     def count(self) -> int:
-        """Takes as long as there are strings where some of them are mortal, but only when their number has changed."""
-        size = self._size()
-        if sys.version_info < (3, 13):
+        """Counts them one by one where some are mortal, but only when their number has changed."""
+        size = _cpython.interned_strings()
+        if _cpython.KEEPS_ALL_INTERNED:
             return size
         if size != self._size_at_count:
             self._size_at_count = size
-            self._known = self._size(_only_immortal=True)
+            self._known = _cpython.immortal_strings()
         return self._known
 
 
@@ -251,15 +249,6 @@ def children() -> list[int]:
     return found
 
 
-def task_count() -> int:
-    """asyncio tasks that are not done."""
-    tasks: Any = sys.modules.get("asyncio.tasks")
-    if tasks is None:
-        return 0
-    known = getattr(tasks, "_scheduled_tasks", None)
-    return len(known if known is not None else getattr(tasks, "_all_tasks", ()))
-
-
 def descriptors() -> dict[int, str]:
     """Every open descriptor and what it is: ``socket``, ``pipe``, or the path of a file."""
     found: dict[int, str] = {}
@@ -280,7 +269,10 @@ def describe(target: str) -> str:
 
 
 def make_frames() -> None:
-    """Makes the frame objects of all callers now; an exception that is kept in a cycle would, one for each caller."""
-    frame = sys._getframe()
+    """Makes the frame objects of all callers now.
+
+    An exception kept in a cycle would, one for each caller.
+    """
+    frame = _cpython.calling_frame()
     while frame.f_back is not None:
         frame = frame.f_back

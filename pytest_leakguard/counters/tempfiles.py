@@ -1,4 +1,4 @@
-"""Which files this process left in the temporary directory; others use it too, so listing it would not tell."""
+"""Which files in the temporary directory are this process's own; a listing has those of others."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ import tempfile
 from collections.abc import Callable, Iterable
 from typing import Any
 
+NO_DIRECTORY = ("\0",)
+"""A prefix that no path has, since none can contain the byte."""
 
-class Leftovers:
-    """Names that were created below the temporary directory, told by the interpreter's own audit events."""
+
+class TemporaryFiles:
+    """Names created below the temporary directory, as audit events of the interpreter say."""
 
     def __init__(self) -> None:
         self._names: set[str] = set()
@@ -19,37 +22,38 @@ class Leftovers:
         self.is_watching = False
 
     def watch(self, ignored: tuple[str, ...] = ()) -> None:
-        """Starts noting; ``ignored`` are directories whose owner tidies up by himself, such as ``tmp_path``'s."""
+        """Starts noting names.
+
+        None below ``ignored``, whose owner removes them, as ``tmp_path``'s.
+        """
         self._root = os.path.realpath(tempfile.gettempdir()) + os.sep
-        self._ignored = ignored
+        self._ignored = ignored or NO_DIRECTORY
         self._names.clear()
         self.is_watching = True
 
     def stop(self) -> None:
-        """Notes nothing more and forgets."""
+        """Notes nothing more and forgets what it noted."""
         self.is_watching = False
         self._names.clear()
 
     def note(self, event: str, args: tuple[Any, ...]) -> None:
         """Takes one audit event; must never raise, since that would make the audited call fail."""
+        path = args[0]
         if event == "open":
-            path, _, flags = args
+            flags = args[2]
             if not isinstance(flags, int) or not flags & os.O_CREAT:
                 return
-        else:
-            path = args[0]
-        if (
-            isinstance(path, str)
-            and path.startswith(self._root)
-            and not path.startswith(self._ignored or ("\0",))
-        ):
+        if not isinstance(path, str) or not path.startswith(self._root):
+            return
+        if not path.startswith(self._ignored):
             self._names.add(path)
 
     def count(self) -> int:
         """How many of them still exist; the others are forgotten."""
         if not self._names:
             return 0
-        self._names.difference_update([name for name in self._names if not os.path.lexists(name)])
+        gone = [name for name in self._names if not os.path.lexists(name)]
+        self._names.difference_update(gone)
         return len(self._names)
 
     def names(self) -> frozenset[str]:
@@ -57,33 +61,30 @@ class Leftovers:
         return frozenset(self._names)
 
 
-LEFTOVERS = Leftovers()
-"""The one of this process."""
+_FILES = TemporaryFiles()
+"""The ones of this process."""
 _EVENTS = ("open", "tempfile.mkstemp", "tempfile.mkdtemp", "os.mkdir")
 
 
-def _noted(event: str, args: tuple[Any, ...]) -> None:
-    if LEFTOVERS.is_watching:
-        LEFTOVERS.note(event, args)
+def _on_event(event: str, args: tuple[Any, ...]) -> None:
+    if _FILES.is_watching:
+        _FILES.note(event, args)
 
 
-def leftovers() -> Leftovers:
+def temporary_files() -> TemporaryFiles:
     """The watcher of this process, installed on first use."""
-    listen(_EVENTS, _noted)
-    return LEFTOVERS
-
-
-def pytest_directories(config: Any) -> tuple[str, ...]:
-    """What pytest's own temporary directories begin with; it tidies up there by itself."""
-    factory = getattr(config, "_tmp_path_factory", None)
-    return (str(factory.getbasetemp()) + os.sep,) if factory else ()
+    listen(_EVENTS, _on_event)
+    return _FILES
 
 
 _listeners: dict[str, Callable[[str, tuple[Any, ...]], None]] = {}
 
 
 def listen(events: Iterable[str], listener: Callable[[str, tuple[Any, ...]], None]) -> None:
-    """From now on ``listener`` is called with each of these events; it must not raise, or the audited call fails."""
+    """From now on ``listener`` is called with each of these events.
+
+    It must not raise, or the audited call fails.
+    """
     if not _listeners:
         sys.addaudithook(_hook)
     _listeners.update(dict.fromkeys(events, listener))

@@ -1,1 +1,4 @@
-"""Who allocated what a confirmed leak loses, and who holds it. Slow; never called before a leak is confirmed."""
+"""Who allocated what a confirmed leak loses, and who holds it. Slow.
+
+Never called before a leak is confirmed.
+"""

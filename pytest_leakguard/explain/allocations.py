@@ -10,7 +10,7 @@ from itertools import takewhile
 
 from pytest_leakguard.core.clock import Spent
 from pytest_leakguard.core.leaks import Frame
-from pytest_leakguard.counters.reader import cache_clearer
+from pytest_leakguard.counters._cpython import cache_clearer
 from pytest_leakguard.explain.code_owner import Owner, Site, is_ours, owner
 
 FRAMES = 24
@@ -22,7 +22,9 @@ def surviving(
     tidy: Callable[[], object] = int,
     seconds: float = math.inf,
 ) -> tuple[Site, ...]:
-    """Places whose blocks survive the runs in proportion, most bytes first; empty when nothing can be traced.
+    """Places whose blocks survive the runs in proportion, most bytes first.
+
+    Empty when nothing can be traced.
 
     Takes about ``seconds`` at most, with fewer runs where tracing makes them that slow.
     """
@@ -59,7 +61,9 @@ _Stack = tuple[tuple[str, int], ...]
 def _counts(
     work: Callable[[], object], runs: int, tidy: Callable[[], object]
 ) -> dict[_Stack, tuple[int, int]]:
-    gc.collect()  # empties the free lists too, which a snapshot fills with tuples that the unit would use untraced
+    # Empties the free lists too: a snapshot fills them with tuples that the unit would use
+    # untraced.
+    gc.collect()
     for _ in range(runs):
         work()
     tidy()
@@ -68,11 +72,11 @@ def _counts(
     if not tracemalloc.is_tracing():  # the unit has stopped it
         return {}
     counts: dict[_Stack, tuple[int, int]] = {}
-    for one in tracemalloc.take_snapshot().statistics("traceback"):
-        stack = _places(one.traceback)
+    for statistic in tracemalloc.take_snapshot().statistics("traceback"):
+        stack = _places(statistic.traceback)
         if stack:
             blocks, size_bytes = counts.get(stack, (0, 0))
-            counts[stack] = (blocks + one.count, size_bytes + one.size)
+            counts[stack] = (blocks + statistic.count, size_bytes + statistic.size)
     return counts
 
 

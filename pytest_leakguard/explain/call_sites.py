@@ -1,4 +1,4 @@
-"""Which installed packages a line of the user's calls: compiled code leaves no frame of Python that would tell."""
+"""Which installed packages a line of the user's calls; compiled code leaves no frame of Python."""
 
 from __future__ import annotations
 
@@ -20,9 +20,12 @@ _Name = tuple[str, ...]
 
 
 def called_on(work: Callable[[], object], line: Frame) -> tuple[Frame, ...]:
-    """What of installed packages is called on the line, as calls without a place; one run is followed to see it.
+    """What of installed packages is called on the line, as calls without a place.
 
-    On a line of the user's also what is named there: ``hash(moment)`` runs code of the package of ``moment``.
+    One run is followed to see it.
+
+    On a line of the user's also what is named there: ``hash(moment)`` runs code of the package of
+    ``moment``.
     """
     is_own = owner(line.file or "") is Owner.USER
     watch = _Watch(line.file or "", line.line or 0, is_own)
@@ -55,15 +58,15 @@ class _Watch:
 
     def _look_up(self, name: _Name, frame: FrameType) -> None:
         places = (frame.f_locals, frame.f_globals, vars(builtins))
-        one = next((place[name[0]] for place in places if name[0] in place), None)
+        thing = next((place[name[0]] for place in places if name[0] in place), None)
         for attribute in name[1:]:
-            one = inspect.getattr_static(one, attribute, None)
-        module = _module_of(one)
+            thing = inspect.getattr_static(thing, attribute, None)
+        module = _module_of(thing)
         file = getattr(sys.modules.get(module), "__file__", None) or ""
         root_file = getattr(sys.modules.get(module.partition(".")[0]), "__file__", None) or ""
         if package_of(file or root_file):
-            told = f"{module}.{_qualified(one)}"
-            self.found.setdefault(told, Frame(told, module=file or root_file))
+            name_in_full = f"{module}.{_qualified(thing)}"
+            self.found.setdefault(name_in_full, Frame(name_in_full, module=file or root_file))
 
 
 def _names(file: str, line: int, takes_all: bool) -> Iterator[_Name]:
@@ -93,35 +96,35 @@ def _dotted(node: ast.AST) -> _Name:
     return (*inner, node.attr) if inner and isinstance(node, ast.Attribute) else ()
 
 
-def _module_of(one: Any) -> str:
+def _module_of(thing: Any) -> str:
     """The module that a function, a method or the type of an object comes from."""
-    if isinstance(one, types.ModuleType):
-        return one.__name__
-    if not _has_name(one):
-        one = type(one)
+    if isinstance(thing, types.ModuleType):
+        return thing.__name__
+    if not _has_name(thing):
+        thing = type(thing)
     if isinstance(
-        one,
+        thing,
         types.MethodDescriptorType | types.ClassMethodDescriptorType | types.WrapperDescriptorType,
     ):
-        one = one.__objclass__
-    return str(getattr(one, "__module__", None))
+        thing = thing.__objclass__
+    return str(getattr(thing, "__module__", None))
 
 
-def _qualified(one: Any) -> str:
-    if isinstance(one, types.ModuleType):
+def _qualified(thing: Any) -> str:
+    if isinstance(thing, types.ModuleType):
         return "*"
-    return str((one if _has_name(one) else type(one)).__qualname__)
+    return str((thing if _has_name(thing) else type(thing)).__qualname__)
 
 
-def _has_name(one: Any) -> bool:
+def _has_name(thing: Any) -> bool:
     """Whether it is a function or a class; Cython's functions are of a type of its own."""
-    if isinstance(one, _NAMED):
+    if isinstance(thing, _NAMED):
         return True
-    has_hooks = inspect.getattr_static(type(one), "__getattr__", None) is not None
+    has_hooks = inspect.getattr_static(type(thing), "__getattr__", None) is not None
     return (
         not has_hooks
-        and callable(one)
-        and isinstance(inspect.getattr_static(type(one), "__qualname__", None), _SLOT)
+        and callable(thing)
+        and isinstance(inspect.getattr_static(type(thing), "__qualname__", None), _SLOT)
     )
 
 

@@ -1,4 +1,7 @@
-"""Whose code a file is: the user's own, a library's, the interpreter's, or the harness's. Looks at paths only."""
+"""Whose code a file is: the user's own, a library's, the interpreter's, or the harness's.
+
+Looks at paths only.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +48,10 @@ class Owner(IntEnum):
 
 @lru_cache(maxsize=4096)
 def owner(file: str) -> Owner:
-    """Whose the file is. A source that is not here is its package's, or else as good as the interpreter's."""
+    """Whose the file is.
+
+    A source that is not here is its package's, or else as good as the interpreter's.
+    """
     if (
         not Path(file).is_file()
     ):  # compiled elsewhere: Objects/call.c, msgpack/_unpacker.pyx, <string>, an empty name
@@ -106,7 +112,8 @@ class Site:
     blocks: float = 0.0
     size_bytes: float = 0.0
     native: tuple[Frame, ...] = ()
-    """Calls of compiled code inside the innermost one of ``stack``, where memray could tell them."""
+    """Calls of compiled code inside the innermost one of ``stack``, where memray saw
+    them."""
 
     @property
     def calls(self) -> tuple[Frame, ...]:
@@ -130,7 +137,7 @@ class Site:
 
     @property
     def inner(self) -> tuple[Frame, ...]:
-        """Calls below the user's line, innermost first: the packages', or else the innermost of the interpreter's."""
+        """Calls below the user's line, innermost first: the packages', or else the last one."""
         own = self.own
         below = self.calls[: self.calls.index(own)] if own else ()
         of_packages = tuple(
@@ -144,15 +151,19 @@ class Site:
 
     @property
     def reading_order(self) -> tuple[Frame, ...]:
-        """From the innermost line of the user's own code outwards; the true stack when there is none."""
+        """From the innermost line of the user's own code outwards.
+
+        The true stack when there is none.
+        """
         own = self.own
         return self.calls[self.calls.index(own) :] if own else self.calls
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What tells this root cause from others: the package's function, or else the user's; no test, no line.
+        """What distinguishes root causes: the package's function, or else the user's.
 
-        Nothing that only memray tells, which is not there everywhere.
+        No test and no line is part of it, and nothing that only memray shows, which is not
+        installed everywhere.
         """
         frame = self.library or replace(self, native=()).own or next(iter(self.stack), None)
         return (f"{Path(frame.file or '').name}:{frame.function}",) if frame else ("?",)

@@ -1,4 +1,7 @@
-"""Which containers grow: their lengths before and after some runs. Finds the holder of anything, even of ``None``."""
+"""Which containers grow: their lengths before and after some runs.
+
+Finds the holder of anything, even of ``None``.
+"""
 
 from __future__ import annotations
 
@@ -39,14 +42,17 @@ class Growing:
 
     @property
     def is_index(self) -> bool:
-        """Whether it only lists, by weak references, what something else keeps alive; of dead ones it is the holder."""
+        """Whether it only lists, by weak references, what something else keeps alive.
+
+        Of dead ones it is the holder.
+        """
         if not isinstance(self.container, dict | set):
             return False
         inside = self.container
-        one: Any = next(
-            iter(dict.keys(inside) if isinstance(inside, dict) else set.__iter__(inside)), None
-        )
-        sample = one if isinstance(one, weakref.ref) else newest(inside)
+        # The methods of dict and set themselves, since those of a subclass are somebody's code.
+        keys = dict.keys(inside) if isinstance(inside, dict) else set.__iter__(inside)
+        key: Any = next(iter(keys), None)
+        sample = key if isinstance(key, weakref.ref) else newest(inside)
         return isinstance(sample, weakref.ref) and weakref.ref.__call__(sample) is not None
 
     def is_like(self, other: Growing) -> bool:
@@ -58,10 +64,12 @@ class Growing:
 def growing(
     work: Callable[[], object], runs: int, tidy: Callable[[], object] = int
 ) -> tuple[Growing, ...]:
-    """Containers that grow in both halves of the runs, fastest first; ``tidy`` drops what may come and go.
+    """Containers that grow in both halves of the runs, fastest first.
 
-    After all that may grow for ever come those with a limit, since one that fills says nothing of a leak beside it, and
-    then those that hold nothing.
+    ``tidy`` drops what may come and go.
+
+    After all that may grow for ever come those with a limit, since one that fills says nothing of a
+    leak beside it, and then those that hold nothing.
     """
     for _ in range(2):
         work()
@@ -81,14 +89,17 @@ def growing(
         now = measure(container)
         if key in before and now > middle.get(key, now) > before[key]:
             found.append(Growing(container, (now - middle[key]) / runs, newest(container)))
-    ours = (id(before), id(middle), id(found))
-    inside = {
-        id(part) for one in found if one.most for part in gc.get_referents(one.container)
-    }  # such as a cache's dict
-    theirs = [
-        one for one in found if id(one.container) not in ours and id(one.container) not in inside
-    ]
-    return tuple(sorted(theirs, key=lambda one: (one.is_index, bool(one.most), -one.per_run)))
+    left_out = {id(before), id(middle), id(found)}
+    for candidate in found:
+        if candidate.most:  # a cache grows as the dict inside it does
+            left_out.update(map(id, gc.get_referents(candidate.container)))
+    theirs = [candidate for candidate in found if id(candidate.container) not in left_out]
+    theirs.sort(key=_order)
+    return tuple(theirs)
+
+
+def _order(growing: Growing) -> tuple[bool, bool, float]:
+    return growing.is_index, bool(growing.most), -growing.per_run
 
 
 def _lengths() -> dict[int, int]:
@@ -99,25 +110,33 @@ def _lengths() -> dict[int, int]:
 def _containers() -> Iterator[tuple[Any, Callable[[Any], int]]]:
     """Every container there is, with what measures it."""
     measures: dict[type, Callable[[Any], int] | None] = {}
-    for one in gc.get_objects():
-        kind = type(one)
+    for candidate in gc.get_objects():
+        kind = type(candidate)
         if kind not in measures:
             measures[kind] = _measure_of(kind)
         if measure := measures[kind]:
-            yield one, measure
-    for module in list(
-        sys.modules.values()
-    ):  # a dict of plain values is not known to the collector
-        for one in list(vars(module).values()) if isinstance(module, types.ModuleType) else ():
-            if type(one) in _LENGTHS and not gc.is_tracked(one):
-                yield one, _LENGTHS[type(one)]
+            yield candidate, measure
+    yield from _untracked()
+
+
+def _untracked() -> Iterator[tuple[Any, Callable[[Any], int]]]:
+    """Those of modules that the collector does not know, such as a dict of plain values."""
+    for module in list(sys.modules.values()):
+        if not isinstance(module, types.ModuleType):
+            continue
+        for value in list(vars(module).values()):
+            if type(value) in _LENGTHS and not gc.is_tracked(value):
+                yield value, _LENGTHS[type(value)]
 
 
 def _measure_of(kind: type) -> Callable[[Any], int] | None:
-    """What tells the real length of a container of this type, whatever ``__len__`` of a subclass says."""
+    """Returns the real length of such a container, whatever a subclass's ``__len__`` says."""
     if issubclass(kind, LRU_CACHE):
         return lambda cache: int(cache.cache_info().currsize)
-    return next((measure for base, measure in _LENGTHS.items() if issubclass(kind, base)), None)
+    for base, measure in _LENGTHS.items():
+        if issubclass(kind, base):
+            return measure
+    return None
 
 
 def length(container: Any) -> int:
@@ -135,7 +154,9 @@ def newest(container: Any) -> Any:
             return dict.__getitem__(container, next(iter(dict.__reversed__(container))))
         if isinstance(container, set):
             return next(set.__iter__(container))
-        inside = [one for one in gc.get_referents(container) if isinstance(one, dict)]
+        inside = [
+            candidate for candidate in gc.get_referents(container) if isinstance(candidate, dict)
+        ]
         return next(iter(inside[0].values())) if inside and inside[0] else None
     except (StopIteration, RuntimeError, KeyError, IndexError):
         return None

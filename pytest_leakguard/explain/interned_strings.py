@@ -1,4 +1,4 @@
-"""Whether code outside the interpreter has ever new strings interned, where the interpreter keeps them for good."""
+"""Whether code has ever new strings interned, where the interpreter keeps them for good."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
+from pytest_leakguard.counters import _cpython
 from pytest_leakguard.explain.code_owner import Owner, owner
 
 HOLDER = "the interpreter's table of interned strings, which Python 3.12 never frees (sys.intern)"
@@ -17,8 +18,7 @@ def immortal_count() -> int:
 
     Python 3.12 never frees what it was given; the versions before and after do.
     """
-    count: Callable[[], int] = getattr(sys, "getunicodeinternedsize", int)
-    return count() if sys.version_info[:2] == (3, 12) else 0
+    return _cpython.interned_strings() if _cpython.KEEPS_ALL_INTERNED else 0
 
 
 class _Watch:
@@ -39,7 +39,7 @@ class _Watch:
 
 
 def interns_new_strings(work: Callable[[], object]) -> bool:
-    """Whether the user's or a package's code had a string interned in one more run that was not there before."""
+    """Whether code of the user or of a package has a new string interned in one more run."""
     if immortal_count() == 0:
         return False
     watch, others = _Watch(), sys.getprofile()

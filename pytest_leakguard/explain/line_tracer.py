@@ -1,4 +1,4 @@
-"""At which line of Python a counter rises: for what tracemalloc cannot see, such as descriptors and native memory."""
+"""At which line of Python a counter rises that tracemalloc cannot see, such as descriptors."""
 
 from __future__ import annotations
 
@@ -14,7 +14,11 @@ from pytest_leakguard.counters.reader import HEAP, MAPPED, PRIVATE, Reader
 from pytest_leakguard.explain.code_owner import Owner, Site, frames_of, owner
 
 TIMES_AS_MANY = 16
-"""Each of glibc's bins per thread holds up to 7; a leak in every tenth run is to be seen some times after that."""
+"""Each of glibc's bins per thread holds up to 7; a leak in every tenth run is to be seen some times
+after that."""
+
+_FITTING_SHARE = 0.5
+"""The least part of what a run loses that a line must gain to be taken for its place."""
 
 
 class LineTracer:
@@ -30,7 +34,7 @@ class LineTracer:
         self._thread = threading.get_ident()
 
     def trace(self, frame: FrameType, event: str, _: Any) -> Any:
-        """For ``sys.settrace``: follows the user's and the packages' code, not the interpreter's or the harness's."""
+        """For ``sys.settrace``: follows the code of the user and of packages, and no other."""
         whose = owner(frame.f_code.co_filename)
         if whose in (Owner.HARNESS, Owner.INTERPRETER) or threading.get_ident() != self._thread:
             return None
@@ -68,6 +72,10 @@ class LineTracer:
         """Net gain of every line."""
         return self._gained
 
+    def has_stack(self, place: tuple[str, int]) -> bool:
+        """Whether the calls that led to a line are known."""
+        return bool(self._stacks.get(place))
+
     def site(self, place: tuple[str, int], per_run: float) -> Site:
         """The stack that led to a line."""
         frames = tuple(
@@ -88,9 +96,12 @@ def rising(
     gained = {
         place: (value - before.get(place, 0.0)) / runs for place, value in tracer.gains().items()
     }
-    fitting = [(place, value) for place, value in gained.items() if value >= 0.5 * per_run > 0]
-    fitting.sort(key=lambda one: abs(one[1] - per_run))
-    return tuple(tracer.site(place, value) for place, value in fitting if tracer._stacks.get(place))
+    fitting = []
+    for place, value in gained.items():
+        if value >= _FITTING_SHARE * per_run > 0 and tracer.has_stack(place):
+            fitting.append((abs(value - per_run), place))
+    fitting.sort(key=lambda entry: entry[0])
+    return tuple(tracer.site(place, gained[place]) for _, place in fitting)
 
 
 def losing(
@@ -101,9 +112,12 @@ def losing(
     per_run: float,
     seconds: float,
 ) -> tuple[Site, ...]:
-    """Lines at which the counter rises; takes up to a quarter of ``seconds`` more where none shows at first.
+    """Lines at which the counter rises.
 
-    Of freed chunks the allocator keeps some of each size, which it counts as used and hands out first.
+    Takes up to a quarter of ``seconds`` more where none shows at first.
+
+    Of freed chunks the allocator keeps some of each size, which it counts as used and hands out
+    first.
     """
     spent = Spent()
     lines = rising(work, lambda: reader.vector()[counter], runs, per_run)
@@ -116,7 +130,7 @@ def losing(
 def touching(
     work: Callable[[], object], counter: int, reader: Reader, runs: int, per_run: float
 ) -> tuple[Site, ...]:
-    """Where a pool that is mapped once in many runs is used: its pages are touched one after another."""
+    """Where a pool that is mapped once in many runs is used: its pages are touched one by one."""
     if counter not in (MAPPED, PRIVATE):
         return ()
     return rising(work, lambda: reader.vector()[PRIVATE], min(runs, 512), per_run)

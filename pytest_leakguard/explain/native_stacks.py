@@ -1,4 +1,4 @@
-"""The calls of compiled code that lost memory, by memray where it is installed and nobody else uses it."""
+"""Calls of compiled code that lost memory, by memray where it is installed and not in use."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from pytest_leakguard.core.leaks import Frame
-from pytest_leakguard.counters.reader import cache_clearer
+from pytest_leakguard.counters._cpython import cache_clearer
 from pytest_leakguard.explain.code_owner import Owner, is_ours, owner
 
+_NOT_KNOWN = "<unknown>"
+"""memray's word for a function or file without a name."""
 _INTERPRETER_SOURCES = ("Objects/", "Python/", "Modules/", "Parser/", "Include/", "./Include/")
 """As the interpreter's own build names them."""
 _INTERPRETER_FUNCTIONS = (
@@ -34,17 +36,19 @@ def leaking_stack(
     *,
     of_objects: bool = False,
 ) -> tuple[Frame, ...]:
-    """The stack that loses most in the runs, innermost call first; empty when memray is absent or sees nothing.
+    """The stack that loses most in the runs, innermost call first.
 
-    ``per_run`` is in bytes, or in blocks with ``of_objects``, which has memray follow the interpreter's own blocks.
-    ``at`` is the innermost Python call where it is known. memray sees calls through a library's own symbol table;
-    memory from a pointer to ``malloc`` is not seen.
+    Empty when memray is absent or sees nothing.
+
+    ``per_run`` is in bytes, or in blocks with ``of_objects``, which has memray follow the
+    interpreter's own blocks. ``at`` is the innermost Python call where it is known. memray sees
+    calls through a library's own symbol table; memory from a pointer to ``malloc`` is not seen.
     """
     events = runs * min(1.0, per_run if of_objects else per_run / 16)
     records = _leaking_records(work, runs, of_objects)
-    fitting = [one for one in records if one.n_allocations >= 0.5 * events]
+    fitting = [record for record in records if record.n_allocations >= 0.5 * events]
     for record in sorted(
-        fitting, key=lambda one: (-one.n_allocations if of_objects else 0, -one.size)
+        fitting, key=lambda record: (-record.n_allocations if of_objects else 0, -record.size)
     ):
         frames = _frames(record)
         inner = next((frame for frame in frames if _is_python(frame)), None)
@@ -83,23 +87,33 @@ def _is_python(frame: Frame) -> bool:
     return (frame.file or "").endswith(".py")
 
 
-def _is_same(one: Frame, other: Frame) -> bool:
-    """The same line or function; memray knows neither a function's class nor every line of a statement."""
-    names = ((frame.function or "").rpartition(".")[2] for frame in (one, other))
-    return one.file == other.file and (one.line == other.line or len(set(names)) == 1)
+def _is_same(first: Frame, second: Frame) -> bool:
+    """The same line or function.
+
+    Memray knows neither a function's class nor every line of a statement.
+    """
+    if first.file != second.file:
+        return False
+    return first.line == second.line or _last_name(first) == _last_name(second)
+
+
+def _last_name(frame: Frame) -> str:
+    return (frame.function or "").rpartition(".")[2]
 
 
 def _frames(record: Any) -> tuple[Frame, ...]:
     """Calls with a name, without the interpreter's and the harness's."""
-    found = [
-        Frame(function, file if file != "<unknown>" else None, line or None)
-        for function, file, line in record.hybrid_stack_trace()
-        if function and function != "<unknown>"
-    ]
-    return tuple(takewhile(lambda frame: not is_ours(frame.file or ""), filter(_is_told, found)))
+    found = []
+    for function, file, line in record.hybrid_stack_trace():
+        if not function or function == _NOT_KNOWN:
+            continue
+        frame = Frame(function, file if file != _NOT_KNOWN else None, line or None)
+        if _is_named(frame):
+            found.append(frame)
+    return tuple(takewhile(lambda frame: not is_ours(frame.file or ""), found))
 
 
-def _is_told(frame: Frame) -> bool:
+def _is_named(frame: Frame) -> bool:
     if frame.file is None:
         return not (frame.function or "").startswith(_INTERPRETER_FUNCTIONS)
     is_interpreter = (

@@ -1,4 +1,4 @@
-"""The chain of references that keeps an object alive, from a root down to it, in words, one step per line."""
+"""The chain of references that keeps an object alive, from a root down, in words, step by step."""
 
 from __future__ import annotations
 
@@ -9,12 +9,17 @@ import types
 from collections.abc import Iterator
 from typing import Any
 
+from pytest_leakguard.counters._cpython import frames_of_threads
 from pytest_leakguard.counters.caches import LRU_CACHE, limit_of
 from pytest_leakguard.explain.code_owner import Owner, owner
 
 MOST_STEPS = 12
-MOST_SIBLINGS = 24
+"""How many references a chain has at most; a longer one is cut off, since each is a pass over the
+heap and a reader follows no more."""
+MOST_PER_STEP = 24
 """Objects followed at each step; each step is one pass over the heap, whatever their number."""
+_MOST_KEY_CHARACTERS = 60
+"""A longer key says more about the data than about the program."""
 UNKNOWN = "a C extension, or a reference that C code took and never gave back"
 CONTEXT = "the current context of a thread (contextvars)"
 """Nothing that the collector knows refers to it either."""
@@ -30,15 +35,17 @@ class _Search:
         self.parents: dict[int, Any] = {id(target): None}
         self.ours = {id(self.levels), id(self.levels[0]), id(self.parents)}
         self.running = frozenset(_running())
-        """Ids of frames that run; others hang on an exception or a generator, which somebody holds."""
+        """Ids of frames that run; others hang on an exception or a generator, which somebody
+        holds."""
 
     def climb(self) -> bool:
         """One step up from every object of the last level; whether anything was found."""
         upper: list[Any] = []
-        level = {id(one): one for one in self.levels[-1][:MOST_SIBLINGS]}
+        level = {id(thing): thing for thing in self.levels[-1][:MOST_PER_STEP]}
         self.ours |= {id(upper), id(level)}
-        # One pass over the heap for all of them, which is what takes the time. Python 3.13 leaves out its own copy of
-        # the arguments, not the tuple they were given in, which would be taken for the holder of all.
+        # One pass over the heap for all of them, which is what takes the time. Python 3.13 leaves
+        # out its own copy of the arguments, not the tuple they were given in, which would be taken
+        # for the holder of all.
         given = tuple(level.values())
         self.ours.add(id(given))
         holders = gc.get_referrers(*given)
@@ -47,7 +54,7 @@ class _Search:
             if id(holder) in self.parents or id(holder) in self.ours or _is_ours(holder):
                 continue
             child = next(
-                (level[id(one)] for one in gc.get_referents(holder) if id(one) in level), None
+                (level[id(thing)] for thing in gc.get_referents(holder) if id(thing) in level), None
             )
             if child is not None:
                 self.parents[id(holder)] = child
@@ -64,11 +71,11 @@ def chain_to(target: Any) -> tuple[str, ...]:
     search = _Search(target)
     deepest = target
     for _ in range(MOST_STEPS):
-        for one in search.levels[-1]:
-            if (not isinstance(one, types.FrameType) or id(one) in search.running) and (
-                root := _root_of(one)
+        for thing in search.levels[-1]:
+            if (not isinstance(thing, types.FrameType) or id(thing) in search.running) and (
+                root := _root_of(thing)
             ):
-                return _told(root, one, search.parents, target)
+                return _described(root, thing, search.parents, target)
         if not search.climb():
             break
         deepest = search.levels[-1][0]
@@ -77,16 +84,16 @@ def chain_to(target: Any) -> tuple[str, ...]:
         if isinstance(deepest, contextvars.Context) or _is_inside_context(target)
         else UNKNOWN
     )
-    return _told((last,), deepest, search.parents, target)
+    return _described((last,), deepest, search.parents, target)
 
 
-def _is_inside_context(one: Any) -> bool:
+def _is_inside_context(thing: Any) -> bool:
     """Whether it is a node of the tree in which a context keeps its values."""
-    return type(one).__name__.startswith("hamt")
+    return type(thing).__name__.startswith("hamt")
 
 
 def _running() -> Iterator[int]:
-    for frame in sys._current_frames().values():
+    for frame in frames_of_threads().values():
         at: types.FrameType | None = frame
         while at is not None:
             yield id(at)
@@ -94,19 +101,15 @@ def _running() -> Iterator[int]:
 
 
 def root_of(chain: tuple[str, ...]) -> str:
-    """What of a chain tells one root cause from another: its first two steps, without lines or counts."""
+    """What distinguishes root causes: the chain's first two steps, without lines or counts."""
     return " / ".join(chain[:2])
 
 
 def _preference(holder: Any) -> int:
     """Modules, classes and containers explain more than frames do."""
-    return (
-        3
-        if isinstance(holder, types.FrameType)
-        else 2
-        if isinstance(holder, types.FunctionType)
-        else 1
-    )
+    if isinstance(holder, types.FrameType):
+        return 3
+    return 2 if isinstance(holder, types.FunctionType) else 1
 
 
 def _is_ours(holder: Any) -> bool:
@@ -118,33 +121,38 @@ def _is_ours(holder: Any) -> bool:
     return isinstance(holder, types.ModuleType) and holder.__name__.startswith("pytest_leakguard")
 
 
-def _root_of(one: Any) -> tuple[str, ...] | None:
+def _root_of(thing: Any) -> tuple[str, ...] | None:
     """The words for an object that lives as long as the process, or as a call or thread does."""
-    if isinstance(one, types.ModuleType):
-        return (f"module {one.__name__}",)
-    if isinstance(one, dict):
-        name = one.get("__name__") if "__builtins__" in one or "__spec__" in one else None
+    if isinstance(thing, types.ModuleType):
+        return (f"module {thing.__name__}",)
+    if isinstance(thing, dict):
+        name = thing.get("__name__") if "__builtins__" in thing or "__spec__" in thing else None
         module = sys.modules.get(name) if isinstance(name, str) else None
-        if module is not None and vars(module) is one:
+        if module is not None and vars(module) is thing:
             return (f"module {name}",)
-    if isinstance(one, type):
-        return (f"class {one.__module__}.{one.__qualname__}",)
-    if isinstance(one, types.FrameType):
-        code = one.f_code
-        return (
-            f"call of {code.co_qualname} that is still running ({code.co_filename}:{one.f_lineno})",
-        )
+    if isinstance(thing, type):
+        return (f"class {thing.__module__}.{thing.__qualname__}",)
+    if isinstance(thing, types.FrameType):
+        code = thing.f_code
+        place = f"{code.co_filename}:{thing.f_lineno}"
+        return (f"call of {code.co_qualname} that is still running ({place})",)
+    return _variable_of_a_module(thing)
+
+
+def _variable_of_a_module(thing: Any) -> tuple[str, ...] | None:
+    """For what a module holds directly, such as a value the collector does not know."""
     for module in list(sys.modules.values()):
-        if isinstance(module, types.ModuleType) and not module.__name__.startswith(
-            "pytest_leakguard"
-        ):
-            for name, value in list(vars(module).items()):
-                if value is one and not name.startswith("__"):
-                    return (f"module {module.__name__}", _step(one, name))
+        if not isinstance(module, types.ModuleType) or _is_ours(module):
+            continue
+        for name, value in list(vars(module).items()):
+            if value is thing and not name.startswith("__"):
+                return (f"module {module.__name__}", _step(thing, name))
     return None
 
 
-def _told(root: tuple[str, ...], top: Any, parents: dict[int, Any], target: Any) -> tuple[str, ...]:
+def _described(
+    root: tuple[str, ...], top: Any, parents: dict[int, Any], target: Any
+) -> tuple[str, ...]:
     """The words of every step on the way down."""
     steps = list(root)
     holder = top
@@ -187,11 +195,8 @@ def _names(holder: Any, child: Any) -> str:
     try:
         for key, value in list(inside.items()) if inside else ():
             if value is child:
-                return (
-                    key
-                    if isinstance(key, str) and len(key) < 60
-                    else f"value under a {type(key).__name__} key"
-                )
+                is_readable = isinstance(key, str) and len(key) < _MOST_KEY_CHARACTERS
+                return key if is_readable else f"value under a {type(key).__name__} key"
             if key is child:
                 return f"key of type {type(key).__name__}"
     except Exception:  # a mapping of somebody else's may do anything
@@ -199,26 +204,24 @@ def _names(holder: Any, child: Any) -> str:
     return ""
 
 
-def _step(one: Any, name: str) -> str:
-    kind = kind_of(one)
-    if isinstance(one, LRU_CACHE):
+def _step(thing: Any, name: str) -> str:
+    kind = kind_of(thing)
+    if isinstance(thing, LRU_CACHE):
         return kind
     return f"{kind} {name}" if name.isidentifier() else f"{name}: {kind}"
 
 
-def kind_of(one: Any) -> str:
+def kind_of(thing: Any) -> str:
     """``dict``, ``shop.Order``, ``functools.lru_cache of shop.price``."""
-    if isinstance(one, LRU_CACHE):
-        most = limit_of(one)
+    if isinstance(thing, LRU_CACHE):
+        most = limit_of(thing)
         limit = "without a limit" if most is None else f"of at most {most}"
-        return f"functools.lru_cache {limit} on {getattr(one, '__qualname__', '?')}"
-    if isinstance(one, types.FunctionType):
-        return f"function {one.__qualname__}"
-    if isinstance(one, types.FrameType):
-        return f"call of {one.f_code.co_qualname}"
-    kind = type(one)
-    return (
-        kind.__qualname__
-        if kind.__module__ == "builtins"
-        else f"{kind.__module__}.{kind.__qualname__}"
-    )
+        return f"functools.lru_cache {limit} on {getattr(thing, '__qualname__', '?')}"
+    if isinstance(thing, types.FunctionType):
+        return f"function {thing.__qualname__}"
+    if isinstance(thing, types.FrameType):
+        return f"call of {thing.f_code.co_qualname}"
+    kind = type(thing)
+    if kind.__module__ == "builtins":
+        return kind.__qualname__
+    return f"{kind.__module__}.{kind.__qualname__}"

@@ -1,13 +1,17 @@
-"""What pytest collects of a test while it runs: log records, warnings, output. A loop would pile it up call by call.
+"""What pytest collects of a test while it runs: log records, warnings, output.
 
-The first call's stays, so that a test and its report see what one call says; what later calls add is taken back
-after each, before anything is counted.
+A loop would pile it up call by call.
+
+The first call's stays, so that a test and its report see what one call says; what later calls add
+is taken back after each, before anything is counted.
 """
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING, Any
+
+from pytest_leakguard.counters import _cpython
+from pytest_leakguard.pytest_integration import _pytest_internals
 
 if TYPE_CHECKING:
     import pytest
@@ -17,19 +21,10 @@ class Captured:
     """Everything that is collecting now; made when the loop begins."""
 
     def __init__(self, config: pytest.Config) -> None:
-        manager = config.pluginmanager
-        logs = manager.getplugin("logging-plugin")
-        handlers = [getattr(logs, name, None) for name in ("caplog_handler", "report_handler")]
-        self._handlers: list[Any] = [one for one in handlers if one is not None]
-        self._warnings = _recorded_warnings()
-        capturing = manager.getplugin("capturemanager")
-        fixture = getattr(capturing, "_capture_fixture", None)
-        both = (getattr(capturing, "_global_capturing", None), getattr(fixture, "_capture", None))
-        ends = [getattr(one, name, None) for one in both for name in ("out", "err")]
-        files = [getattr(one, "tmpfile", None) for one in ends]
-        self._files: list[Any] = [
-            one.buffer for one in files if one is not None and hasattr(one, "buffer")
-        ]
+        self._handlers = _pytest_internals.log_handlers(config)
+        self._files = _pytest_internals.captured_files(config)
+        recorded = _cpython.recorded_warnings()
+        self._warnings = [] if recorded is None else recorded  # an empty list is one that is filled
         self._is_first = True
         self._counts: list[int] = []
         self._sizes: list[int] = []
@@ -40,28 +35,22 @@ class Captured:
         if self._is_first:
             self._is_first = False
             self._counts = list(map(len, self._lists()))
-            self._sizes = [0 if file.closed else file.tell() for file in self._streams()]
+            self._sizes = [_size(stream) for stream in self._streams()]
         for collected, count in zip(self._lists(), self._counts, strict=True):
             if len(collected) > count:
                 del collected[count:]
-        for file, size in zip(self._streams(), self._sizes, strict=True):
-            if not file.closed and file.tell() > size:
-                file.seek(size)
-                file.truncate()
+        for stream, size in zip(self._streams(), self._sizes, strict=True):
+            if _size(stream) > size:
+                stream.seek(size)
+                stream.truncate()
 
     def _lists(self) -> list[list[Any]]:
-        return [self._warnings, *(one.records for one in self._handlers)]
+        return [self._warnings, *(handler.records for handler in self._handlers)]
 
     def _streams(self) -> list[Any]:
-        return [*self._files, *(one.stream for one in self._handlers)]
+        return [*self._files, *(handler.stream for handler in self._handlers)]
 
 
-def _recorded_warnings() -> list[Any]:
-    """The list that ``warnings.catch_warnings(record=True)`` fills now: pytest's, ``pytest.warns``' or the test's."""
-    context = getattr(
-        warnings, "_get_context", lambda: None
-    )()  # of Python 3.14, where a thread may have its own
-    found = getattr(context, "log", None)
-    if found is None:
-        found = getattr(getattr(warnings, "_showwarnmsg_impl", None), "__self__", None)
-    return found if isinstance(found, list) else []
+def _size(stream: Any) -> int:
+    """What has been written to it; nothing once its owner has closed it."""
+    return 0 if stream.closed else stream.tell()

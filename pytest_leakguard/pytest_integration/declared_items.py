@@ -28,7 +28,10 @@ class DeclaredItems:
         self._path = session.config.rootpath / "pyproject.toml"
 
     def add_to_arguments(self) -> None:
-        """Arguments given by hand are left alone. Raises ``pytest.UsageError``, exit status 4, for a wrong table."""
+        """Arguments given by hand are left alone.
+
+        Raises ``pytest.UsageError``, exit status 4, for a wrong table.
+        """
         source = pytest.Config.ArgsSource
         is_of_everything = self._config.args_source in (source.INVOCATION_DIR, source.TESTPATHS)
         if self._session.is_worker or not is_of_everything:
@@ -75,8 +78,8 @@ class TargetsFile(pytest.File):
             services = read_services(table, self.path)
         except UsageProblem as problem:
             raise self.CollectError(str(problem)) from None
-        for one in declared:
-            yield TargetItem.from_parent(self, name=one.name, declared=one)
+        for target in declared:
+            yield TargetItem.from_parent(self, name=target.name, declared=target)
         for service in services:
             yield ServiceItem.from_parent(self, name=service.name, declared=service)
 
@@ -89,11 +92,9 @@ class _DeclaredItem(pytest.Item):
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         """Our own errors in one line, others as pytest shows them."""
-        return (
-            str(excinfo.value)
-            if isinstance(excinfo.value, LeakguardError)
-            else super().repr_failure(excinfo, style)
-        )
+        if isinstance(excinfo.value, LeakguardError):
+            return str(excinfo.value)
+        return super().repr_failure(excinfo, style)
 
     def reportinfo(self) -> tuple[Path, int | None, str]:
         """Where it is declared."""
@@ -114,10 +115,10 @@ class TargetItem(_DeclaredItem):
         from pytest_leakguard.programs import check as pipeline
 
         session = session_of(self.config)
-        one = self.declared
-        settings = replace(session.settings, kinds=one.kinds or session.settings.kinds)
+        declared = self.declared
+        settings = replace(session.settings, kinds=declared.kinds or session.settings.kinds)
         check = pipeline.check_program(
-            one.target, settings, self.nodeid, one.tool, one.expected_exit
+            declared.target, settings, self.nodeid, declared.tool, declared.expected_exit
         )
         path, line, _ = self.location
         judged = session.record(self, replace(check, location=(path, (line or 0) + 1)))
@@ -138,14 +139,14 @@ class ServiceItem(_DeclaredItem):
 
     def runtest(self) -> None:
         """Starts, drives and stops it; fails as ``leakguard.serve`` and ``service.loop`` do."""
-        session, one = session_of(self.config), self.declared
-        with session.fixture_for(self).serving(one.target, one.tool) as served:
+        session, declared = session_of(self.config), self.declared
+        with session.fixture_for(self).serving(declared.target, declared.tool) as served:
             served.loop(
-                one.work,
-                one.count,
-                concurrency=one.concurrency,
-                rate=one.rate_per_s,
-                memory_limit_bytes=one.production_limit_bytes,
-                timeout_s=one.timeout_s,
-                budget_bytes=one.budget_bytes,
+                declared.work,
+                declared.count,
+                concurrency=declared.concurrency,
+                rate=declared.rate_per_s,
+                memory_limit_bytes=declared.production_limit_bytes,
+                timeout_s=declared.timeout_s,
+                budget_bytes=declared.budget_bytes,
             )

@@ -1,4 +1,4 @@
-"""What a test gets as ``leakguard``: checks programs, records each check with the test, fails it with the reason."""
+"""What a test gets as ``leakguard``: it checks, records each check, and fails the test."""
 
 from __future__ import annotations
 
@@ -28,7 +28,10 @@ from pytest_leakguard.verdict import Judged, Policy
 
 
 class Leakguard:
-    """The fixture. Every call measures once; its answer is in the report whether or not the test fails."""
+    """The fixture. Every call measures once.
+
+    Its answer is in the report whether or not the test fails.
+    """
 
     def __init__(
         self,
@@ -61,12 +64,13 @@ class Leakguard:
         follow_children: bool = True,
         stdin: str | os.PathLike[str] | None = None,
     ) -> Judged:
-        """Runs a program once under ``tool`` and fails the test on a new leak, or when the check is inconclusive.
+        """Runs a program under ``tool``; fails the test on a new leak or an inconclusive check.
 
-        ``argv`` is the program and its arguments; there is no shell. ``tool`` is ``valgrind``, ``sanitizer``,
-        ``memray`` or ``auto``. ``expected_exit`` is the status the program must end with, minus the number for
-        a signal, ``None`` for any. ``timeout`` is in seconds; ``memory_limit`` in bytes or like ``"512 MiB"``,
-        resident, whole process tree. Returns the check and its outcome.
+        ``argv`` is the program and its arguments; there is no shell. ``tool`` is ``valgrind``,
+        ``sanitizer``, ``memray`` or ``auto``. ``expected_exit`` is the status the program must end
+        with, minus the number for a signal, ``None`` for any. ``timeout`` is in seconds;
+        ``memory_limit`` in bytes or like ``"512 MiB"``, resident, whole process tree. Returns the
+        check and its outcome.
         """
         if isinstance(argv, str | bytes):
             raise UsageProblem(
@@ -77,17 +81,15 @@ class Leakguard:
             cwd=Path(cwd) if cwd else None,
             env=tuple((env or {}).items()),
             timeout_s=timeout or self._settings.timeout_s,
-            memory_limit_bytes=int(options.size(str(memory_limit)))
-            if memory_limit is not None
-            else None,
+            memory_limit_bytes=_bytes(memory_limit),
             follows_children=follow_children,
             tool_args=tuple(tool_args),
             suppressions=tuple(Path(path).absolute() for path in suppressions),
             stdin=Path(stdin).absolute() if stdin else None,
         )
-        settings = (
-            replace(self._settings, kinds=_kinds(kinds)) if kinds is not None else self._settings
-        )
+        settings = self._settings
+        if kinds is not None:
+            settings = replace(settings, kinds=_kinds(kinds))
         return self._finish(check_program(target, settings, self._next_id(), tool, expected_exit))
 
     def loop(
@@ -98,21 +100,25 @@ class Leakguard:
         budget: int | str | None = None,
         seconds: float | None = None,
     ) -> Judged:
-        """Calls ``work`` repeatedly and fails the test when something of it is left behind call after call.
+        """Calls ``work`` repeatedly.
 
-        ``iterations`` calls without growth are clean (default 1,500); a unit that grows is called on until it is
-        proved a leak or levels off, for at most ``seconds``. ``budget`` is growth per call that is no leak yet, in
-        bytes or like ``"64 B"``. A coroutine function is run on one event loop for all calls. Returns the check.
+        Fails the test when it leaves something behind call after call.
+
+        ``iterations`` calls without growth are clean (default 1,500); a unit that grows is called
+        on until it is proved a leak or levels off, for at most ``seconds``. ``budget`` is growth
+        per call that is no leak yet, in bytes or like ``"64 B"``. A coroutine function is run on
+        one event loop for all calls. Returns the check.
         """
         from pytest_leakguard.screening.loop import check_loop
 
+        budget_bytes = self._settings.budget_bytes
+        if budget is not None:
+            budget_bytes = options.size(str(budget))
         check = check_loop(
             work,
             self._next_id(),
             iterations=iterations,
-            budget_bytes=options.size(str(budget))
-            if budget is not None
-            else self._settings.budget_bytes,
+            budget_bytes=budget_bytes,
             seconds=seconds or self._settings.confirm_s,
             harness=self._harness(),
         )
@@ -133,12 +139,13 @@ class Leakguard:
         tool: str | None = None,
         live_heap: bool = True,
     ) -> Iterator[Service]:
-        """Starts a service on a free port, waits until it is ready, and stops it, whatever happens in the block.
+        """Starts a service on a free port, waits until it is ready, and stops it after the block.
 
-        ``{port}`` in ``argv``, ``env`` and ``ready`` becomes the port. ``ready`` is ``http://…`` (any answer below
-        400), ``tcp://HOST:PORT``, ``log:PATTERN`` (what it must write), or a callable; without it the port must
-        accept. ``memory_limit`` is enforced on all its processes together. ``tool`` runs it under valgrind, sanitizer
-        or memray and fails on what leaked when it has stopped. ``live_heap=False`` puts no agent inside.
+        ``{port}`` in ``argv``, ``env`` and ``ready`` becomes the port. ``ready`` is ``http://…``
+        (any answer below 400), ``tcp://HOST:PORT``, ``log:PATTERN`` (what it must write), or a
+        callable; without it the port must accept. ``memory_limit`` is enforced on all its processes
+        together. ``tool`` runs it under valgrind, sanitizer or memray and fails on what leaked when
+        it has stopped. ``live_heap=False`` puts no agent inside.
         """
         if isinstance(argv, str | bytes):
             raise UsageProblem(
@@ -151,9 +158,7 @@ class Leakguard:
             cwd=Path(cwd) if cwd else None,
             env=tuple((env or {}).items()),
             start_timeout_s=start_timeout,
-            memory_limit_bytes=int(options.size(str(memory_limit)))
-            if memory_limit is not None
-            else None,
+            memory_limit_bytes=_bytes(memory_limit),
             stop_signals=((signal.SIGTERM, stop_timeout),),
         )
         with self.serving(target, tool, live_heap) as served:
@@ -191,7 +196,10 @@ class Leakguard:
 
 
 class Service:
-    """A service that answers. ``url``, ``port``, ``pid`` and ``output`` are for a test's own requests."""
+    """A service that answers.
+
+    ``url``, ``port``, ``pid`` and ``output`` are for a test's own requests.
+    """
 
     def __init__(self, served: Served) -> None:
         self._served = served
@@ -214,27 +222,34 @@ class Service:
         budget: int | str = 0,
         stop_early: bool = True,
     ) -> Judged | None:
-        """Drives the service and fails the test when it grows per request, or when the check is inconclusive.
+        """Drives the service.
 
-        ``work`` is a callable (one call, one request), request lines such as ``["GET /orders/7", "POST /cart {…}"]``
-        that are cycled (``{n}`` is the number of the request, ``-> 404`` the status that is right), or a load
-        command such as ``["wrk", "-d1", "{url}/"]`` that is run in batches. At most ``requests`` are sent (default
-        5000), fewer when the evidence is enough; half as many again when growth began late. ``rate`` (requests per
-        second) and ``memory_limit`` are those of production, for the forecast. ``budget`` of growth per request, in
-        bytes or like ``"64 B"``, is no leak yet. Returns the check; ``None`` under a tool, which answers at the end.
+        Fails the test when it grows per request, or on an inconclusive check.
+
+        ``work`` is a callable (one call, one request), request lines such as ``["GET /orders/7",
+        "POST /cart {…}"]`` that are cycled (``{n}`` is the number of the request, ``-> 404`` the
+        status that is right), or a load command such as ``["wrk", "-d1", "{url}/"]`` that is run in
+        batches. At most ``requests`` are sent (default 5000), fewer when the evidence is enough;
+        half as many again when growth began late. ``rate`` (requests per second) and
+        ``memory_limit`` are those of production, for the forecast. ``budget`` of growth per
+        request, in bytes or like ``"64 B"``, is no leak yet. Returns the check; ``None`` under a
+        tool, which answers at the end.
         """
         return self._served.loop(
             work,
             requests,
             concurrency=concurrency,
             rate=rate,
-            memory_limit_bytes=int(options.size(str(memory_limit)))
-            if memory_limit is not None
-            else 0,
+            memory_limit_bytes=_bytes(memory_limit) or 0,
             timeout_s=timeout,
             budget_bytes=options.size(str(budget)),
             stops_early=stop_early,
         )
+
+
+def _bytes(size: int | str | None) -> int | None:
+    """A size in bytes, given as such or like ``"512 MiB"``."""
+    return int(options.size(str(size))) if size is not None else None
 
 
 def _kinds(value: str | Sequence[str]) -> tuple[LeakKind, ...]:

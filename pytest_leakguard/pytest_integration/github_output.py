@@ -13,7 +13,10 @@ from pytest_leakguard.reporters import conclude, github
 
 
 class Muzzle:
-    """Registered beside the session; GitHub obeys no workflow command while output of tests is shown."""
+    """Registered beside the session.
+
+    GitHub obeys no workflow command while output of tests is shown.
+    """
 
     def __init__(self, config: pytest.Config, is_worker: bool) -> None:
         self._config, self._is_worker = config, is_worker

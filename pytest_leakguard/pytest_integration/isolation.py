@@ -1,4 +1,4 @@
-"""What must not notice that a test runs again: reports, coverage, other measuring plugins, files kept for people."""
+"""Keeps pytest, coverage, other plugins and people from noticing that a test runs again."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Any
 
 import pytest
 
-_MEASURING = ("pytest_memray", "memray_manager")
-"""Plugins that measure memory themselves, by module and by name: only the test's own run is theirs."""
-_RERUNS = "execution_count"
-EXAMPLES = 10
-"""Of a hypothesis test in each later run."""
+from pytest_leakguard.counters.caches import RunnerCaches
+from pytest_leakguard.pytest_integration import _other_plugins, _pytest_internals
+
+RUNNER_CACHES = RunnerCaches(_pytest_internals.rewrite_caches, _other_plugins.empty_caches)
+"""Caches of pytest and of hypothesis, which are no growth of a test."""
 
 
 def is_of_hypothesis(item: pytest.Item) -> bool:
     """Whether hypothesis makes up the test's arguments, and fills its own caches with every run."""
-    return hasattr(_function_of(item), "_hypothesis_internal_use_settings")
+    return _other_plugins.is_of_hypothesis(_function_of(item))
 
 
 def _function_of(item: pytest.Item) -> Any:
@@ -33,49 +33,35 @@ def _function_of(item: pytest.Item) -> Any:
 def undisturbed(item: pytest.Item) -> Iterator[None]:
     """While this lasts, runs of the test leave no trace with pytest and its plugins."""
     with ExitStack() as stack:
-        for enter in (_silent, _untraced, _tidy, _never_rerun, _tolerant_hypothesis):
-            stack.enter_context(enter(item))
+        # Subtests report while the test runs; plugins such as pytest-memray would measure every
+        # run.
+        stack.enter_context(silenced(item, "pytest_runtest_logreport"))
+        for hook in ("pytest_pyfunc_call", "pytest_runtest_makereport"):
+            is_measuring = _other_plugins.is_measuring
+            stack.enter_context(_pytest_internals.hook_without(item.config, hook, is_measuring))
+        stack.enter_context(_untraced())
+        # tmp_path keeps a directory per run for three sessions; those of later runs go at once.
+        stack.enter_context(_pytest_internals.removed_when_passed(item.config))
+        stack.enter_context(_other_plugins.never_rerun(item))
+        stack.enter_context(_other_plugins.few_examples(_function_of(item)))
         yield
 
 
 @contextmanager
 def silenced(item: pytest.Item, *hooks: str) -> Iterator[None]:
-    """Calls of these hooks reach nobody; proxies of a directory read the same lists."""
-    callers: list[Any] = [getattr(item.config.hook, hook) for hook in hooks]
-    saved = [list(caller._hookimpls) for caller in callers]
-    for caller in callers:
-        caller._hookimpls[:] = []
-    try:
-        yield
-    finally:
-        for caller, implementations in zip(callers, saved, strict=True):
-            caller._hookimpls[:] = implementations
-
-
-@contextmanager
-def _silent(item: pytest.Item) -> Iterator[None]:
-    """Subtests report while the test runs; memray would track every run."""
-    with silenced(item, "pytest_runtest_logreport"), ExitStack() as stack:
-        for hook in ("pytest_pyfunc_call", "pytest_runtest_makereport"):
-            caller: Any = getattr(item.config.hook, hook)
-            saved = list(caller._hookimpls)
-            left = [one for one in saved if not _is_measuring(one)]
-            if len(left) < len(saved):
-                caller._hookimpls[:] = left
-                stack.callback(caller._hookimpls.__setitem__, slice(None), saved)
+    """While this lasts, calls of these hooks reach nobody."""
+    with ExitStack() as stack:
+        for hook in hooks:
+            without = _pytest_internals.hook_without(item.config, hook, lambda _: True)
+            stack.enter_context(without)
         yield
 
 
-def _is_measuring(implementation: Any) -> bool:
-    module = str(getattr(implementation.function, "__module__", ""))
-    return implementation.plugin_name in _MEASURING or module.startswith(_MEASURING)
-
-
 @contextmanager
-def _untraced(item: pytest.Item) -> Iterator[None]:
-    """Coverage counts what the test's own run covered; a debugger stops there and nowhere else."""
-    ours, threads = sys.gettrace(), threading.gettrace()
-    if ours is None and threads is None:
+def _untraced() -> Iterator[None]:
+    """Coverage counts what the first run covered; a debugger stops there and nowhere else."""
+    of_this_thread, of_new_threads = sys.gettrace(), threading.gettrace()
+    if of_this_thread is None and of_new_threads is None:
         yield
         return
     sys.settrace(None)
@@ -83,63 +69,5 @@ def _untraced(item: pytest.Item) -> Iterator[None]:
     try:
         yield
     finally:
-        threading.settrace(threads)
-        sys.settrace(ours)
-
-
-@contextmanager
-def _tidy(item: pytest.Item) -> Iterator[None]:
-    """``tmp_path`` keeps a directory per run for three sessions; those of later runs go at once."""
-    factory: Any = getattr(item.config, "_tmp_path_factory", None)
-    policy = getattr(factory, "_retention_policy", None)
-    if policy != "all":
-        yield
-        return
-    factory._retention_policy = "failed"
-    try:
-        yield
-    finally:
-        factory._retention_policy = policy
-
-
-@contextmanager
-def _never_rerun(item: pytest.Item) -> Iterator[None]:
-    """pytest-rerunfailures sets larger fixtures aside when a run fails that it means to repeat."""
-    attempts = item.__dict__.get(_RERUNS)
-    if attempts is None:
-        yield
-        return
-    item.__dict__[_RERUNS] = sys.maxsize
-    try:
-        yield
-    finally:
-        item.__dict__[_RERUNS] = attempts
-
-
-@contextmanager
-def _tolerant_hypothesis(item: pytest.Item) -> Iterator[None]:
-    """hypothesis objects to a second instance of the test's class, and to an example that takes long once.
-
-    Ever new examples would fill its own caches with every run; a few that are always the same show a leak as well.
-    """
-    function = _function_of(item)
-    settings = getattr(function, "_hypothesis_internal_use_settings", None)
-    if settings is None:
-        yield
-        return
-    import hypothesis
-
-    allowed = [*settings.suppress_health_check, hypothesis.HealthCheck.differing_executors]
-    function._hypothesis_internal_use_settings = hypothesis.settings(
-        settings,
-        suppress_health_check=allowed,
-        deadline=None,
-        database=None,
-        derandomize=True,
-        max_examples=min(settings.max_examples, EXAMPLES),
-        phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate],
-    )
-    try:
-        yield
-    finally:
-        function._hypothesis_internal_use_settings = settings
+        threading.settrace(of_new_threads)
+        sys.settrace(of_this_thread)

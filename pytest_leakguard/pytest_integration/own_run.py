@@ -29,7 +29,8 @@ from pytest_leakguard.counters.reader import (
     Reader,
     make_frames,
 )
-from pytest_leakguard.counters.transients import PASSING, wait_for_ends
+from pytest_leakguard.counters.transients import TRANSIENT, wait_for_ends
+from pytest_leakguard.pytest_integration._pytest_internals import set_up_nodes
 from pytest_leakguard.pytest_integration.rerun import settle
 from pytest_leakguard.screening.gc_freeze import SetAside
 
@@ -124,7 +125,7 @@ class FirstRun:
             if self._set_aside.is_frozen:  # otherwise a collection would take its whole time
                 settle(item)
                 self._reader.read(self._rows, 1, clears_caches=True)
-                if any(self._rose(at) > 0 for at in PASSING):
+                if any(self._rose(at) > 0 for at in TRANSIENT):
                     wait_for_ends(int(self._rows[THREADS]), WAITING_SHARE * spent.seconds)
                     self._reader.read(self._rows, 1, clears_caches=True)
                 # One interned that was there before is left out all the same, which would hide a block that leaks.
@@ -189,7 +190,7 @@ def _shapes_of(item: pytest.Item) -> tuple[Hashable, ...]:
     Kinds are told by what the size of pytest's own state depends on. The first test of a class or module leaves the
     state of that one behind as well.
     """
-    entered = tuple(map(type, item.listchain()[len(item.session._setupstate.stack) :]))
+    entered = tuple(map(type, item.listchain()[len(set_up_nodes(item.session)) :]))
     marks = tuple(mark.name for mark in item.iter_markers())
     kind = (type(item), type(item.parent), hasattr(item, "callspec"), entered, marks)
     return (item.parent, getattr(item, "originalname", item.name)), (item.parent, kind), kind

@@ -1,84 +1,82 @@
-"""What takes long, told while it does: which test, how many runs, why. Nothing with ``-q``, nothing in workers."""
+"""What takes long, shown while it does: which test, how many runs, why.
+
+Nothing with ``-q``, nothing in workers.
+"""
 
 from __future__ import annotations
 
 import time
-from typing import Any
 
 import pytest
 
 from pytest_leakguard.core.text import one_line
+from pytest_leakguard.pytest_integration import _other_plugins, _pytest_internals
 
-PATIENCE_S = 2.0
-"""Nothing is said of what is over sooner."""
+FIRST_S = 2.0
+"""How long something takes before it is shown on a terminal, in seconds: most is over sooner."""
+REWRITE_S = 0.2
+"""Between two texts on a terminal, in seconds; a reader follows no more, and each costs some system
+calls."""
 EVERY_S = 15.0
-"""Between two lines of one confirmation."""
+"""Until the first line and between two where nobody can rewrite one, in seconds: a CI log keeps all
+of them."""
 
 
 class Progress:
-    """One line when something begins to take long, then one now and then."""
+    """One line about what takes long, for screening, loops and services alike.
 
-    def __init__(self, reporter: Any) -> None:
-        self._reporter = reporter
-        self._what = ""
-        self._due = 0.0
+    There is one of it in a session.
 
-    @classmethod
-    def of(cls, config: pytest.Config) -> Progress:
-        """For this session; silent where nobody reads it."""
-        reporter = config.pluginmanager.get_plugin("terminalreporter")
-        is_quiet = reporter is None or reporter.verbosity < 0 or hasattr(config, "workerinput")
-        return cls(None if is_quiet else reporter)
-
-    def begin(self, what: str) -> None:
-        """From now on this is what takes the time."""
-        self._what, self._due = what, time.monotonic() + PATIENCE_S
-
-    def runs(self, count: int) -> None:
-        """So many runs by now."""
-        if self._reporter is None or not self._what or time.monotonic() < self._due:
-            return
-        self._due = time.monotonic() + EVERY_S
-        self._reporter.ensure_newline()
-        self._reporter.write_line(f"leakguard: {one_line(self._what)}, {count:,} runs so far")
-
-    def done(self) -> None:
-        """Nothing takes time any more."""
-        self._what = ""
-
-
-EVERY_S = 30.0
-"""Between two lines where nobody can rewrite them, as in a CI log."""
-FIRST_S = 1.0
-"""A loop that is over sooner needs no progress on a terminal."""
-
-
-class Heartbeat:
-    """Writes through pytest's terminal reporter; says nothing with ``-q`` and in xdist's workers."""
+    Call it with a text as often as there is news; it decides whether it is time to show it. Call it
+    with an empty text when the thing is over, which takes the line away again. The text may be
+    shown from within a test, past pytest's capturing.
+    """
 
     def __init__(self, config: pytest.Config) -> None:
-        is_quiet = config.get_verbosity() < 0 or hasattr(config, "workerinput")
-        self._reporter = None if is_quiet else config.pluginmanager.get_plugin("terminalreporter")
-        self._can_rewrite = bool(self._reporter and self._reporter.isatty)
-        self._next_s = time.monotonic() + (FIRST_S if self._can_rewrite else EVERY_S)
+        self._config = config
+        self._is_quiet = config.get_verbosity() < 0 or _other_plugins.is_xdist_worker(config)
+        self._due_s: float | None = None
+        """When the next text may be shown; ``None`` while nothing is under way."""
         self._is_shown = False
 
     def __call__(self, text: str) -> None:
-        """Show ``text`` when it is time; nothing wipes away what was shown."""
-        if self._reporter is None or time.monotonic() < self._next_s:
+        """Shows ``text`` when it is time; an empty one says that the thing is over."""
+        reporter = self._reporter()
+        if reporter is None:
             return
         if not text:
-            if self._is_shown and self._can_rewrite:
-                self._reporter.rewrite("", erase=True)
-            self._is_shown = False
+            self._end(reporter)
             return
-        if not self._is_shown:
-            self._reporter.ensure_newline()
+        now_s = time.monotonic()
+        if self._due_s is None:
+            self._due_s = now_s + (FIRST_S if reporter.isatty else EVERY_S)
+        if now_s < self._due_s:
+            return
+        self._due_s = now_s + (REWRITE_S if reporter.isatty else EVERY_S)
+        self._show(reporter, f"leakguard: {one_line(text)}")
+
+    def _reporter(self) -> pytest.TerminalReporter | None:
+        """Looked up when needed, since pytest registers it after most plugins are configured."""
+        if self._is_quiet:
+            return None
+        return self._config.pluginmanager.get_plugin("terminalreporter")
+
+    def _show(self, reporter: pytest.TerminalReporter, line: str) -> None:
+        with _pytest_internals.uncaptured(self._config):
+            if not self._is_shown:
+                reporter.ensure_newline()
+            if reporter.isatty:
+                width = _pytest_internals.terminal_columns(reporter) - 1
+                reporter.rewrite(line[:width], erase=True)
+            else:
+                reporter.write_line(line)
+            reporter.flush()
         self._is_shown = True
-        if self._can_rewrite:
-            width = max(20, self._reporter._tw.fullwidth - 1)
-            self._reporter.rewrite(f"leakguard: {text}"[:width], erase=True)
-        else:
-            self._next_s = time.monotonic() + EVERY_S
-            self._reporter.write_line(f"leakguard: {text}")
-        self._reporter.flush()
+
+    def _end(self, reporter: pytest.TerminalReporter) -> None:
+        if self._is_shown and reporter.isatty:
+            with _pytest_internals.uncaptured(self._config):
+                reporter.rewrite("", erase=True)
+                reporter.rewrite("")  # what comes next begins at the left
+                reporter.flush()
+        self._is_shown, self._due_s = False, None

@@ -14,10 +14,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from _pytest.runner import CallInfo, call_and_report
 
 from pytest_leakguard.core.checks import Check
-from pytest_leakguard.counters.tempfiles import leftovers
+from pytest_leakguard.counters.tempfiles import temporary_files
+from pytest_leakguard.pytest_integration import _other_plugins, _pytest_internals
+from pytest_leakguard.pytest_integration._pytest_internals import call_and_report
 from pytest_leakguard.pytest_integration.isolation import silenced
 from pytest_leakguard.pytest_integration.rerun import reraised
 from pytest_leakguard.pytest_integration.test_check import Stages, blank_check
@@ -45,12 +46,12 @@ class Screening:
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self) -> None:
         """Watches nothing any more."""
-        leftovers().stop()
+        temporary_files().stop()
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> object:
         """The first run of a test that is screened; other tests are left to pytest and its plugins."""
-        if _reruns(item) is not None or not self._may_screen(item):
+        if _other_plugins.rerunner(item) is not None or not self._may_screen(item):
             return None
         item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
         self._own_run(item, log=True, nextitem=nextitem)
@@ -63,7 +64,7 @@ class Screening:
         self, item: pytest.Item, nextitem: pytest.Item | None
     ) -> Generator[None, Any, Any]:
         """Outside everybody else's wrappers, so that no time limit of theirs counts our runs."""
-        reruns = _reruns(item)
+        reruns = _other_plugins.rerunner(item)
         if reruns is not None and self._may_screen(item):
             with self._inside(reruns, item):
                 result = yield
@@ -100,7 +101,7 @@ class Screening:
                 if item.nodeid not in self._held:
                     return reports
                 for report in reports:
-                    report.__dict__["rerun"] = getattr(item, "execution_count", 1) - 1
+                    report.__dict__["rerun"] = _other_plugins.reruns_so_far(item)
                 stack.enter_context(silenced(item, "pytest_runtest_logfinish"))
                 return []
 
@@ -115,15 +116,12 @@ class Screening:
         When set-up and call have passed, the larger fixtures stay and the reports are held back; what is returned
         are all reports. With ``log`` the others are told at once.
         """
-        if (
-            getattr(item, "_request", True) is False
-        ):  # an attempt before this one has ended its request
-            item._initrequest()  # type: ignore[attr-defined]  # private to pytest, as in its own protocol
+        _pytest_internals.renew_request(item)  # which an attempt before this one has ended
         with self._stages.own_run(item):
             try:
                 return self._phases(item, log, nextitem)
             finally:
-                item._request, item.funcargs = False, None  # type: ignore[attr-defined]
+                _pytest_internals.end_request(item)
 
     def _phases(
         self, item: pytest.Item, log: bool, nextitem: pytest.Item | None
@@ -160,17 +158,18 @@ class Screening:
         self, item: pytest.Item, nextitem: pytest.Item | None, reports: list[pytest.TestReport]
     ) -> None:
         """What pytest would have done at once: the reports, and the larger fixtures' tear-down."""
-        is_told = _reruns(item) is None  # of the set-up
+        is_told = _other_plugins.rerunner(item) is None  # of the set-up
         for report in reports[is_told:-1]:
             item.ihook.pytest_runtest_logreport(report=report)
         if item.session.shouldfail or item.session.shouldstop:
             nextitem = None
         last = reports[-1:]
-        state = item.session._setupstate
         staying = nextitem.listchain() if nextitem else []
-        if any(node not in staying for node in state.stack):
-            call = CallInfo.from_call(
-                lambda: _torn_down(item, nextitem), when="teardown", reraise=reraised(item.config)
+        if any(node not in staying for node in _pytest_internals.set_up_nodes(item.session)):
+            call = pytest.CallInfo.from_call(
+                lambda: _pytest_internals.tear_down(item, nextitem),
+                when="teardown",
+                reraise=reraised(item.config),
             )
             if call.excinfo is not None:
                 report = item.ihook.pytest_runtest_makereport(item=item, call=call)
@@ -191,42 +190,11 @@ class Screening:
                 item, replace(blank_check(item), skipped=str(marker.kwargs["skip"]))
             )
             return False
-        return not _is_interactive(item.config) and not _belongs_to_flaky(item)
-
-
-def _torn_down(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-    capture = item.config.pluginmanager.getplugin("capturemanager")
-    if capture is None:
-        item.session._setupstate.teardown_exact(nextitem)
-        return
-    with capture.item_capture("teardown", item):
-        item.session._setupstate.teardown_exact(nextitem)
+        return not _is_interactive(item.config) and not _other_plugins.belongs_to_flaky(item)
 
 
 def _has_passed(report: pytest.TestReport) -> bool:
     return report.passed and not hasattr(report, "wasxfail")
-
-
-def _reruns(item: pytest.Item) -> Any:
-    """pytest-rerunfailures, when it runs this test by its own protocol."""
-    plugin: Any = item.config.pluginmanager.getplugin("rerunfailures")
-    if (
-        plugin is None
-        or not hasattr(plugin, "runtestprotocol")
-        or plugin.get_reruns_count(item) is None
-    ):
-        return None
-    return plugin
-
-
-def _belongs_to_flaky(item: pytest.Function) -> bool:
-    """The plugin ``flaky`` runs such a test by a protocol that leaves no room for ours."""
-    if not item.config.pluginmanager.hasplugin("flaky"):
-        return False
-    is_marked = item.get_closest_marker("flaky") is not None or hasattr(
-        item.function, "_flaky_max_runs"
-    )
-    return is_marked or bool(item.config.getoption("force_flaky", False))
 
 
 def _is_interactive(config: pytest.Config) -> bool:

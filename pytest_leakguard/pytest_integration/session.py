@@ -1,4 +1,4 @@
-"""One pytest session with --leakguard: hands out the fixture, carries checks from workers, tells the verdict."""
+"""One pytest session with --leakguard: hands out the fixture, collects checks, judges the run."""
 
 from __future__ import annotations
 
@@ -19,8 +19,10 @@ from pytest_leakguard.core.codec import decode, encode
 from pytest_leakguard.core.errors import UsageProblem
 from pytest_leakguard.core.options import OPTIONS, Option
 from pytest_leakguard.core.settings import Settings
+from pytest_leakguard.pytest_integration import _other_plugins, _pytest_internals
 from pytest_leakguard.pytest_integration.github_output import Muzzle
-from pytest_leakguard.pytest_integration.progress import Heartbeat
+from pytest_leakguard.pytest_integration.isolation import RUNNER_CACHES
+from pytest_leakguard.pytest_integration.progress import Progress
 from pytest_leakguard.reporters import conclude, terminal
 from pytest_leakguard.reporters import write as reports
 from pytest_leakguard.reporters.conclude import Conclusion
@@ -28,13 +30,15 @@ from pytest_leakguard.verdict import Judged, Run, Selection, judge_check
 
 if TYPE_CHECKING:
     from pytest_leakguard.pytest_integration.fixture import Leakguard
+    from pytest_leakguard.screening.loop import Harness
 
 
 CHECKS = pytest.StashKey[list[Check]]()
 ELSEWHERE = "leakguard_elsewhere"
 OUTCOME = "leakguard_outcome"
 TRANSPORT = "leakguard_checks"
-"""Attribute of a test report; pytest-xdist sends it with the report, so it survives a worker that crashes later."""
+"""Attribute of a test report; pytest-xdist sends it with the report, so it survives a worker that
+crashes later."""
 
 
 class Session:
@@ -55,8 +59,9 @@ class Session:
         self.selected: dict[str, None] = {}
         self.ran: set[str] = set()
         self.elsewhere: set[str] = set()
-        self.is_worker = _is_worker(config)
+        self.is_worker = _other_plugins.is_xdist_worker(config)
         self.muzzle = Muzzle(config, self.is_worker)
+        self.progress = Progress(config)
 
     @classmethod
     def of(cls, config: pytest.Config) -> Session:
@@ -64,14 +69,10 @@ class Session:
         given = {option.name: _given(config, option) for option in OPTIONS}
         try:
             settings = options.resolve(given, _root(config), os.environ)
-            if (
-                settings.report is not None
-                and not _is_worker(config)
-                and not config.option.collectonly
-            ):
-                reports.clear(
-                    settings.report
-                )  # before anything can go wrong, so that no old one is taken for ours
+            is_worker = _other_plugins.is_xdist_worker(config)
+            if settings.report is not None and not is_worker and not config.option.collectonly:
+                # Before anything can go wrong, so that no old one is taken for ours.
+                reports.clear(settings.report)
             baseline = store.read_baseline(settings.baseline)
         except (UsageProblem, OSError) as problem:
             raise pytest.UsageError(f"leakguard: {problem}") from None
@@ -79,12 +80,8 @@ class Session:
 
     def fixture_for(self, item: pytest.Item) -> Leakguard:
         """The ``leakguard`` of one test, with its marker applied."""
-        from pytest_leakguard.counters.tempfiles import pytest_directories
-        from pytest_leakguard.pytest_integration.capture import Captured
-        from pytest_leakguard.pytest_integration.fixture import (
-            Leakguard,  # what services need, which most runs do not
-        )
-        from pytest_leakguard.screening.loop import Harness
+        # Imports what services need, which most runs do not.
+        from pytest_leakguard.pytest_integration.fixture import Leakguard
 
         path, line, _ = item.location
         return Leakguard(
@@ -93,8 +90,20 @@ class Session:
             lambda check: self.record(item, check),
             self.policy,
             (path, (line or 0) + 1),
-            Heartbeat(self.config),
-            lambda: Harness(Captured(self.config).trim, pytest_directories(self.config)),
+            self.progress,
+            self._harness,
+        )
+
+    def _harness(self) -> Harness:
+        """pytest's part in a loop that begins now."""
+        from pytest_leakguard.pytest_integration.capture import Captured
+        from pytest_leakguard.screening.loop import Harness
+
+        return Harness(
+            Captured(self.config).trim,
+            _pytest_internals.temporary_directories(self.config),
+            RUNNER_CACHES,
+            self.progress,
         )
 
     def record(self, item: pytest.Item, check: Check) -> Judged:
@@ -149,10 +158,13 @@ class Session:
             self.checks[check.id] = check
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """Which tests this process is to run; what pytest-split took away is left to other shards."""
+        """Which tests this process is to run.
+
+        What pytest-split took away is left to other shards.
+        """
         ids = [item.nodeid for item in session.items]
         self.selected.update(dict.fromkeys(ids))
-        if self.config.pluginmanager.hasplugin("pytestsplitplugin"):
+        if _other_plugins.is_split(self.config):
             self.elsewhere = set(self.wanted).difference(ids)
 
     @pytest.hookimpl(optionalhook=True)
@@ -163,15 +175,15 @@ class Session:
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any, error: object) -> None:
         """A worker that ended too early: what it had reported is kept, and the run is not whole."""
-        output = getattr(node, "workeroutput", None)
+        output = _other_plugins.xdist_output_of(node)
         if error or output is None:
-            name = getattr(getattr(node, "gateway", None), "id", "?")
+            name = _other_plugins.xdist_name_of(node)
             self.problems.append(f"worker {name} crashed: what it had not yet reported is lost")
         else:
             self.elsewhere.update(output.get(ELSEWHERE, ()))
 
     def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
-        """``L`` for a test that failed because of a leak, ``I`` for one whose check is inconclusive."""
+        """``L`` for a test that fails because of a leak, ``I`` for an inconclusive check."""
         words = {
             Outcome.LEAK: ("failed", "L", "LEAK"),
             Outcome.INCONCLUSIVE: ("failed", "I", "INCONCLUSIVE"),
@@ -183,7 +195,7 @@ class Session:
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         """Judges the run, writes every report, and only then decides the exit status."""
         if self.is_worker:
-            self.config.workeroutput[ELSEWHERE] = sorted(self.elsewhere)  # type: ignore[attr-defined]  # xdist's own
+            _other_plugins.xdist_output(self.config)[ELSEWHERE] = sorted(self.elsewhere)
         if self.is_worker or self.config.option.collectonly:
             return
         run = self._run_of(session, exitstatus)
@@ -194,12 +206,9 @@ class Session:
     def _run_of(self, session: pytest.Session, exitstatus: int) -> Run:
         """All that was measured, ready to be judged."""
         never_ran = tuple(name for name in self.selected if name not in self.ran)
-        was_stopped = (
-            bool(session.shouldstop or session.shouldfail)
-            or exitstatus == pytest.ExitCode.INTERRUPTED
-        )
+        was_interrupted = exitstatus == pytest.ExitCode.INTERRUPTED
         problems = list(self.problems)
-        if never_ran and was_stopped:
+        if never_ran and (session.shouldstop or session.shouldfail or was_interrupted):
             problems.append(
                 f"the run was stopped early: {len(never_ran)} selected test(s) never ran"
             )
@@ -244,13 +253,11 @@ def _given(config: pytest.Config, option: Option) -> Any:
     return value if value is not None else config.getini(option.ini) or None
 
 
-def _is_worker(config: pytest.Config) -> bool:
-    """Of pytest-xdist."""
-    return hasattr(config, "workerinput")
-
-
 def _root(config: pytest.Config) -> Path:
-    """The directory of the ini file, where the baseline lives; the root directory when there is none."""
+    """The directory of the ini file, where the baseline lives.
+
+    The root directory when there is none.
+    """
     return config.inipath.parent if config.inipath else config.rootpath
 
 
@@ -267,13 +274,7 @@ def _marked(item: pytest.Item, settings: Settings) -> Settings:
             raise UsageProblem(
                 f"{item.nodeid}: marker leakguard has no keyword {key!r}; known: {', '.join(known)}"
             )
-        text = (
-            value
-            if isinstance(value, str)
-            else ",".join(value)
-            if isinstance(value, list | tuple)
-            else str(value)
-        )
+        text = ",".join(value) if isinstance(value, list | tuple) else str(value)
         changes[_FIELDS[key]] = options.READERS[known[key].kind](text)
     return replace(settings, **changes)
 

@@ -19,18 +19,22 @@ from pytest_leakguard.core.checks import Check
 from pytest_leakguard.core.clock import Spent
 from pytest_leakguard.core.settings import Settings
 from pytest_leakguard.counters.reader import COUNTERS, PRIVATE_GRAIN_BYTES, Reader
-from pytest_leakguard.counters.tempfiles import leftovers, pytest_directories
-from pytest_leakguard.counters.transients import PASSING, Population
+from pytest_leakguard.counters.tempfiles import temporary_files
+from pytest_leakguard.counters.transients import TRANSIENT, Population
 from pytest_leakguard.explain.interned_strings import immortal_count, interns_new_strings
-from pytest_leakguard.pytest_integration.isolation import is_of_hypothesis, undisturbed
+from pytest_leakguard.pytest_integration._pytest_internals import temporary_directories
+from pytest_leakguard.pytest_integration.isolation import (
+    RUNNER_CACHES,
+    is_of_hypothesis,
+    undisturbed,
+)
 from pytest_leakguard.pytest_integration.own_run import FirstRun
-from pytest_leakguard.pytest_integration.progress import Progress
 from pytest_leakguard.pytest_integration.rerun import Control, NotRepeatable, Repeater, kind_of
 from pytest_leakguard.screening.confirmation import Limits, Repetition
 from pytest_leakguard.screening.findings import check_of, within_budget
 from pytest_leakguard.screening.gc_freeze import SetAside
 from pytest_leakguard.screening.known_causes import Causes, growth_of
-from pytest_leakguard.screening.process_state import Surroundings
+from pytest_leakguard.screening.process_state import ProcessState
 from pytest_leakguard.screening.quick_check import (
     SMALL_BYTES,
     SUSPECT_AFTER,
@@ -79,7 +83,7 @@ class Stages:
         self._tests_s = self._screening_s = self._confirming_s = self._took_s = 0.0
         self._spent = Spent()
         """Since the screening of the current test began."""
-        self._progress = Progress.of(session.config)
+        self._progress = session.progress
 
     @contextmanager
     def own_run(self, item: pytest.Item) -> Iterator[None]:
@@ -119,10 +123,10 @@ class Stages:
         What is there by now is set aside meanwhile, so that collecting the garbage of one run takes microseconds.
         """
         began, self._spent = time.perf_counter(), Spent()
-        surroundings = Surroundings()
+        state = ProcessState()
 
         def prepare() -> None:
-            surroundings.enter_directory()
+            state.enter_directory()
             self._aside.listen()
 
         repeater = Repeater(item, self._filters, prepare, self._aside.hush)
@@ -136,10 +140,12 @@ class Stages:
         finally:
             self._aside.end()
             repeater.restore()
-            surroundings.restore()
-            self._progress.done()
+            changed = state.restore()
+            self._progress("")
         self._screening_s += self._spent.seconds
-        return replace(check, duration_s=time.perf_counter() - began)
+        notes = [f"not as before its repeated runs: {name}" for name in changed]
+        duration_s = time.perf_counter() - began
+        return replace(check, duration_s=duration_s, notes=(*check.notes, *notes))
 
     def _counts_own_run(self, item: pytest.Item) -> bool:
         """Small suites have the time to repeat every test, and what is marked is to be repeated."""
@@ -241,11 +247,16 @@ class Stages:
             enough_when_clean=wanted,
             enough_when_growing=growing,
         )
-        self._progress.begin(f"confirming {item.nodeid} ({why})")
+        text = f"confirming {item.nodeid} ({why})"
+        self._progress(text)
         population = Population()
-        examination = Repetition(repeater.run, reader, limits, self._progress.runs).examine()
+
+        def show(runs: int) -> None:
+            self._progress(f"{text}, {runs:,} runs so far")
+
+        examination = Repetition(repeater.run, reader, limits, show).examine()
         counter = examination.leaking
-        if counter in PASSING and population.comes_back(repeater.run):
+        if counter in TRANSIENT and population.comes_back(repeater.run):
             note = f"the {COUNTERS[counter].metric.replace('_', ' ')} it leaves behind end by themselves"
             return replace(blank_check(item), notes=(note,))
         if counter is not None and self._is_harness(
@@ -253,7 +264,7 @@ class Stages:
         ):
             note = "what grows is the test session's own bookkeeping: an empty test grows as much"
             return replace(blank_check(item), notes=(note,))
-        self._progress.begin(f"explaining {item.nodeid}")
+        self._progress(f"explaining {item.nodeid}")
         self._aside.end()  # what is new is told from what is frozen, so the test must not thaw it
         confirmed = check_of(
             blank_check(item),
@@ -283,11 +294,11 @@ class Stages:
         return self._reader
 
     def _new_reader(self, leaves_out_interned: bool) -> Reader:
-        watcher = leftovers()
-        directories = pytest_directories(self._session.config)
+        watcher = temporary_files()
+        directories = temporary_directories(self._session.config)
         if not watcher.is_watching:
             watcher.watch(directories)
-        return Reader(watcher, leaves_out_interned, directories)
+        return Reader(watcher, leaves_out_interned, directories, RUNNER_CACHES)
 
     def _made_first(self) -> FirstRun:
         if self._first is None:

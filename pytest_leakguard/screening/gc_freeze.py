@@ -1,7 +1,8 @@
-"""Keeps a test's collections short without its notice: what was there before is frozen until somebody asks for it.
+"""Keeps a test's collections short: what was there before is frozen until somebody asks for it.
 
-``gc.freeze`` makes a collection a matter of microseconds, but a test that collects on purpose, or looks through all
-objects, must find what it would have found. Collections that the interpreter starts by itself promise nothing.
+``gc.freeze`` makes a collection a matter of microseconds, but a test that collects on purpose, or
+looks through all objects, must find what it would have found. Collections that the interpreter
+starts by itself promise nothing.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from typing import Any
 from pytest_leakguard.counters.tempfiles import listen
 
 FULL_SHARE = 0.01
-"""Of the time that goes by: so much is spent on collecting all there is, as the interpreter would now and then."""
+"""Of the time that goes by: so much is spent on collecting all there is, as the interpreter would
+now and then."""
 _LOOKING = ("gc.get_objects", "gc.get_referrers")
 _OLDEST = 2
 _frozen: list[SetAside] = []
@@ -24,7 +26,7 @@ _listening: list[SetAside] = []
 
 
 class SetAside:
-    """What exists when ``begin`` is called is frozen until ``end``, or until the code in between asks for it."""
+    """Freezes what exists at ``begin`` until ``end``, or until the code in between asks for it."""
 
     def __init__(self) -> None:
         self._collected_at, self._collecting_s = time.process_time(), 0.0
@@ -77,6 +79,9 @@ def _on_collection(phase: str, info: dict[str, int]) -> None:
 
 
 def _is_asked_for() -> bool:
-    """Whether the collection that starts was called for; the interpreter's own start where a threshold is passed."""
+    """Whether the collection that starts was called for.
+
+    The interpreter's own start where a threshold is passed.
+    """
     threshold = gc.get_threshold()[0]
     return not gc.isenabled() or threshold == 0 or gc.get_count()[0] <= threshold

@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pytest_leakguard.core.checks import Check
+from pytest_leakguard.counters.caches import NO_RUNNER, RunnerCaches
 from pytest_leakguard.counters.reader import Reader
-from pytest_leakguard.counters.tempfiles import leftovers
+from pytest_leakguard.counters.tempfiles import temporary_files
 from pytest_leakguard.explain.interned_strings import interns_new_strings
 from pytest_leakguard.screening.confirmation import Limits, Repetition
 from pytest_leakguard.screening.findings import check_of
@@ -25,6 +26,10 @@ class Harness:
     """Takes back what it keeps of each call."""
     directories: tuple[str, ...] = ()
     """What its temporary directories begin with; it tidies up there by itself."""
+    caches: RunnerCaches = NO_RUNNER
+    """What it and its plugins keep of each call, and can compute again."""
+    progress: Callable[[str], object] = str
+    """Shows how far the loop is; called with an empty text when it is over."""
 
 
 NO_HARNESS = Harness()
@@ -51,17 +56,23 @@ def check_loop(
             enough_when_clean=iterations,
             warm_up=min(limits.warm_up, max(2, iterations // 10)),
         )
-    watcher = leftovers()
+    watcher = temporary_files()
     with ExitStack() as stack:
         if not watcher.is_watching:
             watcher.watch(harness.directories)
             stack.callback(watcher.stop)
         unit = _followed(_synchronous(work, stack), harness.after_call)
-        reader = Reader(watcher)
-        examination = Repetition(unit, reader, limits).examine()
+        reader = Reader(watcher, runner=harness.caches)
+        stack.callback(harness.progress, "")
+
+        def show(runs: int) -> None:
+            harness.progress(f"loop of {check_id}, {runs:,} calls so far")
+
+        show(0)  # keeps what it keeps before anything is counted
+        examination = Repetition(unit, reader, limits, show).examine()
         if examination.leaking is None and interns_new_strings(unit):
-            reader = Reader(watcher, leaves_out_interned=False)
-            examination = Repetition(unit, reader, limits).examine()
+            reader = Reader(watcher, leaves_out_interned=False, runner=harness.caches)
+            examination = Repetition(unit, reader, limits, show).examine()
         blank = Check(check_id, "test", "counters")
         return check_of(blank, examination, unit, reader, budget_bytes, seconds).check
 

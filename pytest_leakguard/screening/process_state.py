@@ -1,8 +1,7 @@
-"""The state of this process that a test may change, as it was, so that runs of ours change it for nobody."""
+"""The state of this process that a test may change, so that our runs change it for nobody."""
 
 from __future__ import annotations
 
-import _signal  # type: ignore[import-not-found]  # without an enum for every answer: a tenth of the time
 import contextlib
 import gc
 import locale
@@ -19,21 +18,24 @@ from collections.abc import Callable
 from operator import is_
 from typing import Any
 
+from pytest_leakguard.counters._cpython import RAW_ENVIRONMENT, decoded, signal_handler
 
-class Surroundings:
-    """As they are when this is made. ``restore`` changes only what differs, and never raises."""
+_MOST_PROBLEM_CHARACTERS = 200
+"""How much of a message is kept, in characters: it becomes part of a note, which is one line."""
+
+
+class ProcessState:
+    """The state as it is when this is made; ``restore`` changes only what differs by then."""
 
     def __init__(self) -> None:
         self.directory = _directory()
-        self._environ = dict(_RAW)
-        self._signals = [_signal.getsignal(number) for number in _NUMBERS] if _is_main() else []
+        self._environ = dict(RAW_ENVIRONMENT)
+        self._signals = _signals() if _is_main() else []
         lists: tuple[list[Any], ...] = (sys.path, sys.meta_path, sys.path_hooks, sys.argv)
-        self._lists = [(one, list(one)) for one in lists]
+        self._lists = [(entries, list(entries)) for entries in lists]
         self._modules = dict(sys.modules)
-        self._hooks = {
-            name: getattr(sys, name) for name in ("excepthook", "displayhook", "unraisablehook")
-        }
-        self._values = [(read, write, read()) for read, write in _VALUES]
+        self._hooks = {name: getattr(sys, name) for name in _HOOKS}
+        self._values = [(name, read, write, read()) for name, read, write in _VALUES]
         self._root = (logging.root.level, list(logging.root.handlers), list(logging.root.filters))
         self._is_tracing = tracemalloc.is_tracing()
         numpy: Any = sys.modules.get("numpy.random")
@@ -45,58 +47,75 @@ class Surroundings:
             with contextlib.suppress(OSError):
                 os.chdir(self.directory)
 
-    def restore(self) -> None:
-        """Puts back what is different by now."""
-        self.enter_directory()
-        for step in (
-            self._restore_environment,
-            self._restore_signals,
-            self._restore_lists,
-            self._restore_values,
-            self._restore_logging,
-            self._restore_tracing,
-            self._restore_numpy,
-        ):
-            with contextlib.suppress(Exception):
-                step()
+    def restore(self) -> tuple[str, ...]:
+        """Puts back what is different by now; never raises.
+
+        Returns what could not be put back, each with the reason.
+
+        What a test leaves changed for good is its own affair; what only our runs have changed is a
+        false start for the tests after it, so somebody has to be able to read of it.
+        """
+        steps: list[tuple[str, Callable[[], object]]] = [
+            ("the working directory", self._restore_directory),
+            ("the environment", self._restore_environment),
+            ("signal handlers", self._restore_signals),
+            ("sys.path and other lists of sys", self._restore_lists),
+            ("sys.modules", self._restore_modules),
+            ("hooks of sys", self._restore_hooks),
+            ("logging", self._restore_logging),
+            ("tracemalloc", self._restore_tracing),
+            ("numpy.random", self._restore_numpy),
+        ]
+        for name, read, write, value in self._values:
+            steps.append((name, _restorer(read, write, value)))
+        problems = []
+        for name, restore in steps:
+            try:
+                restore()
+            except Exception as error:  # whatever a test has put there may raise what it likes
+                message = f"{type(error).__name__}: {error}"[:_MOST_PROBLEM_CHARACTERS]
+                problems.append(f"{name} ({message})")
+        return tuple(problems)
+
+    def _restore_directory(self) -> None:
+        if self.directory and _directory() != self.directory:
+            os.chdir(self.directory)
 
     def _restore_environment(self) -> None:
-        if self._environ == _RAW:
+        if self._environ == RAW_ENVIRONMENT:
             return
-        zone, decode = os.environ.get("TZ"), getattr(os.environ, "decodevalue", str)
-        for name in _RAW.keys() - self._environ.keys():
-            del os.environ[decode(name)]
+        zone = os.environ.get("TZ")
+        for name in RAW_ENVIRONMENT.keys() - self._environ.keys():
+            del os.environ[decoded(name)]
         for name, value in self._environ.items():
-            if _RAW.get(name) != value:
-                os.environ[decode(name)] = decode(value)
+            if RAW_ENVIRONMENT.get(name) != value:
+                os.environ[decoded(name)] = decoded(value)
         if zone != os.environ.get("TZ"):
             time.tzset()
 
     def _restore_signals(self) -> None:
         for number, handler in zip(_NUMBERS, self._signals, strict=False):
-            if _signal.getsignal(number) != handler and handler is not None:
+            # None is a handler that C code has set, which Python cannot set again.
+            if signal_handler(number) != handler and handler is not None:
                 signal.signal(number, handler)
 
     def _restore_lists(self) -> None:
-        for one, entries in self._lists:
-            if one != entries:
-                one[:] = entries
-        if len(self._modules) != len(sys.modules) or not all(
-            map(is_, self._modules.values(), sys.modules.values())
-        ):
-            for (
-                name,
-                module,
-            ) in self._modules.items():  # what was imported since may stay, as in any test
-                if sys.modules.get(name) is not module:
-                    sys.modules[name] = module
+        for entries, before in self._lists:
+            if entries != before:
+                entries[:] = before
+
+    def _restore_modules(self) -> None:
+        """What was imported since may stay, as it does after any test."""
+        is_same = len(self._modules) == len(sys.modules)
+        if is_same and all(map(is_, self._modules.values(), sys.modules.values())):
+            return
+        for name, module in self._modules.items():
+            if sys.modules.get(name) is not module:
+                sys.modules[name] = module
+
+    def _restore_hooks(self) -> None:
         for name, hook in self._hooks.items():
             setattr(sys, name, hook)
-
-    def _restore_values(self) -> None:
-        for read, write, value in self._values:
-            if read() != value:
-                write(value)
 
     def _restore_logging(self) -> None:
         level, handlers, filters = self._root
@@ -115,6 +134,16 @@ class Surroundings:
             sys.modules["numpy.random"].set_state(self._numpy)
 
 
+def _restorer(
+    read: Callable[[], Any], write: Callable[[Any], Any], value: Any
+) -> Callable[[], None]:
+    def restore() -> None:
+        if read() != value:
+            write(value)
+
+    return restore
+
+
 def _directory() -> str:
     try:
         return os.getcwd()  # noqa: PTH109  # pathlib interns what it sees
@@ -122,7 +151,12 @@ def _directory() -> str:
         return ""
 
 
+def _signals() -> list[Any]:
+    return [signal_handler(number) for number in _NUMBERS]
+
+
 def _is_main() -> bool:
+    """Only the main thread may set signal handlers."""
     return threading.current_thread() is threading.main_thread()
 
 
@@ -130,17 +164,25 @@ def _collects(value: bool) -> None:
     (gc.enable if value else gc.disable)()
 
 
-_RAW: Any = getattr(os.environ, "_data", os.environ)
-"""Without the decoding of every name, which takes longer than all else here."""
+def _locale() -> str:
+    return locale.setlocale(locale.LC_ALL)
+
+
+def _set_locale(value: str) -> None:
+    locale.setlocale(locale.LC_ALL, value)
+
+
+_HOOKS = ("excepthook", "displayhook", "unraisablehook")
 _NUMBERS = tuple(sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}))
-_VALUES: tuple[tuple[Callable[[], Any], Callable[[Any], Any]], ...] = (
-    (sys.getrecursionlimit, sys.setrecursionlimit),
-    (sys.getswitchinterval, sys.setswitchinterval),
-    (gc.isenabled, _collects),
-    (gc.get_threshold, lambda value: gc.set_threshold(*value)),
-    (gc.get_debug, gc.set_debug),
-    (random.getstate, random.setstate),
-    (socket.getdefaulttimeout, socket.setdefaulttimeout),
-    (lambda: locale.setlocale(locale.LC_ALL), lambda value: locale.setlocale(locale.LC_ALL, value)),
-    (lambda: logging.root.manager.disable, logging.disable),
+_VALUES: tuple[tuple[str, Callable[[], Any], Callable[[Any], Any]], ...] = (
+    ("the recursion limit", sys.getrecursionlimit, sys.setrecursionlimit),
+    ("the switch interval", sys.getswitchinterval, sys.setswitchinterval),
+    ("gc.isenabled", gc.isenabled, _collects),
+    ("gc.get_threshold", gc.get_threshold, lambda value: gc.set_threshold(*value)),
+    ("gc.get_debug", gc.get_debug, gc.set_debug),
+    ("random", random.getstate, random.setstate),
+    ("the default timeout of sockets", socket.getdefaulttimeout, socket.setdefaulttimeout),
+    ("the locale", _locale, _set_locale),
+    ("logging.disable", lambda: logging.root.manager.disable, logging.disable),
 )
+"""What has a value that can be read and set: its name, and both."""

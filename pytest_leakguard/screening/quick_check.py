@@ -26,7 +26,7 @@ from pytest_leakguard.counters.reader import (
     Reader,
     make_frames,
 )
-from pytest_leakguard.counters.transients import PASSING, wait_for_ends
+from pytest_leakguard.counters.transients import TRANSIENT, wait_for_ends
 
 SUSPECT_AFTER = 8
 """A counter that rose in so many runs one after another makes a suspect."""
@@ -202,7 +202,7 @@ class QuickLook:
                 self._empty_caches(run)
             if runs in (suspect_after // 2, ALLOCATOR_SETTLES_AFTER // 2):
                 self._copy(NOW, MIDDLE)
-        if rising and any(self._risen_in_all(at) > 0 for at in PASSING):
+        if rising and any(self._risen_in_all(at) > 0 for at in TRANSIENT):
             rising, runs = self._outlasting(run, rising, runs)
         if rising and (rising != (HEAP,) or self._keeps_its_pace(HEAP)):
             half = runs - runs // 2
@@ -294,7 +294,7 @@ class QuickLook:
         run()
         wait_for_ends(at_first)
         self._reader.read(self._rows, NOW, clears_caches=True)
-        if any(self._risen_in_all(at) >= runs // 2 for at in PASSING):
+        if any(self._risen_in_all(at) >= runs // 2 for at in TRANSIENT):
             return rising, runs + 1
         more = 0
         while rising and more < SUSPECT_AFTER:
@@ -316,7 +316,7 @@ class QuickLook:
             runs = 0
         runs += _run_for(run, spare_s)
         self._reader.read(self._rows, NOW, clears_caches=True)
-        if any(self._risen_in_all(at) > 0 for at in PASSING):
+        if any(self._risen_in_all(at) > 0 for at in TRANSIENT):
             _, runs = self._outlasting(run, (), runs)
         rises = tuple(self._risen_in_all(at) for at in range(_WIDTH))
         if any(rises[at] > _STILL.get(at, 0) for at in SCREENED):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from junitparser import JUnitXml
 
 from pytest_leakguard.cli.main import main
+from pytest_leakguard.pytest_integration import _pytest_internals
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 LEAK_XML = """<?xml version="1.0"?>
@@ -295,7 +297,12 @@ def test_explain_tells_what_is_known(folder: Path, capsys: pytest.CaptureFixture
 def test_doctor_plants_a_leak_through_every_backend(capsys: pytest.CaptureFixture[str]) -> None:
     status = main(["doctor", "--json", "-"])
     answers = json.loads(capsys.readouterr().out)
-    assert {answer["tool"] for answer in answers} == {"valgrind", "sanitizer", "memray"}
+    assert {answer["tool"] for answer in answers} == {
+        "valgrind",
+        "sanitizer",
+        "memray",
+        "private names",
+    }
     if os.environ.get("LEAKGUARD_REQUIRE_TOOLS"):
         assert all(answer["sees_leaks"] for answer in answers), answers
         assert status == 0
@@ -309,6 +316,20 @@ def test_doctor_says_what_to_install(
     out = capsys.readouterr().out
     assert "valgrind: not found" in out and "fix: apt-get install valgrind" in out
     assert "fix: apt-get install gcc" in out
+
+
+def test_doctor_names_what_is_private_to_pytest_and_gone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    main(["doctor"])
+    out = capsys.readouterr().out
+    assert f"private names of CPython: {platform.python_version()}\n    as expected: yes" in out
+    assert f"private names of pytest: {pytest.__version__}\n    as expected: yes: all " in out
+    monkeypatch.setattr(_pytest_internals, "log_handlers", lambda config: ())
+    assert main(["doctor"]) == 3
+    out = capsys.readouterr().out
+    assert "    as expected: NO: caplog_handler and report_handler of the logging plugin: " in out
 
 
 def test_hostile_text_in_a_report_reaches_no_output_raw(

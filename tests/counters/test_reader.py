@@ -12,9 +12,9 @@ READINGS = """
     import random, re, _strptime
     from array import array
     from pytest_leakguard.counters.reader import BLOCKS, COUNTERS, Reader
-    from pytest_leakguard.counters.tempfiles import leftovers
+    from pytest_leakguard.counters.tempfiles import temporary_files
     MOST = 250  # the numbers up to 256 are there already
-    reader, row, blocks = Reader(leftovers()), array("d", bytes(8 * len(COUNTERS))), array("d", bytes(8 * MOST))
+    reader, row, blocks = Reader(temporary_files()), array("d", bytes(8 * len(COUNTERS))), array("d", bytes(8 * MOST))
     reader.empties_library_caches = True
     class Nothing: pass
     names = [f"{number:09d}" for number in range(4000)]

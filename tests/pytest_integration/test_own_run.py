@@ -317,8 +317,8 @@ def test_a_few_tests_that_free_something_do_not_make_all_others_suspect(
 
 
 FILLED = """
-from pytest_leakguard.counters import pymalloc as arenas
-read = arenas.reader()
+from pytest_leakguard.counters import _cpython
+read = _cpython.arena_reader()
 before = read()
 kept = [[] for _ in range(1_000_000)]
 print(before, read() - before)

@@ -191,6 +191,7 @@ def test_a_long_loop_tells_how_far_it_is_unless_quiet(
     arguments: tuple[str, ...],
     is_shown: bool,
 ) -> None:
+    monkeypatch.setattr(progress, "FIRST_S", 0.0)
     monkeypatch.setattr(progress, "EVERY_S", 0.0)
     monkeypatch.setattr(measure, "PROGRESS_EVERY_S", 0.0)
     monkeypatch.setenv("MODE", "clean")
