@@ -1,0 +1,31 @@
+/* What is alive of each run, kept up to date. Needs the caller's lock. */
+#ifndef LEAKGUARD_RUNS_H
+#define LEAKGUARD_RUNS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Who allocated a block. The binding has the same numbers. */
+typedef enum { DOMAIN_PYTHON, DOMAIN_NATIVE, DOMAIN_MAPPING, DOMAINS } Domain;
+/* The thread that armed the tracker, or any other. */
+typedef enum { THREAD_OWN, THREAD_OTHER, THREADS } ThreadKind;
+
+/* Runs have 22 bits in an entry. Run 0 is everything older than the first run. */
+#define RUN_BITS 22
+#define LARGEST_RUN ((UINT32_C(1) << RUN_BITS) - 1)
+
+typedef struct {
+    int64_t blocks[DOMAINS][THREADS];
+    int64_t bytes[DOMAINS][THREADS];
+    /* Bytes by which blocks of other runs grew (or shrank) during this run. */
+    int64_t grown[DOMAINS][THREADS];
+} RunTotals;
+
+/* Must succeed before anything is counted for a run. False: no memory. */
+bool runs_prepare(uint32_t run);
+/* NULL for a run that was never prepared. */
+RunTotals *runs_find(uint32_t run);
+void runs_clear(void);
+uint64_t runs_size_bytes(void);
+
+#endif
