@@ -13,7 +13,9 @@
 #include "runs.h"
 #include "table.h"
 
-#if defined(__ELF__)
+/* glibc allocates the other models' variables at a thread's first use: inside malloc. musl refuses
+   this model in a library that is opened later, and allocates its variables at once. */
+#if defined(__GLIBC__)
 #define FAST_THREAD_LOCAL __thread __attribute__((tls_model("initial-exec")))
 #else
 #define FAST_THREAD_LOCAL __thread
