@@ -138,21 +138,19 @@ def test_the_interpreters_arenas_and_frames_are_no_mappings(seen: dict[str, Any]
 
 
 def test_every_form_of_operator_new_is_exact(seen: dict[str, Any]) -> None:
-    _assert_cpp(seen["cpp"])
+    assert seen["cpp"] == NEW_FORMS | NEW_THAT_THROWS
 
 
-def _assert_cpp(cpp: dict[str, Any]) -> None:
-    assert cpp == {
-        "one": [1, 1],
-        "array": [1, 50],
-        "nothrow": [1, 60],
-        "wide": [1, 256],
-        "dropped": [0, 0],
-        "array dropped": [0, 0],
-        "wide dropped": [0, 0],
-        "throws": [1, 1],
-        "after throwing": [1, 1],
-    }
+NEW_FORMS = {
+    "one": [1, 1],
+    "array": [1, 50],
+    "nothrow": [1, 60],
+    "wide": [1, 256],
+    "dropped": [0, 0],
+    "array dropped": [0, 0],
+    "wide dropped": [0, 0],
+}
+NEW_THAT_THROWS = {"throws": [1, 1], "after throwing": [1, 1]}
 
 
 def test_calls_at_their_limits_neither_crash_nor_leave_anything(seen: dict[str, Any]) -> None:
@@ -221,9 +219,10 @@ def test_arming_leaves_nothing(seen: dict[str, Any]) -> None:
 
 
 def test_the_canary_sees_everything_in_no_time_and_leaves_nothing(seen: dict[str, Any]) -> None:
-    unseen, seconds, _ = seen["canary"]
+    unseen, seconds, left = seen["canary"]
     assert unseen == []
     assert seconds < 0.02
+    assert left == [0, 0, 0]
 
 
 def test_a_library_loaded_before_the_hooks_is_seen(scenarios: Scenarios) -> None:
@@ -292,13 +291,13 @@ def test_another_allocator_is_exact_and_its_mappings_are_its_own(scenarios: Scen
     if not _is_installed(library):
         missing(f"{library} is not installed")
     names = ("python_objects", "ctypes_malloc", "ctypes_strdup", "c_functions", "arenas", "canary")
-    seen = scenarios(*names, "cpp", "nothing", "threads", "stale", LD_PRELOAD=library)
+    seen = scenarios(*names, "cpp", "nothing", "threads", LD_PRELOAD=library, NEW_ABORTS="1")
     assert seen["python_objects"][1] == [[0, 0]] * 3
     assert seen["ctypes_malloc"] == [[1, 1]] * 3
     assert seen["ctypes_strdup"] == [1, 8]
     assert seen["c_functions"] == C_FUNCTIONS
     assert seen["arenas"] == [[0, 0], [0, 0]]
-    _assert_cpp(seen["cpp"])
+    assert seen["cpp"] == NEW_FORMS
     assert seen["nothing"] == [[0, 0]] * 9
     assert seen["threads"] == [0, 0]
     assert seen["canary"][0] == []
@@ -329,6 +328,15 @@ def _print_file_name(name: str) -> str:
     if "/" not in path:
         missing(f"{name} is not installed")
     return path
+
+
+@pytest.mark.parametrize("library", ["libjemalloc.so.2", "libtcmalloc_minimal.so.4"])
+def test_operator_new_of_another_allocator_throws_through_the_hooks(
+    scenarios: Scenarios, library: str
+) -> None:
+    if not _is_installed(library):
+        missing(f"{library} is not installed")
+    assert scenarios("cpp", LD_PRELOAD=library)["cpp"] == NEW_FORMS | NEW_THAT_THROWS
 
 
 def test_an_allocator_bound_inside_its_library_is_left_alone(

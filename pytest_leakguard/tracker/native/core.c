@@ -297,15 +297,18 @@ static bool is_within(uint64_t value, uint32_t first, uint32_t last) {
     return first <= run && run <= last;
 }
 
+/* The whole table is looked at only as long as the totals say that there is something. */
 static void move_blocks(uint32_t first, uint32_t last, uint32_t to) {
+    uint64_t left = runs_alive(first, last);
     size_t capacity = table_used(&core.blocks) ? table_capacity(&core.blocks) : 0;
-    for (size_t at = 0; at < capacity; at++) {
+    for (size_t at = 0; left && at < capacity; at++) {
         uint64_t value;
         if (!table_at(&core.blocks, at, &value) || !is_within(value, first, last)) continue;
         count(value, -1);
         value = with_run(value, to);
         table_set_value_at(&core.blocks, at, value);
         count(value, 1);
+        left--;
     }
 }
 
@@ -330,8 +333,9 @@ void core_move_runs(uint32_t first, uint32_t last, uint32_t to) {
 }
 
 static void forget_blocks(uint32_t first, uint32_t last) {
+    uint64_t left = runs_alive(first, last);
     size_t at = 0;
-    while (table_used(&core.blocks) && at < table_capacity(&core.blocks)) {
+    while (left && table_used(&core.blocks) && at < table_capacity(&core.blocks)) {
         uint64_t value;
         uintptr_t address = table_at(&core.blocks, at, &value);
         if (!address || !is_within(value, first, last)) {
@@ -340,6 +344,7 @@ static void forget_blocks(uint32_t first, uint32_t last) {
         }
         table_remove(&core.blocks, address, &value); /* another entry may be here now */
         stacks_drop(address);
+        left--;
     }
 }
 
@@ -358,14 +363,10 @@ static void forget_ranges(uint32_t first, uint32_t last) {
 }
 
 void core_forget_runs(uint32_t first, uint32_t last) {
-    if (last > LARGEST_RUN) last = LARGEST_RUN;
     lock_take(&core.lock);
     forget_blocks(first, last);
     forget_ranges(first, last);
-    for (uint32_t run = first; run <= last; run++) {
-        RunTotals *totals = runs_find(run);
-        if (totals) *totals = (RunTotals){0};
-    }
+    runs_forget(first, last);
     table_shrink(&core.blocks);
     lock_release(&core.lock);
 }

@@ -25,6 +25,34 @@ RunTotals *runs_find(uint32_t run) {
     return chunk ? &chunk[run & (RUNS_PER_CHUNK - 1)] : NULL;
 }
 
+/* The next prepared run from `run` on; LARGEST_RUN + 1 when there is none. */
+static uint32_t next_prepared(uint32_t run) {
+    while (run <= LARGEST_RUN && !chunks[run >> CHUNK_BITS])
+        run = ((run >> CHUNK_BITS) + 1) << CHUNK_BITS;
+    return run;
+}
+
+static uint64_t alive_in(const RunTotals *totals) {
+    int64_t alive = 0;
+    for (int domain = 0; domain < DOMAINS; domain++)
+        for (int thread = 0; thread < THREADS; thread++) alive += totals->blocks[domain][thread];
+    return (uint64_t)alive;
+}
+
+uint64_t runs_alive(uint32_t first, uint32_t last) {
+    uint64_t alive = 0;
+    for (uint32_t run = next_prepared(first); run <= last && run <= LARGEST_RUN;
+         run = next_prepared(run + 1))
+        alive += alive_in(runs_find(run));
+    return alive;
+}
+
+void runs_forget(uint32_t first, uint32_t last) {
+    for (uint32_t run = next_prepared(first); run <= last && run <= LARGEST_RUN;
+         run = next_prepared(run + 1))
+        *runs_find(run) = (RunTotals){0};
+}
+
 void runs_clear(void) {
     for (unsigned at = 0; at < CHUNKS; at++) {
         if (!chunks[at]) continue;

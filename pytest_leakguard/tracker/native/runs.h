@@ -25,6 +25,10 @@ typedef struct {
 bool runs_prepare(uint32_t run);
 /* NULL for a run that was never prepared. */
 RunTotals *runs_find(uint32_t run);
+/* Live blocks and mappings of the runs first..last. */
+uint64_t runs_alive(uint32_t first, uint32_t last);
+/* Zeros for the runs first..last. */
+void runs_forget(uint32_t first, uint32_t last);
 void runs_clear(void);
 uint64_t runs_size_bytes(void);
 
