@@ -12,7 +12,8 @@ LIBRARY = Path(__file__).with_name("_tracker.so")
 """Where the package's build puts it, on every platform that has it."""
 
 _COMPILERS = {
-    "linux": "a C compiler (Debian, Ubuntu: apt-get install gcc libc6-dev; Alpine: apk add gcc musl-dev)",
+    "linux": "a C compiler (Debian, Ubuntu: apt-get install gcc libc6-dev; "
+    "Alpine: apk add gcc musl-dev; Fedora: dnf install gcc)",
     "darwin": "a C compiler (xcode-select --install)",
 }
 _REBUILD = "pip install --force-reinstall --no-deps --no-cache-dir"
@@ -29,14 +30,19 @@ def load(path: Path = LIBRARY) -> ctypes.PyDLL:
     Raises ``LibraryMissing`` where it was not built, cannot be loaded, or is of another version.
     """
     if not path.is_file():
-        raise LibraryMissing(f"pytest-leakguard was installed without its native library ({path} is missing). {_advice()}")
+        raise LibraryMissing(
+            "pytest-leakguard was installed without its native library, so nothing can be tracked "
+            f"({path} is missing). {_advice()}"
+        )
     try:
         library = ctypes.PyDLL(str(path))
         version = library.tracker_api_version()
     except (OSError, AttributeError) as error:
         raise LibraryMissing(f"the native library cannot be loaded: {error}. {_advice()}") from None
     if version != API_VERSION:
-        raise LibraryMissing(f"{path} has version {version}, not {API_VERSION}: it was built from other sources. {_advice()}")
+        raise LibraryMissing(
+            f"{path} has version {version}, not {API_VERSION}: it was built from other sources. {_advice()}"
+        )
     return library
 
 

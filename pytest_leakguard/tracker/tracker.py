@@ -183,9 +183,7 @@ class Tracker:
         """What of one run is alive, by who allocated it."""
         return self.series(run, 1, domain, threads)[0]
 
-    def series(
-        self, first_run: int, count: int, domain: Domain, threads: Threads = Threads.ALL
-    ) -> tuple[Amount, ...]:
+    def series(self, first_run: int, count: int, domain: Domain, threads: Threads = Threads.ALL) -> tuple[Amount, ...]:
         """What of each run is alive: of ``count`` runs from ``first_run`` on."""
         totals = (_RunTotals * count)()
         self._library.tracker_totals(first_run, count, totals)

@@ -74,9 +74,7 @@ def libraries(build: Callable[..., Path]) -> dict[str, str]:
     shared = ("-shared", "-fPIC", "-O0")
     return {
         "C_LIBRARY": str(build("library.so", *shared, "-pthread", str(source / "library.c"))),
-        "CPP_LIBRARY": str(
-            build("plugin.so", *shared, "-std=c++17", str(source / "plugin.cpp"), compiler="g++")
-        ),
+        "CPP_LIBRARY": str(build("plugin.so", *shared, "-std=c++17", str(source / "plugin.cpp"), compiler="g++")),
     }
 
 

@@ -5,6 +5,7 @@ A result is what of the run is alive by domain: ``[blocks, bytes]``, or whatever
 
 from __future__ import annotations
 
+import _ctypes
 import ctypes
 import gc
 import json
@@ -148,9 +149,7 @@ def scenario_c_functions() -> Any:
     results: dict[str, Any] = {name: native(work) for name, work in works.items()}
     results["getline"] = native(lambda: c.keep_getline(path))[0]
     results["freed"] = native(lambda: c.release(pointer(c.keep_malloc(100))))
-    results["freed through pointer"] = native(
-        lambda: c.release_through_pointer(pointer(c.keep_through_pointer(9)))
-    )
+    results["freed through pointer"] = native(lambda: c.release_through_pointer(pointer(c.keep_through_pointer(9))))
     return results
 
 
@@ -179,8 +178,12 @@ def scenario_survivors() -> Any:
 
     number = run(work)
     blocks = [block for block in tracker.survivors(number) if block.domain is not Domain.PYTHON]
-    found = {block.address: (block.size_bytes, block.domain.name, block.is_own_thread, block.run == number) for block in blocks}
-    is_tracked = tracker.is_tracked(held[0]), tracker.is_tracked(held[0] + 8), tracker.is_tracked(held[1] + PAGE)
+    found = {}
+    for block in blocks:
+        facts = (block.size_bytes, block.domain.name, block.is_own_thread, block.run == number)
+        found[block.address] = facts
+    addresses = (held[0], held[0] + 8, held[1] + PAGE)
+    is_tracked = [tracker.is_tracked(address) for address in addresses]
     c.release(pointer(held[0]))
     return [found[held[0]], found[held[1]], len(found), is_tracked, tracker.is_tracked(held[0])]
 
@@ -195,7 +198,7 @@ def scenario_mappings() -> Any:
         held[0] = c.keep_mapping(10 * PAGE)
 
     number = run(work)
-    results = [alive(number, Domain.MAPPING)]
+    results: list[Any] = [alive(number, Domain.MAPPING)]
     c.unmap(pointer(held[0] + 4 * PAGE), 2 * PAGE)
     results.append(alive(number, Domain.MAPPING))
     assert c.map_over(pointer(held[0]), PAGE) == 0
@@ -210,7 +213,7 @@ def scenario_mappings() -> Any:
     c.unmap(pointer(held[0]), 10 * PAGE)
     c.unmap(pointer(held[1]), 50 * PAGE)
     results.append(alive(number, Domain.MAPPING))
-    return [[blocks, size // PAGE] if len(rest) == 0 else [blocks // PAGE, size, *rest] for blocks, size, *rest in results]
+    return PAGE, results
 
 
 def scenario_python_mmap() -> Any:
@@ -291,9 +294,11 @@ def scenario_other_threads() -> Any:
     number = run(work)
     other = [block for block in tracker.survivors(number) if not block.is_own_thread]
     has_kept = [block.size_bytes for block in other].count(100)
-    return alive(number, Domain.NATIVE, Threads.OTHER)[0] >= 2, has_kept, 7 in [
-        block.size_bytes for block in tracker.survivors(number) if block.is_own_thread
-    ]
+    return (
+        alive(number, Domain.NATIVE, Threads.OTHER)[0] >= 2,
+        has_kept,
+        7 in [block.size_bytes for block in tracker.survivors(number) if block.is_own_thread],
+    )
 
 
 def scenario_python_threads() -> Any:
@@ -479,11 +484,12 @@ def scenario_stacks() -> Any:
         names.append(own[0].symbol if own else None)
     first = tracker.locate(tracker.stack_of(held[0])[0])
     assert first is not None
+    has_offsets = 0 < first.offset < 1 << 20, 0 < first.symbol_offset < 200
     depth = len(tracker.stack_of(held[0]))
     c.release(pointer(held[0]))
     gone = tracker.stack_of(held[0])
     tracker.record_stacks(0)
-    return names, first.symbol, 0 < first.offset < 1 << 20, 0 < first.symbol_offset < 200, depth, gone, tracker.stack_of(held[1])
+    return names, first.symbol, has_offsets, depth, gone, tracker.stack_of(held[1])
 
 
 def scenario_callers() -> Any:
@@ -540,6 +546,17 @@ def scenario_own_allocator() -> Any:
     counts = [own.use_own()]
     number = run(lambda: counts.append(own.use_own()))
     return counts, alive(number, Domain.NATIVE)
+
+
+def scenario_unloaded() -> Any:
+    """Another library is loaded where an unloaded one was."""
+    results = []
+    for name in ("C_LIBRARY", "SECOND_LIBRARY", "C_LIBRARY"):
+        loaded = library(name)
+        loaded.keep_malloc(1)
+        results.append(native(lambda loaded=loaded: loaded.keep_malloc(2)))  # type: ignore[misc]
+        _ctypes.dlclose(loaded._handle)
+    return results
 
 
 EARLY = library("C_LIBRARY") if "EARLY" in os.environ else None

@@ -12,7 +12,7 @@ import pytest
 
 from pytest_leakguard.tracker import library
 from pytest_leakguard.tracker.tracker import Tracker
-from tests.tracker.conftest import NATIVE, ROOT, run_program
+from tests.tracker.conftest import NATIVE, ROOT
 
 
 def test_a_missing_library_says_exactly_what_to_do(tmp_path: Path) -> None:
@@ -31,9 +31,7 @@ def test_a_damaged_library_says_what_to_do(tmp_path: Path) -> None:
         library.load(damaged)
 
 
-def test_a_library_from_other_sources_is_refused(
-    tracker_library: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_library_from_other_sources_is_refused(tracker_library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(library, "API_VERSION", 0)
     with pytest.raises(library.LibraryMissing, match="built from other sources"):
         library.load(tracker_library)
@@ -57,9 +55,7 @@ def build_hook() -> Any:
     return module
 
 
-def test_without_a_compiler_the_build_says_so(
-    build_hook: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_without_a_compiler_the_build_says_so(build_hook: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("CC", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
     reason = build_hook.compile_library(NATIVE, tmp_path / "out.so")

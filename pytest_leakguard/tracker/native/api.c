@@ -31,12 +31,12 @@ int tracker_arm(uint32_t run) {
 void tracker_disarm(void) { core_disarm(); }
 
 void tracker_totals(uint32_t first, uint32_t count, RunTotals *totals) {
-    lock_take(&core.lock);
+    LockWay way = core_lock();
     for (uint32_t at = 0; at < count; at++) {
-        const RunTotals *found = runs_find(first + at);
+        const RunTotals *found = first + at <= LARGEST_RUN ? runs_find(first + at) : NULL;
         totals[at] = found ? *found : (RunTotals){0};
     }
-    lock_release(&core.lock);
+    core_unlock(way);
 }
 
 uint64_t tracker_survivors(uint32_t run, Survivor *survivors, uint64_t most) {
@@ -68,16 +68,16 @@ int tracker_is_child(void) { return atomic_load(&core.is_child); }
 
 int tracker_record_stacks(uint32_t depth) {
     if (depth && !stacks_prepare()) return 0;
-    lock_take(&core.lock);
+    LockWay way = core_lock();
     stacks_record(depth);
-    lock_release(&core.lock);
+    core_unlock(way);
     return 1;
 }
 
 uint32_t tracker_stack_of(uint64_t address, uintptr_t *frames, uint32_t most) {
-    lock_take(&core.lock);
+    LockWay way = core_lock();
     size_t depth = stacks_find(address, frames, most);
-    lock_release(&core.lock);
+    core_unlock(way);
     return (uint32_t)depth;
 }
 

@@ -40,10 +40,9 @@ static uint64_t with_run(uint64_t value, uint32_t run) {
     return pack(size_of(value), run, thread_of(value), domain_of(value));
 }
 
-/* The address of a thread's own variable is a name for the thread. */
 static ThreadKind this_thread(void) {
     uintptr_t armed = atomic_load_explicit(&core.armed_thread, memory_order_relaxed);
-    return armed == (uintptr_t)&core_depth ? THREAD_OWN : THREAD_OTHER;
+    return armed == core_thread() ? THREAD_OWN : THREAD_OTHER;
 }
 
 static void add_bytes(uint64_t value, int64_t blocks, int64_t size_bytes) {
@@ -75,7 +74,7 @@ static void remove_entry(void *block) {
     if (!table_remove(&core.blocks, (uintptr_t)block, &value)) return;
     count(value, -1);
     book_loss_of_old(value, (int64_t)size_of(value));
-    stacks_drop((uintptr_t)block);
+    if (UNLIKELY(stacks_are_recorded())) stacks_drop((uintptr_t)block);
 }
 
 static void put_entry(void *block, uint64_t value) {
@@ -108,13 +107,13 @@ static __attribute__((noinline)) void enter_with_stack(void *block, size_t size_
                                                        Domain domain) {
     Stack stack;
     bool has_stack = capture_stack(&stack, domain);
-    lock_take(&core.lock);
+    LockWay way = core_lock();
     uint32_t run = core_armed_run();
     if (run) {
         put_entry(block, pack(size_bytes, run, this_thread(), domain));
         if (has_stack) stacks_keep((uintptr_t)block, &stack);
     }
-    lock_release(&core.lock);
+    core_unlock(way);
 }
 
 void core_enter(void *block, size_t size_bytes, Domain domain) {
@@ -122,26 +121,26 @@ void core_enter(void *block, size_t size_bytes, Domain domain) {
         enter_with_stack(block, size_bytes, domain);
         return;
     }
-    lock_take(&core.lock);
+    LockWay way = core_lock();
     uint32_t run = core_armed_run(); /* disarmed by another thread meanwhile: 0 */
     if (run) put_entry(block, pack(size_bytes, run, this_thread(), domain));
-    lock_release(&core.lock);
+    core_unlock(way);
 }
 
 void core_remove(void *block) {
-    lock_take(&core.lock);
+    LockWay way = core_lock();
     remove_entry(block);
-    lock_release(&core.lock);
+    core_unlock(way);
 }
 
 void core_resize_begin(Resize *resize, void *block) {
     resize->block = block;
     resize->was_tracked = false;
     if (!block || !core_may_track(block)) return;
-    lock_take(&core.lock);
+    LockWay way = core_lock();
     resize->was_tracked = table_remove(&core.blocks, (uintptr_t)block, &resize->value);
     if (resize->was_tracked) count(resize->value, -1);
-    lock_release(&core.lock);
+    core_unlock(way);
 }
 
 static void put_resized(const Resize *resize, void *new_block, size_t size_bytes) {
@@ -181,7 +180,7 @@ void core_resize_end(const Resize *resize, void *new_block, size_t size_bytes, D
         if (new_block) core_forget_stale(new_block);
         return;
     }
-    lock_take(&core.lock);
+    LockWay way = core_lock();
     if (enters) {
         put_old(new_block, size_bytes, domain, usable_before, usable_after);
     } else if (new_block) {
@@ -190,7 +189,7 @@ void core_resize_end(const Resize *resize, void *new_block, size_t size_bytes, D
     } else {
         put_entry(resize->block, resize->value);
     }
-    lock_release(&core.lock);
+    core_unlock(way);
 }
 
 static void publish_ranges(void) {
@@ -216,7 +215,7 @@ static void put_range(uintptr_t start, size_t size_bytes, uint64_t value) {
 void core_mapped(void *start, size_t size_bytes) {
     Stack stack;
     bool has_stack = core_counts_now() && capture_stack(&stack, DOMAIN_MAPPING);
-    lock_take(&core.lock);
+    LockWay way = core_lock();
     uint32_t run = core_armed_run();
     uintptr_t address = (uintptr_t)start;
     if (run && core_depth == 0) {
@@ -226,54 +225,55 @@ void core_mapped(void *start, size_t size_bytes) {
         ranges_remove(&core.ranges, address, address + size_bytes, range_removed);
     }
     publish_ranges();
-    lock_release(&core.lock);
+    core_unlock(way);
 }
 
 void core_unmapped(void *start, size_t size_bytes) {
     uintptr_t address = (uintptr_t)start;
-    lock_take(&core.lock);
+    LockWay way = core_lock();
     ranges_remove(&core.ranges, address, address + size_bytes, range_removed);
     publish_ranges();
-    lock_release(&core.lock);
+    core_unlock(way);
 }
 
 /* What moves is not lost: its loss is booked back. */
 void core_remap_begin(Remap *remap, void *old, size_t old_bytes) {
     uintptr_t address = (uintptr_t)old;
     remap->size_bytes = old_bytes;
-    lock_take(&core.lock);
+    LockWay way = core_lock();
     const Range *range = ranges_find(&core.ranges, address);
     remap->was_tracked = range != NULL;
     remap->value = range ? range->value : pack(0, 0, this_thread(), DOMAIN_MAPPING);
     ranges_remove(&core.ranges, address, address + old_bytes, range_removed);
     if (range) book_loss_of_old(remap->value, -(int64_t)old_bytes);
     publish_ranges();
-    lock_release(&core.lock);
+    core_unlock(way);
 }
 
 void core_remap_end(const Remap *remap, void *new, size_t new_bytes) {
     if (!remap->was_tracked && !core_counts_now()) return;
     Stack stack;
     bool has_stack = capture_stack(&stack, DOMAIN_MAPPING);
-    lock_take(&core.lock);
+    LockWay way = core_lock();
     put_range((uintptr_t)new, new_bytes, remap->value);
     book_growth(remap->value, (int64_t)new_bytes - (int64_t)remap->size_bytes);
     if (has_stack) stacks_keep((uintptr_t)new, &stack);
     publish_ranges();
-    lock_release(&core.lock);
+    core_unlock(way);
 }
 
 bool core_arm(uint32_t run) {
     if (run == 0 || run > LARGEST_RUN) return false;
     if (atomic_load_explicit(&core.is_child, memory_order_relaxed)) return false;
-    lock_take(&core.lock);
+    LockWay way = core_lock();
+    if (way == LOCK_BY_EXCHANGE) lock_lean(&core.lock, core_thread());
     bool is_prepared = runs_prepare(0) && runs_prepare(run);
     if (is_prepared) {
         table_shrink(&core.blocks);
-        atomic_store_explicit(&core.armed_thread, (uintptr_t)&core_depth, memory_order_relaxed);
+        atomic_store_explicit(&core.armed_thread, core_thread(), memory_order_relaxed);
         atomic_store_explicit(&core.armed_run, run, memory_order_release);
     }
-    lock_release(&core.lock);
+    core_unlock(way);
     return is_prepared;
 }
 
@@ -281,7 +281,7 @@ void core_disarm(void) { atomic_store_explicit(&core.armed_run, 0, memory_order_
 
 void core_reset(void) {
     core_disarm();
-    lock_take(&core.lock);
+    LockWay way = core_lock();
     stacks_record(0);
     table_clear(&core.blocks);
     ranges_clear(&core.ranges);
@@ -289,7 +289,7 @@ void core_reset(void) {
     runs_clear();
     atomic_store_explicit(&core.lost, 0, memory_order_relaxed);
     atomic_store_explicit(&core.is_child, false, memory_order_relaxed);
-    lock_release(&core.lock);
+    core_unlock(way);
 }
 
 static bool is_within(uint64_t value, uint32_t first, uint32_t last) {
@@ -324,12 +324,12 @@ static void move_ranges(uint32_t first, uint32_t last, uint32_t to) {
 }
 
 void core_move_runs(uint32_t first, uint32_t last, uint32_t to) {
-    lock_take(&core.lock);
+    LockWay way = core_lock();
     if (runs_prepare(0) && runs_prepare(to)) {
         move_blocks(first, last, to);
         move_ranges(first, last, to);
     }
-    lock_release(&core.lock);
+    core_unlock(way);
 }
 
 static void forget_blocks(uint32_t first, uint32_t last) {
@@ -363,12 +363,12 @@ static void forget_ranges(uint32_t first, uint32_t last) {
 }
 
 void core_forget_runs(uint32_t first, uint32_t last) {
-    lock_take(&core.lock);
+    LockWay way = core_lock();
     forget_blocks(first, last);
     forget_ranges(first, last);
     runs_forget(first, last);
     table_shrink(&core.blocks);
-    lock_release(&core.lock);
+    core_unlock(way);
 }
 
 static Survivor survivor_from(uintptr_t address, uint64_t size_bytes, uint64_t value) {
@@ -385,7 +385,7 @@ static Survivor survivor_from_range(const Range *range) {
 
 size_t core_survivors(uint32_t run, Survivor *survivors, size_t most) {
     size_t found = 0;
-    lock_take(&core.lock);
+    LockWay way = core_lock();
     size_t capacity = table_used(&core.blocks) ? table_capacity(&core.blocks) : 0;
     for (size_t at = 0; at < capacity && found < most; at++) {
         uint64_t value;
@@ -397,20 +397,20 @@ size_t core_survivors(uint32_t run, Survivor *survivors, size_t most) {
         const Range *range = &core.ranges.items[at];
         if (run_of(range->value) == run) survivors[found++] = survivor_from_range(range);
     }
-    lock_release(&core.lock);
+    core_unlock(way);
     return found;
 }
 
 bool core_find(uintptr_t address, Survivor *survivor) {
     uint64_t value;
-    lock_take(&core.lock);
+    LockWay way = core_lock();
     const Range *range = ranges_find(&core.ranges, address);
     bool is_block = table_find(&core.blocks, address, &value);
     if (is_block)
         *survivor = survivor_from(address, size_of(value), value);
     else if (range)
         *survivor = survivor_from_range(range);
-    lock_release(&core.lock);
+    core_unlock(way);
     return is_block || range;
 }
 
@@ -428,7 +428,7 @@ static void after_fork_in_child(void) {
     atomic_store(&core.ranges_used, 0);
     atomic_store(&core.blocks.used, 0);
     core.ranges.used = 0;
-    atomic_store(&core.lock.is_taken, false);
+    lock_renew(&core.lock);
 }
 
 /* A handler that runs in the child before ours may allocate and wait for an owner that is not
@@ -436,7 +436,6 @@ static void after_fork_in_child(void) {
 static bool is_unknown_child(void) {
     if (getpid() == own_process) return false;
     after_fork_in_child();
-    atomic_store(&core.lock.is_taken, true);
     return true;
 }
 

@@ -42,6 +42,12 @@ typedef struct {
 
 extern Core core;
 
+/* The address of a thread's own variable is a name for the thread. */
+static inline uintptr_t core_thread(void) { return (uintptr_t)&core_depth; }
+
+static inline LockWay core_lock(void) { return lock_take(&core.lock, core_thread()); }
+static inline void core_unlock(LockWay way) { lock_release(&core.lock, way); }
+
 static inline uint32_t core_armed_run(void) {
     return atomic_load_explicit(&core.armed_run, memory_order_relaxed);
 }

@@ -330,14 +330,14 @@ static void walk_all(const Replacement *items, size_t count, bool all, bool is_r
         if (*items[at].original) job.has_initial[(unsigned char)items[at].name[0]] = true;
     uint64_t loads[2] = {0, 0};
     dl_iterate_phdr(read_loads, loads);
-    lock_take(&walk_lock);
+    LockWay way = lock_take(&walk_lock, LOCK_WITHOUT_OWNER);
     /* Another object may now be where an unloaded one was. */
     if (all || loads[1] != atomic_load(&unloads_at_walk)) {
         table_clear(&done_objects);
         counts.foreign = counts.refused = 0;
     }
     dl_iterate_phdr(visit_object, &job);
-    lock_release(&walk_lock);
+    lock_release(&walk_lock, way);
 }
 
 void elf_replace(const Replacement *replacements, size_t count, bool all) {
@@ -346,10 +346,10 @@ void elf_replace(const Replacement *replacements, size_t count, bool all) {
 
 void elf_restore(const Replacement *replacements, size_t count) {
     walk_all(replacements, count, true, true);
-    lock_take(&walk_lock);
+    LockWay way = lock_take(&walk_lock, LOCK_WITHOUT_OWNER);
     table_clear(&done_objects);
     counts = (SlotCounts){0};
-    lock_release(&walk_lock);
+    lock_release(&walk_lock, way);
 }
 
 bool elf_has_new_objects(void) {

@@ -1,34 +1,22 @@
 #include "runs.h"
 
-#include <stddef.h>
 #include <string.h>
 
 #include "pages.h"
 
-/* Totals come in chunks of 1,024 runs (144 KiB), so that an early run costs little. */
-#define CHUNK_BITS 10
-#define RUNS_PER_CHUNK (1u << CHUNK_BITS)
-#define CHUNKS (1u << (RUN_BITS - CHUNK_BITS))
-
-static RunTotals *chunks[CHUNKS];
+RunTotals *runs_chunks[RUN_CHUNKS];
 
 bool runs_prepare(uint32_t run) {
     if (run > LARGEST_RUN) return false;
-    RunTotals **chunk = &chunks[run >> CHUNK_BITS];
+    RunTotals **chunk = &runs_chunks[run >> RUN_CHUNK_BITS];
     if (!*chunk) *chunk = pages_map(RUNS_PER_CHUNK * sizeof(RunTotals));
     return *chunk != NULL;
 }
 
-RunTotals *runs_find(uint32_t run) {
-    if (run > LARGEST_RUN) return NULL;
-    RunTotals *chunk = chunks[run >> CHUNK_BITS];
-    return chunk ? &chunk[run & (RUNS_PER_CHUNK - 1)] : NULL;
-}
-
 /* The next prepared run from `run` on; LARGEST_RUN + 1 when there is none. */
 static uint32_t next_prepared(uint32_t run) {
-    while (run <= LARGEST_RUN && !chunks[run >> CHUNK_BITS])
-        run = ((run >> CHUNK_BITS) + 1) << CHUNK_BITS;
+    while (run <= LARGEST_RUN && !runs_chunks[run >> RUN_CHUNK_BITS])
+        run = ((run >> RUN_CHUNK_BITS) + 1) << RUN_CHUNK_BITS;
     return run;
 }
 
@@ -54,20 +42,20 @@ void runs_forget(uint32_t first, uint32_t last) {
 }
 
 void runs_clear(void) {
-    for (unsigned at = 0; at < CHUNKS; at++) {
-        if (!chunks[at]) continue;
+    for (unsigned at = 0; at < RUN_CHUNKS; at++) {
+        if (!runs_chunks[at]) continue;
         if (at == 0) {
-            memset(chunks[at], 0, RUNS_PER_CHUNK * sizeof(RunTotals));
+            memset(runs_chunks[at], 0, RUNS_PER_CHUNK * sizeof(RunTotals));
             continue;
         }
-        pages_unmap(chunks[at], RUNS_PER_CHUNK * sizeof(RunTotals));
-        chunks[at] = NULL;
+        pages_unmap(runs_chunks[at], RUNS_PER_CHUNK * sizeof(RunTotals));
+        runs_chunks[at] = NULL;
     }
 }
 
 uint64_t runs_size_bytes(void) {
     uint64_t size_bytes = 0;
-    for (unsigned at = 0; at < CHUNKS; at++)
-        if (chunks[at]) size_bytes += RUNS_PER_CHUNK * sizeof(RunTotals);
+    for (unsigned at = 0; at < RUN_CHUNKS; at++)
+        if (runs_chunks[at]) size_bytes += RUNS_PER_CHUNK * sizeof(RunTotals);
     return size_bytes;
 }

@@ -3,6 +3,7 @@
 #define LEAKGUARD_RUNS_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 /* Who allocated a block. The binding has the same numbers. */
@@ -23,8 +24,19 @@ typedef struct {
 
 /* Must succeed before anything is counted for a run. False: no memory. */
 bool runs_prepare(uint32_t run);
-/* NULL for a run that was never prepared. */
-RunTotals *runs_find(uint32_t run);
+
+/* Totals come in chunks of 1,024 runs (144 KiB), so that an early run costs little. */
+#define RUN_CHUNK_BITS 10
+#define RUNS_PER_CHUNK (1u << RUN_CHUNK_BITS)
+#define RUN_CHUNKS (1u << (RUN_BITS - RUN_CHUNK_BITS))
+extern RunTotals *runs_chunks[RUN_CHUNKS];
+
+/* NULL for a run that was never prepared. `run` is at most LARGEST_RUN. */
+static inline RunTotals *runs_find(uint32_t run) {
+    RunTotals *chunk = runs_chunks[run >> RUN_CHUNK_BITS];
+    return chunk ? &chunk[run & (RUNS_PER_CHUNK - 1)] : NULL;
+}
+
 /* Live blocks and mappings of the runs first..last. */
 uint64_t runs_alive(uint32_t first, uint32_t last);
 /* Zeros for the runs first..last. */

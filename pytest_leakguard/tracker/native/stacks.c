@@ -24,22 +24,22 @@ typedef uintptr_t (*UnwindGetIp)(void *context);
 
 static UnwindBacktrace unwind_backtrace;
 static UnwindGetIp unwind_get_ip;
-static _Atomic unsigned kept_depth;
+_Atomic unsigned stacks_depth;
 static uintptr_t own_start, own_end;
 
-/* Which room a block's stack is in. A room is kept_depth + 1 words: the depth, then the frames. */
+/* Which room a block's stack is in. A room is stacks_depth + 1 words: the depth, then the frames. */
 static Table rooms_by_address;
 static uintptr_t *rooms;
 static uint64_t rooms_capacity, rooms_used, first_free_room = NO_ROOM;
 
-static size_t room_words(void) { return (size_t)kept_depth + 1; }
+static size_t room_words(void) { return (size_t)stacks_depth + 1; }
 
 static uintptr_t *room(uint64_t number) { return rooms + number * room_words(); }
 
 #ifdef __ELF__
 static int find_own_object(struct dl_phdr_info *info, size_t size, void *argument) {
     (void)size, (void)argument;
-    uintptr_t own = (uintptr_t)&kept_depth, start = UINTPTR_MAX, end = 0;
+    uintptr_t own = (uintptr_t)&stacks_depth, start = UINTPTR_MAX, end = 0;
     for (int at = 0; at < info->dlpi_phnum; at++) {
         const ElfW(Phdr) *segment = &info->dlpi_phdr[at];
         if (segment->p_type != PT_LOAD) continue;
@@ -64,11 +64,7 @@ static void forget_all(void) {
 
 void stacks_record(unsigned depth) {
     forget_all();
-    kept_depth = depth < DEEPEST_STACK ? depth : DEEPEST_STACK;
-}
-
-bool stacks_are_recorded(void) {
-    return atomic_load_explicit(&kept_depth, memory_order_relaxed) != 0;
+    stacks_depth = depth < DEEPEST_STACK ? depth : DEEPEST_STACK;
 }
 
 static int add_frame(void *context, void *argument) {
@@ -77,7 +73,7 @@ static int add_frame(void *context, void *argument) {
     if (!frame) return UNWIND_END;
     bool is_ours = stack->depth == 0 && own_start <= frame && frame < own_end;
     if (!is_ours) stack->frames[stack->depth++] = frame;
-    return stack->depth < atomic_load(&kept_depth) ? UNWIND_CONTINUE : UNWIND_END;
+    return stack->depth < atomic_load(&stacks_depth) ? UNWIND_CONTINUE : UNWIND_END;
 }
 
 void stacks_capture(Stack *stack) {
@@ -139,7 +135,7 @@ void stacks_keep(uintptr_t address, const Stack *stack) {
         release_room(number);
         return;
     }
-    uint64_t depth = stack->depth < kept_depth ? stack->depth : kept_depth;
+    uint64_t depth = stack->depth < stacks_depth ? stack->depth : stacks_depth;
     *room(number) = depth;
     memcpy(room(number) + 1, stack->frames, depth * sizeof(uintptr_t));
 }

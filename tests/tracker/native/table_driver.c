@@ -6,7 +6,7 @@
 
 #include "core.h"
 
-#define KEYS 5000
+#define KEYS 60000
 #define PAGES 400
 #define CHECK(condition)                                                                           \
     if (!(condition)) {                                                                            \
