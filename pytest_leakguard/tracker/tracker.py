@@ -164,7 +164,8 @@ class Tracker:
 
         A function whose address somebody looked up before (``ctypes.CDLL(None).malloc``) is not
         seen through that address: install early. Calling it again takes back slots that another
-        tool has restored.
+        tool has restored. With musl, what the C library allocates for itself (``strdup``) is not
+        seen, because it does not call malloc by name.
         """
         state = NativeState(self._library.tracker_install_native())
         replaced = self._library.tracker_slots_replaced()

@@ -71,7 +71,6 @@ def test_a_compiler_that_fails_is_quoted(
     assert "no-such-flag" in build_hook.compile_library(NATIVE, tmp_path / "out.so")
 
 
-@pytest.mark.slow
 def test_a_wheel_is_of_its_platform_with_a_compiler_and_of_any_without(
     build_hook: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tracker_library: Path
 ) -> None:

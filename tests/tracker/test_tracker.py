@@ -339,9 +339,7 @@ def test_an_allocator_bound_inside_its_library_is_left_alone(scenarios: Scenario
     assert seen["ctypes_malloc"] == [[1, 1]] * 3
 
 
-def test_a_library_loaded_where_another_was_is_seen(
-    scenarios: Scenarios, build: Callable[..., Path], libraries: dict[str, str]
-) -> None:
+def test_a_library_loaded_where_another_was_is_seen(scenarios: Scenarios, build: Callable[..., Path]) -> None:
     second = build("second.so", "-shared", "-fPIC", "-O0", str(HERE / "native" / "library.c"))
     results = scenarios("unloaded", "c_functions", SECOND_LIBRARY=str(second))
     assert results["unloaded"] == [[1, 2]] * 3
