@@ -20,7 +20,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 LIBRARY = "pytest_leakguard/tracker/_tracker.so"
 FLAGS = ("-std=c11", "-O2", "-fPIC", "-shared", "-fvisibility=hidden", "-Wall", "-Wextra")
-"""After the user's CFLAGS: without -O2 the hooks of dlopen and dlsym would hide their caller."""
+"""After the user's CFLAGS: without -O2 the hook of dlsym would hide its caller."""
 _SHORTAGE = (
     "pytest-leakguard is built WITHOUT its native library: {reason}. `--leakguard` will screen "
     "nothing. Install a C compiler (gcc or clang, and the headers of the C library) and install again."

@@ -14,7 +14,7 @@
 
 #include "core.h"
 
-/* The caller's address decides what dlopen and dlsym do: leave by a jump, not by a call. */
+/* The caller's address decides what dlsym does: leave by a jump, not by a call. */
 #if defined(__has_attribute)
 #if __has_attribute(musttail)
 #define JUMP __attribute__((musttail)) return
@@ -43,7 +43,6 @@ static void *(*real_mmap)(void *, size_t, int, int, int, off_t);
 static void *(*real_mmap64)(void *, size_t, int, int, int, off_t);
 static int (*real_munmap)(void *, size_t);
 static void *(*real_mremap)(void *, size_t, size_t, int, ...);
-static void *(*real_dlopen)(const char *, int);
 static void *(*real_dlsym)(void *, const char *);
 /* Not replaced; what the allocator says of a block. */
 static size_t (*usable_size)(void *);
@@ -218,7 +217,6 @@ DELETE_FORMS(DEFINE_DELETE)
 
 /* ---- the loader */
 
-static void *hook_dlopen(const char *file, int mode);
 static void *hook_dlsym(void *handle, const char *name);
 
 #define REPLACEMENT(name) {#name, (void *)hook_##name, (void **)&real_##name, false}
@@ -242,7 +240,6 @@ static const Replacement replacements[] = {
     MAPPING(mmap64),
     MAPPING(munmap),
     MAPPING(mremap),
-    REPLACEMENT(dlopen),
     REPLACEMENT(dlsym),
     NEW_FORMS(OPERATOR) DELETE_FORMS(OPERATOR)};
 
@@ -262,11 +259,10 @@ static bool is_replaced_name(const char *name) {
     return false;
 }
 
-/* ctypes.CDLL(None).malloc comes from here. The loader's own functions are handed out as they
-   are: who looks them up is a tool. RTLD_NEXT depends on the caller, so it is left alone. */
+/* ctypes.CDLL(None).malloc comes from here. dlsym itself is handed out as it is: who looks it up
+   is a tool. RTLD_NEXT depends on the caller, so it is left alone. */
 static bool hands_out_replacement(const void *handle, const char *name) {
-    bool is_loader_function = strcmp(name, "dlsym") == 0 || strcmp(name, "dlopen") == 0;
-    return handle != RTLD_NEXT && !is_loader_function && is_replaced_name(name);
+    return handle != RTLD_NEXT && strcmp(name, "dlsym") != 0 && is_replaced_name(name);
 }
 
 static void *find_replaced(void *handle, const char *name) {
@@ -275,20 +271,14 @@ static void *find_replaced(void *handle, const char *name) {
     return replacement ? replacement : function;
 }
 
-/* Whatever was opened is looked up next: hooked before its first function is called. */
+/* Whatever was opened is looked up next, and is hooked here before its first function is called.
+   dlopen itself is not replaced: the loader takes RUNPATH, RPATH and $ORIGIN from its caller, and
+   must not find us in that place. What is opened and never looked up is hooked at the next dlsym,
+   or when a run is armed. */
 static void *hook_dlsym(void *handle, const char *name) {
     native_hooks_refresh();
     if (name && hands_out_replacement(handle, name)) return find_replaced(handle, name);
     JUMP real_dlsym(handle, name);
-}
-
-/* A name without a slash is searched along the caller's RUNPATH, so the loader must see the
-   caller; the object is then hooked at the next dlsym, or when a run is armed. */
-static void *hook_dlopen(const char *file, int mode) {
-    if (!file || !strchr(file, '/')) JUMP real_dlopen(file, mode);
-    void *handle = real_dlopen(file, mode);
-    native_hooks_refresh();
-    return handle;
 }
 
 /* ---- installing */

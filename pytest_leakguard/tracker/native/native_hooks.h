@@ -1,4 +1,4 @@
-/* What loaded objects call instead of malloc, free, mmap, dlopen, … and operator new. */
+/* What loaded objects call instead of malloc, free, mmap, dlsym, … and operator new. */
 #ifndef LEAKGUARD_NATIVE_HOOKS_H
 #define LEAKGUARD_NATIVE_HOOKS_H
 
