@@ -1,0 +1,58 @@
+/* What the binding calls. Change API_VERSION whenever a function or a struct here changes. */
+#ifndef LEAKGUARD_API_H
+#define LEAKGUARD_API_H
+
+#include "core.h"
+#include "native_hooks.h"
+
+#if defined(__GNUC__)
+#define API __attribute__((visibility("default")))
+#else
+#define API
+#endif
+
+#define API_VERSION 1
+
+API int tracker_api_version(void);
+
+/* 1: done. 0: there is no Python in this process. */
+API int tracker_install_python(void);
+/* A NativeState. */
+API int tracker_install_native(void);
+API void tracker_uninstall_native(void);
+API int tracker_native_state(void);
+API uint64_t tracker_slots_replaced(void);
+API uint64_t tracker_slots_foreign(void);
+
+/* Blocks allocated from now on belong to the run, 1 to 4,194,303; this thread is its own thread.
+   1: armed. 0: no such run, no memory, or a forked child that was not reset. */
+API int tracker_arm(uint32_t run);
+API void tracker_disarm(void);
+
+/* Totals of `count` runs from `first` on; zeros for runs that never were. */
+API void tracker_totals(uint32_t first, uint32_t count, RunTotals *totals);
+/* At most `most` survivors of a run, in no order. Returns how many. */
+API uint64_t tracker_survivors(uint32_t run, Survivor *survivors, uint64_t most);
+/* 1 when the address is the start of a live block, or within a live mapping. */
+API int tracker_find(uint64_t address, Survivor *survivor);
+
+/* What is alive of the runs first..last belongs to run `to` from now on. */
+API void tracker_move_runs(uint32_t first, uint32_t last, uint32_t to);
+API void tracker_forget_runs(uint32_t first, uint32_t last);
+/* Forgets everything. In a forked child: makes it usable. */
+API void tracker_reset(void);
+
+/* Live blocks and mappings that are tracked; those lost for want of memory; memory taken. */
+API uint64_t tracker_used(void);
+API uint64_t tracker_lost(void);
+API uint64_t tracker_size_bytes(void);
+API int tracker_is_child(void);
+
+/* Frames to keep of each native allocation; 0: none, forget all. 1: done. */
+API int tracker_record_stacks(uint32_t depth);
+API uint32_t tracker_stack_of(uint64_t address, uintptr_t *frames, uint32_t most);
+/* Where an instruction is. 1: found. `symbol` NULL: the object has no name for it. */
+API int tracker_locate(uintptr_t address, const char **file, uintptr_t *base, const char **symbol,
+                       uintptr_t *symbol_address);
+
+#endif

@@ -1,0 +1,118 @@
+#define _GNU_SOURCE
+#include "python_hooks.h"
+
+#include <dlfcn.h>
+
+#include "core.h"
+
+/* PyMemAllocatorEx: the same since Python 3.5.
+   https://docs.python.org/3/c-api/memory.html#c.PyMemAllocatorEx */
+typedef struct {
+    void *context;
+    void *(*malloc)(void *context, size_t size);
+    void *(*calloc)(void *context, size_t count, size_t size);
+    void *(*realloc)(void *context, void *block, size_t size);
+    void (*free)(void *context, void *block);
+} Allocator;
+
+/* PyObjectArenaAllocator. */
+typedef struct {
+    void *context;
+    void *(*alloc)(void *context, size_t size);
+    void (*free)(void *context, void *arena, size_t size);
+} ArenaAllocator;
+
+/* Of PyMemAllocatorDomain; 0 is RAW, which calls malloc where we see it. */
+enum { PYMEM_DOMAIN_MEM = 1, PYMEM_DOMAIN_OBJ = 2, PYMEM_DOMAINS };
+
+static Allocator wrapped[PYMEM_DOMAINS];
+static ArenaAllocator wrapped_arenas;
+
+/* Not armed: straight through. That an address of a stale entry comes back need not be looked for
+   here as for native blocks, because every block of Python's is freed where we see it. */
+static void *hook_malloc(void *context, size_t size) {
+    const Allocator *next = context;
+    if (!core_counts_now()) return next->malloc(next->context, size);
+    core_depth++;
+    void *block = next->malloc(next->context, size);
+    core_depth--;
+    core_allocated(block, size, DOMAIN_PYTHON);
+    return block;
+}
+
+static void *hook_calloc(void *context, size_t count, size_t size) {
+    const Allocator *next = context;
+    if (!core_counts_now()) return next->calloc(next->context, count, size);
+    core_depth++;
+    void *block = next->calloc(next->context, count, size);
+    core_depth--;
+    core_allocated(block, count * size, DOMAIN_PYTHON);
+    return block;
+}
+
+static void *hook_realloc(void *context, void *block, size_t size) {
+    const Allocator *next = context;
+    if (LIKELY(core_is_idle()) || core_depth) return next->realloc(next->context, block, size);
+    Resize resize;
+    core_resize_begin(&resize, block);
+    core_depth++;
+    void *new_block = next->realloc(next->context, block, size);
+    core_depth--;
+    core_resize_end(&resize, new_block, size, DOMAIN_PYTHON, UNKNOWN_SIZE, UNKNOWN_SIZE);
+    return new_block;
+}
+
+static void hook_free(void *context, void *block) {
+    const Allocator *next = context;
+    core_freed(block);
+    next->free(next->context, block);
+}
+
+/* Arenas are pages for many blocks of any age: not mappings of the test. The interpreter also
+   takes the stack of its frames from here. */
+static void *hook_arena_alloc(void *context, size_t size) {
+    const ArenaAllocator *next = context;
+    core_depth++;
+    void *arena = next->alloc(next->context, size);
+    core_depth--;
+    return arena;
+}
+
+static void hook_arena_free(void *context, void *arena, size_t size) {
+    const ArenaAllocator *next = context;
+    core_depth++;
+    next->free(next->context, arena, size);
+    core_depth--;
+}
+
+static void wrap_domain(int domain, void (*get)(int, Allocator *), void (*set)(int, Allocator *)) {
+    get(domain, &wrapped[domain]);
+    Allocator hooks = {&wrapped[domain], hook_malloc, hook_calloc, hook_realloc, hook_free};
+    set(domain, &hooks);
+}
+
+static void wrap_arenas(void) {
+    void (*get)(ArenaAllocator *) =
+        (void (*)(ArenaAllocator *))dlsym(RTLD_DEFAULT, "PyObject_GetArenaAllocator");
+    void (*set)(ArenaAllocator *) =
+        (void (*)(ArenaAllocator *))dlsym(RTLD_DEFAULT, "PyObject_SetArenaAllocator");
+    if (!get || !set) return;
+    get(&wrapped_arenas);
+    ArenaAllocator hooks = {&wrapped_arenas, hook_arena_alloc, hook_arena_free};
+    if (wrapped_arenas.alloc) set(&hooks);
+}
+
+bool python_hooks_install(void) {
+    static bool is_installed;
+    if (is_installed) return true;
+    void (*get)(int, Allocator *) =
+        (void (*)(int, Allocator *))dlsym(RTLD_DEFAULT, "PyMem_GetAllocator");
+    void (*set)(int, Allocator *) =
+        (void (*)(int, Allocator *))dlsym(RTLD_DEFAULT, "PyMem_SetAllocator");
+    if (!get || !set) return false;
+    wrap_arenas();
+    wrap_domain(PYMEM_DOMAIN_MEM, get, set);
+    wrap_domain(PYMEM_DOMAIN_OBJ, get, set);
+    is_installed = true;
+    return true;
+}

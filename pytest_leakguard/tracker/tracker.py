@@ -1,0 +1,303 @@
+"""The typed side of the native library: arm it around a run, ask what of the run is still alive."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum, IntEnum
+from pathlib import Path
+
+from pytest_leakguard.tracker.library import load
+
+OLD_RUN = 0
+"""The run of blocks that are older than the first run."""
+LARGEST_RUN = (1 << 22) - 1
+"""Of ``native/runs.h``: an entry has 22 bits for its run."""
+DEEPEST_STACK = 64
+"""Of ``native/stacks.h``, in frames."""
+
+
+class Domain(IntEnum):
+    """Who allocated a block; the outermost allocator where one calls another."""
+
+    PYTHON = 0
+    """The interpreter's allocators for objects and their buffers (OBJ and MEM)."""
+    NATIVE = 1
+    """malloc and its kin, operator new, ``PyMem_RawMalloc``."""
+    MAPPING = 2
+    """mmap, in whole pages; neither an allocator's own nor what the loader maps."""
+
+
+class Threads(Enum):
+    """Whose blocks."""
+
+    OWN = (0,)
+    """Of the thread that armed the tracker."""
+    OTHER = (1,)
+    """Of every other thread, started by the run or older."""
+    ALL = (0, 1)
+
+
+class NativeState(Enum):
+    """Whether native blocks are seen; the values are those of ``native/native_hooks.h``."""
+
+    NOT_INSTALLED = 0
+    HOOKED = 1
+    DISPLACED = 2
+    """Another tool has put its own functions in the slots (memray, while it tracks)."""
+    UNSUPPORTED = 3
+    """No ELF system, or an architecture other than x86-64 and aarch64."""
+    SANITIZER = 4
+    """A sanitizer's allocator is in this process."""
+    NO_SLOTS = 5
+    """A static program: nothing is called by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class NativeHooks:
+    """What ``install_native`` did."""
+
+    state: NativeState
+    slots: int
+    """Slots of loaded objects that lead to the tracker."""
+    foreign_slots: int
+    """Slots that lead to another allocator or tool, and were left alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Amount:
+    """What of one run is alive now."""
+
+    blocks: int
+    size_bytes: int
+    """As requested from the allocator; whole pages for mappings."""
+    grown_bytes: int
+    """By which blocks of other runs grew during this run (negative: shrank, or old ones went)."""
+
+    def __add__(self, other: Amount) -> Amount:
+        return Amount(
+            self.blocks + other.blocks,
+            self.size_bytes + other.size_bytes,
+            self.grown_bytes + other.grown_bytes,
+        )
+
+
+NOTHING = Amount(0, 0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One live block or mapping."""
+
+    address: int
+    size_bytes: int
+    run: int
+    domain: Domain
+    is_own_thread: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """Where an instruction is."""
+
+    file: str
+    """Of the loaded object, as the loader names it."""
+    offset: int
+    """In bytes from the object's start, as ``addr2line`` wants it for position-independent code."""
+    symbol: str | None
+    symbol_offset: int
+    """In bytes from the symbol; 0 without one."""
+
+
+class _Survivor(ctypes.Structure):
+    """``Survivor`` of ``native/core.h``."""
+
+    _fields_ = (
+        ("address", ctypes.c_uint64),
+        ("size_bytes", ctypes.c_uint64),
+        ("run", ctypes.c_uint32),
+        ("domain", ctypes.c_uint8),
+        ("thread", ctypes.c_uint8),
+        ("reserved", ctypes.c_uint16),
+    )
+
+
+_PerDomain = (ctypes.c_int64 * len(Threads.ALL.value)) * len(Domain)
+
+
+class _RunTotals(ctypes.Structure):
+    """``RunTotals`` of ``native/runs.h``: by domain, then thread."""
+
+    _fields_ = (("blocks", _PerDomain), ("bytes", _PerDomain), ("grown", _PerDomain))
+
+
+class Tracker:
+    """Which blocks allocated in run k are still alive. One per process: the library has one table."""
+
+    __slots__ = ("_library", "arm", "disarm")
+
+    arm: Callable[[int], int]
+    """Blocks allocated from now on belong to this run (1 to ``LARGEST_RUN``), and the calling
+    thread is the run's own. Returns 1, or 0 where it is not armed: no such run, no memory left, or
+    a forked child that was not ``reset``. Takes about a microsecond and leaves nothing."""
+    disarm: Callable[[], None]
+    """No run is armed; blocks that are freed from now on are still taken out."""
+
+    def __init__(self, library: ctypes.PyDLL | None = None) -> None:
+        """Raises ``LibraryMissing``, whose message says what to do."""
+        self._library = load() if library is None else library
+        _declare(self._library)
+        self.arm = self._library.tracker_arm
+        self.disarm = self._library.tracker_disarm
+
+    def install_python(self) -> bool:
+        """Sees Python's blocks from now on, for the rest of the process.
+
+        What wraps the allocators later (tracemalloc, memray) must unwind before it ends, as they
+        do. False: the interpreter does not export its allocators.
+        """
+        return bool(self._library.tracker_install_python())
+
+    def install_native(self) -> NativeHooks:
+        """Sees native blocks from now on, also of libraries that are loaded later.
+
+        A function whose address somebody looked up before (``ctypes.CDLL(None).malloc``) is not
+        seen through that address: install early. Calling it again takes back slots that another
+        tool has restored. With musl, what the C library allocates for itself (``strdup``) is not
+        seen, because it does not call malloc by name.
+        """
+        state = NativeState(self._library.tracker_install_native())
+        replaced = self._library.tracker_slots_replaced()
+        return NativeHooks(state, replaced, self._library.tracker_slots_foreign())
+
+    def uninstall_native(self) -> None:
+        """Puts back what the slots held; addresses that were handed out keep working."""
+        self._library.tracker_uninstall_native()
+
+    @property
+    def native_state(self) -> NativeState:
+        """Whether native blocks are seen right now. Takes about a microsecond."""
+        return NativeState(self._library.tracker_native_state())
+
+    def live(self, run: int, domain: Domain, threads: Threads = Threads.ALL) -> Amount:
+        """What of one run is alive, by who allocated it."""
+        return self.series(run, 1, domain, threads)[0]
+
+    def series(self, first_run: int, count: int, domain: Domain, threads: Threads = Threads.ALL) -> tuple[Amount, ...]:
+        """What of each run is alive: of ``count`` runs from ``first_run`` on."""
+        totals = (_RunTotals * count)()
+        self._library.tracker_totals(first_run, count, totals)
+        return tuple(_amount(total, domain, threads) for total in totals)
+
+    def survivors(self, run: int) -> tuple[Block, ...]:
+        """The blocks and mappings of a run that are alive, by address. May look at the whole table."""
+        expected = 0
+        for domain in Domain:
+            expected += self.live(run, domain).blocks
+        entries = (_Survivor * expected)()
+        found = self._library.tracker_survivors(run, entries, expected)
+        blocks = [_block(entry) for entry in entries[:found]]
+        return tuple(sorted(blocks, key=lambda block: block.address))
+
+    def find(self, address: int) -> Block | None:
+        """The live block that starts at an address, or the live mapping around it."""
+        entry = _Survivor()
+        is_found = self._library.tracker_find(address, ctypes.byref(entry))
+        return _block(entry) if is_found else None
+
+    def is_tracked(self, address: int) -> bool:
+        """Whether an address is the start of a live tracked block, or in a mapping."""
+        return self.find(address) is not None
+
+    def retag(self, first_run: int, last_run: int, to_run: int = OLD_RUN) -> None:
+        """What is alive of some runs belongs to another one from now on, by default to the old."""
+        self._library.tracker_move_runs(first_run, last_run, to_run)
+
+    def forget(self, first_run: int, last_run: int | None = None) -> None:
+        """Tracks the blocks of a run, or of some runs, no longer; their numbers become 0."""
+        self._library.tracker_forget_runs(first_run, first_run if last_run is None else last_run)
+
+    def reset(self) -> None:
+        """Disarms and forgets everything; in a forked child, begins to track there."""
+        self._library.tracker_reset()
+
+    @property
+    def used(self) -> int:
+        """How many blocks and mappings are tracked."""
+        return int(self._library.tracker_used())
+
+    @property
+    def lost(self) -> int:
+        """Blocks that could not be entered because memory ran out; counts are then too low."""
+        return int(self._library.tracker_lost())
+
+    @property
+    def size_bytes(self) -> int:
+        """Address space that the tracker's own tables have."""
+        return int(self._library.tracker_size_bytes())
+
+    @property
+    def is_child(self) -> bool:
+        """Whether this process was forked from the one that tracks, and tracks nothing itself."""
+        return bool(self._library.tracker_is_child())
+
+    def record_stacks(self, depth: int) -> bool:
+        """Keeps up to ``depth`` frames of each native allocation and mapping of armed runs.
+
+        Costs microseconds per allocation. 0 switches it off and forgets what was kept. False:
+        there is no unwinder (libgcc_s) here.
+        """
+        return bool(self._library.tracker_record_stacks(min(depth, DEEPEST_STACK)))
+
+    def stack_of(self, address: int) -> tuple[int, ...]:
+        """Return addresses of a block's allocation, innermost first; empty where none was kept."""
+        frames = (ctypes.c_size_t * DEEPEST_STACK)()
+        depth = self._library.tracker_stack_of(address, frames, DEEPEST_STACK)
+        return tuple(frames[:depth])
+
+    def locate(self, instruction: int) -> Location | None:
+        """Which object an instruction is in, and which exported function; None: in none."""
+        file, symbol = ctypes.c_char_p(), ctypes.c_char_p()
+        base, start = ctypes.c_size_t(), ctypes.c_size_t()
+        references = [ctypes.byref(file), ctypes.byref(base), ctypes.byref(symbol), ctypes.byref(start)]
+        if not self._library.tracker_locate(instruction, *references):
+            return None
+        name = None if symbol.value is None else symbol.value.decode(errors="replace")
+        offset_in_symbol = 0 if name is None else instruction - start.value
+        path = str(Path((file.value or b"").decode(errors="surrogateescape")))
+        return Location(path, instruction - base.value, name, offset_in_symbol)
+
+
+def _amount(totals: _RunTotals, domain: Domain, threads: Threads) -> Amount:
+    amount = NOTHING
+    for thread in threads.value:
+        blocks = totals.blocks[domain][thread]
+        amount += Amount(blocks, totals.bytes[domain][thread], totals.grown[domain][thread])
+    return amount
+
+
+def _block(entry: _Survivor) -> Block:
+    return Block(entry.address, entry.size_bytes, entry.run, Domain(entry.domain), entry.thread == 0)
+
+
+def _declare(library: ctypes.PyDLL) -> None:
+    """Types of arguments and results, as in ``native/api.h``; int where nothing is said."""
+    run, address, pointer = ctypes.c_uint32, ctypes.c_uint64, ctypes.c_void_p
+    library.tracker_arm.argtypes = (run,)
+    library.tracker_disarm.restype = None
+    library.tracker_totals.argtypes = (run, ctypes.c_uint32, pointer)
+    library.tracker_totals.restype = None
+    library.tracker_survivors.argtypes = (run, pointer, ctypes.c_uint64)
+    library.tracker_find.argtypes = (address, pointer)
+    library.tracker_move_runs.argtypes = (run, run, run)
+    library.tracker_move_runs.restype = None
+    library.tracker_forget_runs.argtypes = (run, run)
+    library.tracker_forget_runs.restype = None
+    library.tracker_reset.restype = library.tracker_uninstall_native.restype = None
+    library.tracker_record_stacks.argtypes = (ctypes.c_uint32,)
+    library.tracker_stack_of.argtypes = (address, pointer, ctypes.c_uint32)
+    library.tracker_stack_of.restype = ctypes.c_uint32
+    library.tracker_locate.argtypes = (ctypes.c_size_t, pointer, pointer, pointer, pointer)
+    for name in ("survivors", "used", "lost", "size_bytes", "slots_replaced", "slots_foreign"):
+        getattr(library, f"tracker_{name}").restype = ctypes.c_uint64
