@@ -160,7 +160,9 @@ def _ctypes_block(tracker: Tracker) -> str | None:
     return _native_block(tracker, _allocator(ctypes.CDLL(None), "malloc", "realloc", "free"))
 
 
-def _native_block(tracker: Tracker, allocator: _Allocator, *, is_padded: bool = False) -> str | None:
+def _native_block(
+    tracker: Tracker, allocator: _Allocator, *, is_padded: bool = False
+) -> str | None:
     tracker.arm(CANARY_RUN)
     block = allocator.malloc(BLOCK_BYTES)
     tracker.disarm()

@@ -6,6 +6,8 @@ import ctypes
 import sys
 from pathlib import Path
 
+from pytest_leakguard.core.errors import LeakguardError
+
 API_VERSION = 1
 """Of ``native/api.h``; a library of another version was built from other sources."""
 LIBRARY = Path(__file__).with_name("_tracker.so")
@@ -20,7 +22,7 @@ _REBUILD = "pip install --force-reinstall --no-deps --no-cache-dir"
 _PACKAGE = "--no-binary pytest-leakguard pytest-leakguard"
 
 
-class LibraryMissing(Exception):
+class LibraryMissing(LeakguardError):
     """The native library cannot be used here; the message says why and what to do."""
 
 

@@ -184,7 +184,9 @@ class Tracker:
         """What of one run is alive, by who allocated it."""
         return self.series(run, 1, domain, threads)[0]
 
-    def series(self, first_run: int, count: int, domain: Domain, threads: Threads = Threads.ALL) -> tuple[Amount, ...]:
+    def series(
+        self, first_run: int, count: int, domain: Domain, threads: Threads = Threads.ALL
+    ) -> tuple[Amount, ...]:
         """What of each run is alive: of ``count`` runs from ``first_run`` on."""
         totals = (_RunTotals * count)()
         self._library.tracker_totals(first_run, count, totals)
@@ -260,7 +262,12 @@ class Tracker:
         """Which object an instruction is in, and which exported function; None: in none."""
         file, symbol = ctypes.c_char_p(), ctypes.c_char_p()
         base, start = ctypes.c_size_t(), ctypes.c_size_t()
-        references = [ctypes.byref(file), ctypes.byref(base), ctypes.byref(symbol), ctypes.byref(start)]
+        references = [
+            ctypes.byref(file),
+            ctypes.byref(base),
+            ctypes.byref(symbol),
+            ctypes.byref(start),
+        ]
         if not self._library.tracker_locate(instruction, *references):
             return None
         name = None if symbol.value is None else symbol.value.decode(errors="replace")
@@ -278,7 +285,9 @@ def _amount(totals: _RunTotals, domain: Domain, threads: Threads) -> Amount:
 
 
 def _block(entry: _Survivor) -> Block:
-    return Block(entry.address, entry.size_bytes, entry.run, Domain(entry.domain), entry.thread == 0)
+    return Block(
+        entry.address, entry.size_bytes, entry.run, Domain(entry.domain), entry.thread == 0
+    )
 
 
 def _declare(library: ctypes.PyDLL) -> None:

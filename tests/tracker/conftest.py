@@ -41,7 +41,9 @@ def run_program(command: list[str], **environment: str) -> str:
         env={**os.environ, **environment},
         cwd=ROOT,
     )
-    assert done.returncode == 0, f"{command} ended with {done.returncode}\n{done.stdout}{done.stderr}"
+    assert done.returncode == 0, (
+        f"{command} ended with {done.returncode}\n{done.stdout}{done.stderr}"
+    )
     return done.stdout
 
 
@@ -74,7 +76,9 @@ def libraries(build: Callable[..., Path]) -> dict[str, str]:
     shared = ("-shared", "-fPIC", "-O0")
     return {
         "C_LIBRARY": str(build("library.so", *shared, "-pthread", str(source / "library.c"))),
-        "CPP_LIBRARY": str(build("plugin.so", *shared, "-std=c++17", str(source / "plugin.cpp"), compiler="g++")),
+        "CPP_LIBRARY": str(
+            build("plugin.so", *shared, "-std=c++17", str(source / "plugin.cpp"), compiler="g++")
+        ),
     }
 
 

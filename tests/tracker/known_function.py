@@ -34,7 +34,9 @@ def main(path: str, name: str, runs: int) -> None:
     result = {}
     for domain in Domain:
         amounts = tracker.series(1, runs, domain)
-        result[domain.name] = [[amount.blocks, amount.size_bytes, amount.grown_bytes] for amount in amounts]
+        result[domain.name] = [
+            [amount.blocks, amount.size_bytes, amount.grown_bytes] for amount in amounts
+        ]
     print(json.dumps(result))
 
 

@@ -149,7 +149,9 @@ def scenario_c_functions() -> Any:
     results: dict[str, Any] = {name: native(work) for name, work in works.items()}
     results["getline"] = native(lambda: c.keep_getline(path))[0]
     results["freed"] = native(lambda: c.release(pointer(c.keep_malloc(100))))
-    results["freed through pointer"] = native(lambda: c.release_through_pointer(pointer(c.keep_through_pointer(9))))
+    results["freed through pointer"] = native(
+        lambda: c.release_through_pointer(pointer(c.keep_through_pointer(9)))
+    )
     return results
 
 
@@ -249,7 +251,9 @@ def scenario_cpp() -> Any:
         "nothrow": native(lambda: cpp.make_nothrow(ctypes.c_size_t(60))),
         "wide": native(lambda: cpp.make_wide()),
         "dropped": native(lambda: cpp.drop_one(pointer(cpp.make_one()))),
-        "array dropped": native(lambda: cpp.drop_array(pointer(cpp.make_array(ctypes.c_size_t(9))))),
+        "array dropped": native(
+            lambda: cpp.drop_array(pointer(cpp.make_array(ctypes.c_size_t(9))))
+        ),
         "wide dropped": native(lambda: cpp.drop_wide(pointer(cpp.make_wide()))),
     }
     if "NEW_ABORTS" in os.environ:
@@ -341,7 +345,11 @@ def scenario_fork() -> Any:
         assert status == 0, status
     c.hammer_join(2)
     answers = os.read(reader, 100)
-    own = [block for block in tracker.survivors(number) if block.is_own_thread and block.size_bytes == 11]
+    own = [
+        block
+        for block in tracker.survivors(number)
+        if block.is_own_thread and block.size_bytes == 11
+    ]
     return sorted(set(answers)), len(answers), len(own), tracker.is_child
 
 

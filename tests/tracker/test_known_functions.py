@@ -14,7 +14,12 @@ from tests.tracker.conftest import ROOT, missing, run_program
 CASES = ROOT / "tests" / "golden" / "inprocess" / "cases.py"
 RUNS = 40
 
-NATIVE_LEAKS = {"leak_malloc_1b": 1, "leak_malloc_64b": 64, "leak_c_lib_1b": 1, "leak_c_lib_64b": 64}
+NATIVE_LEAKS = {
+    "leak_malloc_1b": 1,
+    "leak_malloc_64b": 64,
+    "leak_c_lib_1b": 1,
+    "leak_c_lib_64b": 64,
+}
 """Bytes that every run loses, in one block."""
 PYTHON_LEAKS = (
     "leak_global_list",
@@ -50,13 +55,17 @@ def alive(tracker_library: Path, request: pytest.FixtureRequest) -> dict[str, li
 
 
 @pytest.mark.parametrize(("alive", "size_bytes"), NATIVE_LEAKS.items(), indirect=["alive"])
-def test_a_native_leak_is_the_same_block_in_every_run(alive: dict[str, list[list[int]]], size_bytes: int) -> None:
+def test_a_native_leak_is_the_same_block_in_every_run(
+    alive: dict[str, list[list[int]]], size_bytes: int
+) -> None:
     assert alive["NATIVE"] == [[1, size_bytes, 0]] * RUNS
     assert alive["PYTHON"] == [[0, 0, 0]] * RUNS
 
 
 @pytest.mark.parametrize("alive", PYTHON_LEAKS, indirect=True)
-def test_a_leak_of_objects_is_the_same_number_in_every_run(alive: dict[str, list[list[int]]]) -> None:
+def test_a_leak_of_objects_is_the_same_number_in_every_run(
+    alive: dict[str, list[list[int]]],
+) -> None:
     # The first run does what is done once; the last one has what the next would have replaced.
     blocks = [amount[0] for amount in alive["PYTHON"][1:-1]]
     usual = max(set(blocks), key=blocks.count)
@@ -82,7 +91,9 @@ def test_a_mapping_that_is_kept_is_one_in_every_run(alive: dict[str, list[list[i
 
 
 @pytest.mark.parametrize("alive", CLEAN, indirect=True)
-def test_what_leaks_nothing_leaves_nothing_after_its_first_run(alive: dict[str, list[list[int]]]) -> None:
+def test_what_leaks_nothing_leaves_nothing_after_its_first_run(
+    alive: dict[str, list[list[int]]],
+) -> None:
     for amounts in alive.values():
         assert amounts[1:] == [[0, 0, 0]] * (RUNS - 1)
 

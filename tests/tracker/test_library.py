@@ -31,7 +31,9 @@ def test_a_damaged_library_says_what_to_do(tmp_path: Path) -> None:
         library.load(damaged)
 
 
-def test_a_library_from_other_sources_is_refused(tracker_library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_library_from_other_sources_is_refused(
+    tracker_library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(library, "API_VERSION", 0)
     with pytest.raises(library.LibraryMissing, match="built from other sources"):
         library.load(tracker_library)
@@ -55,7 +57,9 @@ def build_hook() -> Any:
     return module
 
 
-def test_without_a_compiler_the_build_says_so(build_hook: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_without_a_compiler_the_build_says_so(
+    build_hook: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.delenv("CC", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
     reason = build_hook.compile_library(NATIVE, tmp_path / "out.so")
@@ -77,7 +81,9 @@ def test_a_wheel_is_of_its_platform_with_a_compiler_and_of_any_without(
     from hatchling.builders.wheel import WheelBuilder
 
     def wheel(name: str) -> Path:
-        (built,) = WheelBuilder(str(ROOT)).build(directory=str(tmp_path / name), versions=["standard"])
+        (built,) = WheelBuilder(str(ROOT)).build(
+            directory=str(tmp_path / name), versions=["standard"]
+        )
         return Path(built)
 
     native = wheel("native")

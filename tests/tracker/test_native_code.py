@@ -12,7 +12,16 @@ from tests.tracker.conftest import HERE, NATIVE, missing, run_program
 
 CORE = ("core", "table", "ranges", "runs", "stacks", "pages", "lock")
 """The parts that know nothing of hooks."""
-FLAGS = ("-fPIC", "-shared", "-fvisibility=hidden", "-O2", "-std=c11", "-Wall", "-Wextra", "-Werror")
+FLAGS = (
+    "-fPIC",
+    "-shared",
+    "-fvisibility=hidden",
+    "-O2",
+    "-std=c11",
+    "-Wall",
+    "-Wextra",
+    "-Werror",
+)
 
 
 @pytest.mark.programs
@@ -36,7 +45,9 @@ def test_the_table_does_what_its_reference_does(build: Callable[..., Path], sani
 @pytest.mark.programs
 @pytest.mark.parametrize("compiler", ["gcc", "clang"])
 @pytest.mark.parametrize("how", ["-pie", "-no-pie", "-Wl,-z,now", "-Wl,-z,lazy"])
-def test_a_program_without_python_is_exact(build: Callable[..., Path], compiler: str, how: str) -> None:
+def test_a_program_without_python_is_exact(
+    build: Callable[..., Path], compiler: str, how: str
+) -> None:
     assert _program(build, compiler, how, ()) == "exact\n"
 
 
@@ -65,13 +76,23 @@ def _program(build: Callable[..., Path], compiler: str, how: str, emulator: tupl
     source = str(HERE / "native" / "program.c")
     position = "-fPIE" if how == "-pie" else "-fno-pie" if how == "-no-pie" else "-fPIC"
     program = build(
-        f"program_{name}", "-O0", "-fno-builtin", f"-I{NATIVE}", position, how, source, "-ldl", compiler=compiler
+        f"program_{name}",
+        "-O0",
+        "-fno-builtin",
+        f"-I{NATIVE}",
+        position,
+        how,
+        source,
+        "-ldl",
+        compiler=compiler,
     )
     return run_program([*emulator, str(program), str(tracker), str(library)])
 
 
 @pytest.mark.programs
-def test_the_library_needs_nothing_of_python_and_exports_only_its_functions(tracker_library: Path) -> None:
+def test_the_library_needs_nothing_of_python_and_exports_only_its_functions(
+    tracker_library: Path,
+) -> None:
     if shutil.which("nm") is None:
         missing("nm is not installed")
     symbols = run_program(["nm", "-D", str(tracker_library)]).splitlines()

@@ -62,7 +62,9 @@ def seen(scenarios: Scenarios) -> dict[str, Any]:
     return scenarios(*_TOGETHER)
 
 
-def test_objects_that_are_kept_are_alive_and_gone_when_they_are_dropped(seen: dict[str, Any]) -> None:
+def test_objects_that_are_kept_are_alive_and_gone_when_they_are_dropped(
+    seen: dict[str, Any],
+) -> None:
     before, after = seen["python_objects"]
     assert [blocks for blocks, _ in before] == [3, 3, 3]
     assert after == [[0, 0], [0, 0], [0, 0]]
@@ -248,7 +250,9 @@ def test_other_threads_blocks_are_told_apart(scenarios: Scenarios) -> None:
 
 
 def test_a_forked_child_does_not_hang_and_the_parent_stays_exact(scenarios: Scenarios) -> None:
-    answers, children, own_blocks, parent_is_child = scenarios("fork", PYTHONWARNINGS="ignore")["fork"]
+    answers, children, own_blocks, parent_is_child = scenarios("fork", PYTHONWARNINGS="ignore")[
+        "fork"
+    ]
     assert answers == [1]
     assert children == 20
     assert own_blocks == 1
@@ -283,12 +287,13 @@ def test_every_allocator_of_python_is_exact(scenarios: Scenarios, allocator: str
     assert seen["canary"][0] == []
 
 
-@pytest.mark.parametrize("library", ["libjemalloc.so.2", "libtcmalloc_minimal.so.4", "libmimalloc.so.2.0"])
-def test_another_allocator_is_exact_and_its_mappings_are_its_own(scenarios: Scenarios, library: str) -> None:
-    if not _is_installed(library):
-        missing(f"{library} is not installed")
+@pytest.mark.parametrize("library", ["libjemalloc", "libtcmalloc_minimal", "libmimalloc"])
+def test_another_allocator_is_exact_and_its_mappings_are_its_own(
+    scenarios: Scenarios, library: str
+) -> None:
+    path = _installed(library)
     names = ("python_objects", "ctypes_malloc", "ctypes_strdup", "c_functions", "arenas", "canary")
-    seen = scenarios(*names, "cpp", "nothing", "threads", LD_PRELOAD=library, NEW_ABORTS="1")
+    seen = scenarios(*names, "cpp", "nothing", "threads", LD_PRELOAD=path, NEW_ABORTS="1")
     assert seen["python_objects"][1] == [[0, 0]] * 3
     assert seen["ctypes_malloc"] == [[1, 1]] * 3
     assert seen["ctypes_strdup"] == [1, 8]
@@ -300,16 +305,27 @@ def test_another_allocator_is_exact_and_its_mappings_are_its_own(scenarios: Scen
     assert seen["canary"][0] == []
 
 
-def _is_installed(library: str) -> bool:
-    return any((Path(folder) / library).exists() for folder in _LIBRARY_FOLDERS)
+def _installed(library: str) -> str:
+    for folder in _LIBRARY_FOLDERS:
+        for path in sorted(Path(folder).glob(f"{library}.so.*")):
+            return str(path)
+    missing(f"{library} is not installed")
+    raise AssertionError
 
 
-_LIBRARY_FOLDERS = ("/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64", "/usr/lib")
+_LIBRARY_FOLDERS = (
+    "/usr/lib/x86_64-linux-gnu",
+    "/usr/lib/aarch64-linux-gnu",
+    "/usr/lib64",
+    "/usr/lib",
+)
 
 
 def test_a_sanitizers_allocator_is_not_worked_around(scenarios: Scenarios) -> None:
     runtime = _print_file_name("libasan.so")
-    seen = scenarios("state", "canary", LD_PRELOAD=runtime, ASAN_OPTIONS="detect_leaks=0", NOT_HOOKED="1")
+    seen = scenarios(
+        "state", "canary", LD_PRELOAD=runtime, ASAN_OPTIONS="detect_leaks=0", NOT_HOOKED="1"
+    )
     assert seen["state"] == "SANITIZER"
     unseen = seen["canary"][0]
     assert len(unseen) == 4
@@ -325,28 +341,42 @@ def _print_file_name(name: str) -> str:
     return path
 
 
-@pytest.mark.parametrize("library", ["libjemalloc.so.2", "libtcmalloc_minimal.so.4"])
-def test_operator_new_of_another_allocator_throws_through_the_hooks(scenarios: Scenarios, library: str) -> None:
-    if not _is_installed(library):
-        missing(f"{library} is not installed")
-    assert scenarios("cpp", LD_PRELOAD=library)["cpp"] == NEW_FORMS | NEW_THAT_THROWS
+@pytest.mark.parametrize("library", ["libjemalloc", "libtcmalloc_minimal"])
+def test_operator_new_of_another_allocator_throws_through_the_hooks(
+    scenarios: Scenarios, library: str
+) -> None:
+    path = _installed(library)
+    assert scenarios("cpp", LD_PRELOAD=path)["cpp"] == NEW_FORMS | NEW_THAT_THROWS
 
 
-def test_an_allocator_bound_inside_its_library_is_left_alone(scenarios: Scenarios, build: Callable[..., Path]) -> None:
-    own = build("own_allocator.so", "-shared", "-fPIC", "-O0", "-fno-builtin", str(HERE / "native" / "own_allocator.c"))
+def test_an_allocator_bound_inside_its_library_is_left_alone(
+    scenarios: Scenarios, build: Callable[..., Path]
+) -> None:
+    own = build(
+        "own_allocator.so",
+        "-shared",
+        "-fPIC",
+        "-O0",
+        "-fno-builtin",
+        str(HERE / "native" / "own_allocator.c"),
+    )
     seen = scenarios("own_allocator", "ctypes_malloc", OWN_ALLOCATOR=str(own))
     assert seen["own_allocator"] == [[10, 20], [0, 0]]
     assert seen["ctypes_malloc"] == [[1, 1]] * 3
 
 
-def test_a_library_loaded_where_another_was_is_seen(scenarios: Scenarios, build: Callable[..., Path]) -> None:
+def test_a_library_loaded_where_another_was_is_seen(
+    scenarios: Scenarios, build: Callable[..., Path]
+) -> None:
     second = build("second.so", "-shared", "-fPIC", "-O0", str(HERE / "native" / "library.c"))
     results = scenarios("unloaded", "c_functions", SECOND_LIBRARY=str(second))
     assert results["unloaded"] == [[1, 2]] * 3
     assert results["c_functions"] == C_FUNCTIONS
 
 
-def test_dlopen_and_dlsym_know_their_caller(scenarios: Scenarios, build: Callable[..., Path]) -> None:
+def test_dlopen_and_dlsym_know_their_caller(
+    scenarios: Scenarios, build: Callable[..., Path]
+) -> None:
     source = str(HERE / "native" / "library.c")
     shared = ("-shared", "-fPIC", "-O0", "-pthread", source)
     caller = build("caller.so", *shared, "-Wl,-rpath,$ORIGIN/neighbours")
