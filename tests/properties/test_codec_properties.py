@@ -14,6 +14,7 @@ from pytest_leakguard.core.codec import decode, encode
 from pytest_leakguard.core.errors import MalformedReport
 from pytest_leakguard.core.leaks import Finding, Frame, LeakKind, Totals
 from pytest_leakguard.core.programs import ExitStatus, Process, Report
+from pytest_leakguard.core.shapes import Shape
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
 short = st.text(max_size=8)
@@ -33,7 +34,7 @@ findings = st.builds(
 growths = st.builds(
     Growth,
     short,
-    short,
+    st.sampled_from(Shape),
     finite,
     finite,
     finite,

@@ -37,7 +37,7 @@ import sys
 import pytest
 from pytest_leakguard.pytest_integration import progress
 from pytest_leakguard.services import measure
-progress.FIRST_S = progress.REWRITE_S = progress.EVERY_S = measure.TOLD_EVERY_S = 0.1
+progress.FIRST_S = progress.REWRITE_S = progress.EVERY_S = measure.PROGRESS_EVERY_S = 0.1
 sys.exit(pytest.main(sys.argv[1:]))
 """
 linux_only = pytest.mark.skipif(
