@@ -30,7 +30,7 @@ SERVICE = f"""
         print("printed by the test")
         with leakguard.serve([sys.executable, {str(STUB)!r}, "{{port}}", "clean"],
                              ready="http://127.0.0.1:{{port}}/") as service:
-            service.loop(["GET /orders/7"], requests=300)
+            service.loop(["GET /orders/7"], requests=5000, stop_early=False)
 """
 RUN = """
 import sys
