@@ -23,7 +23,8 @@ FLAGS = ("-std=c11", "-O2", "-fPIC", "-shared", "-fvisibility=hidden", "-Wall", 
 """After the user's CFLAGS: without -O2 the hook of dlsym would hide its caller."""
 _SHORTAGE = (
     "pytest-leakguard is built WITHOUT its native library: {reason}. `--leakguard` will screen "
-    "nothing. Install a C compiler (gcc or clang, and the headers of the C library) and install again."
+    "nothing. Install a C compiler (gcc or clang, and the headers of the C library) "
+    "and install again."
 )
 
 

@@ -2,9 +2,10 @@
 
     python benchmarks/compare_baseline.py [--rounds 9] [--findings 10000] [--entries 10000]
 
-Three mixtures: an everyday one (most findings known and as large as accepted, some grown, new, fixed, expired), the
-one where all is known, and the one where nothing matches. Reading the TOML file, from its bytes to checked entries,
-is timed beside the comparison. CPU seconds of this process, medians.
+Three mixtures: an everyday one (most findings known and as large as accepted, some grown, new,
+fixed, expired), the one where all is known, and the one where nothing matches. Reading the TOML
+file, from its bytes to checked entries, is timed beside the comparison. CPU seconds of this
+process, medians.
 """
 
 from __future__ import annotations
@@ -76,7 +77,10 @@ def checks(found: list[Finding]) -> tuple[Check, ...]:
 
 
 def accepted(chance: random.Random, found: list[Finding], is_everyday: bool) -> str:
-    """A baseline that accepts ``found``; the everyday one has some ceilings too low and some dates in the past."""
+    """A baseline that accepts ``found``.
+
+    The everyday one has some ceilings too low and some dates in the past.
+    """
     entries = []
     for number, finding in enumerate(found):
         fate = chance.random() if is_everyday else 1.0
@@ -164,7 +168,8 @@ def main() -> None:
     parser.add_argument("--entries", type=int, default=10_000)
     options = parser.parse_args()
     print(
-        f"{options.findings} findings, {options.entries} entries, {options.rounds} rounds; CPU seconds\n"
+        f"{options.findings} findings, {options.entries} entries, "
+        f"{options.rounds} rounds; CPU seconds\n"
     )
     print(f"{'mixture':<17}{'MB':>6}{'read':>8}{'compare':>9}{'both':>8}{'ratio':>8}   statuses")
     compared, both = [], []
@@ -181,14 +186,14 @@ def main() -> None:
             counts["fixed"] = len(answer.fixed)
             words = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
             print(
-                f"{mixture:<17}{len(text) / 1e6:>6.1f}{read_s:>8.2f}{compare_s:>9.3f}{both[-1]:>8.2f}"
+                f"{mixture:<17}{len(text) / 1e6:>6.1f}"
+                f"{read_s:>8.2f}{compare_s:>9.3f}{both[-1]:>8.2f}"
                 f"{read_s / compare_s:>7.0f}x   {words}"
             )
     print("\nratio: reading the file to comparing")
     for what, slowest_s in (("comparing", max(compared)), ("reading and comparing", max(both))):
-        print(
-            f"{what}: {slowest_s:.2f} s at most (claim: {MOST_S:g} s): {'met' if slowest_s < MOST_S else 'NOT MET'}"
-        )
+        verdict = "met" if slowest_s < MOST_S else "NOT MET"
+        print(f"{what}: {slowest_s:.2f} s at most (claim: {MOST_S:g} s): {verdict}")
 
 
 if __name__ == "__main__":

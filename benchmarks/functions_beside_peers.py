@@ -1,10 +1,12 @@
-"""Claim: of 22 leaky and 12 clean functions all are answered right, no slower per verdict than psleak in the median.
+"""Claim: of 22 leaky and 12 clean functions all are answered right, no slower per verdict than
+psleak in the median.
 
     python benchmarks/functions_beside_peers.py [--only NAME] [--timeout 120]
 
-Every function runs in a fresh process per tool: ours through ``leakguard.loop``, psleak with its defaults (under
-``PYTHONMALLOC=malloc``, without which it skips), pytest-memray's ``limit_leaks("1 KB")`` around 100 calls after 50 of
-warm-up. CPU seconds are those of the verdict alone, imports left out. Needs psleak, pytest-memray and a C compiler.
+Every function runs in a fresh process per tool: ours through ``leakguard.loop``, psleak with its
+defaults (under ``PYTHONMALLOC=malloc``, without which it skips), pytest-memray's
+``limit_leaks("1 KB")`` around 100 calls after 50 of warm-up. CPU seconds are those of the verdict
+alone, imports left out. Needs psleak, pytest-memray and a C compiler.
 """
 
 from __future__ import annotations
@@ -20,7 +22,10 @@ import tempfile
 from pathlib import Path
 
 CASES = Path(__file__).resolve().parents[1] / "tests" / "golden" / "inprocess"
-HEAD = f"import sys, time\nsys.path.insert(0, {str(CASES)!r})\nimport cases\nwork = getattr(cases, sys.argv[1])\n"
+HEAD = (
+    f"import sys, time\nsys.path.insert(0, {str(CASES)!r})\n"
+    "import cases\nwork = getattr(cases, sys.argv[1])\n"
+)
 TAIL = "print('ANSWER', int(found), time.process_time() - began)\n"
 OURS = (
     HEAD
@@ -77,7 +82,10 @@ def asked(script: str, name: str, timeout_s: float, **env: str) -> tuple[str, fl
 
 
 def memray(name: str, timeout_s: float) -> tuple[str, float]:
-    """pytest-memray's answer; CPU seconds are not comparable, since they are those of a whole session."""
+    """pytest-memray's answer.
+
+    Its CPU seconds are not comparable, since they are those of a whole session.
+    """
     with tempfile.TemporaryDirectory(prefix="leakguard-bench-") as directory:
         (Path(directory) / "test_it.py").write_text(MEMRAY)
         command = [
@@ -105,7 +113,7 @@ def memray(name: str, timeout_s: float) -> tuple[str, float]:
 
 def main() -> None:
     """The table, then the counts."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--only", default="")
     parser.add_argument("--timeout", type=float, default=120.0)
     options = parser.parse_args()

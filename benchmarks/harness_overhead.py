@@ -1,11 +1,14 @@
-"""Claim: the harness adds less than 0.15 s per program to what the bare tool costs (median over the sample apps).
+"""Claim: the harness adds less than 0.15 s per program to what the bare tool costs (median over the
+sample apps).
 
-    python benchmarks/harness_overhead.py [--rounds 5] [--build DIR] [--tools valgrind,asan,lsan,memray] [--only NAME]
+    python benchmarks/harness_overhead.py [--rounds 5] [--build DIR]
+        [--tools valgrind,asan,lsan,memray] [--only NAME]
 
-Every leaky sample program runs twice per round, in turn: once as the bare command line that ``plan`` gives (the same
-options, the same environment, output thrown away), once through ``pipeline.check_program``, which supervises the run,
-keeps the output, reads the reports and names the leaks. Added wall and CPU seconds are the median of the differences
-within a round; CPU is that of this process and of all it waited for. Programs that have to be stopped are left out.
+Every leaky sample program runs twice per round, in turn: once as the bare command line that
+``plan`` gives (the same options, the same environment, output thrown away), once through
+``pipeline.check_program``, which supervises the run, keeps the output, reads the reports and names
+the leaks. Added wall and CPU seconds are the median of the differences within a round; CPU is that
+of this process and of all it waited for. Programs that have to be stopped are left out.
 """
 
 from __future__ import annotations
@@ -143,7 +146,8 @@ def _median(spent: list[Spent]) -> Spent:
 def tell(rows: list[Row]) -> None:
     """The table, the medians by tool, and the claim."""
     print(
-        f"{'program':<18}{'tool':<10}{'bare s':>8}{'ours s':>8}{'added s':>9}{'added CPU s':>13}{'CPU ratio':>11}"
+        f"{'program':<18}{'tool':<10}{'bare s':>8}{'ours s':>8}"
+        f"{'added s':>9}{'added CPU s':>13}{'CPU ratio':>11}"
     )
     for one in rows:
         _line(one.program.name, one.program.tool, one)
@@ -152,12 +156,14 @@ def tell(rows: list[Row]) -> None:
         added = [one.added for one in rows if one.program.tool == tool]
         wall_s, cpu_s = _median(added).wall_s, _median(added).cpu_s
         print(
-            f"{tool:<10} {len(added):>3} programs: median added {wall_s:.3f} s wall, {cpu_s:.3f} s CPU"
+            f"{tool:<10} {len(added):>3} programs: "
+            f"median added {wall_s:.3f} s wall, {cpu_s:.3f} s CPU"
         )
     middle = _median([one.added for one in rows])
     verdict = "met" if middle.wall_s < MOST_ADDED_S else "NOT MET"
     print(
-        f"all        {len(rows):>3} programs: median added {middle.wall_s:.3f} s wall, {middle.cpu_s:.3f} s CPU",
+        f"all        {len(rows):>3} programs: "
+        f"median added {middle.wall_s:.3f} s wall, {middle.cpu_s:.3f} s CPU",
         end=" ",
     )
     print(f"(claim: under {MOST_ADDED_S} s): {verdict}")

@@ -1,11 +1,14 @@
-"""Claim: an 80 MB valgrind XML is read 2x faster than with ``iterparse``, 5x faster than with ValgrindCI, in 64 MB.
+"""Claim: an 80 MB valgrind XML is read 2x faster than with ``iterparse``, 5x faster than with
+ValgrindCI, in 64 MB.
 
-    python benchmarks/parse_valgrind_xml.py [--rounds 5] [--records 17000] [--sites 10000] [--file XML]
+    python benchmarks/parse_valgrind_xml.py [--rounds 5] [--records 17000] [--sites 10000]
+        [--file XML]
 
-The generated file is shaped like valgrind's own about ``cc1plus`` (83 MB, 16,919 records, 551,521 frames, half of
-them without a name, few distinct ones), with deeper C++ names. Every reader runs in a process of its own, round by
-round in turn; figures are medians over whole processes, start and imports included. ``iterparse`` makes plain tuples
-of the same data and either drops each record at once, as the least work anybody could do, or keeps them as we do.
+The generated file is shaped like valgrind's own about ``cc1plus`` (83 MB, 16,919 records, 551,521
+frames, half of them without a name, few distinct ones), with deeper C++ names. Every reader runs in
+a process of its own, round by round in turn; figures are medians over whole processes, start and
+imports included. ``iterparse`` makes plain tuples of the same data and either drops each record at
+once, as the least work anybody could do, or keeps them as we do.
 """
 
 from __future__ import annotations
@@ -100,7 +103,10 @@ ALLOCATORS = (
     "operator new(unsigned long)",
     "operator new[](unsigned long)",
 )
-WORDS = "tree node type hash table build walk emit lower pass scope symbol value range cache token parse fold".split()
+WORDS = (
+    "tree node type hash table build walk emit lower pass scope symbol value range cache token "
+    "parse fold"
+).split()
 
 
 def generate(path: Path, records: int, sites: int) -> None:
@@ -129,7 +135,10 @@ def _record(chance: random.Random, number: int, records: int, stack: str) -> str
     amount = f"{size:,} bytes in {blocks:,} blocks"
     if kind == "DefinitelyLost" and chance.random() < 0.5:
         indirect = 8 * chance.randrange(1, 500)
-        amount = f"{size + indirect:,} ({size:,} direct, {indirect:,} indirect) bytes in {blocks:,} blocks"
+        amount = (
+            f"{size + indirect:,} ({size:,} direct, {indirect:,} indirect) bytes "
+            f"in {blocks:,} blocks"
+        )
         size += indirect
     text = f"{amount} {KINDS[kind][0]}"
     return RECORD.format(
@@ -167,8 +176,10 @@ def _name(chance: random.Random) -> str:
         return f"{word}({parameters})"
     key, value = chance.sample(WORDS, 2)
     return (
-        f"std::_Hashtable<{key}, std::pair<{key} const, std::unique_ptr<ir::{value}<int>>>, std::allocator<{value}>, "
-        f"std::__detail::_Select1st>::{word}({parameters})::{{lambda({key}&&)#1}}::operator()({key}&&) const"
+        f"std::_Hashtable<{key}, std::pair<{key} const, std::unique_ptr<ir::{value}<int>>>, "
+        f"std::allocator<{value}>, "
+        f"std::__detail::_Select1st>::{word}({parameters})::"
+        f"{{lambda({key}&&)#1}}::operator()({key}&&) const"
     )
 
 
@@ -293,7 +304,10 @@ def measure(reader: str, path: Path) -> Sample | None:
 
 
 def run_child(reader: str, path: Path) -> None:
-    """Read once, tell the answer and our own peak; the kernel's figure for a child may be its parent's."""
+    """Read once, tell the answer and our own peak.
+
+    The kernel's figure for a child may be its parent's.
+    """
     answer = READERS[reader](path)
     peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     if os.path.exists("/proc/self/status"):  # noqa: PTH110
@@ -320,7 +334,8 @@ def tell(samples: dict[str, list[Sample]]) -> None:
     }
     peak_mb = {reader: max(sample.peak_mb for sample in taken) for reader, taken in samples.items()}
     print(
-        f"\n{'reader':<20}{'wall s':>8}{'CPU s':>8}{'CPU x ours':>12}{'peak MB':>9}{'records':>9}{'frames':>9}"
+        f"\n{'reader':<20}{'wall s':>8}{'CPU s':>8}{'CPU x ours':>12}"
+        f"{'peak MB':>9}{'records':>9}{'frames':>9}"
     )
     for reader, taken in samples.items():
         wall_s, ratio = (
@@ -335,9 +350,8 @@ def tell(samples: dict[str, list[Sample]]) -> None:
     for reader, least in LEAST_RATIO.items():
         if reader in samples:
             ratio = cpu_s[reader] / cpu_s[OURS]
-            print(
-                f"{ratio:.1f}x as fast as {reader} (claim: {least:g}x): {'met' if ratio >= least else 'NOT MET'}"
-            )
+            verdict = "met" if ratio >= least else "NOT MET"
+            print(f"{ratio:.1f}x as fast as {reader} (claim: {least:g}x): {verdict}")
     for reader in (OURS, "ours, check_files"):
         verdict = "met" if peak_mb[reader] < MOST_MB else "NOT MET"
         print(

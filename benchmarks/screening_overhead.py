@@ -1,11 +1,13 @@
-"""Claim: screening a clean suite costs at most 1.5 times the CPU of plain pytest, real suites 1.6 times in the median.
+"""Claim: screening a clean suite costs at most 1.5 times the CPU of plain pytest, real suites 1.6
+times in the median.
 
     python benchmarks/screening_overhead.py [--rounds 3] [--real] [--only NAME]
 
-The clean suite has 290 tests of about 0.6 ms and 10 of about 50 ms. It runs in turn plain, screened, with
-pytest-memray's ``limit_leaks`` on every test, and with a tracemalloc snapshot compared around every test. ``--real``
-takes released packages' own suites from the package index, each at the version its tests were written for. Needs
-pytest-memray, and for ``--real`` what the packages' tests import; a suite that cannot be run is said so.
+The clean suite has 290 tests of about 0.6 ms and 10 of about 50 ms. It runs in turn plain,
+screened, with pytest-memray's ``limit_leaks`` on every test, and with a tracemalloc snapshot
+compared around every test. ``--real`` takes released packages' own suites from the package index,
+each at the version its tests were written for. Needs pytest-memray, and for ``--real`` what the
+packages' tests import; a suite that cannot be run is said so.
 """
 
 from __future__ import annotations
@@ -54,7 +56,7 @@ REAL = {
     "tomlkit": "tomlkit==0.15.2",
 }
 ARGUMENTS = {"werkzeug": ["--ignore=tests/test_serving.py"]}
-"""Its development server's reloader starts processes that outlive their tests in some containers."""
+"""werkzeug's reloader starts processes that outlive their tests in some containers."""
 MOST_CLEAN, MOST_REAL = 1.5, 1.6
 
 
@@ -168,7 +170,8 @@ def real_suites(root: Path, rounds: int, only: str) -> float:
         )
         ratios.append(ours.cpu_s / plain.cpu_s)
         print(
-            f"  {name:<14} {plain.cpu_s:7.2f} s  {ours.cpu_s:7.2f} s  {ratios[-1]:5.2f}x  {ours.last_line}",
+            f"  {name:<14} {plain.cpu_s:7.2f} s  {ours.cpu_s:7.2f} s"
+            f"  {ratios[-1]:5.2f}x  {ours.last_line}",
             flush=True,
         )
     return statistics.median(ratios)
@@ -176,7 +179,7 @@ def real_suites(root: Path, rounds: int, only: str) -> float:
 
 def main() -> None:
     """Both tables."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument(
         "--real", action="store_true", help="real packages' suites as well (minutes)"
@@ -188,15 +191,13 @@ def main() -> None:
         if not options.only:
             print("clean suite of 300 tests")
             ratio = clean_suite(root, options.rounds)
-            print(
-                f"  claim {MOST_CLEAN}x: {'met' if ratio <= MOST_CLEAN else 'NOT met'} ({ratio:.2f}x)"
-            )
+            verdict = "met" if ratio <= MOST_CLEAN else "NOT met"
+            print(f"  claim {MOST_CLEAN}x: {verdict} ({ratio:.2f}x)")
         if options.real or options.only:
             print("real suites: plain, screened, ratio")
             ratio = real_suites(root, options.rounds, options.only)
-            print(
-                f"  claim {MOST_REAL}x in the median: {'met' if ratio <= MOST_REAL else 'NOT met'} ({ratio:.2f}x)"
-            )
+            verdict = "met" if ratio <= MOST_REAL else "NOT met"
+            print(f"  claim {MOST_REAL}x in the median: {verdict} ({ratio:.2f}x)")
 
 
 if __name__ == "__main__":

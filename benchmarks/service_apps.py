@@ -1,10 +1,13 @@
-"""The sample services and real clean servers, again and again in random order, with the second core loaded.
+"""The sample services and real clean servers, again and again in random order, with the second core
+loaded.
 
-    python benchmarks/service_apps.py [--runs N] [--seed N] [--only NAME ...] [--servers] [--idle] [--requests N]
+    python benchmarks/service_apps.py [--runs N] [--seed N] [--only NAME ...] [--servers] [--idle]
+        [--requests N]
 
-Without ``--servers`` the services of ``sample_apps/services`` are run, whose answers are in ``expected.json``; with it
-nginx, redis, PostgreSQL, gunicorn with Flask, uvicorn with Starlette and Node's http, all clean: none may be called a
-leak. What is not installed is left out and said. The exit status is 1 when an answer is wrong.
+Without ``--servers`` the services of ``sample_apps/services`` are run, whose answers are in
+``expected.json``; with it nginx, redis, PostgreSQL, gunicorn with Flask, uvicorn with Starlette and
+Node's http, all clean: none may be called a leak. What is not installed is left out and said. The
+exit status is 1 when an answer is wrong.
 """
 
 from __future__ import annotations
@@ -252,7 +255,8 @@ def loaded(is_loaded: bool) -> Iterator[None]:
     if not is_loaded:
         yield
         return
-    work = "import os\nparent = os.getppid()\nwhile os.getppid() == parent: sum(range(10**6))"  # ends as we do
+    # The busy process ends when we do, even when we are killed.
+    work = "import os\nparent = os.getppid()\nwhile os.getppid() == parent: sum(range(10**6))"
     with subprocess.Popen([sys.executable, "-c", work]) as busy:
         try:
             yield
@@ -261,7 +265,7 @@ def loaded(is_loaded: bool) -> Iterator[None]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--runs", type=int, default=1)
     parser.add_argument("--requests", type=int, default=5000)
     parser.add_argument("--seed", type=int, default=1)
@@ -292,9 +296,8 @@ def main() -> int:
             print(_line(app, done, is_right, time.monotonic() - started), flush=True)
     print()
     for app in apps:
-        print(
-            f"{app.name:<24} {', '.join(f'{number}x {told}' for told, number in answers[app.name].most_common())}"
-        )
+        counts = [f"{number}x {told}" for told, number in answers[app.name].most_common()]
+        print(f"{app.name:<24} {', '.join(counts)}")
     print(f"\n{len(order) - wrong} of {len(order)} answers right")
     return int(wrong > 0)
 
@@ -313,7 +316,10 @@ def _line(app: App, done: Check, is_right: bool, seconds: float) -> str:
         if found.shape == "leak"
         else f"kept {found.rise:+,.0f}"
     )
-    return f"{start} {done.diagnosis.metric:<14} {done.diagnosis.iterations:>5} requests {seconds:5.1f} s  {rate}"
+    return (
+        f"{start} {done.diagnosis.metric:<14} {done.diagnosis.iterations:>5} requests "
+        f"{seconds:5.1f} s  {rate}"
+    )
 
 
 if __name__ == "__main__":

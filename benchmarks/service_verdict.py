@@ -1,10 +1,12 @@
-"""Requests and seconds until the verdict on live services, what sampling costs, and what simple methods say.
+"""Requests and seconds until the verdict on live services, what sampling costs, and what simple
+methods say.
 
     python benchmarks/service_verdict.py [--runs N] [--requests N]
 
-Drives ``sample_apps/services`` on loopback; needs Linux, a C compiler, and Flask with gunicorn for the shop; Node is
-left out where it is not here. The simple methods judge the very same series of resident memory. Without ``--requests``
-there may be more than 5,000, where readings are dear; with it there may not.
+Drives ``sample_apps/services`` on loopback; needs Linux, a C compiler, and Flask with gunicorn for
+the shop; Node is left out where it is not here. The simple methods judge the very same series of
+resident memory. Without ``--requests`` there may be more than 5,000, where readings are dear; with
+it there may not.
 """
 
 from __future__ import annotations
@@ -91,7 +93,7 @@ def cases(server: Path) -> Iterator[Case]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--runs", type=int, default=1)
     parser.add_argument("--requests", type=int, default=None)
     options = parser.parse_args()
@@ -139,7 +141,8 @@ def _print(case: Case, found: list[tuple[Timeline, float]]) -> None:
     verdicts = Counter(timeline.judge().shape for timeline in timelines)
     print(
         f"{case.name:<14}{'yes' if case.live_heap else 'no':>5}{requests:>10.0f}"
-        f"{statistics.median(seconds for _, seconds in found):>9.2f}{1e3 * working_s / requests:>10.2f} ms"
+        f"{statistics.median(seconds for _, seconds in found):>9.2f}"
+        f"{1e3 * working_s / requests:>10.2f} ms"
         f"{samples:>9.0f}{1e3 * sampling_s / samples:>9.2f} ms"
         f"{statistics.median(timeline.overhead for timeline in timelines):>10.1%}"
         f"  {', '.join(f'{number}x {shape}' for shape, number in verdicts.most_common())}",

@@ -1,6 +1,7 @@
-"""The documentation site: the Markdown pages of this folder as they are, with a table of contents made here.
+"""The documentation site: the Markdown pages of this folder, with a table of contents made here.
 
-Build: ``sphinx-build -W -n --keep-going -b html docs docs/_build``; ``make test`` does it with warnings as errors.
+Build: ``sphinx-build -W -n --keep-going -b html docs docs/_build``; ``make test`` does it with
+warnings as errors.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ PARTS = {
 
 
 def contents(folder: Path) -> str:
-    """Tables of contents: the pages in the order of ``PARTS``, and whatever page is new at the end."""
+    """Tables of contents: the pages in the order of ``PARTS``, and new pages at the end."""
     there = {path.stem for path in folder.glob("*.md")} - {"index"}
     known = [page for pages in PARTS.values() for page in pages]
     parts = {**PARTS, "More": tuple(sorted(there.difference(known)))}
@@ -47,7 +48,10 @@ def contents(folder: Path) -> str:
 
 
 def add_contents(app: Sphinx, page: str, source: list[str]) -> None:
-    """Gives the first page its table of contents, which would be noise where Markdown is read as it is."""
+    """Gives the first page its table of contents.
+
+    The table would be noise where the Markdown is read as it is, so the page itself has none.
+    """
     if page == "index":
         source[0] += "\n" + contents(Path(app.srcdir))
 

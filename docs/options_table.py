@@ -1,6 +1,7 @@
-"""Writes the table of ``options.md`` from ``pytest_leakguard.core.options``, the one place where options are declared.
+"""Writes the table of ``options.md`` from ``pytest_leakguard.core.options``.
 
-``python docs/options_table.py`` writes it, ``python docs/options_table.py --check`` says whether that is needed.
+That module is the one place where options are declared. ``python docs/options_table.py`` writes the
+table, ``python docs/options_table.py --check`` says whether that is needed.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from pytest_leakguard.core.options import OPTIONS, Option
 PAGE = Path(__file__).with_name("options.md")
 BEGIN, END = "<!-- made by docs/options_table.py -->\n\n", "\n<!-- end -->\n"
 HEAD = (
-    "| command line of `pytest` | ini value | marker keyword | `pytest-leakguard run` | `pytest-leakguard check` "
+    "| command line of `pytest` | ini value | marker keyword "
+    "| `pytest-leakguard run` | `pytest-leakguard check` "
     "| values | meaning |\n|---|---|---|---|---|---|---|\n"
 )
 _VALUES = {"flag": "flag", "size": "size", "seconds": "seconds", "kinds": "list of kinds, or `all`"}

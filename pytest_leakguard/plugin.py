@@ -1,4 +1,7 @@
-"""The door to pytest: declares options, marker and fixture. Nothing else is imported until --leakguard is given."""
+"""The door to pytest: declares options, marker and fixture.
+
+Nothing else is imported until --leakguard is given.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,10 @@ MARKER = (
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Every option of the table, on the command line and as an ini value; defaults stay with the table."""
+    """Every option of the table, on the command line and as an ini value.
+
+    Defaults stay with the table.
+    """
     group = parser.getgroup("leakguard", "leak checks")
     for option in OPTIONS:
         text = f"{option.help} [{'|'.join(option.choices)}]" if option.choices else option.help
@@ -65,16 +71,20 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Notes what was asked for, after -k and -m and before pytest-split, which registers later and so comes later."""
+    """Notes what was asked for, after -k and -m and before pytest-split.
+
+    That plugin registers later and so comes later.
+    """
     session = config.pluginmanager.get_plugin("leakguard-session")
     if session is not None:
         session.wanted = [item.nodeid for item in items]
 
 
 def _import_as_compiled(config: pytest.Config) -> None:
-    """Spares the rest of the plugin pytest's rewriting of assertions: half a second where nothing is cached yet.
+    """Spares the rest of the plugin pytest's rewriting of assertions.
 
-    pytest rewrites every module of a plugin's distribution; ours assert nothing that a user would want explained.
+    That takes half a second where nothing is cached yet. pytest rewrites every module of a plugin's
+    distribution; ours assert nothing that a user would want explained.
     """
     from pytest_leakguard.pytest_integration._pytest_internals import spare_rewriting
 
@@ -93,7 +103,9 @@ def _is_on(config: pytest.Config) -> bool:
 
 @pytest.fixture
 def leakguard(request: pytest.FixtureRequest) -> Iterator[Leakguard]:
-    """Checks programs from a test: ``leakguard.run([...], tool=...)`` fails the test on a new leak."""
+    """Checks programs from a test: ``leakguard.run([...], tool=...)`` fails the test
+    on a new leak.
+    """  # noqa: D205 - ``pytest --fixtures`` shows the first paragraph, which has to be all of it
     session = request.config.pluginmanager.get_plugin("leakguard-session")
     if session is None:
         pytest.skip("leak checks are off; switch them on with --leakguard")

@@ -1,4 +1,4 @@
-"""The sample programs as a user would test them: every leaky one must fail, every fixed twin must pass.
+"""The sample programs as a user would test them: leaky ones must fail, fixed twins must pass.
 
 Run ``make -C sample_apps`` first, then ``pytest --leakguard sample_apps``.
 """

@@ -46,13 +46,16 @@ _ALLOCATORS = frozenset(
 )
 _STARTS = frozenset(
     "_start (below main) start_thread clone clone3 __clone __clone3 thread_start "
-    "__lsan_thread_start_func execute_native_thread_routine __libc_start_call_main __libc_start_main "
-    "__libc_start_main_impl __libc_start_main@@GLIBC_2.34".split(" ")
+    "__lsan_thread_start_func execute_native_thread_routine __libc_start_call_main "
+    "__libc_start_main __libc_start_main_impl __libc_start_main@@GLIBC_2.34".split(" ")
 ) | {"(below main)"}
 _SANITIZER_START = re.compile(
     r"^(void\s?\*\s?)?((a|hwa)san_thread_start|ThreadStartFunc<(true|false)>)(\(|$)"
 )
-"""A thread's start in newer runtimes (gcc 14, clang 19); clang's are linked into the program and told with types."""
+"""A thread's start in newer runtimes (gcc 14, clang 19).
+
+Clang's are linked into the program and told with types.
+"""
 _RUNTIME_MODULE = re.compile(r"^(vgpreload_|lib(clang_rt\.)?(asan|lsan|ubsan|hwasan))")
 _C_MODULE = re.compile(
     r"^(libc|libc-2\.\d+|libpthread(-2\.\d+)?|libdl(-2\.\d+)?"

@@ -119,9 +119,10 @@ class Settings:
 
 
 def is_ci(environ: Mapping[str, str]) -> bool:
-    """Whether a build system runs this: nearly all of them set ``CI``, Jenkins sets ``BUILD_NUMBER``.
+    """Whether a build system runs this.
 
-    There the baseline is not written, and a missing tool fails the run.
+    Nearly all of them set ``CI``, Jenkins sets ``BUILD_NUMBER``. There the baseline
+    is not written, and a missing tool fails the run.
     """
     return any(environ.get(name) for name in _CI_VARIABLES)
 

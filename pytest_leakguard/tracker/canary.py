@@ -1,4 +1,4 @@
-"""Proves that the tracker sees one block of each kind, exactly; says what it does not see and why."""
+"""Proves that the tracker sees one block of each kind, exactly; says what it misses and why."""
 
 from __future__ import annotations
 

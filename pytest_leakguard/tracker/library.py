@@ -43,7 +43,8 @@ def load(path: Path = LIBRARY) -> ctypes.PyDLL:
         raise LibraryMissing(f"the native library cannot be loaded: {error}. {_advice()}") from None
     if version != API_VERSION:
         raise LibraryMissing(
-            f"{path} has version {version}, not {API_VERSION}: it was built from other sources. {_advice()}"
+            f"{path} has version {version}, not {API_VERSION}: it was built from other sources. "
+            f"{_advice()}"
         )
     return library
 

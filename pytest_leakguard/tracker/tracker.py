@@ -133,7 +133,10 @@ class _RunTotals(ctypes.Structure):
 
 
 class Tracker:
-    """Which blocks allocated in run k are still alive. One per process: the library has one table."""
+    """Which blocks allocated in run k are still alive.
+
+    One per process: the library has one table.
+    """
 
     __slots__ = ("_library", "arm", "disarm")
 
@@ -193,7 +196,10 @@ class Tracker:
         return tuple(_amount(total, domain, threads) for total in totals)
 
     def survivors(self, run: int) -> tuple[Block, ...]:
-        """The blocks and mappings of a run that are alive, by address. May look at the whole table."""
+        """The blocks and mappings of a run that are alive, by address.
+
+        May look at the whole table.
+        """
         expected = 0
         for domain in Domain:
             expected += self.live(run, domain).blocks

@@ -1,6 +1,6 @@
-"""A small shop: the incident's service, once per way of growing. SHOP says which; run it behind gunicorn -w 2.
+"""A small shop: the incident's service, once per way of growing. SHOP says which.
 
-SHOP=leak gunicorn -w 2 -b 127.0.0.1:8000 shop:app
+Run it behind two workers: SHOP=leak gunicorn -w 2 -b 127.0.0.1:8000 shop:app
 """
 
 import os
@@ -67,7 +67,7 @@ def burst():
 
 
 def fragmentation():
-    """Each order takes more room for a moment; one small object in each stretch of memory keeps all of it."""
+    """Each order takes more room for a moment; a small object in each stretch keeps all of it."""
     parts = [bytes(440) for _ in range(8 * REQUESTS)]
     PINNED[:] = parts[:: max(1, len(parts) // 64)]
 

@@ -1,4 +1,4 @@
-"""The incident before its release: the leaking shop fails with rate and forecast, then with the line; the fixed passes.
+"""The leaking shop fails with rate and forecast, then with the line; the fixed one passes.
 
 pytest --leakguard sample_apps/services/test_shop.py
 """

@@ -1,8 +1,11 @@
-"""Tells the live heap of this interpreter over a private socket. Runs inside the service: imports next to nothing,
-never raises, changes nothing but the two things it says: garbage is collected before a reading, and what was there
-at the first one is frozen (``gc.freeze``), so that later collections cost little.
+"""Tells the live heap of this interpreter over a private socket.
 
-Found as ``sitecustomize`` through PYTHONPATH; the one it hides is run after it. Must work on Python 3.8 and later.
+Runs inside the service: imports next to nothing, never raises, changes nothing but the two things
+it says: garbage is collected before a reading, and what was there at the first one is frozen
+(``gc.freeze``), so that later collections cost little.
+
+Found as ``sitecustomize`` through PYTHONPATH; the one it hides is run after it. Must work on Python
+3.8 and later.
 """
 
 import sys
@@ -98,7 +101,10 @@ class _Agent:
         return info.uordblks + info.hblkhd + self.small_object_bytes()
 
     def small_object_bytes(self):
-        """What Python's own allocator has handed out; it says so on C's stderr only, which is a variable."""
+        """What Python's own allocator has handed out.
+
+        It says so on C's stderr only, which is a variable and can be pointed elsewhere.
+        """
         ctypes, libc = self.ctypes, self.libc
         stderr = ctypes.c_void_p.in_dll(libc, "stderr")
         text, size = ctypes.c_void_p(), ctypes.c_size_t()
