@@ -36,6 +36,7 @@ from pytest_leakguard.explain.code_owner import Site, frames_of, package_of, sou
 from pytest_leakguard.explain.growing_containers import Growing, growing, length, newest
 from pytest_leakguard.explain.line_tracer import losing, rising, touching
 from pytest_leakguard.explain.references import UNKNOWN, chain_to, kind_of, root_of
+from pytest_leakguard.explain.removals import removal_of
 
 ENOUGH_EVENTS = 8
 """How many losses the runs of an explanation are to contain: enough to tell them from chance."""
@@ -71,6 +72,8 @@ class Cause:
     """Bytes of Python's own blocks that one run leaves."""
     bounded: str = ""
     """Why it will not grow for ever, where the holder says so."""
+    removal: str = ""
+    """Where somebody's code takes entries out of the container again, as ``shop.py:12``."""
     container: Any = None
     """The container that grows with it."""
     entries_per_run: float = 0.0
@@ -297,6 +300,7 @@ def _cause(held: _Held) -> Cause:
         return Cause(
             holders=(*chain, *element),
             bounded=bounded,
+            removal=removal_of(first.container),
             container=first.container,
             entries_per_run=first.per_run,
         )

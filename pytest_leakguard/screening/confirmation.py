@@ -112,7 +112,6 @@ class Repetition:
         self._progress = progress
         self.runs = 0
         self._spent = Spent()
-        self._is_full = False
 
     def examine(self) -> Examination:
         """Runs the unit until there is an answer.

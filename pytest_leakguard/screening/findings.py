@@ -59,9 +59,23 @@ def check_of(
             replace(check, growth=_as(check.growth, Shape.CACHE), notes=(*check.notes, note)),
             examination,
         )
+    if examination.ran_out_of_time and cause.removal:
+        return Confirmed(_out_of_time(check, examination, cause.removal), examination)
     finding = finding_of(counter, examination, cause, check.id)
     found = within_budget(check, finding, budget_bytes)
     return Confirmed(found, examination, cause.container, cause.entries_per_run, cause.site.names)
+
+
+def _out_of_time(check: Check, examination: Examination, removal: str) -> Check:
+    """Undecided: what has piled up so far is taken out again by somebody's code, maybe later."""
+    problem = (
+        f"undecided: it has grown in all {examination.runs:,} runs there was time for, but "
+        f"{removal} takes entries out again. More runs tell whether that is enough: "
+        "@pytest.mark.leakguard(confirm=SECONDS), or seconds= of a loop"
+    )
+    return replace(
+        check, growth=_as(check.growth, Shape.UNDECIDED), problems=(*check.problems, problem)
+    )
 
 
 def _explained(
