@@ -70,7 +70,7 @@ class GateResult:
             "result": self.result,
             "new-leaks": str(self.new_leaks),
             "grown-leaks": str(self.grown_leaks),
-            "no-answer": str(self.inconclusive),
+            "inconclusive": str(self.inconclusive),
             "stale-entries": str(self.stale_entries),
             "report": str(self.directory) if self.directory.is_dir() else "",
             **paths,

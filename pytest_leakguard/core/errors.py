@@ -29,7 +29,7 @@ class TargetNotStarted(LeakguardError):
 
 
 class InconclusiveCheck(LeakguardError):
-    """A check ended without an answer; says why, and what it would take."""
+    """A check is inconclusive; says why, and what it would take."""
 
 
 class MalformedReport(LeakguardError):

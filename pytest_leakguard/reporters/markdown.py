@@ -205,7 +205,7 @@ def _unanswered(verdict: Verdict) -> Iterator[str]:
         again = f"\n- reproduce: {code(judged.check.reproduce)}" if judged.check.reproduce else ""
         yield f"**Inconclusive:** {code(judged.check.id)}\n\n{reasons}{again}"
     if len(open_) > MOST_LEAKS:
-        yield f"and {len(open_) - MOST_LEAKS} more without an answer"
+        yield f"and {len(open_) - MOST_LEAKS} more that are inconclusive"
 
 
 def _baseline(verdict: Verdict) -> Iterator[str]:

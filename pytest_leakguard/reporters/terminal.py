@@ -39,7 +39,7 @@ _MOST_OUTPUT_LINES_OF_A_TEST = 10
 WORDS = {
     Outcome.CLEAN: "clean",
     Outcome.LEAK: "leaking",
-    Outcome.INCONCLUSIVE: "without an answer",
+    Outcome.INCONCLUSIVE: "inconclusive",
     Outcome.SKIPPED: "skipped",
     Outcome.NOT_REPEATABLE: "not repeatable",
 }

@@ -194,7 +194,7 @@ def serve(
 ) -> Iterator[Served]:
     """Start ``target``, hand it out once it is ready, and leave nothing of it behind.
 
-    What keeps it from coming up is a check without an answer, as is a tool that left no report.
+    What keeps it from coming up is an inconclusive check, as is a tool that left no report.
     """
     blank = Check("", "service", "", expected_exit=None, command=target.argv)
     with ExitStack() as stack:

@@ -297,7 +297,7 @@ def test_valgrind_is_never_installed_when_forbidden_and_its_absence_is_an_error(
     )
     result = gate.run(valgrind="never")
     assert not machine.exists()
-    assert (result.status, result.outputs["result"], result.outputs["no-answer"]) == (
+    assert (result.status, result.outputs["result"], result.outputs["inconclusive"]) == (
         "failure",
         "error",
         "1",

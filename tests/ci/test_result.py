@@ -37,7 +37,7 @@ def test_clean_passes_and_leaks_fail(outputs: Path, tmp_path: Path) -> None:
     assert read_values(outputs)["result"] == "pass"
     assert main(["ci", "result", report(tmp_path, leaky), "--pytest-exit", "1"]) == 1
     told = read_values(outputs)
-    assert (told["result"], told["new-leaks"], told["no-answer"]) == ("fail", "1", "0")
+    assert (told["result"], told["new-leaks"], told["inconclusive"]) == ("fail", "1", "0")
     assert told["report-json"] == str(tmp_path / "report" / "report.json")
 
 

@@ -220,7 +220,7 @@ def test_a_summary_that_is_nearly_full_is_left_alone(tmp_path: Path) -> None:
 def test_the_summary_has_verdict_table_leaks_and_what_to_type() -> None:
     text = markdown.render(run().judge(), run())
     assert text.startswith(
-        "## ❌ FAIL leakguard: 2 clean, 4 leaking, 1 without an answer, 1 skipped, 1 not repeatable\n"
+        "## ❌ FAIL leakguard: 2 clean, 4 leaking, 1 inconclusive, 1 skipped, 1 not repeatable\n"
     )
     rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| <code>tests/")]
     orders = next(row for row in rows if "test&#95;orders" in row[0])

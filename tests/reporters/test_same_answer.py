@@ -20,7 +20,7 @@ from tests.reporters.example import clean_run, finding, hostile_run, run
 OUTCOMES = {
     "clean": "clean",
     "leaking": "leak",
-    "without an answer": "inconclusive",
+    "inconclusive": "inconclusive",
     "skipped": "skipped",
     "not repeatable": "not_repeatable",
 }
