@@ -56,7 +56,6 @@ def pytest_configure(config: pytest.Config) -> None:
     if not _is_on(config):
         return
     _import_as_compiled(config)
-    from pytest_leakguard.pytest_integration.arming import Arming
     from pytest_leakguard.pytest_integration.declared_items import DeclaredItems
     from pytest_leakguard.pytest_integration.screening import Screening
     from pytest_leakguard.pytest_integration.session import Session
@@ -67,9 +66,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(session, "leakguard-session")
     config.pluginmanager.register(session.muzzle, "leakguard-muzzle")
     config.pluginmanager.register(declared, "leakguard-declared")
-    arming = Arming()
-    config.pluginmanager.register(arming, "leakguard-arming")
-    config.pluginmanager.register(Screening(session, arming), "leakguard-screening")
+    config.pluginmanager.register(Screening(session), "leakguard-screening")
 
 
 @pytest.hookimpl(trylast=True)

@@ -38,22 +38,28 @@ def empty() -> None:
     _cpython.empty_library_caches()
 
 
-def empty_bounded() -> None:
-    """Empties each bounded ``functools.lru_cache`` of a module or class, which may drop any entry at any time."""
-    for cache in list({id(cache): cache for cache in _bounded()}.values()):
-        cache.cache_clear()
+def filled_by(run: Callable[[], object]) -> tuple[Callable[[], object], ...]:
+    """What empties each bounded ``functools.lru_cache`` that one run makes longer."""
+    caches = {id(cache): cache for cache in _bounded()}
+    before = [(cache, cache.cache_info().currsize) for cache in caches.values()]
+    run()
+    filled = []
+    for cache, size in before:
+        if cache.cache_info().currsize > size:
+            filled.append(cache.cache_clear)
+    return tuple(filled)
 
 
 def _bounded() -> Iterator[Any]:
     """Those of modules and of their classes."""
     classes: dict[int, type] = {}
     for module in list(sys.modules.values()):
-        if type(module) is not types.ModuleType:  # it may be anything, also a dead proxy
+        if not isinstance(module, types.ModuleType):
             continue
         for value in list(vars(module).values()):
             if _is_bounded(value):
                 yield value
-            elif issubclass(type(value), type):
+            elif isinstance(value, type):
                 classes[id(value)] = value
     for owner in classes.values():
         yield from _bounded_of(owner)
@@ -61,14 +67,14 @@ def _bounded() -> Iterator[Any]:
 
 def _bounded_of(owner: type) -> Iterator[Any]:
     for value in list(vars(owner).values()):
-        if type(value) in (classmethod, staticmethod):
+        if isinstance(value, classmethod | staticmethod):
             value = value.__func__
         if _is_bounded(value):
             yield value
 
 
 def _is_bounded(value: object) -> bool:
-    return type(value) is LRU_CACHE and limit_of(value) is not None
+    return isinstance(value, LRU_CACHE) and limit_of(value) is not None
 
 
 def limit_of(cache: Any) -> int | None:

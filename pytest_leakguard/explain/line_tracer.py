@@ -8,9 +8,14 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
+from pytest_leakguard.core.clock import Spent
 from pytest_leakguard.core.leaks import Frame
-from pytest_leakguard.counters.reader import Reader
+from pytest_leakguard.counters.reader import HEAP, MAPPED, PRIVATE, Reader
 from pytest_leakguard.explain.code_owner import Owner, Site, frames_of, owner
+
+TIMES_AS_MANY = 16
+"""Each of glibc's bins per thread holds up to 7; a leak in every tenth run is to be seen some times
+after that."""
 
 _FITTING_SHARE = 0.5
 """The least part of what a run loses that a line must gain to be taken for its place."""
@@ -100,7 +105,32 @@ def rising(
 
 
 def losing(
+    work: Callable[[], object],
+    counter: int,
+    reader: Reader,
+    runs: int,
+    per_run: float,
+    seconds: float,
+) -> tuple[Site, ...]:
+    """Lines at which the counter rises.
+
+    Takes up to a quarter of ``seconds`` more where none shows at first.
+
+    Of freed chunks the allocator keeps some of each size, which it counts as used and hands out
+    first.
+    """
+    spent = Spent()
+    lines = rising(work, lambda: reader.vector()[counter], runs, per_run)
+    if lines or counter != HEAP:
+        return lines
+    more = min(TIMES_AS_MANY * runs, int(runs * seconds / 4 / max(spent.seconds, 1e-6)))
+    return rising(work, lambda: reader.vector()[counter], more, per_run) if more > runs else ()
+
+
+def touching(
     work: Callable[[], object], counter: int, reader: Reader, runs: int, per_run: float
 ) -> tuple[Site, ...]:
-    """Lines at which the counter rises."""
-    return rising(work, lambda: reader.vector()[counter], runs, per_run)
+    """Where a pool that is mapped once in many runs is used: its pages are touched one by one."""
+    if counter not in (MAPPED, PRIVATE):
+        return ()
+    return rising(work, lambda: reader.vector()[PRIVATE], min(runs, 512), per_run)

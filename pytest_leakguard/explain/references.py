@@ -51,7 +51,7 @@ class _Search:
         holders = gc.get_referrers(*given)
         self.ours.add(id(holders))
         for holder in holders:
-            if id(holder) in self.parents or id(holder) in self.ours or is_ours(holder):
+            if id(holder) in self.parents or id(holder) in self.ours or _is_ours(holder):
                 continue
             child = next(
                 (level[id(thing)] for thing in gc.get_referents(holder) if id(thing) in level), None
@@ -65,25 +65,8 @@ class _Search:
         return bool(upper)
 
 
-class Path:
-    """The way from a root down to an object; an object of ours, so that it is never taken for a holder."""
-
-    __slots__ = ("steps", "texts")
-
-    def __init__(self, texts: tuple[str, ...], steps: list[Any]) -> None:
-        self.texts = texts
-        """In words, outermost first; the last is the object itself."""
-        self.steps = steps
-        """The objects, outermost first; a module may be left out."""
-
-
 def chain_to(target: Any) -> tuple[str, ...]:
     """The steps from a root to ``target``, outermost first; the last step is ``target`` itself."""
-    return path_to(target).texts
-
-
-def path_to(target: Any) -> Path:
-    """The shortest way from a root to ``target``."""
     gc.collect()
     search = _Search(target)
     deepest = target
@@ -92,19 +75,16 @@ def path_to(target: Any) -> Path:
             if (not isinstance(thing, types.FrameType) or id(thing) in search.running) and (
                 root := _root_of(thing)
             ):
-                return _path(root, thing, search.parents, target)
+                return _described(root, thing, search.parents, target)
         if not search.climb():
             break
         deepest = search.levels[-1][0]
-    is_in_context = isinstance(deepest, contextvars.Context) or _is_inside_context(target)
-    return _path((CONTEXT if is_in_context else UNKNOWN,), deepest, search.parents, target)
-
-
-def _path(root: tuple[str, ...], top: Any, parents: dict[int, Any], target: Any) -> Path:
-    steps = [top]
-    while steps[-1] is not target and parents[id(steps[-1])] is not None:
-        steps.append(parents[id(steps[-1])])
-    return Path(_described(root, top, parents, target), steps)
+    last = (
+        CONTEXT
+        if isinstance(deepest, contextvars.Context) or _is_inside_context(target)
+        else UNKNOWN
+    )
+    return _described((last,), deepest, search.parents, target)
 
 
 def _is_inside_context(thing: Any) -> bool:
@@ -132,7 +112,7 @@ def _preference(holder: Any) -> int:
     return 2 if isinstance(holder, types.FunctionType) else 1
 
 
-def is_ours(holder: Any) -> bool:
+def _is_ours(holder: Any) -> bool:
     """Held by the search itself, by the harness, or by a call that is running inside either."""
     if isinstance(holder, types.FrameType):
         return owner(holder.f_code.co_filename) is Owner.HARNESS
@@ -150,7 +130,7 @@ def _root_of(thing: Any) -> tuple[str, ...] | None:
         module = sys.modules.get(name) if isinstance(name, str) else None
         if module is not None and vars(module) is thing:
             return (f"module {name}",)
-    if isinstance(thing, type) and _is_in_its_module(thing):
+    if isinstance(thing, type):
         return (f"class {thing.__module__}.{thing.__qualname__}",)
     if isinstance(thing, types.FrameType):
         code = thing.f_code
@@ -159,21 +139,10 @@ def _root_of(thing: Any) -> tuple[str, ...] | None:
     return _variable_of_a_module(thing)
 
 
-def _is_in_its_module(kind: type) -> bool:
-    """Whether a class is found under its name; one that was made for a call is held by somebody else."""
-    inside: Any = vars(sys.modules.get(type.__dict__["__module__"].__get__(kind), types)) or {}
-    for name in kind.__qualname__.split("."):
-        found = inside.get(name)
-        if found is kind:
-            return True
-        inside = vars(found) if isinstance(found, type) else {}
-    return False
-
-
 def _variable_of_a_module(thing: Any) -> tuple[str, ...] | None:
     """For what a module holds directly, such as a value the collector does not know."""
     for module in list(sys.modules.values()):
-        if not isinstance(module, types.ModuleType) or is_ours(module):
+        if not isinstance(module, types.ModuleType) or _is_ours(module):
             continue
         for name, value in list(vars(module).items()):
             if value is thing and not name.startswith("__"):

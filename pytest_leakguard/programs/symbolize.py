@@ -64,16 +64,6 @@ def resolve(report: Report, mappings: Iterable[Mapping], cwd: Path | None) -> Re
     return replace(report, leaks=tuple(leaks))
 
 
-def named(frames: tuple[Frame, ...]) -> tuple[Frame, ...]:
-    """The same calls with function, file and line as far as addr2line tells; those it does not know unchanged."""
-    found = _ask(set(frames), Path())
-    told = []
-    for frame in frames:
-        by_debug_information = found.get(frame, frame)
-        told.append(by_debug_information if by_debug_information.function else frame)
-    return tuple(told)
-
-
 def _placed(frame: Frame, mappings: tuple[Mapping, ...]) -> Frame:
     """``frame`` with its module, where one was mapped at its address."""
     if frame.module is not None:

@@ -6,7 +6,6 @@ of assertions.
 
 from __future__ import annotations
 
-import inspect
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -252,65 +251,3 @@ def hook_without(config: pytest.Config, hook: str, drops: Callable[[Any], bool])
         yield
     finally:
         caller._hookimpls[:] = saved
-
-
-# Whose code runs.
-
-
-@contextmanager
-def teardown_wrapped(
-    session: pytest.Session, wrapper: Callable[[Callable[[], object]], None]
-) -> Iterator[None]:
-    """While this lasts, the tear-down of items and their fixtures is run by ``wrapper``."""
-    state: Any = session._setupstate
-    teardown = state.teardown_exact
-
-    def wrapped(nextitem: pytest.Item | None) -> None:
-        wrapper(lambda: teardown(nextitem))
-
-    state.teardown_exact = wrapped
-    try:
-        yield
-    finally:
-        state.__dict__.pop("teardown_exact", None)
-
-
-def is_of_item(request: pytest.FixtureRequest) -> bool:
-    """Whether a fixture lives as long as the item that asks for it; outside a class its scope may be a class."""
-    if request.scope == "class":
-        return getattr(request, "cls", None) is None
-    return request.scope == "function"
-
-
-_USERS_CODE = ("xunit_setup_", "unittest_")
-"""How functions begin that pytest makes of somebody's ``setup_method`` and the like, as fixtures."""
-
-
-def is_pytests_own(fixturedef: pytest.FixtureDef[Any]) -> bool:
-    """Whether the fixture's function is pytest's, such as ``tmp_path``; xunit-style set-up is the user's."""
-    function = fixturedef.func
-    module = getattr(function, "__module__", "") or ""
-    name = getattr(function, "__name__", "")
-    return module.startswith("_pytest.") and not name.startswith(_USERS_CODE)
-
-
-def is_simple(item: pytest.Item) -> bool:
-    """Whether the item is one call of a plain function: no fixture of its own scope, no instance, no coroutine."""
-    if type(item) is not pytest.Function or item.cls is not None:
-        return False
-    function: Any = item.function
-    if not inspect.isfunction(function) or inspect.iscoroutinefunction(function):
-        return False
-    if hasattr(function, "hypothesis") or hasattr(function, "__wrapped__"):
-        return False
-    definitions: Any = item._fixtureinfo.name2fixturedefs
-    for same_named in definitions.values():
-        for definition in same_named[-1:]:
-            if definition.scope == "function" and not _is_parameter(item, definition):
-                return False
-    return True
-
-
-def _is_parameter(item: pytest.Function, definition: Any) -> bool:
-    """Whether it stands for a value of ``parametrize``, which pytest hands in as it is."""
-    return definition.argname in parameters_of(item) and is_pytests_own(definition)

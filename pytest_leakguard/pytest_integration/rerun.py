@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import pytest
 
 from pytest_leakguard.pytest_integration import _other_plugins, _pytest_internals
-from pytest_leakguard.screening.gc_freeze import collect
 
 _MOST_PROBLEM_CHARACTERS = 300
 """How much of a failing run's message is kept, in characters: it becomes one line of the report."""
@@ -21,14 +20,40 @@ def reraised(config: pytest.Config) -> tuple[type[BaseException], ...]:
     return ends if config.getoption("usepdb", False) else (*ends, KeyboardInterrupt)
 
 
-def empty_handlers(item: pytest.Item) -> None:
-    """Empties pytest's log handlers, as the next set-up and every report do."""
+_KEYS = [pytest.StashKey[None]() for _ in range(6)]
+"""As many as pytest and its plugins put into an item's stash while it runs; the stash never
+shrinks."""
+
+
+def settle(item: pytest.Item) -> None:
+    """Brings about what a run leaves in the item's stash and in pytest's log handlers."""
     for handler in _pytest_internals.log_handlers(item.config):
-        handler.reset()
+        handler.reset()  # as the next set-up does, and as every report does
+        # Read at the end of every phase, which makes the stream one block smaller.
+        handler.stream.getvalue()
+    for key in _KEYS:
+        item.stash[key] = None
+    for key in _KEYS:
+        del item.stash[key]
+
+
+def kind_of(item: pytest.Item) -> Hashable:
+    """Tests of one kind leave the same behind, in the item and in pytest.
+
+    Fixtures of plugins keep a state there.
+    """
+    return type(item), type(item.parent), _pytest_internals.fixture_names_of_plugins(item)
 
 
 class NotRepeatable(Exception):
     """A later run of the test did not pass; says how."""
+
+
+class Control(pytest.Item):
+    """An empty test, whose growth is the harness's own."""
+
+    def runtest(self) -> None:
+        """Does nothing."""
 
 
 class Repeater:
@@ -56,9 +81,12 @@ class Repeater:
         ]
         """What a run makes longer."""
         self._lengths = tuple(map(len, self._lists))
-        self.is_simple = _pytest_internals.is_simple(item)
-        """A run is a call of the test's function and nothing else."""
         self.runs = 0
+
+    def settle(self) -> None:
+        """Brings about what a run leaves on the item and in log handlers; the next adds nothing."""
+        settle(self._item)
+        self._forget()
 
     def run(self) -> None:
         """One run; raises ``NotRepeatable`` unless it passes."""
@@ -71,8 +99,6 @@ class Repeater:
             finally:
                 self._finish()
                 self._forget()
-                collect()
-                empty_handlers(self._item)
         self.runs += 1
         if failure:
             raise NotRepeatable(f"run {self.runs + 1}: {failure}")

@@ -19,7 +19,6 @@ from pytest_leakguard.core.checks import Check
 from pytest_leakguard.counters.tempfiles import temporary_files
 from pytest_leakguard.pytest_integration import _other_plugins, _pytest_internals
 from pytest_leakguard.pytest_integration._pytest_internals import call_and_report
-from pytest_leakguard.pytest_integration.arming import Arming
 from pytest_leakguard.pytest_integration.isolation import silenced
 from pytest_leakguard.pytest_integration.rerun import reraised
 from pytest_leakguard.pytest_integration.test_check import Stages, blank_check
@@ -32,9 +31,9 @@ if TYPE_CHECKING:
 class Screening:
     """Registered beside the session while tests are screened."""
 
-    def __init__(self, session: Session, arming: Arming) -> None:
+    def __init__(self, session: Session) -> None:
         self._session = session
-        self._stages = Stages(session, arming)
+        self._stages = Stages(session)
         self._held: dict[str, list[pytest.TestReport]] = {}
         self._told: dict[str, str] = {}
         """Fingerprints of leaks, and the test that has told all about each."""

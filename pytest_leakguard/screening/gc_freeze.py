@@ -21,8 +21,6 @@ _LOOKING = ("gc.get_objects", "gc.get_referrers")
 _OLDEST = 2
 _frozen: list[SetAside] = []
 """More than one when a test runs a session of its own."""
-_ours: list[bool] = []
-"""While our own code collects."""
 _listening: list[SetAside] = []
 """While others run; what our own code asks for is not meant."""
 
@@ -65,15 +63,6 @@ class SetAside:
         _thaw()
 
 
-def collect() -> None:
-    """A collection of ours, which asks for nothing that is frozen."""
-    _ours.append(True)
-    try:
-        gc.collect()
-    finally:
-        _ours.pop()
-
-
 def _thaw() -> None:
     gc.unfreeze()
     _frozen.clear()
@@ -85,9 +74,7 @@ def _on_look(*_: Any) -> None:
 
 
 def _on_collection(phase: str, info: dict[str, int]) -> None:
-    if _ours or phase != "start" or info["generation"] != _OLDEST:
-        return
-    if _frozen and _is_asked_for():
+    if phase == "start" and info["generation"] == _OLDEST and _frozen and _is_asked_for():
         _thaw()
 
 

@@ -21,8 +21,6 @@ NAMES = [
 MEASURE = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
-from pytest_leakguard.tracker.installed import installed
-installed()  # as pytest's door does, before anybody looks up the address of malloc
 import cases
 from pytest_leakguard.screening.loop import check_loop
 check = check_loop(getattr(cases, sys.argv[2]), sys.argv[2])

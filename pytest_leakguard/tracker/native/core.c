@@ -95,7 +95,7 @@ static void put_entry(void *block, uint64_t value) {
 
 /* True when a stack was taken. Unwinding may allocate: those calls are inner ones. */
 static bool capture_stack(Stack *stack, Domain domain) {
-    if (LIKELY(!stacks_are_recorded())) return false;
+    if (LIKELY(!stacks_are_recorded()) || domain == DOMAIN_PYTHON) return false;
     core_depth++;
     stacks_capture(stack);
     core_depth--;
