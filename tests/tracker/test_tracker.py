@@ -296,8 +296,10 @@ def test_another_allocator_is_exact_and_its_mappings_are_its_own(
     seen = scenarios(*names, "cpp", "nothing", "threads", LD_PRELOAD=path, NEW_ABORTS="1")
     assert seen["python_objects"][1] == [[0, 0]] * 3
     assert seen["ctypes_malloc"] == [[1, 1]] * 3
-    assert seen["ctypes_strdup"] == [1, 8]
-    assert seen["c_functions"] == C_FUNCTIONS
+    # Not seen where the allocator brings a strdup of its own, as mimalloc 3 does: it calls itself.
+    has_own_strdup = " strdup\n" in run_program(["nm", "-D", "--defined-only", path])
+    assert seen["ctypes_strdup"] == ([0, 0] if has_own_strdup else [1, 8])
+    assert seen["c_functions"] == C_FUNCTIONS | ({"strdup": [0, 0]} if has_own_strdup else {})
     assert seen["arenas"] == [[0, 0], [0, 0]]
     assert seen["cpp"] == NEW_FORMS
     assert seen["nothing"] == [[0, 0]] * 9
