@@ -54,12 +54,12 @@ def _bounded() -> Iterator[Any]:
     """Those of modules and of their classes."""
     classes: dict[int, type] = {}
     for module in list(sys.modules.values()):
-        if not isinstance(module, types.ModuleType):
+        if not issubclass(type(module), types.ModuleType):  # anything may stand there
             continue
         for value in list(vars(module).values()):
             if _is_bounded(value):
                 yield value
-            elif isinstance(value, type):
+            elif issubclass(type(value), type):
                 classes[id(value)] = value
     for owner in classes.values():
         yield from _bounded_of(owner)
@@ -67,14 +67,14 @@ def _bounded() -> Iterator[Any]:
 
 def _bounded_of(owner: type) -> Iterator[Any]:
     for value in list(vars(owner).values()):
-        if isinstance(value, classmethod | staticmethod):
+        if type(value) in (classmethod, staticmethod):
             value = value.__func__
         if _is_bounded(value):
             yield value
 
 
 def _is_bounded(value: object) -> bool:
-    return isinstance(value, LRU_CACHE) and limit_of(value) is not None
+    return issubclass(type(value), LRU_CACHE) and limit_of(value) is not None
 
 
 def limit_of(cache: Any) -> int | None:

@@ -104,7 +104,7 @@ def _children(pid: int) -> list[int]:
     children: list[int] = []
     try:
         # A Path per thread would cost more than the reading.
-        tasks = os.listdir(f"/proc/{pid}/task")  # noqa: PTH208
+        tasks = os.listdir(f"/proc/{pid}/task")  # noqa: PTH208 - a Path per thread
     except OSError:
         return []
     for task in tasks:  # any thread may fork
