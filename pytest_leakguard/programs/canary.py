@@ -1,4 +1,7 @@
-"""Programs that leak on purpose, built on this machine. Knows no tool."""
+"""Programs that leak on purpose, built on this machine. Knows no tool.
+
+Each leaks nothing when it is given ``CLEAN`` as an argument.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,8 @@ from pytest_leakguard.processes import supervisor
 
 CANARY_BYTES = 4321
 """Bytes that each program loses; no tool or runtime loses just as many by itself."""
+CLEAN = "clean"
+"""The argument with which they free, or never allocate, what they lose without it."""
 BUILD_TIMEOUT_S = 60.0
 """Seconds one compilation may take; a loaded machine needs about two."""
 _VERSION_TIMEOUT_S = 20.0
@@ -24,22 +29,32 @@ static void __attribute__((noinline)) scrub(void) {{
     volatile char room[4096];
     for (int i = 0; i < 4096; i++) room[i] = 0;
 }}
-int main(void) {{ plant_canary(); planted = 0; scrub(); return 0; }}
+int main(int count, char **arguments) {{
+    plant_canary();
+    if (count > 1) free(planted);
+    planted = 0;
+    scrub();
+    return 0;
+}}
 """
 _PYTHON = """\
+import sys
 KEPT = []
 def plant_canary():
     KEPT.append(bytearray(1000))
 for _ in range(200):
     plant_canary()
+    if len(sys.argv) > 1:
+        KEPT.clear()
 """
 _CTYPES = f"""\
-import ctypes
+import ctypes, sys
 def plant_canary():
     allocate = ctypes.CDLL(None).malloc
     allocate.restype = ctypes.c_void_p
     allocate({CANARY_BYTES})
-plant_canary()
+if len(sys.argv) == 1:
+    plant_canary()
 """
 
 

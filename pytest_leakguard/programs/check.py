@@ -21,7 +21,7 @@ from pytest_leakguard.core.settings import Settings
 from pytest_leakguard.processes import supervisor
 from pytest_leakguard.programs import binary
 from pytest_leakguard.programs.tools import BACKENDS, pick
-from pytest_leakguard.programs.tools.base import Backend, merge
+from pytest_leakguard.programs.tools.base import Backend, merge, runs_of
 
 _OUTPUT_TAIL_BYTES = 4000
 """Bytes of the program's standard error that a check keeps: about a screen."""
@@ -166,12 +166,12 @@ def _parse_all(backend: Backend, artifacts: Iterable[Path]) -> tuple[tuple[Repor
     damage: list[str] = []
     for path in artifacts:
         try:
-            reports.append(backend.parse(path))
+            reports.extend(runs_of(backend.parse(path)))
         except MalformedReport as error:
             if error.recovered is None:
                 damage.append(str(error))
             else:
-                reports.append(error.recovered)
+                reports.extend(runs_of(error.recovered))
     return tuple(reports), damage
 
 

@@ -1,5 +1,7 @@
 """Plants a leak through every tool and says which of them saw it on this machine, and what helps.
 
+A tool that gives no answer for a program without leaks is of no use either, so each has to pass one.
+
 Knows no tool by name: each says itself how it is tried here.
 """
 
@@ -102,6 +104,21 @@ def _outcome(backend: Backend, trial: Trial) -> tuple[bool, str, str]:
     else:
         why += ", but without function names"
         fix = trial.how_to_get_names
+    if blame := _blame(backend, trial):
+        why += f", but does not pass a program without leaks: {blame}"
+        return False, why, backend.advice(blame)
     if trial.caveat:
         why += f"; {trial.caveat}"
     return True, why, fix
+
+
+def _blame(backend: Backend, trial: Trial) -> str:
+    """What keeps a program without leaks from being clean; empty when nothing does."""
+    if not trial.clean_argv:
+        return ""
+    target = Target(trial.clean_argv, timeout_s=_TIMEOUT_S)
+    check = check_program(target, Settings(missing_tool="fail"), "canary", backend.name)
+    if check.problems:
+        return "; ".join(check.problems)
+    blamed = sum(finding.size_bytes for finding in check.findings if finding.is_gating)
+    return f"{blamed:,} bytes are leaked in it" if blamed else ""

@@ -13,7 +13,7 @@ from pytest_leakguard.core.programs import SUCCESS, ExitStatus, Report
 from pytest_leakguard.core.settings import Settings
 from pytest_leakguard.programs.check import finish
 from pytest_leakguard.programs.tools import BACKENDS, recognise
-from pytest_leakguard.programs.tools.base import merge
+from pytest_leakguard.programs.tools.base import incomplete, merge, runs_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +23,13 @@ class _File:
     path: Path
     report: Report
     problems: tuple[str, ...] = ()
+    run: int = 1
+    """Which of the runs in the file it is."""
+
+    @property
+    def name(self) -> str:
+        """As the user gave it; further runs in the same file carry their number."""
+        return str(self.path) if self.run == 1 else f"{self.path}#{self.run}"
 
     @property
     def pids(self) -> set[int]:
@@ -39,18 +46,33 @@ class _File:
 
 def check_files(paths: Sequence[Path], settings: Settings) -> tuple[Check, ...]:
     """One check per tree of processes; what cannot be read is a problem of its check."""
-    families = _families(_read_file(path) for path in paths)
+    families = _families(file for path in paths for file in _read_file(path))
     return tuple(_check_family(family, settings) for family in families)
 
 
-def _read_file(path: Path) -> _File:
+def _read_file(path: Path) -> list[_File]:
     try:
-        return _File(path, recognise(path).parse(path))
+        return _runs(path, recognise(path).parse(path), "")
     except MalformedReport as error:
-        return _File(path, error.recovered or Report("unknown"), (str(error),))
+        return _runs(path, error.recovered or Report("unknown"), str(error))
     except OSError as error:
         why = f"{path}: cannot be read: {error.strerror or error}"
-        return _File(path, Report("unknown"), (why,))
+        return _runs(path, Report("unknown"), why)
+
+
+def _runs(path: Path, report: Report, error: str) -> list[_File]:
+    """Each run in the file with what is wrong with it; ``error`` is what is wrong with the file."""
+    runs = runs_of(report)
+    if len(runs) == 1:
+        return [_File(path, report, (error,) if error else ())]
+    files = []
+    for number, run in enumerate(runs, 1):
+        reasons = (*incomplete(run.processes), *run.problems)
+        problems = (f"{path}: {'; '.join(dict.fromkeys(reasons))}",) if reasons else ()
+        files.append(_File(path, run, problems, number))
+    if error and not any(file.problems for file in files):
+        files[0] = replace(files[0], problems=(error,))
+    return files
 
 
 def _families(files: Iterable[_File]) -> list[list[_File]]:
@@ -73,6 +95,8 @@ def _is_related(file: _File, other: _File) -> bool:
     """By parent pid, or by shared addresses where a tool's reports name no parent."""
     if file.report.tool != other.report.tool or file.path.parent != other.path.parent:
         return False
+    if file.path == other.path:
+        return False  # its reader has told the runs in it apart
     if file.parent_pids & other.pids or other.parent_pids & file.pids:
         return True
     return _is_linked_by_addresses(file.report) and not _stacks(file.report).isdisjoint(
@@ -100,9 +124,9 @@ def _check_family(family: list[_File], settings: Settings) -> Check:
     if len(family) > 1 and _is_linked_by_addresses(report):
         report = _with_forks_of(report, family[0].report.processes[0].pid)
     exit_status, command = _end_and_command(report)
-    paths = [str(file.path) for file in family]
+    paths = list(dict.fromkeys(str(file.path) for file in family))
     check = Check(
-        id=paths[0],
+        id=family[0].name,
         kind="program",
         tool=report.tool,
         problems=tuple(problem for file in family for problem in file.problems),

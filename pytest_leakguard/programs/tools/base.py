@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, ClassVar
 
+from pytest_leakguard.core.errors import MalformedReport
 from pytest_leakguard.core.leaks import Frame
 from pytest_leakguard.core.programs import Launch, Process, Report, RunStatus, Target
 from pytest_leakguard.programs.binary import Binary
@@ -31,6 +32,8 @@ class Trial:
 
     argv: tuple[str, ...] = ()
     """The leaking program; empty when there is none to run, and ``why`` tells what is missing."""
+    clean_argv: tuple[str, ...] = ()
+    """The same program without its leak, which has to pass; empty when there is none."""
     variant: str = ""
     """Compiler and flag for sanitizers."""
     path: str = ""
@@ -166,6 +169,23 @@ def incomplete(processes: tuple[Process, ...]) -> tuple[str, ...]:
         for process in processes
         if not process.is_complete
     )
+
+
+def whole(artifact: Path, runs: list[Report]) -> Report:
+    """The report of a file with these runs.
+
+    Raises ``MalformedReport`` unless each of them is whole.
+    """
+    report = replace(runs[0], further=tuple(runs[1:]))
+    reasons = [reason for run in runs for reason in (*incomplete(run.processes), *run.problems)]
+    if reasons:
+        raise MalformedReport(f"{artifact}: {'; '.join(dict.fromkeys(reasons))}", report)
+    return report
+
+
+def runs_of(report: Report) -> tuple[Report, ...]:
+    """Each run that a file holds."""
+    return (replace(report, further=()), *report.further)
 
 
 def merge(tool: str, reports: tuple[Report, ...]) -> Report:

@@ -17,7 +17,7 @@ from pytest_leakguard.core.errors import MalformedReport
 from pytest_leakguard.core.leaks import Frame, Leak, LeakKind
 from pytest_leakguard.core.programs import Launch, Process, Report, RunStatus, Target
 from pytest_leakguard.programs.binary import Binary
-from pytest_leakguard.programs.canary import Canaries
+from pytest_leakguard.programs.canary import CLEAN, Canaries
 from pytest_leakguard.programs.tools.base import Backend, Trial, incomplete, root_is_missing
 
 FEWEST_BLOCKS = 8
@@ -116,7 +116,8 @@ class Memray(Backend):
             yield Trial(why="it is not installed", fix="pip install 'pytest-leakguard[memray]'")
             return
         argv = (sys.executable, str(canaries.python()))
-        yield Trial(argv, path=sys.executable, version=version(self.name))
+        clean_argv = (*argv, CLEAN)
+        yield Trial(argv, clean_argv, path=sys.executable, version=version(self.name))
 
 
 def split_command(argv: tuple[str, ...]) -> tuple[str, tuple[str, ...], tuple[str, ...]]:

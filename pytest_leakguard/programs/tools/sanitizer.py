@@ -16,7 +16,7 @@ from pathlib import Path
 from pytest_leakguard.core.programs import Launch, Process, Report, RunStatus, Target
 from pytest_leakguard.programs import binary, symbolize
 from pytest_leakguard.programs.binary import Binary
-from pytest_leakguard.programs.canary import Canaries, find_versioned, version_of
+from pytest_leakguard.programs.canary import CLEAN, Canaries, find_versioned, version_of
 from pytest_leakguard.programs.tools import sanitizer_log
 from pytest_leakguard.programs.tools.base import Backend, Trial, incomplete, root_is_missing
 
@@ -42,7 +42,7 @@ _RUNTIME_PACKAGES = {
 }
 _NAMES = "apt-get install llvm (for llvm-symbolizer), or binutils (for addr2line)"
 _RUNTIME = re.compile(
-    rb"(Leak|Address)Sanitizer"
+    rb"(Leak|Address)Sanitizer|^Suppressions used:$"
     rb"|^==\d{1,10}==(Processing|Running) thread "
     rb"|^ERROR: Can't open file: .* \(reason: ",
     re.MULTILINE,
@@ -206,7 +206,8 @@ def _trials_of_compiler(name: str, path: str, canaries: Canaries) -> Iterator[Tr
                 fix=_RUNTIME_PACKAGES[name],
             )
         else:
-            yield Trial((str(canary),), variant, path, version, how_to_get_names=_NAMES)
+            argv, clean_argv = (str(canary),), (str(canary), CLEAN)
+            yield Trial(argv, clean_argv, variant, path, version, how_to_get_names=_NAMES)
 
 
 def _random_bits() -> int:

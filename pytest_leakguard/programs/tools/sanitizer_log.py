@@ -8,18 +8,31 @@ The hole that stays: nothing is written after a clean check, so a log that was c
 the last "TLS at" line and the report looks clean. A line cut in the middle, a blank line or a piece
 of the report behind it do not, and ``Sanitizer.demand`` refuses the log of a process that a signal
 ended. What remains is a copy truncated at that one byte, and a forked child killed in that moment.
+Newer runtimes (gcc 16, clang 21) list the program's threads after the report or in its place, which
+closes the hole. The table of the suppressions that were used is a proof as well: a check prints it.
+
+A process may make several checks, each of which repeats what the former has said. A report that
+does not is of another run, whose process had the same id, as the first in a container has.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 
 from pytest_leakguard.core.errors import MalformedReport
 from pytest_leakguard.core.leaks import Frame, Leak, LeakKind
 from pytest_leakguard.core.programs import Process, Report
-from pytest_leakguard.programs.tools.base import MOST_PROCESSES, line_number, lines, mark_inlined
+from pytest_leakguard.programs.tools.base import (
+    MOST_PROCESSES,
+    line_number,
+    lines,
+    mark_inlined,
+    whole,
+)
 
 MOST_FAILURES = 20
 """Failures kept per process; a damaged heap can report one and the same thousands of times."""
@@ -34,16 +47,20 @@ _TABBED_FIELDS = 9
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _REPORT = re.compile(r"==([0-9]{1,10})==ERROR: LeakSanitizer: detected memory leaks")
 _HEAD = re.compile(
-    r"^(Direct|Indirect) leak of ([0-9]{1,19}) byte\(s\) "
+    r"(Direct|Indirect) leak of ([0-9]{1,19}) byte\(s\) "
     r"in ([0-9]{1,19}) object\(s\) allocated from:"
 )
 _SUMMARY = re.compile(
-    r"^SUMMARY: [A-Za-z]{1,20}Sanitizer: ([0-9]{1,19}) byte\(s\) "
+    r"SUMMARY: [A-Za-z]{1,20}Sanitizer: ([0-9]{1,19}) byte\(s\) "
     r"leaked in ([0-9]{1,19}) allocation\(s\)\."
 )
-_STACK_LINE = re.compile(r"^ +#[0-9]{1,4} 0x([0-9a-fA-F]{1,16}) ?(.*)$")
+_STACK_LINE = re.compile(r"(?:^ +|    )#[0-9]{1,4} 0x([0-9a-fA-F]{1,16}) ?(.*)$")
 _CHECKED = re.compile(r"==[0-9]{1,10}==Processing thread ([0-9]{1,10})\.$")
 _THREAD_DONE = re.compile(r"==[0-9]{1,10}==(D?TLS) .*[0-9a-fA-F]\.$")
+_THREADS = re.compile(r"^(?:==[0-9]{1,10}==)?Thread T-?[0-9]{1,10}.* was created by T-?[0-9]{1,10}")
+"""The list that newer runtimes end a check with."""
+_THREADS_REST = re.compile(r" {4}(?:<empty stack>|#.*)|FRAME\t.*|")
+_TABLE = "Suppressions used:"
 _DASHES = re.compile(r"-+")
 _REPORT_BEGINS = re.compile(r"=+")
 _PID = re.compile(r"==([0-9]{1,10})==")
@@ -94,13 +111,16 @@ def parse(artifact: Path) -> Report:
             if line.endswith("\n") or not current.head:
                 current = _take(line.removesuffix("\n"), current, logs)
             end.take(line)
-            if len(logs) > MOST_PROCESSES:
+            if len(logs) + len(current.former) > MOST_PROCESSES:
                 why = f"more than {MOST_PROCESSES} processes in one log"
                 raise MalformedReport(f"{artifact}: {why}", _recovered(list(logs.values())))
     # A record that is still open is left out: its stack may be cut off, and then its name is wrong.
     current.is_cut = end.is_cut
+    current.was_checked = current.was_checked or end.has_table
     logs.setdefault(current.pid, current)
-    return _report(artifact, [log for log in logs.values() if log.has_content] or [current])
+    written = [log for log in logs.values() if log.has_content] or [current]
+    runs = [_recovered([former]) for log in written for former in _other_runs(log)]
+    return whole(artifact, [_recovered(written), *runs])
 
 
 def failures_in(text: str) -> tuple[str, ...]:
@@ -111,10 +131,7 @@ def failures_in(text: str) -> tuple[str, ...]:
 
 @dataclass(slots=True)
 class _Log:
-    """What one process has written so far.
-
-    Only its last report counts, since each repeats the former.
-    """
+    """What one process has written so far."""
 
     pid: int
     leaks: list[Leak] = field(default_factory=list)
@@ -129,6 +146,8 @@ class _Log:
     has_content: bool = False
     failures: dict[str, None] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
+    former: list[_Log] = field(default_factory=list)
+    """Earlier reports under the same process id."""
 
 
 @dataclass(slots=True)
@@ -138,16 +157,27 @@ class _End:
     previous: str = ""
     last: str = "\n"
     is_in_table: bool = False
+    is_in_threads: bool = False
+    has_table: bool = False
+    """A whole table of suppressions, which only a check prints."""
 
     def take(self, line: str) -> None:
         self.previous, self.last = self.last, line
-        if line.startswith("Suppressions used:"):
+        text = line.rstrip("\n")
+        if line.startswith(_TABLE):
             self.is_in_table = True
-        elif _DASHES.fullmatch(line.rstrip("\n")):
+        elif _DASHES.fullmatch(text):
+            self.has_table = self.has_table or self.is_in_table
             self.is_in_table = False
+        if _THREADS.search(text):
+            self.is_in_threads = True
+        elif not _THREADS_REST.fullmatch(text):
+            self.is_in_threads = False
 
     @property
     def is_cut(self) -> bool:
+        if self.is_in_threads:  # the report that they follow is whole
+            return not self.last.endswith("\n")
         last, previous = self.last.removesuffix("\n"), self.previous.removesuffix("\n")
         if not self.last.endswith("\n") or self.is_in_table or _DASHES.fullmatch(last):
             return True
@@ -171,23 +201,57 @@ def _take(line: str, log: _Log, logs: dict[int, _Log]) -> _Log:
     _close_record(log)
     if start := _REPORT.search(line):
         log = _switch(int(start.group(1)), log, logs)
-        log.leaks.clear()
-        log.problems.clear()
-        log.is_in_report, log.is_summed, log.omitted, log.has_content = True, False, False, True
+        _begin_report(log)
     elif checked := _CHECKED.search(line):
         log = _switch(int(checked.group(1)) if log.pid == 0 else log.pid, log, logs)
         log.has_content, log.was_checked = True, False
     elif _THREAD_DONE.match(line) and log.has_content:
         log.was_checked = True
-    elif head := _HEAD.match(line):
+    elif head := _HEAD.search(line):
         log.head = (_KINDS[head.group(1)], int(head.group(2)), int(head.group(3)))
-    elif total := _SUMMARY.match(line):
+    elif total := _SUMMARY.search(line):
         _sum(log, int(total.group(1)), int(total.group(2)))
     elif line.startswith("Omitting "):
         log.omitted = True
+    elif line.startswith(_TABLE):
+        log.has_content = True
     else:
         log = _take_failure(line, log, logs)
     return log
+
+
+def _begin_report(log: _Log) -> None:
+    """Puts aside what this process has reported before."""
+    if log.is_in_report or log.leaks:
+        former = _Log(log.pid, log.leaks, is_in_report=True, is_summed=log.is_summed)
+        former.problems, former.was_checked = log.problems, log.was_checked
+        log.former.append(former)
+        log.leaks, log.problems = [], []
+    log.is_in_report, log.is_summed, log.omitted, log.has_content = True, False, False, True
+
+
+def _other_runs(log: _Log) -> list[_Log]:
+    """Earlier reports under this process id that the next one does not repeat."""
+    reports = [*log.former, log]
+    return [
+        former
+        for former, following in pairwise(reports)
+        if not (former.is_summed and _repeats(following, former))
+    ]
+
+
+def _repeats(following: _Log, former: _Log) -> bool:
+    """Whether every leak of ``former`` is in ``following`` as well, as it would be in one process.
+
+    Addresses are drawn anew for each process, so two runs have hardly a stack in common.
+    """
+    later: Counter[tuple[int, ...]] = Counter()
+    for leak in following.leaks:
+        later[tuple(frame.address for frame in leak.stack)] += leak.blocks
+    earlier: Counter[tuple[int, ...]] = Counter()
+    for leak in former.leaks:
+        earlier[tuple(frame.address for frame in leak.stack)] += leak.blocks
+    return earlier <= later
 
 
 def _switch(pid: int, log: _Log, logs: dict[int, _Log]) -> _Log:
@@ -347,18 +411,6 @@ def _recovered(logs: list[_Log]) -> Report:
         processes.append(Process(log.pid, is_complete=not reason, reason=reason))
         problems.extend(log.problems)
     return Report("sanitizer", tuple(leaks), tuple(processes), problems=tuple(problems))
-
-
-def _report(artifact: Path, logs: list[_Log]) -> Report:
-    report = _recovered(logs)
-    reasons: list[str] = []
-    for process in report.processes:
-        if process.reason:
-            reasons.append(f"process {process.pid}: {process.reason}")
-    reasons.extend(report.problems)
-    if reasons:
-        raise MalformedReport(f"{artifact}: {'; '.join(dict.fromkeys(reasons))}", report)
-    return report
 
 
 def _reason(log: _Log) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from pytest_leakguard.core.programs import Launch, Report, RunStatus, Target
 from pytest_leakguard.programs import binary
 from pytest_leakguard.programs.binary import Binary
-from pytest_leakguard.programs.canary import Canaries, find_versioned, version_of
+from pytest_leakguard.programs.canary import CLEAN, Canaries, find_versioned, version_of
 from pytest_leakguard.programs.tools import valgrind_text, valgrind_xml
 from pytest_leakguard.programs.tools.base import Backend, Trial, incomplete, root_is_missing
 
@@ -141,7 +141,8 @@ class Valgrind(Backend):
             return
         version = version_of(path, "--version").removeprefix("valgrind-")
         caveat = "" if _has_totals(version) else _CAVEAT
-        yield Trial(_canary(canaries), path=path, version=version, caveat=caveat)
+        argv = _canary(canaries)
+        yield Trial(argv, (*argv, CLEAN), path=path, version=version, caveat=caveat)
 
 
 def _canary(canaries: Canaries) -> tuple[str, ...]:

@@ -34,6 +34,21 @@ WHOLE: dict[str, Figures] = {
     "module_spaces.txt": {DEFINITE: (90, 4)},
     "one_suppressed.txt": {DEFINITE: (20, 1)},
     "all_suppressed.txt": {},
+    "gcc14_clean.txt": {},
+    "gcc16_clean.txt": {},
+    "gcc16_threads.txt": {},
+    "gcc16_lsan_clean.txt": {},
+    "gcc16_lsan_threads.txt": {},
+    "gcc16_leaky.txt": {DEFINITE: (64, 1)},
+    "gcc16_lsan_leaky.txt": {DEFINITE: (64, 1)},
+    "clang19_clean.txt": {},
+    "clang19_leaky.txt": {DEFINITE: (64, 1)},
+    "clang21_clean.txt": {},
+    "clang21_threads.txt": {},
+    "clang21_lsan_clean.txt": {},
+    "clang21_lsan_threads.txt": {},
+    "clang21_leaky.txt": {DEFINITE: (64, 1)},
+    "clang21_lsan_leaky.txt": {DEFINITE: (64, 1)},
 }
 
 
@@ -66,6 +81,13 @@ def test_failures_are_recognised_as_such(name: str, reason: str) -> None:
     report, why = read(path, "sanitizer")
     assert reason in why
     assert not any(process.is_complete for process in report.processes)
+
+
+@pytest.mark.parametrize("compiler", ["gcc14", "gcc16", "clang19", "clang21"])
+def test_a_leak_has_one_name_whatever_the_compiler(compiler: str) -> None:
+    for name in (f"{compiler}_leaky.txt", f"{compiler}_lsan_leaky.txt"):
+        (finding,) = fingerprint.group(SANITIZER.parse(golden("sanitizer", name)).leaks)
+        assert fingerprint.names(finding.stack) == ("push", "main")
 
 
 def test_spaces_in_functions_and_paths_stay_where_they_belong() -> None:
@@ -240,6 +262,8 @@ def test_failures_on_standard_error_are_reasons_but_the_programs_own_words_are_n
         "colours.txt",
         "one_suppressed.txt",
         "omitting.txt",
+        "gcc16_leaky.txt",
+        "clang21_lsan_leaky.txt",
     ],
 )
 def test_cut_at_any_byte_is_never_a_clean_answer_but_at_one(name: str, tmp_path: Path) -> None:
