@@ -60,6 +60,11 @@ _THREAD_DONE = re.compile(r"==[0-9]{1,10}==(D?TLS) .*[0-9a-fA-F]\.$")
 _THREADS = re.compile(r"^(?:==[0-9]{1,10}==)?Thread T-?[0-9]{1,10}.* was created by T-?[0-9]{1,10}")
 """The list that newer runtimes end a check with."""
 _THREADS_REST = re.compile(r" {4}(?:<empty stack>|#.*)|FRAME\t.*|")
+_REMAINS = re.compile(
+    r"(?:Direct|Indirect) leak|leak of [0-9]|byte\(s\) (?:in|leaked)|object\(s\) alloc|\) alloc.*from:"
+    r"|ory leaks$|[0-9] allocation\(s\)"
+)
+"""Words of a report in a line that cannot be read: it was damaged."""
 _TABLE = "Suppressions used:"
 _DASHES = re.compile(r"-+")
 _REPORT_BEGINS = re.compile(r"=+")
@@ -146,6 +151,10 @@ class _Log:
     has_content: bool = False
     failures: dict[str, None] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
+    last_line: str = " "
+    """The last one that was no call of a stack."""
+    has_remains: bool = False
+    """There are parts of a report in it whose beginning is lost."""
     former: list[_Log] = field(default_factory=list)
     """Earlier reports under the same process id."""
 
@@ -197,8 +206,11 @@ def _take(line: str, log: _Log, logs: dict[int, _Log]) -> _Log:
     if frame := _frame(line):
         if log.head:
             log.frames.append(frame)
+        elif log.last_line == "" or _PID.match(log.last_line) and not _THREADS.match(log.last_line):
+            log.has_remains = True  # the head of their record is lost
         return log
     _close_record(log)
+    log.last_line = line
     if start := _REPORT.search(line):
         log = _switch(int(start.group(1)), log, logs)
         _begin_report(log)
@@ -215,6 +227,8 @@ def _take(line: str, log: _Log, logs: dict[int, _Log]) -> _Log:
         log.omitted = True
     elif line.startswith(_TABLE):
         log.has_content = True
+    elif _REMAINS.search(line) and not _THREADS.match(line):
+        log.has_remains = True
     else:
         log = _take_failure(line, log, logs)
     return log
@@ -417,6 +431,8 @@ def _reason(log: _Log) -> str:
     """Why this process's check is not proved to be whole; empty when it is."""
     if log.failures:
         return "; ".join(log.failures)
+    if log.has_remains and not log.is_summed:
+        return "parts of a leak report are in it whose beginning is lost"
     if log.is_in_report and not log.is_summed:
         return "the report ends before its SUMMARY line (cut off, or the program was killed)"
     if log.was_checked and not log.is_summed and log.is_cut:

@@ -19,10 +19,17 @@ _LONGEST_TAG_BYTES = 20
 """Bytes of the longest tag, ``</valgrindoutput>``, and some: a chunk may end inside it."""
 
 _OPENING = re.compile(
-    rb"<(error|status|fatal_signal|clientmsg|usercomment|preamble|args|leak_summary|suppcounts"
-    rb"|pid|ppid|tool)>"
+    rb"<(error|status|fatal_signal|clientmsg|usercomment|preamble|args|leak_summary|errorcounts"
+    rb"|suppcounts|error_summary|pid|ppid|tool)>"
     rb"|<\?xml|</valgrindoutput>|</error>"  # an </error> met here is one whose beginning was lost
 )
+STRAY = b"<stray>"
+"""Stands for a part of an error that is inside no error: what stood around it is lost."""
+_INNER = re.compile(
+    rb"</?(?:frame|ip|obj|fn|dir|file|line|stack|kind|what|xwhat|auxwhat|xauxwhat|text|unique|tid"
+    rb"|leakedbytes|leakedblocks|error)>|\0"
+)
+_STACK = re.compile(rb"\s*<stack>(?:\s*<frame>[^<]*(?:<(?!/frame)[^<]*)*</frame>)*\s*</stack>")
 
 
 class TooLong(Exception):
@@ -33,12 +40,15 @@ def elements(stream: BinaryIO) -> Iterator[bytes]:
     """The elements of interest in file order, from ``<name>`` to ``</name>``.
 
     One that was cut lacks its end. After an opening tag only its closing tag is looked for, so what
-    a user comment quotes is not taken for valgrind's. Raises ``TooLong``.
+    a user comment quotes is not taken for valgrind's. ``STRAY`` stands for remains between them.
+    Raises ``TooLong``.
     """
     pending, at, searched = b"", 0, 0
     while chunk := stream.read(CHUNK_BYTES):
         pending, searched, at = pending[at:] + chunk, searched - at, 0
         while opening := _OPENING.search(pending, at):
+            if not searched and _is_stray(pending, at, opening):
+                yield STRAY
             end = _end(pending, opening, searched)
             searched = 0
             if end < 0:
@@ -48,10 +58,23 @@ def elements(stream: BinaryIO) -> Iterator[bytes]:
             yield pending[opening.start() : end]
             at = end
         else:
-            at, searched = max(at, len(pending) - _LONGEST_TAG_BYTES), 0
+            end = max(at, len(pending) - _LONGEST_TAG_BYTES)
+            if _INNER.search(pending, at, end):
+                yield STRAY
+            at, searched = end, 0
         if len(pending) - at > LONGEST_ELEMENT_BYTES:
             raise TooLong
     yield from _rest(pending[at:])
+
+
+def _is_stray(text: bytes, at: int, opening: re.Match[bytes]) -> bool:
+    """Whether remains of an error stand between ``at`` and this opening tag.
+
+    Before a fatal signal valgrind writes the stack of an instruction that it does not know.
+    """
+    if opening.group(1) == b"fatal_signal" and (stack := _STACK.match(text, at, opening.start())):
+        at = stack.end()
+    return _INNER.search(text, at, opening.start()) is not None
 
 
 def _end(text: bytes, opening: re.Match[bytes], searched: int) -> int:
@@ -69,6 +92,8 @@ def _rest(text: bytes) -> Iterator[bytes]:
     unclosed: set[bytes] = set()
     at = 0
     while opening := _OPENING.search(text, at):
+        if _is_stray(text, at, opening):
+            yield STRAY
         name = opening.group(1)
         end = -1 if name in unclosed else _end(text, opening, 0)
         if end >= 0:
@@ -81,3 +106,5 @@ def _rest(text: bytes) -> Iterator[bytes]:
             following = _OPENING.search(text, at)
             at = following.start() if following else len(text)
         yield text[opening.start() : at]
+    if _INNER.search(text, at):
+        yield STRAY

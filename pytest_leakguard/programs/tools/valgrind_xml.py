@@ -4,6 +4,10 @@ One file may hold several documents and damaged records. The grammar is valgrind
 (docs/internals/xml-output-protocol4.txt and its successors); only the elements that
 ``valgrind_scan`` finds are looked at. Numbers are bounded, since Python refuses to read endless
 ones.
+
+A hole in the file may join two records, or two documents, into what looks like one. So everything
+that valgrind says twice is compared: the kind and the sizes of a record with its text, the number
+of records with what each says there are, the errors with those that are counted at the end.
 """
 
 from __future__ import annotations
@@ -17,7 +21,7 @@ from pytest_leakguard.core.errors import MalformedReport
 from pytest_leakguard.core.leaks import Frame, Leak, LeakKind, Totals
 from pytest_leakguard.core.programs import Process, Report
 from pytest_leakguard.programs.tools.base import MOST_PROCESSES, line_number, mark_inlined
-from pytest_leakguard.programs.tools.valgrind_scan import TooLong, elements
+from pytest_leakguard.programs.tools.valgrind_scan import STRAY, TooLong, elements
 
 MOST_CACHED_FRAMES = 50_000
 """Distinct frames kept while one file is read, some 25 MB; large programs have some thousands."""
@@ -39,6 +43,20 @@ _SUMMARY = re.compile(
     rb"<(definitely_lost|indirectly_lost|possibly_lost|still_reachable)>\s*<bytes>([\d,]{1,25})[^<]{0,40}</bytes>"
     rb"\s*<blocks>([\d,]{1,25})"
 )
+_WORDS = re.compile(
+    rb"([\d,]{1,25})(?: \([+-][\d,]{1,25}\))?"
+    rb"(?: \([^()]{1,60}(?:\([+-][\d,]{1,25}\)[^()]{1,60}){0,2}\))?"
+    rb"\s+bytes\s+in\s+([\d,]{1,25})(?: \([+-][\d,]{1,25}\))?\s+blocks\s+are\s+"
+    rb"(definitely lost|indirectly lost|possibly lost|still reachable)\s+in\s+(?:new\s+)?loss\s+"
+    rb"record\s+([\d,]{1,12})\s+of\s+([\d,]{1,12})"
+)
+"""What a record says in words: bytes, blocks, kind, its number, and how many there are."""
+_ANY_KIND = re.compile(rb"<kind>\s*\w+\s*</kind>")
+_OF_A_LEAK = re.compile(rb"<kind>\s*Leak|</?leaked|loss record|</?xwhat>")
+_PAIR = re.compile(rb"<unique>\s*(0x[0-9a-fA-F]{1,16})\s*</unique>")
+_CONTEXTS = re.compile(rb"<error_contexts>\s*([\d,]{1,12})\s*</error_contexts>")
+_SHOWS_ALL = re.compile(rb"<arg>--(?:show-leak-kinds=all|show-reachable=yes)</arg>")
+_ONCE = re.compile(rb"<(pid|ppid|tool|preamble|args|leak_summary|errorcounts|error_summary)>")
 _KINDS = {
     b"DefinitelyLost": LeakKind.DEFINITELY_LOST,
     b"IndirectlyLost": LeakKind.INDIRECTLY_LOST,
@@ -75,6 +93,24 @@ class _Document:
     summary: dict[LeakKind, Totals] = field(default_factory=dict)
     damaged_elements: int = 0
     starts_static: bool = False
+    shows_all: bool = False
+    """Its options ask for a record of every block that is left."""
+    has_suppressed: bool = False
+    first_unique: int = -1
+    """The number that the first loss record has or would have among all errors."""
+    once: set[bytes] = field(default_factory=set)
+    """Elements seen of which each document has one."""
+    uniques: set[bytes] = field(default_factory=set)
+    """Of the errors and leaks that are there."""
+    counted: set[bytes] = field(default_factory=set)
+    """Those that are counted at the end; leaks are not among them."""
+    errors: int = 0
+    contexts: int = 0
+    """How many errors and leaks there are, as protocol 6 says."""
+    numbers: set[int] = field(default_factory=set)
+    """Of the loss records since the last status."""
+    highest: int = 0
+    """How many loss records there are, as each of them says."""
 
 
 def parse(artifact: Path) -> Report:
@@ -127,17 +163,22 @@ def _take(token: bytes, documents: list[_Document], frames: _Frames) -> None:
     if token == b"<?xml" or not documents:
         documents.append(_Document())
     document = documents[-1]
+    if b"\0" in token:
+        _open(documents).damaged_elements += 1
     if token.startswith(b"<error>"):
         _take_error(token, _open(documents), frames)
-    elif token == b"</error>" or (b"</" not in token and token != b"<?xml"):
+    elif token in (STRAY, b"</error>") or (b"</" not in token and token != b"<?xml"):
         _open(documents).damaged_elements += 1  # one half of it is lost
     elif token == b"</valgrindoutput>":
+        _once(b"end", document if all(one.is_closed for one in documents) else _open(documents))
         _open(documents).is_closed = True
     elif token.startswith(b"<status>"):
         _take_status(token, documents)
     elif token.startswith(b"<pid>"):
+        _once(b"pid", document)
         document.pid = _pid(token)
     elif token.startswith(b"<ppid>"):
+        _once(b"ppid", document)
         document.ppid = _pid(token)
     elif token.startswith(b"<fatal_signal>"):
         number = re.search(rb"<signo>\s*(\d{1,3})\s*</signo>", token)
@@ -147,8 +188,29 @@ def _take(token: bytes, documents: list[_Document], frames: _Frames) -> None:
             LeakKind(kind.decode()): Totals(_number(size), _number(blocks))
             for kind, size, blocks in _SUMMARY.findall(token)
         }
+        _once(b"leak_summary", _open(documents))
+    elif token.startswith((b"<errorcounts>", b"<suppcounts>", b"<error_summary>")):
+        _take_counts(token, _open(documents))
     else:
         _take_header(token, document)
+
+
+def _once(name: bytes, document: _Document) -> None:
+    """Notes an element of which a document has one; a second one is of another document."""
+    if name in document.once:
+        document.damaged_elements += 1
+    document.once.add(name)
+
+
+def _take_counts(token: bytes, document: _Document) -> None:
+    if token.startswith(b"<errorcounts>"):
+        document.counted.update(_PAIR.findall(token))
+        document.once.add(b"errorcounts")
+    elif token.startswith(b"<suppcounts>"):
+        document.has_suppressed = document.has_suppressed or b"<pair>" in token
+        document.once.add(b"suppcounts")
+    elif contexts := _CONTEXTS.search(token):
+        document.contexts = _number(contexts.group(1))
 
 
 def _open(documents: list[_Document]) -> _Document:
@@ -177,20 +239,27 @@ def _give_last_body_to_parent(documents: list[_Document]) -> None:
 def _take_status(token: bytes, documents: list[_Document]) -> None:
     document = _open(documents)
     if b"RUNNING" in token:
+        _once(b"RUNNING", documents[-1])
         documents[-1].is_running = True
     elif b"FINISHED" in token:
+        _once(b"FINISHED", document)
         document.is_finished = True
         document.records.clear()  # leak checks made during the run show the same blocks again
-        document.summary = {}
+        document.numbers.clear()
+        document.summary, document.highest, document.first_unique = {}, 0, -1
+        document.once.discard(b"leak_summary")
 
 
 def _take_header(token: bytes, document: _Document) -> None:
+    if single := _ONCE.match(token):
+        _once(single.group(1), document)
     if token.startswith(b"<preamble>"):
         version = re.search(rb"Using Valgrind-([\w.]{1,40})", token)
         document.version = version.group(1).decode() if version else ""
     elif token.startswith(b"<tool>"):
         document.tool = _text(token[6:-7][:40]).strip()
     elif token.startswith(b"<args>"):
+        document.shows_all = _SHOWS_ALL.search(token) is not None
         document.command = " ".join(
             _text(part) for part in _PART.findall(_between(token, b"<argv>", b"</argv>"))
         )
@@ -217,15 +286,20 @@ def _take_error(token: bytes, document: _Document, frames: _Frames) -> None:
     if last or not token.endswith(b"</error>"):
         document.damaged_elements += 1
         token = token[last:]
+    document.errors += 1
+    document.uniques.update(_PAIR.findall(token)[:1])
+    is_odd = _is_odd(token)
+    document.damaged_elements += is_odd
     kind = _KIND.search(token)
-    if kind is None and b"<leakedbytes>" not in token:
+    if kind is None and not _OF_A_LEAK.search(token, 0, _before_stack(token)):
         document.starts_static = document.starts_static or _is_static_start(token, frames)
         return
     size, blocks = _BYTES.search(token), _BLOCKS.search(token)
     stack = _between(token, b"<stack>", b"</stack>")
     if kind is None or size is None or blocks is None or not stack or kind.group(1) not in _KINDS:
-        document.damaged_elements += 1
+        document.damaged_elements += not is_odd
         return
+    _compare_words(token, kind.group(1), _number(size.group(1)), _number(blocks.group(1)), document)
     leaked_bytes, indirect = _number(size.group(1)), 0
     if split := _DIRECT.search(token):
         # <leakedbytes> has them included, <leakedblocks> has not.
@@ -239,6 +313,42 @@ def _take_error(token: bytes, document: _Document, frames: _Frames) -> None:
             frames.read(stack),
         )
     )
+
+
+def _before_stack(token: bytes) -> int:
+    """Where the first stack begins, whose frames may hold any name."""
+    at = token.find(b"<stack>")
+    return at if at >= 0 else len(token)
+
+
+def _is_odd(token: bytes) -> bool:
+    """Whether this cannot be one whole error as valgrind writes it."""
+    head = token[: _before_stack(token)]
+    has_one_of_each = (
+        len(_ANY_KIND.findall(head)) == 1 and token.count(b"<kind>") == token.count(b"</kind>") == 1
+    )
+    is_balanced = all(
+        token.count(b"<%b>" % name) == token.count(b"</%b>" % name)
+        for name in (b"stack", b"frame", b"ip", b"fn", b"obj", b"file", b"xwhat", b"what", b"unique")
+    )
+    return not (has_one_of_each and is_balanced)
+
+
+def _compare_words(
+    token: bytes, kind: bytes, size_bytes: int, blocks: int, document: _Document
+) -> None:
+    words = _WORDS.search(token, 0, _before_stack(token))
+    if words is None:
+        return
+    said = LeakKind(words.group(3).decode().replace(" ", "_"))
+    figures = _number(words.group(1)), _number(words.group(2))
+    if said is not _KINDS[kind] or figures != (size_bytes, blocks):
+        document.damaged_elements += 1
+    number = _number(words.group(4))
+    if not document.numbers and (unique := _PAIR.search(token)):
+        document.first_unique = int(unique.group(1), 16) - number + 1
+    document.numbers.add(number)
+    document.highest = max(document.highest, _number(words.group(5)))
 
 
 def _is_static_start(token: bytes, frames: _Frames) -> bool:
@@ -392,9 +502,34 @@ def _reason(document: _Document) -> str:
     )
 
 
+def _has_all_numbers(document: _Document) -> bool:
+    """Whether there must be a record for each loss record's number.
+
+    What an earlier check had seen and is freed by now has a number, and no record. Checks during
+    the run show by the numbers they have used up.
+    """
+    made_no_check_before = document.first_unique == document.errors - len(document.numbers)
+    is_asked = document.shows_all and not document.has_suppressed
+    return is_asked and document.is_closed and made_no_check_before
+
+
 def _problems(document: _Document) -> Iterator[str]:
     if document.damaged_elements:
         yield f"{document.damaged_elements} damaged element(s), so leak records may be missing"
+    if missing := document.counted - document.uniques:
+        yield f"records are missing: {len(missing)} error(s) are counted at the end that are not there"
+    if document.is_closed and document.contexts > document.errors:
+        yield (
+            f"records are missing: {document.contexts} errors are counted, "
+            f"and {document.errors} are there"
+        )
+    if _has_all_numbers(document) and len(document.numbers) < document.highest:
+        yield (
+            f"leak records are missing: {len(document.numbers)} of {document.highest} are there"
+        )
+    is_whole = document.is_closed and document.is_finished and b"args" in document.once
+    if is_whole and not document.once >= {b"errorcounts", b"suppcounts"}:
+        yield "the counts at its end are missing, so leak records may be as well"
     if document.starts_static:
         yield (
             "the program is statically linked: valgrind cannot see its allocations; "
