@@ -133,7 +133,12 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
 
 def _add_check(parser: argparse.ArgumentParser) -> None:
     _add_shared(parser)
-    parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    parser.add_argument(
+        "files",
+        nargs="+",
+        metavar="FILE",
+        help="report, log, directory, pattern, archive or pipe; - is standard input",
+    )
     parser.set_defaults(action=_check)
 
 

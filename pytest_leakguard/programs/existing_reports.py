@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Sequence
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pytest_leakguard.core.checks import Check
-from pytest_leakguard.core.errors import MalformedReport
+from pytest_leakguard.core.errors import MalformedReport, UnknownFormat
 from pytest_leakguard.core.programs import SUCCESS, ExitStatus, Report
 from pytest_leakguard.core.settings import Settings
+from pytest_leakguard.programs import inputs, log_streams
 from pytest_leakguard.programs.check import finish
-from pytest_leakguard.programs.tools import BACKENDS, recognise
+from pytest_leakguard.programs.tools import BACKENDS, recognise_all
 from pytest_leakguard.programs.tools.base import incomplete, merge, runs_of
 
 
@@ -20,16 +23,19 @@ from pytest_leakguard.programs.tools.base import incomplete, merge, runs_of
 class _File:
     """One report and what keeps it from being a whole one."""
 
-    path: Path
+    name: str
+    """As the user gave it, with the writer in a log of several."""
+    source: str
+    """The file it stands in, as the user gave it."""
     report: Report
     problems: tuple[str, ...] = ()
     run: int = 1
     """Which of the runs in the file it is."""
 
     @property
-    def name(self) -> str:
-        """As the user gave it; further runs in the same file carry their number."""
-        return str(self.path) if self.run == 1 else f"{self.path}#{self.run}"
+    def check_id(self) -> str:
+        """Its name; further runs in the same file carry their number."""
+        return self.name if self.run == 1 else f"{self.name}#{self.run}"
 
     @property
     def pids(self) -> set[int]:
@@ -44,32 +50,81 @@ class _File:
         return min((process.pid for process in self.report.processes), default=0)
 
 
-def check_files(paths: Sequence[Path], settings: Settings) -> tuple[Check, ...]:
-    """One check per tree of processes; what cannot be read is a problem of its check."""
-    families = _families(file for path in paths for file in _read_file(path))
-    return tuple(_check_family(family, settings) for family in families)
+def check_files(paths: Sequence[Path | str], settings: Settings) -> tuple[Check, ...]:
+    """One check per tree of processes; what cannot be read is a problem of its check.
+
+    A path may be a directory, a pattern, an archive, a pipe, or ``-`` for standard input.
+    """
+    with tempfile.TemporaryDirectory(prefix="leakguard-") as name:
+        workdir, files = Path(name), list[_File]()
+        others = 0
+        for given in inputs.collect(map(str, paths), workdir, settings.timeout_s):
+            found = _read(given, workdir)
+            files.extend(found)
+            others += not found
+    if not files:
+        where = ", ".join(map(str, paths))
+        why = f"{where}: none of the {others} file(s) is a report"
+        files = [_File(str(paths[0]), where, Report("unknown"), (why,))]
+    return tuple(_check_family(family, settings) for family in _families(files))
 
 
-def _read_file(path: Path) -> list[_File]:
+def _read(given: inputs.Input, workdir: Path) -> list[_File]:
+    """The reports in one file; none in a file of a directory that is nobody's report."""
+    if not given.path.is_file():
+        why = given.problem or f"{given.name}: cannot be read: No such file or directory"
+        return [_File(given.name, given.name, Report("unknown"), (why,))]
+    place = Path(tempfile.mkdtemp(dir=workdir))
     try:
-        return _runs(path, recognise(path).parse(path), "")
-    except MalformedReport as error:
-        return _runs(path, error.recovered or Report("unknown"), str(error))
+        streams, missing = log_streams.split(given.path, place)
+        files = [file for stream in streams for file in _in_stream(stream, given)]
     except OSError as error:
-        why = f"{path}: cannot be read: {error.strerror or error}"
-        return _runs(path, Report("unknown"), why)
+        why = f"{given.name}: cannot be read: {error.strerror or error}"
+        return [_File(given.name, given.name, Report("unknown"), (why,))]
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+    if not files and (given.is_chosen or given.problem):
+        files = [_nobodys(given)]
+    problem = given.problem or (missing and f"{given.name}: {missing}")
+    if problem and files:
+        files[-1] = replace(files[-1], problems=(*files[-1].problems, problem))
+    return files
 
 
-def _runs(path: Path, report: Report, error: str) -> list[_File]:
+def _in_stream(stream: log_streams.Stream, given: inputs.Input) -> Iterator[_File]:
+    """Each run of each tool in one stream."""
+    name = f"{given.name}[{stream.writer}]" if stream.writer else given.name
+    try:
+        backends = recognise_all(stream.path)
+    except UnknownFormat:
+        return
+    for backend in backends:
+        try:
+            report, error = backend.parse(stream.path), ""
+        except MalformedReport as malformed:
+            report, error = malformed.recovered or Report(backend.name), str(malformed)
+        yield from _runs(name, given.name, report, error.replace(str(stream.path), name))
+
+
+def _nobodys(given: inputs.Input) -> _File:
+    try:
+        recognise_all(given.path)
+        why = f"{given.name}: no report in it"
+    except UnknownFormat as error:
+        why = str(error).replace(str(given.path), given.name)
+    return _File(given.name, given.name, Report("unknown"), (why,))
+
+
+def _runs(name: str, source: str, report: Report, error: str) -> list[_File]:
     """Each run in the file with what is wrong with it; ``error`` is what is wrong with the file."""
     runs = runs_of(report)
     if len(runs) == 1:
-        return [_File(path, report, (error,) if error else ())]
+        return [_File(name, source, report, (error,) if error else ())]
     files = []
     for number, run in enumerate(runs, 1):
         reasons = (*incomplete(run.processes), *run.problems)
-        problems = (f"{path}: {'; '.join(dict.fromkeys(reasons))}",) if reasons else ()
-        files.append(_File(path, run, problems, number))
+        problems = (f"{name}: {'; '.join(dict.fromkeys(reasons))}",) if reasons else ()
+        files.append(_File(name, source, run, problems, number))
     if error and not any(file.problems for file in files):
         files[0] = replace(files[0], problems=(error,))
     return files
@@ -93,9 +148,11 @@ def _families(files: Iterable[_File]) -> list[list[_File]]:
 
 def _is_related(file: _File, other: _File) -> bool:
     """By parent pid, or by shared addresses where a tool's reports name no parent."""
-    if file.report.tool != other.report.tool or file.path.parent != other.path.parent:
+    if file.report.tool != other.report.tool:
         return False
-    if file.path == other.path:
+    if Path(file.source).parent != Path(other.source).parent:
+        return False
+    if file.source == other.source:
         return False  # its reader has told the runs in it apart
     if file.parent_pids & other.pids or other.parent_pids & file.pids:
         return True
@@ -124,9 +181,9 @@ def _check_family(family: list[_File], settings: Settings) -> Check:
     if len(family) > 1 and _is_linked_by_addresses(report):
         report = _with_forks_of(report, family[0].report.processes[0].pid)
     exit_status, command = _end_and_command(report)
-    paths = list(dict.fromkeys(str(file.path) for file in family))
+    paths = list(dict.fromkeys(file.source for file in family))
     check = Check(
-        id=family[0].name,
+        id=family[0].check_id,
         kind="program",
         tool=report.tool,
         problems=tuple(problem for file in family for problem in file.problems),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pytest_leakguard.core.errors import UnknownFormat
 from pytest_leakguard.programs.binary import Binary
+from pytest_leakguard.programs.foreign_reports import explained
 from pytest_leakguard.programs.tools.base import Backend
 from pytest_leakguard.programs.tools.memray import Memray
 from pytest_leakguard.programs.tools.sanitizer import Sanitizer
@@ -18,6 +19,8 @@ BACKENDS: dict[str, Backend] = {
 the tools in the opposite one."""
 _HEAD_BYTES = 1 << 16
 """Bytes that a report is recognised by; a program's own output may stand before a sanitizer's."""
+_OVERLAP_BYTES = 1 << 10
+"""Bytes looked at twice, since what a report is recognised by may lie on both sides of a cut."""
 
 
 def pick(program: Binary) -> tuple[Backend, str]:
@@ -50,9 +53,35 @@ def recognise(artifact: Path) -> Backend:
     for backend in BACKENDS.values():
         if backend.recognises(head):
             return backend
-    seen = repr(head[:40])[2:-1] or "nothing: the file is empty"
-    raise UnknownFormat(
-        f"{artifact}: no report of {', '.join(BACKENDS)}; it begins with {seen}. Expected "
+    raise UnknownFormat(f"{artifact}: {_unknown(head)}")
+
+
+def recognise_all(artifact: Path) -> tuple[Backend, ...]:
+    """The tools whose reports stand anywhere in this file, in the order of the registry.
+
+    Raises ``UnknownFormat`` when it is nobody's.
+    """
+    found: dict[str, Backend] = {}
+    head = before = b""
+    with artifact.open("rb") as stream:
+        while chunk := stream.read(_HEAD_BYTES):
+            head = head or chunk
+            for backend in BACKENDS.values():
+                if backend.name not in found and backend.recognises(before + chunk):
+                    found[backend.name] = backend
+            before = chunk[-_OVERLAP_BYTES:]
+    if not found:
+        raise UnknownFormat(f"{artifact}: {_unknown(head)}")
+    return tuple(backend for name, backend in BACKENDS.items() if name in found)
+
+
+def _unknown(head: bytes) -> str:
+    seen = repr(head[:40])[2:-1]
+    known = explained(head, is_empty=not head)
+    return (
+        f"no report of {', '.join(BACKENDS)}: {known}"
+        if known
+        else f"no report of {', '.join(BACKENDS)}; it begins with {seen}. Expected "
         "valgrind XML (--xml=yes --xml-file=F), a valgrind log, a LeakSanitizer log (log_path=F) "
         "or a memray capture"
     )

@@ -29,6 +29,14 @@ _OPTIONS = (
     "--child-silent-after-fork=no",
     "--vgdb=no",  # no pipes left in the temporary directory when a run is killed
 )
+_OWN_LINE = re.compile(
+    rb"==\d{1,10}== (?:HEAP SUMMARY:|LEAK SUMMARY:|ERROR SUMMARY: |All heap blocks were freed"
+    rb"| *[\d,]{1,25} [^\n]{0,80}blocks are (?:definitely|indirectly|possibly|still) "
+    rb"|\w{3,20}, an? [a-z -]{3,60}\n)"
+    rb"|^valgrind: ",
+    re.MULTILINE,
+)
+"""What only valgrind writes, wherever in a line it stands."""
 _STOP_S = 10.0
 """Seconds after each signal that stops a run; valgrind's leak check at the end needs several."""
 _FIRST_WITH_TOTALS = (3, 26)
@@ -100,6 +108,8 @@ class Valgrind(Backend):
             rb"^==\d{1,10}== Memcheck, ", head, re.MULTILINE
         ):
             return True
+        if _OWN_LINE.search(head):
+            return True
         text = re.search(rb"^==\d{1,10}== ", head, re.MULTILINE) is not None
         return text and re.search(rb"(Leak|Address)Sanitizer", head) is None
 
@@ -110,7 +120,8 @@ class Valgrind(Backend):
         """
         with artifact.open("rb") as stream:
             head = stream.read(4096)
-        if b"<valgrindoutput>" in head or head.lstrip().startswith(b"<?xml"):
+        is_text = re.search(rb"^==\d{1,10}== ", head, re.MULTILINE) is not None
+        if head.lstrip().startswith(b"<?xml") or (b"<valgrindoutput>" in head and not is_text):
             return valgrind_xml.parse(artifact)
         return valgrind_text.parse(artifact)
 
