@@ -12,6 +12,7 @@ import glob
 import gzip
 import lzma
 import os
+import re
 import select
 import stat
 import sys
@@ -164,7 +165,7 @@ def _drained(path: Path, stream: BinaryIO, patience_s: float) -> str:
 
 def _is_named(path: Path) -> bool:
     """Whether somebody may still open the pipe: ``<(command)`` has had its writer from the start."""
-    return not os.path.realpath(path).partition(":")[0].endswith("/pipe")
+    return re.search(r"/pipe:\[\d+\]$", os.path.realpath(path)) is None
 
 
 def _taken(pipe: int, stream: BinaryIO, writer_s: float, patience_s: float) -> str:
