@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pytest_leakguard.baseline.compare import Baseline, Comparison, compare
 from pytest_leakguard.core.checks import Check, Outcome
-from pytest_leakguard.core.fingerprint import names
+from pytest_leakguard.core.fingerprint import is_nameless, names
 from pytest_leakguard.core.leaks import Finding, LeakKind, Status
 
 CLEAN, LEAKS, USAGE, INCONCLUSIVE = 0, 1, 2, 3
@@ -190,7 +190,8 @@ def fails(finding: Finding, policy: Policy) -> bool:
         case Status.GROWN:  # an entry in the baseline asks to be held to, whatever the kind
             return not policy.is_accepting
         case Status.NEW:
-            return finding.is_gating and not policy.is_accepting
+            can_be_accepted = policy.is_accepting and not is_nameless(finding.fingerprint)
+            return finding.is_gating and not can_be_accepted
 
 
 def failing(verdict: Verdict, policy: Policy) -> tuple[Finding, ...]:

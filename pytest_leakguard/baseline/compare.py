@@ -14,6 +14,7 @@ from typing import Any
 
 from pytest_leakguard.core.checks import Check
 from pytest_leakguard.core.errors import BaselineError
+from pytest_leakguard.core.fingerprint import is_nameless
 from pytest_leakguard.core.leaks import Finding, LeakKind, Rate, Status
 
 VERSION = 1
@@ -269,7 +270,8 @@ def _unmatched(
     growing: set[str] = set()
     for check in checks:
         for finding in check.findings:
-            fingerprints.add(finding.fingerprint)
+            if not is_nameless(finding.fingerprint):
+                fingerprints.add(finding.fingerprint)
             if finding.rate:
                 growing.add(growth_key(check.id, finding.rate))
     for key in sorted(baseline.leaks.keys() - fingerprints):
@@ -297,7 +299,7 @@ def _with_status(finding: Finding, check_id: str, baseline: Baseline, today: dt.
         entry = baseline.growth.get(growth_key(check_id, finding.rate))
         excess = _too_fast(finding.rate, entry) if entry else ""
     else:
-        entry = baseline.leaks.get(finding.fingerprint)
+        entry = _accepted(finding, baseline)
         excess = _excess(finding, entry) if entry else ""
     if entry is None:
         return replace(finding, status=Status.NEW)
@@ -311,6 +313,13 @@ def _with_status(finding: Finding, check_id: str, baseline: Baseline, today: dt.
             reason=f"accepted until {entry.expires}: {entry.reason}",
         )
     return replace(finding, status=Status.KNOWN, owner=entry.owner, reason=entry.reason)
+
+
+def _accepted(finding: Finding, baseline: Baseline) -> AcceptedLeak | None:
+    """The entry for this leak; a leak without a stack has none, since others share its name."""
+    if is_nameless(finding.fingerprint):
+        return None
+    return baseline.leaks.get(finding.fingerprint)
 
 
 def _excess(finding: Finding, entry: AcceptedLeak) -> str:

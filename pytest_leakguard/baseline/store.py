@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import codecs
 import datetime as dt
+import fcntl
 import math
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +26,10 @@ from pytest_leakguard.core.errors import BaselineError, MalformedReport
 from pytest_leakguard.core.leaks import Finding
 from pytest_leakguard.core.text import accepted_stack
 
+LONGEST_LOCK_S = 60.0
+"""Seconds to wait for others that change the baseline; each of them takes some milliseconds."""
+_LOCK_PAUSE_S = 0.01
+
 
 def read_baseline(path: Path) -> Baseline:
     """The accepted leaks; none when there is no file. Raises ``BaselineError``."""
@@ -30,12 +38,12 @@ def read_baseline(path: Path) -> Baseline:
 
 
 def read_text(path: Path) -> str:
-    """The file's text, empty when there is no file.
+    """The file's text, empty when there is no file; without a byte order mark, lines end with LF.
 
     Raises ``BaselineError`` when it cannot be read.
     """
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         return ""
     except UnicodeDecodeError as error:
@@ -60,8 +68,53 @@ def read_recording(name: str) -> str:
         raise MalformedReport(f"{name}: cannot be read: {error.strerror}") from None
 
 
+def rewrite(path: Path, text: str) -> None:
+    """``write_text`` with the line ends and the byte order mark that the file has."""
+    before = path.read_bytes() if path.exists() else b""
+    if before.partition(b"\n")[0].endswith(b"\r"):
+        text = text.replace("\n", "\r\n")
+    write_text(path, f"\ufeff{text}" if before.startswith(codecs.BOM_UTF8) else text)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Holds every other run off that would change the file meanwhile.
+
+    Raises ``BaselineError`` when another one holds it for too long.
+    """
+    # The directory is what is locked: a file beside the baseline would be left, and committed.
+    folder = path.resolve().parent
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        _wait_for_lock(handle, path)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _wait_for_lock(handle: int, path: Path) -> None:
+    deadline_s = time.monotonic() + LONGEST_LOCK_S
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline_s:
+                why = f"another run has been changing it for {LONGEST_LOCK_S:g} seconds"
+                raise BaselineError(f"{path}: {why}") from None
+            time.sleep(_LOCK_PAUSE_S)
+        except OSError:
+            return  # a file system without locks, on which only one run can be told to write
+        else:
+            return
+
+
 def write_text(path: Path, text: str) -> None:
-    """Replaces the file in one step, so that a killed run leaves the old one."""
+    """Replaces the file in one step, so that a killed run leaves the old one.
+
+    Of a symbolic link the file that it leads to is replaced.
+    """
+    path = path.resolve() if path.is_symlink() else path
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -82,7 +135,14 @@ def accept_findings(
     expires: dt.date | None = None,
 ) -> None:
     """Writes these findings into the baseline, whatever they are."""
-    findings, accepted = list(findings), read_baseline(path)
+    with locked(path):
+        _accept(path, list(findings), reason, owner, expires)
+
+
+def _accept(
+    path: Path, findings: list[Finding], reason: str, owner: str, expires: dt.date | None
+) -> None:
+    accepted = read_baseline(path)
     leaks = [
         replace(leak, expires=expires) for leak in entries_for(findings, accepted, reason, owner)
     ]
@@ -94,7 +154,7 @@ def accept_findings(
         # Imported here, since it needs tomlkit, which a run that only reads does without.
         from pytest_leakguard.baseline.edit import accept
 
-        write_text(path, accept(read_text(path), leaks, growth))
+        rewrite(path, accept(read_text(path), leaks, growth))
 
 
 def growth_entries_for(
@@ -161,4 +221,5 @@ def prune_entries(path: Path, fingerprints: tuple[str, ...]) -> None:
     if fingerprints:
         from pytest_leakguard.baseline.edit import prune
 
-        write_text(path, prune(read_text(path), fingerprints))
+        with locked(path):
+            rewrite(path, prune(read_text(path), fingerprints))

@@ -12,7 +12,9 @@ from pathlib import Path
 
 from pytest_leakguard.baseline import edit, store
 from pytest_leakguard.baseline.compare import AcceptedGrowth, AcceptedLeak
+from pytest_leakguard.core import clock
 from pytest_leakguard.core.errors import UsageProblem
+from pytest_leakguard.core.fingerprint import is_nameless
 from pytest_leakguard.core.options import BASELINE_NAME
 from pytest_leakguard.core.settings import is_ci
 from pytest_leakguard.core.text import one_line
@@ -68,7 +70,16 @@ def _accept(arguments: argparse.Namespace) -> int:
     findings = json_reader.read_findings(report_path(arguments.report))
     wanted = set(arguments.fingerprints)
     if not wanted:
-        wanted = {finding.fingerprint for finding in findings if finding.is_gating}
+        wanted = {
+            finding.fingerprint
+            for finding in findings
+            if finding.is_gating and not is_nameless(finding.fingerprint)
+        }
+    if nameless := sorted(filter(is_nameless, wanted)):
+        raise UsageProblem(
+            f"{', '.join(nameless)}: every leak without a stack has this name, so accepting it "
+            "would hide all later ones; build with -g, or run with longer stacks"
+        )
     unknown = wanted - {finding.fingerprint for finding in findings}
     if unknown:
         raise UsageProblem(f"not in the report: {', '.join(sorted(unknown))}")
@@ -110,7 +121,7 @@ def _check(arguments: argparse.Namespace) -> int:
         )
     expired = 0
     for key, entry in entries:
-        if entry.expires and entry.expires < dt.date.today():
+        if entry.expires and entry.expires < clock.today():
             expired += 1
             owner = entry.owner or "nobody"
             print(one_line(f"expired on {entry.expires}: {key} (owner {owner}): {entry.reason}"))
@@ -120,7 +131,7 @@ def _check(arguments: argparse.Namespace) -> int:
 
 def _merge(arguments: argparse.Namespace) -> int:
     texts = [store.read_text(path) for path in (arguments.base, arguments.ours, arguments.theirs)]
-    store.write_text(arguments.ours, edit.merge(*texts))
+    store.rewrite(arguments.ours, edit.merge(*texts))
     return CLEAN
 
 
@@ -136,7 +147,7 @@ def _install(arguments: argparse.Namespace) -> int:
     text = store.read_text(attributes)
     if line not in text.splitlines():
         before = text.rstrip("\n") + "\n" if text else ""
-        store.write_text(attributes, f"{before}{line}\n")
+        store.rewrite(attributes, f"{before}{line}\n")
     print(
         f"git merges {arguments.baseline.name} by entries now; "
         "commit .gitattributes and run this once in every clone"

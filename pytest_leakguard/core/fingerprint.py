@@ -93,6 +93,20 @@ def of_names(family: str, called: Iterable[str]) -> str:
     return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:16]
 
 
+def is_nameless(fingerprint: str) -> bool:
+    """Whether this is the one name of all leaks of a kind that no call is known of.
+
+    Whoever accepted it would accept every later leak without a stack.
+    """
+    return fingerprint in _nameless()
+
+
+@lru_cache(maxsize=1)
+def _nameless() -> frozenset[str]:
+    families = {_family(kind, hangs) for kind in LeakKind for hangs in (False, True)}
+    return frozenset(of_names(family, names(())) for family in families)
+
+
 def _family(kind: LeakKind, hangs_on_its_like: bool) -> str:
     match kind:
         case LeakKind.DEFINITELY_LOST:

@@ -29,6 +29,10 @@ _THREAD_BLOCKS = frozenset(
     {"_dl_allocate_tls", "allocate_dtv", "allocate_tls_init", "_dl_early_allocate"}
 )
 """Functions of glibc's loader that allocate the block which a running thread holds for itself."""
+_NAMELESS = (
+    "its stack is not known, so it cannot be accepted: the acceptance would cover every leak "
+    "without one"
+)
 _THREAD_BLOCK_DEPTH = 6
 """Innermost calls of a stack among which they stand; deeper ones belong to the program."""
 
@@ -196,7 +200,7 @@ def finish(check: Check, report: Report, settings: Settings) -> Check:
     Each block counts once, there is one finding per name, and those of failing kinds are marked.
     """
     leaks = forks.counted_once(report)
-    findings = fingerprint.group(leaks)
+    findings = tuple(map(_with_advice, fingerprint.group(leaks)))
     return replace(
         check,
         findings=tuple(_gated(finding, settings.kinds) for finding in findings),
@@ -204,6 +208,13 @@ def finish(check: Check, report: Report, settings: Settings) -> Check:
         tool_version=report.tool_version,
         processes=report.processes,
     )
+
+
+def _with_advice(finding: Finding) -> Finding:
+    """``finding``, with a word where nothing is known that could tell it from others."""
+    if not fingerprint.is_nameless(finding.fingerprint):
+        return finding
+    return replace(finding, details=(*finding.details, _NAMELESS))
 
 
 def _gated(finding: Finding, kinds: Sequence[LeakKind]) -> Finding:

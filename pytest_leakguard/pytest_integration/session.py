@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import os
 from collections.abc import Generator, Iterator
 from dataclasses import replace
@@ -13,6 +12,7 @@ import pytest
 
 from pytest_leakguard.baseline import store
 from pytest_leakguard.baseline.compare import Baseline, compare
+from pytest_leakguard.core import clock
 from pytest_leakguard.core import settings as options
 from pytest_leakguard.core.checks import Check, Outcome
 from pytest_leakguard.core.codec import decode, encode
@@ -133,7 +133,7 @@ class Session:
 
     def _answer(self, check: Check) -> Judged:
         if check.findings:
-            check = compare((check,), self.baseline, dt.date.today()).checks[0]
+            check = compare((check,), self.baseline, clock.today()).checks[0]
         return judge_check(check, self.policy)
 
     @pytest.hookimpl(wrapper=True)

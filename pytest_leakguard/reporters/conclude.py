@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -12,9 +11,11 @@ from pathlib import Path
 
 from pytest_leakguard.baseline import store
 from pytest_leakguard.baseline.compare import Baseline
+from pytest_leakguard.core import clock
 from pytest_leakguard.core.checks import Check
 from pytest_leakguard.core.environment import environment as this_environment
 from pytest_leakguard.core.errors import LeakguardError
+from pytest_leakguard.core.fingerprint import is_nameless
 from pytest_leakguard.core.settings import Settings
 from pytest_leakguard.reporters import github, terminal
 from pytest_leakguard.reporters import write as reports
@@ -89,7 +90,7 @@ def run_of(
     return Run(
         checks=tuple(checks),
         baseline=baseline,
-        judged_on=dt.date.today(),
+        judged_on=clock.today(),
         policy=policy_of(settings),
         problems=problems,
         selection=selection,
@@ -174,8 +175,12 @@ def _write(path: Path, render: Render, verdict: Verdict, run: Run) -> str:
 def _accept(path: Path, verdict: Verdict, reason: str, owner: str) -> str:
     # An expired entry is accepted anew as well, which is what a strict policy fails on.
     findings = failing(verdict, Policy(is_strict=True))
-    store.accept_findings(path, findings, reason, owner)
-    return f"accepted {len(findings)} leak(s) into {path.name}; review and commit it"
+    named = [finding for finding in findings if not is_nameless(finding.fingerprint)]
+    store.accept_findings(path, named, reason, owner)
+    told = f"accepted {len(named)} leak(s) into {path.name}; review and commit it"
+    if len(named) == len(findings):
+        return told
+    return f"{told}; {len(findings) - len(named)} without a stack cannot be accepted"
 
 
 def _prune(path: Path, verdict: Verdict) -> str:
