@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import time
 
-
 WAITING = 0.5
 """Seconds that count for each second in which this process did not compute.
 
@@ -27,6 +26,7 @@ class Spent:
         computed_s = time.process_time() - self._cpu_s
         elapsed_s = time.perf_counter() - self._wall_s
         return max(computed_s, WAITING * elapsed_s)
+
 
 def today() -> dt.date:
     """The date in UTC, so that what expires today has expired on no machine and not on another."""

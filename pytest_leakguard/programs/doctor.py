@@ -1,6 +1,7 @@
 """Plants a leak through every tool and says which of them saw it on this machine, and what helps.
 
-A tool that gives no answer for a program without leaks is of no use either, so each has to pass one.
+A tool that gives no answer for a program without leaks is of no use either, so each has to pass
+one.
 
 Knows no tool by name: each says itself how it is tried here.
 """

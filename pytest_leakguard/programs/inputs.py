@@ -23,7 +23,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, BinaryIO
+from typing import IO, BinaryIO, cast
 
 MOST_BYTES = 2 << 30
 """Bytes of one input that are read from a pipe or unpacked; the longest logs of builds have some
@@ -37,10 +37,16 @@ _WRITER_S = 10.0
 _PAUSE_S = 0.05
 """Seconds between two looks at a pipe that nobody writes to."""
 _CHUNK_BYTES = 1 << 20
+
+
+def _gunzipped(path: Path) -> IO[bytes]:
+    return cast(IO[bytes], gzip.open(path))
+
+
 _UNPACKERS: dict[bytes, Callable[[Path], IO[bytes]]] = {
-    b"\x1f\x8b": gzip.open,
-    b"\xfd7zXZ\x00": lzma.open,
-    b"BZh": bz2.open,
+    b"\x1f\x8b": _gunzipped,
+    b"\xfd7zXZ\x00": lzma.LZMAFile,
+    b"BZh": bz2.BZ2File,
 }
 _UNKNOWN_PACKERS = {b"\x28\xb5\x2f\xfd": "zstd -d", b"7z\xbc\xaf\x27\x1c": "7z x"}
 _REPORT_NAMES = (".log", ".txt", ".xml", ".out", ".gz", ".xz", ".bz2", ".bin", ".zip")
@@ -83,7 +89,7 @@ def _expanded(name: str) -> Iterator[Input]:
     if name == "-" or path.exists() or not glob.has_magic(name):
         found = [name]
     else:
-        found = sorted(glob.glob(name, recursive=True))
+        found = sorted(glob.glob(name, recursive=True))  # noqa: PTH207 -- it may be absolute
         if not found:
             yield Input(name, path, f"{name}: no file matches this pattern")
     for one in found:
@@ -164,7 +170,7 @@ def _drained(path: Path, stream: BinaryIO, patience_s: float) -> str:
 
 
 def _is_named(path: Path) -> bool:
-    """Whether somebody may still open the pipe: ``<(command)`` has had its writer from the start."""
+    """Whether somebody may open the pipe later; that of ``<(command)`` has its writer already."""
     return re.search(r"/pipe:\[\d+\]$", os.path.realpath(path)) is None
 
 
@@ -220,9 +226,7 @@ def _plain(given: Input, place: Path, layers: int) -> Iterator[Input]:
         yield given
 
 
-def _unpacked(
-    given: Input, opener: Callable[[Path], IO[bytes]], place: Path, layers: int
-) -> Input:
+def _unpacked(given: Input, opener: Callable[[Path], IO[bytes]], place: Path, layers: int) -> Input:
     """What ``given`` was packed from, as far as it could be unpacked."""
     target = _free(place, f"unpacked-{layers}")
     problem = ""
@@ -300,5 +304,3 @@ def _words(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return str(error) or type(error).__name__
-
-

@@ -1,8 +1,8 @@
 """The reports in a log as build systems keep it: without what stands before and around each line.
 
-Time stamps, names of containers and tests, colours and encodings are taken off. Where a prefix names
-who wrote the line, the lines of each writer become a stream of their own, since in containers every
-first process has the same id. Documents of XML inside a log become files of their own.
+Time stamps, names of containers and tests, colours and encodings are taken off. Where a prefix
+names who wrote the line, the lines of each writer become a stream of their own, since in containers
+every first process has the same id. Documents of XML inside a log become files of their own.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ _WRITER = re.compile(
     rb"([\w.@/:-]{1,100}?) *\|(?: |$)"  # docker compose, foreman
     rb"|\[([^\]\n]{1,200})\](?: |$)"  # kubectl logs --prefix, parallel branches of Jenkins
     rb"|(\d{1,6}):(?: |$)"  # ctest -V
-    rb"|([\w.-]{1,64} [\w./@-]{1,64}(?:\[\d{1,10}\])?):(?: |$)"  # syslog, journalctl, behind the time
+    rb"|([\w.-]{1,64} [\w./@-]{1,64}(?:\[\d{1,10}\])?):(?: |$)"  # syslog, behind the time
 )
 _SYSLOG_GROUP = 4
 _DOCUMENT = re.compile(rb"<\?xml |<valgrindoutput>")

@@ -19,7 +19,7 @@ from pytest_leakguard.core.leaks import Finding, Frame, Leak, LeakKind
 from tests.programs.test_existing_reports import LEAKY
 
 BASELINE = "leakguard-baseline.toml"
-ENTRY = '''\
+ENTRY = """\
 version = 1
 
 # why it is here
@@ -30,7 +30,7 @@ max_bytes = 64
 max_blocks = 1
 stack = ["push (app.c)", "main (app.c)"]
 reason = "known"
-'''
+"""
 
 
 @pytest.fixture
@@ -95,7 +95,9 @@ def test_line_ends_and_byte_order_mark_stay(folder: Path, end: bytes, mark: byte
     path.write_bytes(mark + text.replace(b"\n", end))
     store.accept_findings(path, [leak("push")], "known")
     content = path.read_bytes()
-    assert content.startswith(mark + b"version") and content.count(b"\xef\xbb\xbf") == len(mark) // 3
+    assert (
+        content.startswith(mark + b"version") and content.count(b"\xef\xbb\xbf") == len(mark) // 3
+    )
     assert content.count(b"\n") == content.count(end)
     assert b"# why it is here" in content and len(entries(path)) == 2
     store.prune_entries(path, (leak("push").fingerprint,))

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from pytest_leakguard.core.checks import Check
+from pytest_leakguard.core.checks import Check, Outcome
 from pytest_leakguard.core.settings import Settings
 from pytest_leakguard.programs.existing_reports import check_files
-from pytest_leakguard.verdict import Outcome, Policy, judge_check
+from pytest_leakguard.verdict import Policy, judge_check
 from tests.golden_files import golden
 
 HEADER = """\
@@ -80,9 +80,7 @@ def test_runs_with_one_process_id_in_one_log_are_all_judged(
 ) -> None:
     checks = checks_of(tmp_path, "".join(order))
     assert len(checks) == len(order)
-    assert outcomes(checks) == [
-        Outcome.LEAK if text == LEAKY else Outcome.CLEAN for text in order
-    ]
+    assert outcomes(checks) == [Outcome.LEAK if text == LEAKY else Outcome.CLEAN for text in order]
     assert sizes(checks) == [64]
     assert len({check.id for check in checks}) == len(order)
 

@@ -198,10 +198,17 @@ def test_a_pattern_that_the_shell_left_alone_is_every_file_it_means(tmp_path: Pa
     assert sorted(outcomes(checked(tmp_path / "vg.*.log"))) == [Outcome.CLEAN, Outcome.LEAK]
 
 
-def command_line(arguments: str, folder: Path, input: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
+def command_line(
+    arguments: str, folder: Path, input: bytes | None = None
+) -> subprocess.CompletedProcess[bytes]:
     script = f"{sys.executable} -m pytest_leakguard check {arguments}"
     return subprocess.run(
-        ["bash", "-c", script], cwd=folder, capture_output=True, timeout=60, check=False, input=input
+        ["bash", "-c", script],
+        cwd=folder,
+        capture_output=True,
+        timeout=60,
+        check=False,
+        input=input,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -9,30 +10,37 @@ import sys
 from collections.abc import Iterator
 from importlib.metadata import version
 from importlib.util import find_spec
-from operator import itemgetter
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from pytest_leakguard.core.errors import MalformedReport
+from pytest_leakguard.core.errors import LeakguardError, MalformedReport
 from pytest_leakguard.core.leaks import Frame, Leak, LeakKind
-from pytest_leakguard.core.programs import Launch, Process, Report, RunStatus, Target
+from pytest_leakguard.core.programs import (
+    Launch,
+    Process,
+    Report,
+    RunStatus,
+    Target,
+    signal_name,
+)
+from pytest_leakguard.processes.supervisor import capture
 from pytest_leakguard.programs.binary import Binary
 from pytest_leakguard.programs.canary import CLEAN, Canaries
 from pytest_leakguard.programs.tools.base import Backend, Trial, incomplete, root_is_missing
 
-FEWEST_BLOCKS = 8
-"""Blocks from one place that are a leak; fewer are what a program sets up once."""
-PARTS = 4
-NEEDED_PARTS = 3
-"""Quarters of the run in which a leak allocates.
-
-A table built at the start or a result at the end fills fewer.
-"""
 _STOP_S = 5.0
 """Seconds after each signal that stops a run; writing the end of a capture takes under one."""
-_WRAPPER = "memray_main.py"
+_WRAPPER, _READER = "memray_main.py", "memray_reader.py"
+_READING_S = 900.0
+"""Seconds that reading one capture may take; a gigabyte takes some minutes."""
 _MAGIC = b"memray\0"
 _LZ4_MAGIC = b"\x04\x22\x4d\x18"
+_FORMAT, _COUNT_AT = 13, 17
+"""The format of memray 1.17 to 1.20, and where its header has the count of records."""
+_HEAD_BYTES = 256
+"""Bytes of a capture that hold its header, packed or not."""
+_LONGEST_WORDS = 200
+"""Characters of memray's own words that are repeated."""
 _PYTHON = re.compile(r"^(python|pypy)[\d.]*$")
 _WITH_VALUE = frozenset({"-X", "-W", "--check-hash-based-pycs"})
 
@@ -85,24 +93,19 @@ class Memray(Backend):
 
         Raises ``MalformedReport`` when the run did not end normally.
         """
-        try:
-            import memray
-        except ImportError:
+        if not self.is_present():
             raise MalformedReport(
                 f"{artifact}: reading a memray capture needs memray: pip install memray"
-            ) from None
-        reader: Any = None
+            )
+        reason = _why_not_whole(artifact)
         try:
-            reader = memray.FileReader(artifact)
-            return _read(reader, artifact)
-        except MalformedReport:
+            answer = _answer(artifact)
+        except MalformedReport as error:
+            if reason:  # the likelier cause of the two
+                why = f"{artifact}: {reason}"
+                raise MalformedReport(why, error.recovered) from None
             raise
-        except Exception as error:  # on damaged captures the reader raises errors of any kind
-            why = f"{artifact}: memray cannot read it: {error}"
-            raise MalformedReport(why, Report("memray")) from None
-        finally:
-            if reader is not None:
-                reader.close()
+        return _report(artifact, answer, reason or _contradiction(artifact, answer))
 
     def demand(self, report: Report, status: RunStatus) -> tuple[str, ...]:
         """The started interpreter must have closed its capture."""
@@ -132,17 +135,104 @@ def split_command(argv: tuple[str, ...]) -> tuple[str, tuple[str, ...], tuple[st
     return argv[0], argv[1:index], argv[index:]
 
 
-def _read(reader: Any, artifact: Path) -> Report:
-    metadata = reader.metadata
-    leaks = tuple(_leaks(reader, metadata.pid))
-    reason = _why_not_whole(artifact)
+def _answer(artifact: Path) -> dict[str, Any]:
+    """What memray reads in a capture.
+
+    Raises ``MalformedReport`` where it reads none, or says itself that something is wrong.
+    """
+    reader = str(Path(__file__).resolve().with_name(_READER))
+    try:
+        code, out, errors = capture([sys.executable, reader, str(artifact)], _READING_S)
+    except LeakguardError as error:
+        raise MalformedReport(f"{artifact}: {error}", Report("memray")) from None
+    said = errors.decode("utf-8", "backslashreplace").strip().splitlines()
+    why = said[-1] if said else ""
+    if code < 0:
+        why = f"its reader ended with {signal_name(-code)}: the capture is damaged"
+    if code == 0 and not why:
+        answer: dict[str, Any] = json.loads(out)
+        return answer
+    why = f"{artifact}: memray cannot read it: {why[:_LONGEST_WORDS]}"
+    raise MalformedReport(why, Report("memray"))
+
+
+def _report(artifact: Path, answer: dict[str, Any], reason: str) -> Report:
+    leaks = []
+    for size_bytes, blocks, stack in answer["leaks"]:
+        frames = tuple(Frame(function, file, line) for function, file, line in stack)
+        leaks.append(Leak(LeakKind.PYTHON_OBJECTS, size_bytes, blocks, frames, answer["pid"]))
     process = Process(
-        metadata.pid, command=metadata.command_line, is_complete=not reason, reason=reason
+        answer["pid"], command=answer["command"], is_complete=not reason, reason=reason
     )
-    report = Report("memray", leaks, (process,))
+    report = Report("memray", tuple(leaks), (process,))
     if reason:
         raise MalformedReport(f"{artifact}: {reason}", report)
     return report
+
+
+def _contradiction(artifact: Path, answer: dict[str, Any]) -> str:
+    """Why what was read cannot be what the run has written; empty when it can."""
+    counted = _counted_by_the_run(artifact)
+    if counted is not None and counted != answer["records"]:
+        return (
+            f"the capture is damaged: the run counted {counted} allocations and releases, "
+            f"{answer['records']} can be read"
+        )
+    if answer["repeated"]:
+        return (
+            f"the capture is damaged: {answer['repeated']} block(s) are allocated where another "
+            "one is alive"
+        )
+    return ""
+
+
+def _counted_by_the_run(artifact: Path) -> int | None:
+    """How many records memray says it has written; ``None`` in a format that is not known.
+
+    Source: HeaderRecord and TrackerStats in memray's src/memray/_memray/records.h.
+    """
+    with artifact.open("rb") as stream:
+        head = _beginning(stream.read(_HEAD_BYTES))
+    if len(head) < _COUNT_AT + 8 or head[: len(_MAGIC)] != _MAGIC:
+        return None
+    if int.from_bytes(head[len(_MAGIC) : len(_MAGIC) + 4], "little") != _FORMAT:
+        return None
+    return int.from_bytes(head[_COUNT_AT : _COUNT_AT + 8], "little")
+
+
+def _beginning(packed: bytes) -> bytes:
+    """The first bytes that an LZ4 frame holds, as far as the capture's header goes.
+
+    Source: LZ4 block format description; literals and copies of what came before take turns.
+    """
+    at, out = _first_block(packed), bytearray()
+    try:
+        while len(out) < _COUNT_AT + 8:
+            token = packed[at]
+            length, at = _length(packed, at + 1, token >> 4)
+            out += packed[at : at + length]
+            at += length
+            offset = int.from_bytes(packed[at : at + 2], "little")
+            length, at = _length(packed, at + 2, token & 15)
+            for _ in range(min(length + 4, _HEAD_BYTES)):
+                out.append(out[-offset])
+    except IndexError:  # damaged, or the header ends here
+        pass
+    return bytes(out)
+
+
+def _first_block(packed: bytes) -> int:
+    """Where the data of a frame's first block begins."""
+    return 7 + 8 * bool(packed[4] & 8) + 4 * bool(packed[4] & 1) + 4 if len(packed) > 4 else 0
+
+
+def _length(packed: bytes, at: int, length: int) -> tuple[int, int]:
+    """A length of four bits, which the following bytes may add to, and where it ends."""
+    more = 255 if length == 15 else 0
+    while more == 255:
+        more = packed[at]
+        length, at = length + more, at + 1
+    return length, at
 
 
 def _why_not_whole(artifact: Path) -> str:
@@ -188,73 +278,3 @@ def _frame_length(stream: BinaryIO) -> int:
         if length == 0:
             return at + 4 * has_sum
         at += length + 4 * has_block_sums
-
-
-def _leaks(reader: Any, pid: int) -> Iterator[Leak]:
-    """Stacks that kept allocating blocks which were never freed."""
-    retained, events = _retained(reader)
-    stacks: dict[tuple[Frame, ...], list[tuple[int, int]]] = {}
-    clock = last = 0
-    # A service has hundreds of records per stack, each dozens of calls deep.
-    stack_by_id: dict[int, tuple[Frame, ...]] = {}
-    for when, record in retained:
-        if record.stack_id not in stack_by_id:
-            stack_by_id[record.stack_id] = _stack(record)
-        stack = stack_by_id[record.stack_id]
-        # The clock of the run counts allocations, but stands still while modules are imported: the
-        # stretch before something that an import has left was the import's.
-        if _is_import(stack):
-            last = when
-            continue
-        clock += when - last
-        last = when
-        if stack:
-            stacks.setdefault(stack, []).append((clock, record.size))
-    clock += events - last
-    for stack, blocks in stacks.items():
-        parts = {when * PARTS // (clock + 1) for when, _ in blocks}
-        if len(blocks) >= FEWEST_BLOCKS and len(parts) >= NEEDED_PARTS:
-            size_bytes = sum(size for _, size in blocks)
-            yield Leak(LeakKind.PYTHON_OBJECTS, size_bytes, len(blocks), stack, pid)
-
-
-def _retained(reader: Any) -> tuple[list[tuple[int, Any]], int]:
-    """Event number and record of each block that was never freed, and the count of events."""
-    by_address: dict[int, tuple[int, Any]] = {}
-    frees = _frees()
-    events = 0
-    for events, record in enumerate(reader.get_allocation_records(), 1):
-        if record.allocator in frees:
-            by_address.pop(record.address, None)
-        else:
-            by_address[record.address] = (events, record)
-    return sorted(by_address.values(), key=itemgetter(0)), events
-
-
-def _stack(record: Any) -> tuple[Frame, ...]:
-    frames = (Frame(function, file, line) for function, file, line in record.stack_trace())
-    return tuple(frame for frame in frames if not _is_wrapper(frame))
-
-
-def _frees() -> frozenset[int]:
-    """The numbers differ between releases of memray; the names do not."""
-    import memray
-
-    frees = set()
-    for allocator in memray.AllocatorType:
-        if allocator.name.endswith(("FREE", "MUNMAP")):
-            frees.add(allocator.value)
-    return frozenset(frees)
-
-
-def _is_wrapper(frame: Frame) -> bool:
-    file = frame.file or ""
-    is_memrays_own = "/memray/" in file and file.endswith(
-        ("/_memray.py", "/commands/run.py", "/memray/__main__.py")
-    )
-    return is_memrays_own or file.endswith((_WRAPPER, "runpy.py")) or file == "<frozen runpy>"
-
-
-def _is_import(stack: tuple[Frame, ...]) -> bool:
-    """Import happens once by construction, however much it allocates."""
-    return any((frame.file or "").startswith("<frozen importlib") for frame in stack)

@@ -61,8 +61,8 @@ _THREADS = re.compile(r"^(?:==[0-9]{1,10}==)?Thread T-?[0-9]{1,10}.* was created
 """The list that newer runtimes end a check with."""
 _THREADS_REST = re.compile(r" {4}(?:<empty stack>|#.*)|FRAME\t.*|")
 _REMAINS = re.compile(
-    r"(?:Direct|Indirect) leak|leak of [0-9]|byte\(s\) (?:in|leaked)|object\(s\) alloc|\) alloc.*from:"
-    r"|ory leaks$|[0-9] allocation\(s\)"
+    r"(?:Direct|Indirect) leak|leak of [0-9]|byte\(s\) (?:in|leaked)|object\(s\) alloc"
+    r"|\) alloc.*from:|ory leaks$|[0-9] allocation\(s\)"
 )
 """Words of a report in a line that cannot be read: it was damaged."""
 _TABLE = "Suppressions used:"
@@ -204,10 +204,7 @@ def _pid_of(artifact: Path) -> int:
 def _take(line: str, log: _Log, logs: dict[int, _Log]) -> _Log:
     """Adds one line; the log that the next line belongs to."""
     if frame := _frame(line):
-        if log.head:
-            log.frames.append(frame)
-        elif log.last_line == "" or _PID.match(log.last_line) and not _THREADS.match(log.last_line):
-            log.has_remains = True  # the head of their record is lost
+        _take_frame(frame, log)
         return log
     _close_record(log)
     log.last_line = line
@@ -219,7 +216,22 @@ def _take(line: str, log: _Log, logs: dict[int, _Log]) -> _Log:
         log.has_content, log.was_checked = True, False
     elif _THREAD_DONE.match(line) and log.has_content:
         log.was_checked = True
-    elif head := _HEAD.search(line):
+    elif not _take_record(line, log):
+        log = _take_failure(line, log, logs)
+    return log
+
+
+def _take_frame(frame: Frame, log: _Log) -> None:
+    if log.head:
+        log.frames.append(frame)
+    elif not log.last_line or _PID.match(log.last_line):
+        # Otherwise the program has printed a stack, or it is that of a thread in the list.
+        log.has_remains = log.has_remains or not _THREADS.match(log.last_line)
+
+
+def _take_record(line: str, log: _Log) -> bool:
+    """Whether the line is one of a report."""
+    if head := _HEAD.search(line):
         log.head = (_KINDS[head.group(1)], int(head.group(2)), int(head.group(3)))
     elif total := _SUMMARY.search(line):
         _sum(log, int(total.group(1)), int(total.group(2)))
@@ -227,11 +239,11 @@ def _take(line: str, log: _Log, logs: dict[int, _Log]) -> _Log:
         log.omitted = True
     elif line.startswith(_TABLE):
         log.has_content = True
-    elif _REMAINS.search(line) and not _THREADS.match(line):
+    elif _REMAINS.search(line):
         log.has_remains = True
     else:
-        log = _take_failure(line, log, logs)
-    return log
+        return False
+    return True
 
 
 def _begin_report(log: _Log) -> None:

@@ -385,7 +385,7 @@ def _problems(log: _Log) -> list[str]:
         problems.append("lines of the LEAK SUMMARY are missing")
     elif not log.was_freed and log.in_use_bytes and not (_summed_bytes(log) or log.leaks):
         problems.append(
-            f"{log.in_use_bytes} bytes were in use at exit, and no line of the LEAK SUMMARY has them"
+            f"{log.in_use_bytes} bytes were in use at exit, and the LEAK SUMMARY has none of them"
         )
     if log.contexts and not log.stacks:
         problems.append(f"its ERROR SUMMARY counts {log.contexts} error(s), and none is in the log")

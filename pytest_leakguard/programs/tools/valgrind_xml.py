@@ -56,6 +56,8 @@ _OF_A_LEAK = re.compile(rb"<kind>\s*Leak|</?leaked|loss record|</?xwhat>")
 _PAIR = re.compile(rb"<unique>\s*(0x[0-9a-fA-F]{1,16})\s*</unique>")
 _CONTEXTS = re.compile(rb"<error_contexts>\s*([\d,]{1,12})\s*</error_contexts>")
 _SHOWS_ALL = re.compile(rb"<arg>--(?:show-leak-kinds=all|show-reachable=yes)</arg>")
+_IN_PAIRS = tuple(b"stack frame ip fn obj file xwhat what unique".split())
+_COUNTS = (b"<leak_summary>", b"<errorcounts>", b"<suppcounts>", b"<error_summary>")
 _ONCE = re.compile(rb"<(pid|ppid|tool|preamble|args|leak_summary|errorcounts|error_summary)>")
 _KINDS = {
     b"DefinitelyLost": LeakKind.DEFINITELY_LOST,
@@ -167,6 +169,8 @@ def _take(token: bytes, documents: list[_Document], frames: _Frames) -> None:
         _open(documents).damaged_elements += 1
     if token.startswith(b"<error>"):
         _take_error(token, _open(documents), frames)
+    elif token.startswith((b"<pid>", b"<ppid>")):
+        _take_pid(token, document)
     elif token in (STRAY, b"</error>") or (b"</" not in token and token != b"<?xml"):
         _open(documents).damaged_elements += 1  # one half of it is lost
     elif token == b"</valgrindoutput>":
@@ -174,25 +178,22 @@ def _take(token: bytes, documents: list[_Document], frames: _Frames) -> None:
         _open(documents).is_closed = True
     elif token.startswith(b"<status>"):
         _take_status(token, documents)
-    elif token.startswith(b"<pid>"):
-        _once(b"pid", document)
-        document.pid = _pid(token)
-    elif token.startswith(b"<ppid>"):
-        _once(b"ppid", document)
-        document.ppid = _pid(token)
     elif token.startswith(b"<fatal_signal>"):
         number = re.search(rb"<signo>\s*(\d{1,3})\s*</signo>", token)
         _open(documents).signal = int(number.group(1)) if number else None
-    elif token.startswith(b"<leak_summary>"):
-        _open(documents).summary = {
-            LeakKind(kind.decode()): Totals(_number(size), _number(blocks))
-            for kind, size, blocks in _SUMMARY.findall(token)
-        }
-        _once(b"leak_summary", _open(documents))
-    elif token.startswith((b"<errorcounts>", b"<suppcounts>", b"<error_summary>")):
+    elif token.startswith(_COUNTS):
         _take_counts(token, _open(documents))
     else:
         _take_header(token, document)
+
+
+def _take_pid(token: bytes, document: _Document) -> None:
+    if token.startswith(b"<pid>"):
+        _once(b"pid", document)
+        document.pid = _pid(token)
+    else:
+        _once(b"ppid", document)
+        document.ppid = _pid(token)
 
 
 def _once(name: bytes, document: _Document) -> None:
@@ -203,7 +204,13 @@ def _once(name: bytes, document: _Document) -> None:
 
 
 def _take_counts(token: bytes, document: _Document) -> None:
-    if token.startswith(b"<errorcounts>"):
+    if token.startswith(b"<leak_summary>"):
+        _once(b"leak_summary", document)
+        document.summary = {
+            LeakKind(kind.decode()): Totals(_number(size), _number(blocks))
+            for kind, size, blocks in _SUMMARY.findall(token)
+        }
+    elif token.startswith(b"<errorcounts>"):
         document.counted.update(_PAIR.findall(token))
         document.once.add(b"errorcounts")
     elif token.startswith(b"<suppcounts>"):
@@ -328,8 +335,7 @@ def _is_odd(token: bytes) -> bool:
         len(_ANY_KIND.findall(head)) == 1 and token.count(b"<kind>") == token.count(b"</kind>") == 1
     )
     is_balanced = all(
-        token.count(b"<%b>" % name) == token.count(b"</%b>" % name)
-        for name in (b"stack", b"frame", b"ip", b"fn", b"obj", b"file", b"xwhat", b"what", b"unique")
+        token.count(b"<%b>" % name) == token.count(b"</%b>" % name) for name in _IN_PAIRS
     )
     return not (has_one_of_each and is_balanced)
 
@@ -517,16 +523,14 @@ def _problems(document: _Document) -> Iterator[str]:
     if document.damaged_elements:
         yield f"{document.damaged_elements} damaged element(s), so leak records may be missing"
     if missing := document.counted - document.uniques:
-        yield f"records are missing: {len(missing)} error(s) are counted at the end that are not there"
+        yield f"records are missing: {len(missing)} error(s) that are counted are not there"
     if document.is_closed and document.contexts > document.errors:
         yield (
             f"records are missing: {document.contexts} errors are counted, "
             f"and {document.errors} are there"
         )
     if _has_all_numbers(document) and len(document.numbers) < document.highest:
-        yield (
-            f"leak records are missing: {len(document.numbers)} of {document.highest} are there"
-        )
+        yield (f"leak records are missing: {len(document.numbers)} of {document.highest} are there")
     is_whole = document.is_closed and document.is_finished and b"args" in document.once
     if is_whole and not document.once >= {b"errorcounts", b"suppcounts"}:
         yield "the counts at its end are missing, so leak records may be as well"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,9 @@ import pytest
 from pytest_leakguard.core.errors import MalformedReport
 from pytest_leakguard.core.leaks import LeakKind
 from pytest_leakguard.core.programs import RunStatus, Target
+from pytest_leakguard.processes.supervisor import capture
 from pytest_leakguard.programs.tools import BACKENDS
+from pytest_leakguard.programs.tools import memray as memray_tool
 from pytest_leakguard.programs.tools.memray import split_command
 from tests.golden_files import golden, read
 
@@ -42,6 +45,53 @@ def test_capture_cut_anywhere_is_inconclusive(tmp_path: Path) -> None:
         with pytest.raises(MalformedReport) as caught:
             MEMRAY.parse(path)
         assert caught.value.recovered is not None
+
+
+def damaged(seed: int, path: Path) -> Path:
+    """The capture of a leaking program with one bit of it changed."""
+    content, at = bytearray(golden("memray", "leaky").read_bytes()), random.Random(seed)
+    content[at.randrange(len(content))] ^= 1 << at.randrange(8)
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize("seed", range(32))
+def test_a_capture_with_one_bit_changed_is_never_clean(seed: int, tmp_path: Path) -> None:
+    try:
+        assert MEMRAY.parse(damaged(seed, tmp_path / "memray.bin")).leaks
+    except MalformedReport as error:
+        assert "memray.bin" in str(error) and error.recovered is not None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(1000, 1400))
+def test_no_capture_with_one_bit_changed_is_clean(seed: int, tmp_path: Path) -> None:
+    test_a_capture_with_one_bit_changed_is_never_clean(seed, tmp_path)
+
+
+def test_a_capture_that_ends_its_reader_is_damaged_and_ends_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    script = "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"
+    monkeypatch.setattr(
+        memray_tool, "capture", lambda argv, limit_s: capture([argv[0], "-c", script], limit_s)
+    )
+    _, why = read(golden("memray", "leaky"), "memray")
+    assert "its reader ended with SIGSEGV" in why
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [({"records": 27_000}, "the run counted 27479"), ({"repeated": 2}, "2 block(s) are allocated")],
+)
+def test_what_was_read_is_compared_with_what_the_run_counted(
+    change: dict[str, int], reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = memray_tool._answer(golden("memray", "leaky"))
+    assert (answer["records"], answer["repeated"]) == (27_479, 0)
+    monkeypatch.setattr(memray_tool, "_answer", lambda path: {**answer, **change})
+    report, why = read(golden("memray", "leaky"), "memray")
+    assert reason in why and report.leaks
 
 
 @pytest.mark.parametrize(
