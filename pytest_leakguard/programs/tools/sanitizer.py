@@ -17,7 +17,7 @@ from pytest_leakguard.core.programs import Launch, Process, Report, RunStatus, T
 from pytest_leakguard.programs import binary, symbolize
 from pytest_leakguard.programs.binary import Binary
 from pytest_leakguard.programs.canary import CLEAN, Canaries, find_versioned, version_of
-from pytest_leakguard.programs.tools import sanitizer_log
+from pytest_leakguard.programs.tools import sanitizer_forks, sanitizer_log
 from pytest_leakguard.programs.tools.base import Backend, Trial, incomplete, root_is_missing
 
 FRAME_FORMAT = "FRAME\t%n\t%p\t%m\t%o\t%f\t%s\t%l\t%c"
@@ -52,6 +52,11 @@ _RUNTIME = re.compile(
 """What only a sanitizer's runtime writes, with or without a leak."""
 _SILENT = (
     "an instrumented child that left no proof of a leak check (killed, _exit, or its log was lost)"
+)
+
+_SILENT_FORK = (
+    "a forked child that left no proof of a leak check (a signal ended it, or its log was lost); "
+    "--no-follow-children leaves children out"
 )
 
 
@@ -92,7 +97,7 @@ class Sanitizer(Backend):
         if symbolizer is not None and "ASAN_SYMBOLIZER_PATH" not in os.environ:
             given.setdefault("ASAN_SYMBOLIZER_PATH", symbolizer)
             given.setdefault("LSAN_SYMBOLIZER_PATH", symbolizer)
-        return replace(target, env=tuple(given.items()))
+        return replace(target, env=tuple(sanitizer_forks.with_library(given).items()))
 
     def plan(self, target: Target, workdir: Path) -> Launch:
         """The program as it is; everything is asked of the runtime through its options."""
@@ -101,6 +106,7 @@ class Sanitizer(Backend):
         common = (
             f'log_path="{workdir / "san"}":fast_unwind_on_malloc=0:malloc_context_size=40'
             f':color=never:symbolize=1:stack_trace_format="{FRAME_FORMAT}":{_OWN_END}'
+            ":verify_asan_link_order=0"  # our library may come before the runtime
         )
         # The leak check must not replace the program's own exit status; the log is the judge.
         given["LSAN_OPTIONS"] = _joined(
@@ -109,6 +115,7 @@ class Sanitizer(Backend):
         given["ASAN_OPTIONS"] = _joined(
             given.get("ASAN_OPTIONS"), f"{common}:detect_leaks=1:leak_check_at_exit=1"
         )
+        given[sanitizer_forks.PLACE] = str(workdir / sanitizer_forks.NOTES)
         given["LD_DEBUG"], given["LD_DEBUG_OUTPUT"] = "files", str(workdir / LINK_MAP)
         return Launch(
             argv=target.argv,
@@ -159,8 +166,15 @@ class Sanitizer(Backend):
         for pid in sorted(logs.keys() - reported):
             if _is_instrumented(logs[pid]):
                 processes.append(Process(pid, is_complete=False, reason=_SILENT))
+        for pid in sorted(sanitizer_forks.forked(workdir) - logs.keys() - reported):
+            processes.append(
+                Process(pid, status.pid, is_fork=True, is_complete=False, reason=_SILENT_FORK)
+            )
         resolved = symbolize.resolve(report, mappings, target.cwd)
-        return replace(resolved, processes=tuple(processes))
+        notes = (
+            report.notes if sanitizer_forks.library() else (*report.notes, sanitizer_forks.MISSED)
+        )
+        return replace(resolved, processes=tuple(processes), notes=notes)
 
     def trials(self, canaries: Canaries) -> Iterator[Trial]:
         """Both runtimes of each compiler."""
