@@ -62,12 +62,15 @@ _THREADS = re.compile(r"^(?:==[0-9]{1,10}==)?Thread T-?[0-9]{1,10}.* was created
 _THREADS_REST = re.compile(r" {4}(?:<empty stack>|#.*)|FRAME\t.*|")
 _REMAINS = re.compile(
     r"(?:Direct|Indirect) leak|leak of [0-9]|byte\(s\) (?:in|leaked)|object\(s\) alloc"
-    r"|\) alloc.*from:|ory leaks$|[0-9] allocation\(s\)"
+    r"|\) alloc.*from:|ory leaks$|[0-9] allocation\(s\)|LeakSanitizer: det"
 )
 """Words of a report in a line that cannot be read: it was damaged."""
+_END_OF_SUMMARY = re.compile(r"\(s\)\.$|^s?\)?\.$")
 _TABLE = "Suppressions used:"
 _DASHES = re.compile(r"-+")
 _REPORT_BEGINS = re.compile(r"=+")
+_SEPARATOR = "====="
+"""The line that a report begins with is 13 times as long."""
 _PID = re.compile(r"==([0-9]{1,10})==")
 _KINDS = {"Direct": LeakKind.DEFINITELY_LOST, "Indirect": LeakKind.INDIRECTLY_LOST}
 _OTHER_ERROR = "ERROR: AddressSanitizer: "
@@ -153,6 +156,10 @@ class _Log:
     problems: list[str] = field(default_factory=list)
     last_line: str = " "
     """The last one that was no call of a stack."""
+    is_after_check: bool = False
+    """Nothing but blank lines since the last thread was done."""
+    has_begun: bool = False
+    """The line before a report was seen, and not yet the report."""
     has_remains: bool = False
     """There are parts of a report in it whose beginning is lost."""
     former: list[_Log] = field(default_factory=list)
@@ -207,7 +214,6 @@ def _take(line: str, log: _Log, logs: dict[int, _Log]) -> _Log:
         _take_frame(frame, log)
         return log
     _close_record(log)
-    log.last_line = line
     if start := _REPORT.search(line):
         log = _switch(int(start.group(1)), log, logs)
         _begin_report(log)
@@ -218,6 +224,8 @@ def _take(line: str, log: _Log, logs: dict[int, _Log]) -> _Log:
         log.was_checked = True
     elif not _take_record(line, log):
         log = _take_failure(line, log, logs)
+    log.last_line = line
+    log.is_after_check = bool(_THREAD_DONE.match(line)) or (log.is_after_check and not line)
     return log
 
 
@@ -239,6 +247,8 @@ def _take_record(line: str, log: _Log) -> bool:
         log.omitted = True
     elif line.startswith(_TABLE):
         log.has_content = True
+    elif log.is_after_check and (line.startswith(_SEPARATOR) or _END_OF_SUMMARY.search(line)):
+        log.has_begun = True
     elif _REMAINS.search(line):
         log.has_remains = True
     else:
@@ -254,6 +264,7 @@ def _begin_report(log: _Log) -> None:
         log.former.append(former)
         log.leaks, log.problems = [], []
     log.is_in_report, log.is_summed, log.omitted, log.has_content = True, False, False, True
+    log.has_begun = False
 
 
 def _other_runs(log: _Log) -> list[_Log]:
@@ -322,7 +333,7 @@ def _sum(log: _Log, size_bytes: int, objects: int) -> None:
         if missing > 0:
             blocks = max(1, objects - seen_objects)
             log.leaks.append(Leak(LeakKind.DEFINITELY_LOST, missing, blocks, (), log.pid))
-    elif (seen_bytes, seen_objects) != (size_bytes, objects):
+    elif (seen_bytes, seen_objects) != (size_bytes, objects) or not objects:
         log.problems.append(
             f"leak records are missing: the summary says {size_bytes} bytes in {objects} blocks, "
             f"the records {seen_bytes} in {seen_objects}"
@@ -443,10 +454,10 @@ def _reason(log: _Log) -> str:
     """Why this process's check is not proved to be whole; empty when it is."""
     if log.failures:
         return "; ".join(log.failures)
-    if log.has_remains and not log.is_summed:
-        return "parts of a leak report are in it whose beginning is lost"
     if log.is_in_report and not log.is_summed:
         return "the report ends before its SUMMARY line (cut off, or the program was killed)"
+    if (log.has_remains or log.has_begun or log.head) and not log.is_summed:
+        return "parts of a leak report are in it whose beginning or end is lost"
     if log.was_checked and not log.is_summed and log.is_cut:
         return "the log ends where a report may have begun (cut off, or the program was killed)"
     if not log.was_checked and not log.is_summed:

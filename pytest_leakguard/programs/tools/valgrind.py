@@ -33,6 +33,7 @@ _OWN_LINE = re.compile(
     rb"==\d{1,10}== (?:HEAP SUMMARY:|LEAK SUMMARY:|ERROR SUMMARY: |All heap blocks were freed"
     rb"| *[\d,]{1,25} [^\n]{0,80}blocks are (?:definitely|indirectly|possibly|still) "
     rb"|\w{3,20}, an? [a-z -]{3,60}\n)"
+    rb"|</valgrindoutput>|<kind>Leak_|<leakedbytes>"
     rb"|^valgrind: ",
     re.MULTILINE,
 )

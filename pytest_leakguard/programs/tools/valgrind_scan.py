@@ -28,6 +28,7 @@ STRAY = b"<stray>"
 _INNER = re.compile(
     rb"</?(?:frame|ip|obj|fn|dir|file|line|stack|kind|what|xwhat|auxwhat|xauxwhat|text|unique|tid"
     rb"|leakedbytes|leakedblocks|error)>|\0"
+    rb"|==\d{1,10}== (?:(?:HEAP|LEAK|ERROR) SUMMARY:|[^\n]{1,99} blocks are |  (?:at|by) 0x)"
 )
 _STACK = re.compile(rb"\s*<stack>(?:\s*<frame>[^<]*(?:<(?!/frame)[^<]*)*</frame>)*\s*</stack>")
 

@@ -33,6 +33,7 @@ _HEADER = re.compile(r"^([A-Z][\w-]{2,20}), an? [a-z -]{3,60}|^Nulgrind, the min
 _MEMCHECK = "Memcheck, a memory error detector"
 _OWN_FAILURE = re.compile(r"(?:^|\s)(?:valgrind|vex): +(.{1,200})")
 """valgrind's words about itself, which no process id stands before."""
+_OF_XML = re.compile(r"</(?:valgrindoutput|error|xwhat|leakedbytes)>|<kind>Leak_")
 _CONTEXT = re.compile(r"^[0-9]+ errors in context [0-9]+ of [0-9]+:")
 _NOTHING_LOST = "All heap blocks were freed"
 _NO_CHECK = "For a detailed leak analysis, rerun with: --leak-check=full"
@@ -151,6 +152,8 @@ def parse(artifact: Path) -> Report:
         for text in lines(stream):
             if failure := _OWN_FAILURE.search(text):
                 failures.setdefault(f"valgrind itself failed: {failure.group(1).strip()}")
+            if _OF_XML.search(text):
+                failures.setdefault("parts of a report in XML are in it whose beginning is lost")
             for pid, line in _marked(text.rstrip("\n"), runs):
                 log = runs.log_of(pid, line)
                 # A line that was cut in its middle does not end the record before it.
@@ -163,7 +166,10 @@ def parse(artifact: Path) -> Report:
     if not runs.runs:
         why = "; ".join(failures) or "no line of valgrind's in it"
         raise MalformedReport(f"{artifact}: {why}", Report("valgrind", problems=(why,)))
-    return whole(artifact, _reports(runs, tuple(failures)[:1]))
+    reports = _reports(runs, tuple(failures)[:1])
+    if damage := tuple(why for why in failures if why.startswith("parts")):
+        reports[-1] = replace(reports[-1], problems=(*reports[-1].problems, *damage))
+    return whole(artifact, reports)
 
 
 def _marked(text: str, runs: _Runs) -> Iterator[tuple[int, str]]:

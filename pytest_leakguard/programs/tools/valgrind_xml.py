@@ -58,6 +58,9 @@ _CONTEXTS = re.compile(rb"<error_contexts>\s*([\d,]{1,12})\s*</error_contexts>")
 _SHOWS_ALL = re.compile(rb"<arg>--(?:show-leak-kinds=all|show-reachable=yes)</arg>")
 _IN_PAIRS = tuple(b"stack frame ip fn obj file xwhat what unique".split())
 _COUNTS = (b"<leak_summary>", b"<errorcounts>", b"<suppcounts>", b"<error_summary>")
+_SWALLOWED = re.compile(rb"<error>|<leakedb|<kind>Leak_")
+_MAY_QUOTE = (b"<error>", b"<usercomment>")
+"""Elements in which parts of a record need not be those of another one that was swallowed."""
 _ONCE = re.compile(rb"<(pid|ppid|tool|preamble|args|leak_summary|errorcounts|error_summary)>")
 _KINDS = {
     b"DefinitelyLost": LeakKind.DEFINITELY_LOST,
@@ -165,14 +168,14 @@ def _take(token: bytes, documents: list[_Document], frames: _Frames) -> None:
     if token == b"<?xml" or not documents:
         documents.append(_Document())
     document = documents[-1]
-    if b"\0" in token:
+    if b"\0" in token or (_SWALLOWED.search(token, 1) and not token.startswith(_MAY_QUOTE)):
         _open(documents).damaged_elements += 1
     if token.startswith(b"<error>"):
         _take_error(token, _open(documents), frames)
-    elif token.startswith((b"<pid>", b"<ppid>")):
-        _take_pid(token, document)
     elif token in (STRAY, b"</error>") or (b"</" not in token and token != b"<?xml"):
         _open(documents).damaged_elements += 1  # one half of it is lost
+    elif token.startswith((b"<pid>", b"<ppid>")):
+        _take_pid(token, document)
     elif token == b"</valgrindoutput>":
         _once(b"end", document if all(one.is_closed for one in documents) else _open(documents))
         _open(documents).is_closed = True
