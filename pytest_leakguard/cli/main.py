@@ -36,6 +36,7 @@ _RUN_OPTIONS = tuple("baseline accept prune report missing-tool strict kinds tim
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; its return value is the exit status."""
+    _open_closed_streams()
     arguments = _parser().parse_args(argv)
     try:
         status: int = arguments.action(arguments)
@@ -55,9 +56,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return INCONCLUSIVE
     except OSError as error:
-        file = one_line(str(error.filename))
-        print(f"pytest-leakguard: {file}: {error.strerror}", file=sys.stderr)
+        file = f"{one_line(str(error.filename))}: " if error.filename else ""
+        print(f"pytest-leakguard: {file}{error.strerror or error}", file=sys.stderr)
         return INCONCLUSIVE
+
+
+def _open_closed_streams() -> None:
+    """Gives standard output and error somewhere to go where whoever started us has closed them."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
 
 
 def _parser() -> argparse.ArgumentParser:

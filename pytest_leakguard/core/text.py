@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from pytest_leakguard.core.fingerprint import (
@@ -19,6 +20,50 @@ from pytest_leakguard.core.leaks import Finding, Frame, LeakKind
 _UNPRINTABLE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]"
 )
+
+
+_SECRET_NAME = (
+    r"(?:[\w.-]*(?:passw(?:or)?d|passphrase|pwd|secret|token|api[_-]?key|access[_-]?key|private[_-]?key"
+    r"|credentials?)[\w.-]*|(?:[\w.-]*[._-])?auth)"
+)
+_ASSIGNED = re.compile(rf"^((?:-{{1,2}}|/)?{_SECRET_NAME}[=:])(.+)$", re.IGNORECASE | re.DOTALL)
+_FLAG = re.compile(rf"^-{{1,2}}{_SECRET_NAME}$", re.IGNORECASE)
+_IN_ADDRESS = re.compile(r"(\b[a-z][a-z0-9+.-]{1,20}://[^/\s:@]*:)[^/\s@]+(@)", re.IGNORECASE)
+_HEADER = re.compile(
+    r"((?:authorization|x-api-key|cookie)\s*:\s*(?:(?:bearer|basic|token)\s+)?)\S.*$", re.IGNORECASE
+)
+_TOKEN = re.compile(
+    r"\b(?:gh[pousr]_\w{20,}|github_pat_\w{20,}|glpat-[\w-]{15,}|xox[abps]-[\w-]{10,}"
+    r"|AKIA[0-9A-Z]{16}|sk-[\w-]{20,}|eyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]{5,})"
+)
+MASK = "***"
+"""Stands for what looks like a secret."""
+
+
+def without_secrets(arguments: Sequence[str]) -> tuple[str, ...]:
+    """A command line whose secrets are masked, as far as they look like one; the rest is kept.
+
+    Values of options that are named like one, passwords in addresses, headers that authorise, and
+    tokens of well-known services.
+    """
+    shown: list[str] = []
+    is_value = False
+    for argument in arguments:
+        if is_value and not argument.startswith("-"):
+            shown.append(MASK)
+            is_value = False
+            continue
+        is_value = _FLAG.match(argument) is not None
+        text = _ASSIGNED.sub(rf"\g<1>{MASK}", argument)
+        text = _IN_ADDRESS.sub(rf"\g<1>{MASK}\g<2>", text)
+        text = _HEADER.sub(rf"\g<1>{MASK}", text)
+        shown.append(_TOKEN.sub(MASK, text))
+    return tuple(shown)
+
+
+def command_without_secrets(command: str) -> str:
+    """The same for a command line whose arguments are not told apart any more."""
+    return " ".join(without_secrets(command.split(" ")))
 
 
 def printable(text: str) -> str:

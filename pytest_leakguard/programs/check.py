@@ -18,6 +18,7 @@ from pytest_leakguard.core.errors import LeakguardError, MalformedReport, ToolMi
 from pytest_leakguard.core.leaks import Finding, LeakKind
 from pytest_leakguard.core.programs import ExitStatus, Report, RunStatus, Target
 from pytest_leakguard.core.settings import Settings
+from pytest_leakguard.core.text import command_without_secrets, without_secrets
 from pytest_leakguard.processes import supervisor
 from pytest_leakguard.programs import binary
 from pytest_leakguard.programs.tools import BACKENDS, pick
@@ -55,7 +56,7 @@ def check_program(
         kind,
         tool or settings.tool,
         expected_exit=expected_exit,
-        command=target.argv,
+        command=without_secrets(target.argv),
         reproduce=_reproduce(target, tool or settings.tool),
     )
     try:
@@ -206,7 +207,10 @@ def finish(check: Check, report: Report, settings: Settings) -> Check:
         findings=tuple(_gated(finding, settings.kinds) for finding in findings),
         totals=forks.totals(leaks),
         tool_version=report.tool_version,
-        processes=report.processes,
+        processes=tuple(
+            replace(process, command=command_without_secrets(process.command))
+            for process in report.processes
+        ),
     )
 
 
@@ -231,7 +235,7 @@ def _gated(finding: Finding, kinds: Sequence[LeakKind]) -> Finding:
 def _reproduce(target: Target, tool: str) -> str:
     """The command line that repeats this check, with paths relative to the working directory."""
     here = f"{Path.cwd()}{os.sep}"
-    argv = [part.removeprefix(here) for part in target.argv]
+    argv = [part.removeprefix(here) for part in without_secrets(target.argv)]
     if os.sep not in argv[0] and argv[0] != target.argv[0]:
         argv[0] = f".{os.sep}{argv[0]}"  # a program of this directory, not one on PATH
     command = f"pytest-leakguard run --tool {tool} -- {shlex.join(argv)}"

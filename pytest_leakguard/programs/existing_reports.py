@@ -13,6 +13,7 @@ from pytest_leakguard.core.checks import Check
 from pytest_leakguard.core.errors import MalformedReport, UnknownFormat
 from pytest_leakguard.core.programs import SUCCESS, ExitStatus, Report
 from pytest_leakguard.core.settings import Settings
+from pytest_leakguard.core.text import command_without_secrets
 from pytest_leakguard.programs import inputs, log_streams
 from pytest_leakguard.programs.check import finish
 from pytest_leakguard.programs.tools import BACKENDS, recognise_all
@@ -199,7 +200,7 @@ def _end_and_command(report: Report) -> tuple[ExitStatus, tuple[str, ...]]:
     if not report.processes:
         return SUCCESS, ()
     root = report.processes[0]
-    command = (root.command,) if root.command else ()
+    command = (command_without_secrets(root.command),) if root.command else ()
     if root.signal:
         return ExitStatus(None, root.signal), command
     return SUCCESS, command

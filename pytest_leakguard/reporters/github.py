@@ -13,7 +13,7 @@ from pytest_leakguard.core.checks import Outcome
 from pytest_leakguard.core.leaks import Finding
 from pytest_leakguard.core.text import one_line, printable
 from pytest_leakguard.reporters.locations import Location, of_check, of_finding
-from pytest_leakguard.reporters.terminal import finding_lines, headline
+from pytest_leakguard.reporters.terminal import Through, finding_lines, headline
 from pytest_leakguard.verdict import Judged, Run, Verdict, failing, root_causes
 
 MOST_ANNOTATIONS = 10
@@ -86,8 +86,9 @@ def _limited(level: str, annotations: Sequence[_Annotation]) -> Iterator[str]:
 
 def _errors(verdict: Verdict, run: Run) -> Iterator[_Annotation]:
     found = failing(verdict, run.policy)
+    through = Through(found)
     for finding in root_causes(found):
-        yield _leak(finding, found, verdict, run)
+        yield _leak(finding, through, verdict, run)
     for judged in verdict.checks:
         if judged.outcome is Outcome.INCONCLUSIVE:
             yield _inconclusive(judged, run)
@@ -97,9 +98,9 @@ def _errors(verdict: Verdict, run: Run) -> Iterator[_Annotation]:
         yield "leakguard", "nothing was measured, so nothing is known to be clean", None
 
 
-def _leak(finding: Finding, found: Sequence[Finding], verdict: Verdict, run: Run) -> _Annotation:
+def _leak(finding: Finding, through: Through, verdict: Verdict, run: Run) -> _Annotation:
     lines = [f"{headline(finding)} [{finding.status}] {finding.fingerprint}"]
-    _, *details = finding_lines(finding, list(found), verdict, run.root)
+    _, *details = finding_lines(finding, through, verdict, run.root)
     for detail in details:
         lines.append(detail.text.removeprefix("      "))
     accept = f"pytest-leakguard baseline accept {finding.fingerprint}"

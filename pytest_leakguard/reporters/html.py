@@ -6,7 +6,7 @@ requests, should a value ever get through unescaped.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -24,7 +24,7 @@ from pytest_leakguard.reporters import growth_text, html_curves, html_flamegraph
 from pytest_leakguard.reporters.exports import weighed
 from pytest_leakguard.reporters.terminal import (
     WORDS,
-    finding_through,
+    Through,
     headline,
     in_words,
     leaked,
@@ -80,7 +80,7 @@ def _harmless(value: Any) -> Any:
 
 def _values(verdict: Verdict, run: Run) -> dict[str, Any]:
     found = failing(verdict, run.policy)
-    causes = root_causes(found)
+    causes, through = root_causes(found), Through(found)
     drawn: list[html_curves.Curve] = []
     for judged in _worst_first(verdict):
         drawn.extend(html_curves.curves_of(judged.check))
@@ -100,7 +100,7 @@ def _values(verdict: Verdict, run: Run) -> dict[str, Any]:
             for outcome, number in verdict.summary.items()
         ],
         "sections": list(_sections(bool(unanswered), flames is not None, bool(drawn))),
-        "causes": [_cause(finding, found, run) for finding in causes[:MOST_CAUSES]],
+        "causes": [_cause(finding, through, run) for finding in causes[:MOST_CAUSES]],
         "more_causes": max(0, len(causes) - MOST_CAUSES),
         "unanswered": [_unanswered(judged) for judged in unanswered[:MOST_CAUSES]],
         "more_unanswered": max(0, len(unanswered) - MOST_CAUSES),
@@ -151,7 +151,7 @@ def _worst_first(verdict: Verdict) -> list[Judged]:
     )
 
 
-def _cause(finding: Finding, found: Sequence[Finding], run: Run) -> dict[str, Any]:
+def _cause(finding: Finding, through: Through, run: Run) -> dict[str, Any]:
     calls = []
     if finding.stack:
         frames = callers(finding.stack)[:MOST_CALLS]
@@ -167,7 +167,7 @@ def _cause(finding: Finding, found: Sequence[Finding], run: Run) -> dict[str, An
         "calls": calls,
         "details": [one_line(detail) for detail in (*finding.details, *_forecast(finding, run))],
         "holders": [one_line(holder) for holder in finding.holders],
-        "through": list(finding_through(finding, found)),
+        "through": list(through.of(finding)),
         "checks": [one_line(check) for check in finding.checks[:_MOST_CHECKS]],
         "more_checks": max(0, len(finding.checks) - _MOST_CHECKS),
         "reproduce": _reproduce(finding, run),

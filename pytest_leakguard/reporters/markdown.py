@@ -17,6 +17,7 @@ from pytest_leakguard.core.shapes import Shape
 from pytest_leakguard.core.text import one_line, printable, quantity, shortened
 from pytest_leakguard.reporters import growth_text
 from pytest_leakguard.reporters.terminal import (
+    Through,
     finding_lines,
     headline,
     in_words,
@@ -90,7 +91,7 @@ def render(verdict: Verdict, run: Run, most_bytes: int = MOST_BYTES) -> str:
 def _parts(verdict: Verdict, run: Run) -> Iterator[str]:
     """Paragraphs, the most important first."""
     found = failing(verdict, run.policy)
-    causes = root_causes(found)
+    causes, through = root_causes(found), Through(found)
     mark = "❌" if verdict.has_failed else "✅"
     yield f"## {mark} {in_words(verdict)}"
     if verdict.problems:
@@ -101,7 +102,7 @@ def _parts(verdict: Verdict, run: Run) -> Iterator[str]:
     if others := _others(verdict, rows):
         yield others
     for number, finding in enumerate(causes[:MOST_LEAKS]):
-        yield _leak(finding, number < UNFOLDED, found, verdict, run)
+        yield _leak(finding, number < UNFOLDED, through, verdict, run)
     if len(causes) > MOST_LEAKS:
         more = f"and {len(causes) - MOST_LEAKS} more leaks"
         yield f"{more}; all are in `report.html` and `report.json`."
@@ -189,11 +190,9 @@ def _others(verdict: Verdict, rows: Sequence[Judged]) -> str:
     return f"and {text} not listed" if text and rows else text
 
 
-def _leak(
-    finding: Finding, is_open: bool, found: Sequence[Finding], verdict: Verdict, run: Run
-) -> str:
+def _leak(finding: Finding, is_open: bool, through: Through, verdict: Verdict, run: Run) -> str:
     title = f"{code(headline(finding))} {finding.status} {code(finding.fingerprint)}"
-    lines = [line.text for line in finding_lines(finding, list(found), verdict, run.root)]
+    lines = [line.text for line in finding_lines(finding, through, verdict, run.root)]
     opened = " open" if is_open else ""
     return f"<details{opened}><summary>{title}</summary>\n\n{block(lines[1:])}\n\n</details>"
 

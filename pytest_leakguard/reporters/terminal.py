@@ -5,7 +5,7 @@ Root causes come first, then what could not be answered, then what to type.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -28,6 +28,10 @@ from pytest_leakguard.verdict import Judged, Policy, Verdict, fails, root_causes
 
 MOST_CALLS = 8
 """Calls shown of a stack; a fingerprint takes no more either."""
+MOST_IN_FULL = 20
+"""Leaks shown with their calls, about two screens; the largest come first."""
+MOST_LEAKS = 100
+"""Leaks shown at all, the others in a line each; the report has every one."""
 MOST_CHECKS = 5
 """Checks listed for one leak; the report has all of them."""
 _MOST_KEYS = 5
@@ -65,8 +69,7 @@ def render(
     With ``verbosity`` below 0 it is only what fails and the last line.
     """
     failing = [finding for finding in verdict.findings if fails(finding, policy)]
-    for finding in root_causes(failing):
-        yield from finding_lines(finding, failing, verdict, root)
+    yield from _leaks(failing, verdict, root, verbosity)
     for judged in verdict.checks:
         if judged.outcome is Outcome.INCONCLUSIVE:
             yield from _inconclusive(judged)
@@ -87,6 +90,42 @@ def render(
     yield last_line(verdict)
 
 
+def _leaks(
+    failing: list[Finding], verdict: Verdict, root: Path | None, verbosity: int
+) -> Iterator[Line]:
+    """What fails, the largest in full; all of it only where that was asked for."""
+    causes, through = root_causes(failing), Through(failing)
+    in_full = len(causes) if verbosity > 0 else MOST_IN_FULL
+    for finding in causes[:in_full]:
+        yield from finding_lines(finding, through, verdict, root)
+    for finding in causes[in_full:MOST_LEAKS]:
+        where = f" at {site(finding, root)}" if finding.rate is None else ""
+        name = f"[{finding.status}] {finding.fingerprint}"
+        yield Line(f"LEAK  {headline(finding)}{where}  {name}", "red")
+    if rest := causes[max(in_full, MOST_LEAKS) :]:
+        yield Line(
+            f"LEAK  and {len(rest):,} more, {_total(rest)}; -v shows them, --report=DIR keeps them",
+            "red",
+        )
+
+
+class Through:
+    """What was lost because something else was, by the calls they have in common."""
+
+    def __init__(self, failing: Iterable[Finding]) -> None:
+        self._by_names: dict[tuple[str, ...], list[Finding]] = {}
+        for finding in failing:
+            if finding.kind is LeakKind.INDIRECTLY_LOST:
+                self._by_names.setdefault(names(finding.stack), []).append(finding)
+
+    def of(self, finding: Finding) -> Iterator[str]:
+        """A line for each finding that was lost through this one."""
+        if finding.kind is LeakKind.DEFINITELY_LOST:
+            for other in self._by_names.get(names(finding.stack), ()):
+                what = amount(other.size_bytes, other.blocks)
+                yield f"and through it {what} ({other.fingerprint})"
+
+
 def last_line(verdict: Verdict) -> Line:
     """The verdict in one line, with what is wrong with the run as a whole."""
     also = "".join(f"; {one_line(problem)}" for problem in verdict.problems)
@@ -104,7 +143,7 @@ def in_words(verdict: Verdict) -> str:
 
 
 def finding_lines(
-    finding: Finding, failing: list[Finding], verdict: Verdict, root: Path | None
+    finding: Finding, through: Through, verdict: Verdict, root: Path | None
 ) -> Iterator[Line]:
     """One leak with its calls, its holders, where it was seen and how to see it again.
 
@@ -122,7 +161,7 @@ def finding_lines(
             yield Line(f"      {indented(text)}")
     for holder in finding.holders:
         yield Line(f"      held by {one_line(holder)}")
-    for text in finding_through(finding, failing):
+    for text in through.of(finding):
         yield Line(f"      {text}")
     if finding.status is not Status.NEW and finding.reason:
         yield Line(f"      {finding.status}: {one_line(finding.reason)}{_owner(finding)}")
@@ -172,15 +211,6 @@ def _diagnosis(check: Check) -> Iterator[str]:
 
 def _calls(finding: Finding) -> tuple[Frame, ...]:
     return callers(finding.stack)[:MOST_CALLS]
-
-
-def finding_through(finding: Finding, failing: Sequence[Finding]) -> Iterator[str]:
-    """What was lost because ``finding`` was."""
-    if finding.kind is not LeakKind.DEFINITELY_LOST:
-        return
-    for other in failing:
-        if other.kind is LeakKind.INDIRECTLY_LOST and names(other.stack) == names(finding.stack):
-            yield f"and through it {amount(other.size_bytes, other.blocks)} ({other.fingerprint})"
 
 
 def _owner(finding: Finding) -> str:
@@ -282,7 +312,8 @@ def failure_text(
     """
     failing = [finding for finding in judged.check.findings if fails(finding, policy)]
     lines: list[str] = []
-    for finding in root_causes(failing):
+    causes, through = root_causes(failing), Through(failing)
+    for finding in causes[:MOST_IN_FULL]:
         where = f" at {site(finding, root)}" if finding.rate is None else ""
         lines.append(f"{headline(finding)}{where}")
         if finding.fingerprint in reported:
@@ -292,9 +323,11 @@ def failure_text(
         lines.extend(f"    from {place(frame, root)}" for frame in _calls(finding))
         lines.extend(f"    {one_line(detail)}" for detail in finding.details)
         lines.extend(f"    held by {one_line(holder)}" for holder in finding.holders)
-        lines.extend(f"    {text}" for text in finding_through(finding, failing))
+        lines.extend(f"    {text}" for text in through.of(finding))
         if finding.status is not Status.NEW:
             lines.append(f"    {finding.status}: {one_line(finding.reason)}{_owner(finding)}")
+    if rest := causes[MOST_IN_FULL:]:
+        lines.append(f"and {len(rest):,} more, {_total(rest)}; the report has them all")
     lines.extend(indented(line) for line in _diagnosis(judged.check))
     if judged.reasons:
         lines.append("inconclusive:" if judged.outcome is Outcome.INCONCLUSIVE else "besides:")
