@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pytest_leakguard.baseline.compare import Baseline, Comparison, compare
 from pytest_leakguard.core.checks import Check, Outcome
-from pytest_leakguard.core.fingerprint import names
+from pytest_leakguard.core.fingerprint import own_names
 from pytest_leakguard.core.leaks import Finding, LeakKind, Status
 
 CLEAN, LEAKS, USAGE, INCONCLUSIVE = 0, 1, 2, 3
@@ -216,11 +216,11 @@ def root_causes(failing: Sequence[Finding]) -> list[Finding]:
     lost = set()
     for finding in failing:
         if finding.kind is LeakKind.DEFINITELY_LOST:
-            lost.add(names(finding.stack))
+            lost.add(own_names(finding.stack))
     causes = []
     for finding in failing:
         is_indirect = finding.kind is LeakKind.INDIRECTLY_LOST
-        if not is_indirect or names(finding.stack) not in lost:
+        if not is_indirect or own_names(finding.stack) not in lost:
             causes.append(finding)
     return causes
 

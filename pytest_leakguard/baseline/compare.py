@@ -269,7 +269,7 @@ def _unmatched(
     growing: set[str] = set()
     for check in checks:
         for finding in check.findings:
-            fingerprints.add(finding.fingerprint)
+            fingerprints.update((finding.fingerprint, *finding.former))
             if finding.rate:
                 growing.add(growth_key(check.id, finding.rate))
     for key in sorted(baseline.leaks.keys() - fingerprints):
@@ -297,7 +297,7 @@ def _with_status(finding: Finding, check_id: str, baseline: Baseline, today: dt.
         entry = baseline.growth.get(growth_key(check_id, finding.rate))
         excess = _too_fast(finding.rate, entry) if entry else ""
     else:
-        entry = baseline.leaks.get(finding.fingerprint)
+        entry = _accepted(finding, baseline)
         excess = _excess(finding, entry) if entry else ""
     if entry is None:
         return replace(finding, status=Status.NEW)
@@ -311,6 +311,14 @@ def _with_status(finding: Finding, check_id: str, baseline: Baseline, today: dt.
             reason=f"accepted until {entry.expires}: {entry.reason}",
         )
     return replace(finding, status=Status.KNOWN, owner=entry.owner, reason=entry.reason)
+
+
+def _accepted(finding: Finding, baseline: Baseline) -> AcceptedLeak | None:
+    """The entry of this leak, also under a name that it had before runtimes were folded."""
+    for fingerprint in (finding.fingerprint, *finding.former):
+        if entry := baseline.leaks.get(fingerprint):
+            return entry
+    return None
 
 
 def _excess(finding: Finding, entry: AcceptedLeak) -> str:

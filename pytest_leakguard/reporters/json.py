@@ -117,7 +117,7 @@ def _measured(here: Finding, over_all: Finding) -> dict[str, Any]:
     common = finding_as_dict(over_all)
     measured = {}
     for key, value in finding_as_dict(here).items():
-        if key in ("status", "size_bytes", "blocks") or value != common[key]:
+        if key in ("status", "size_bytes", "blocks") or value != common.get(key):
             measured[key] = value
     return measured
 
@@ -153,7 +153,7 @@ def _growth(growth: Growth) -> dict[str, Any]:
 
 def finding_as_dict(finding: Finding) -> dict[str, Any]:
     """One finding; its fingerprint is the key it stands under."""
-    return {
+    values = {
         "kind": finding.kind.value,
         "status": finding.status.value,
         "gates": finding.is_gating,
@@ -168,6 +168,9 @@ def finding_as_dict(finding: Finding) -> dict[str, Any]:
         "owner": finding.owner,
         "reason": finding.reason,
     }
+    if finding.former:
+        values["former"] = list(finding.former)
+    return values
 
 
 def _frame(frame: Frame) -> dict[str, Any]:

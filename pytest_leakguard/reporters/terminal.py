@@ -11,7 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from pytest_leakguard.core.checks import Check, Outcome
-from pytest_leakguard.core.fingerprint import callers, names
+from pytest_leakguard.core.fingerprint import callers, own_names
 from pytest_leakguard.core.leaks import Finding, Frame, LeakKind, Status
 from pytest_leakguard.core.text import (
     amount,
@@ -179,7 +179,9 @@ def finding_through(finding: Finding, failing: Sequence[Finding]) -> Iterator[st
     if finding.kind is not LeakKind.DEFINITELY_LOST:
         return
     for other in failing:
-        if other.kind is LeakKind.INDIRECTLY_LOST and names(other.stack) == names(finding.stack):
+        if other.kind is LeakKind.INDIRECTLY_LOST and own_names(other.stack) == own_names(
+            finding.stack
+        ):
             yield f"and through it {amount(other.size_bytes, other.blocks)} ({other.fingerprint})"
 
 
