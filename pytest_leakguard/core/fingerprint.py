@@ -25,8 +25,9 @@ The tools agree on names, not on stacks, so before that
 ``stack-v2`` is the same with the frames of language runtimes and of header-only libraries left out
 first (Rust's std, hashbrown, tokio, abseil, boost, Qt, folly, GoogleTest: see ``runtimes``), since
 they fill the eight names before the program's own are reached. Where both give the same names the
-fingerprint is that of ``stack-v1``; where they do not, the old one is told beside the new
-(``Finding.former``), and an entry that was accepted under it still counts.
+fingerprint is that of ``stack-v1``. Lambdas have no number there either, and what lies below the
+start of a ``std::thread`` is left out. Where the names differ the old fingerprint is told beside
+the new one (``Finding.former``), and an entry that was accepted under it still counts.
 
 No lines, files, addresses or sizes: two allocations in one function reached by one path have one
 name, and their sum distinguishes them from what was accepted (see ``baseline``).
@@ -64,6 +65,12 @@ _SANITIZER_START = re.compile(
 
 Clang's are linked into the program and told with types.
 """
+_CXX_THREAD_START = re.compile(
+    r"^(void\s?\*\s?)?std::(thread::_State_impl<|__\w+::__thread_proxy<)"
+)
+"""Where std::thread begins; what lies below is in a library that often has no symbols."""
+_LAMBDA = re.compile(r"\{lambda\([^{}]*?\)#\d+\}|\$_\d+|'lambda\d*'(\([^()]*\))?")
+"""A lambda as gcc, clang and LLVM's demangler call it; its number changes with its neighbours."""
 _RUNTIME_MODULE = re.compile(r"^(vgpreload_|lib(clang_rt\.)?(asan|lsan|ubsan|hwasan))")
 _C_MODULE = re.compile(
     r"^(libc|libc-2\.\d+|libpthread(-2\.\d+)?|libdl(-2\.\d+)?"
@@ -194,7 +201,7 @@ def names(stack: tuple[Frame, ...]) -> tuple[str, ...]:
 @lru_cache(maxsize=65536)
 def own_names(stack: tuple[Frame, ...]) -> tuple[str, ...]:
     """The calls of a stack as ``stack-v2`` sees them, innermost first."""
-    return _names(own_calls(stack))
+    return tuple(_LAMBDA.sub("{lambda}", name) for name in _names(own_calls(stack)))
 
 
 def own_calls(stack: tuple[Frame, ...]) -> tuple[Frame, ...]:
@@ -203,6 +210,10 @@ def own_calls(stack: tuple[Frame, ...]) -> tuple[Frame, ...]:
     The ``main`` that rustc makes for a program is nothing of the user's.
     """
     inside = calls(stack)
+    for index, frame in enumerate(inside):
+        if index and _CXX_THREAD_START.match(frame.function or ""):
+            inside = inside[:index]
+            break
     own = tuple(frame for frame in inside if not is_library(frame))
     is_entry_alone = len(own) == 1 and own[0].function == "main" and len(inside) > 1
     if not own or (is_entry_alone and any(map(_starts_rust, inside))):
