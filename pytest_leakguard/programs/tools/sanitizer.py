@@ -76,6 +76,12 @@ class Sanitizer(Backend):
                 f"{target.argv[0]} has no sanitizer inside; build it with -fsanitize=address "
                 "or -fsanitize=leak"
             )
+        if program.path and program.sanitizer and (inside := binary.own_allocator(program.path)):
+            return (
+                f"{target.argv[0]} has an allocator of its own inside ({inside.function}), whose "
+                "blocks the sanitizer's runtime does not see: build it without that allocator "
+                '(such as -DUSE_JEMALLOC=OFF), or without the sanitizer for tool="valgrind"'
+            )
         if target.tool_args or len(target.suppressions) > 1:
             return "sanitizer takes no tool arguments, and one suppression file"
         return ""
@@ -158,6 +164,7 @@ class Sanitizer(Backend):
             if _is_instrumented(logs[pid]):
                 processes.append(Process(pid, is_complete=False, reason=_SILENT))
         resolved = symbolize.resolve(report, mappings, target.cwd)
+        resolved = symbolize.qualify(resolved, target.cwd)
         return replace(resolved, processes=tuple(processes))
 
     def trials(self, canaries: Canaries) -> Iterator[Trial]:
