@@ -30,7 +30,9 @@ from pytest_leakguard.reporters import json as report_json
 from pytest_leakguard.reporters import write as reports
 from pytest_leakguard.verdict import CLEAN, INCONCLUSIVE, USAGE
 
-_RUN_OPTIONS = tuple("baseline accept prune report missing-tool strict kinds timeout".split())
+_RUN_OPTIONS = tuple(
+    "baseline accept prune report missing-tool strict kinds errors timeout".split()
+)
 """Options of the table that ``run`` and ``check`` take as well."""
 
 

@@ -9,6 +9,9 @@ from pytest_leakguard.core.leaks import Finding, LeakKind, Totals
 from pytest_leakguard.core.programs import SUCCESS, ExitStatus, Process, signal_name
 from pytest_leakguard.core.shapes import Shape
 
+MEMORY_ERROR = "memory error: "
+"""How a problem, or a note, about a fault that is no leak begins."""
+
 
 class Outcome(StrEnum):
     """The answer of one check. ``INCONCLUSIVE`` is never treated as ``CLEAN``."""

@@ -87,6 +87,12 @@ OPTIONS = (
         in_marker="kinds",
     ),
     Option(
+        "errors",
+        "memory errors in a tool's report, such as an invalid read (default: fail)",
+        choices=("fail", "report"),
+        in_marker="errors",
+    ),
+    Option(
         "confirm",
         "seconds one suspect test may be repeated for a verdict (default 10)",
         "seconds",

@@ -113,6 +113,8 @@ class Settings:
     is_strict: bool = False
     kinds: tuple[LeakKind, ...] = GATING
     timeout_s: float = 300.0
+    errors: str = "fail"
+    """What memory errors in a tool's report do: ``fail`` or ``report``."""
     confirm_s: float = 10.0
     """Seconds that one suspect may take for its verdict."""
     root: Path = Path()
@@ -155,6 +157,7 @@ def resolve(given: Mapping[str, Any], root: Path, environ: Mapping[str, str]) ->
         is_strict=bool(values["strict"]),
         kinds=values["kinds"] if values["kinds"] is not None else GATING,
         timeout_s=values["timeout"] or defaults.timeout_s,
+        errors=values["errors"] or defaults.errors,
         confirm_s=values["confirm"] or defaults.confirm_s,
         root=root,
     )

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pytest_leakguard.core import fingerprint, forks
-from pytest_leakguard.core.checks import Check
+from pytest_leakguard.core.checks import MEMORY_ERROR, Check
 from pytest_leakguard.core.errors import LeakguardError, MalformedReport, ToolMissing, UsageProblem
 from pytest_leakguard.core.leaks import Finding, LeakKind
 from pytest_leakguard.core.programs import ExitStatus, Report, RunStatus, Target
@@ -197,8 +197,12 @@ def finish(check: Check, report: Report, settings: Settings) -> Check:
     """
     leaks = forks.counted_once(report)
     findings = fingerprint.group(leaks)
+    errors = tuple(f"{MEMORY_ERROR}{error}" for error in report.errors)
+    is_failing = settings.errors == "fail"
     return replace(
         check,
+        problems=(*check.problems, *errors) if is_failing else check.problems,
+        notes=check.notes if is_failing else (*check.notes, *errors),
         findings=tuple(_gated(finding, settings.kinds) for finding in findings),
         totals=forks.totals(leaks),
         tool_version=report.tool_version,

@@ -283,6 +283,7 @@ _FIELDS = {
     "tool": "tool",
     "budget": "budget_bytes",
     "kinds": "kinds",
+    "errors": "errors",
     "timeout": "timeout_s",
     "confirm": "confirm_s",
 }

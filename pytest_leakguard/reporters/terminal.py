@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from pytest_leakguard.core.checks import Check, Outcome
+from pytest_leakguard.core.checks import MEMORY_ERROR, Check, Outcome
 from pytest_leakguard.core.fingerprint import callers, own_names
 from pytest_leakguard.core.leaks import Finding, Frame, LeakKind, Status
 from pytest_leakguard.core.text import (
@@ -131,6 +131,8 @@ def finding_lines(
 
 def headline(finding: Finding) -> str:
     """What leaks and how much, in one line."""
+    if finding.kind is LeakKind.FILE_DESCRIPTORS and not finding.size_bytes and not finding.rate:
+        return f"{kind(finding.kind)}: {finding.blocks:,} left open"
     if finding.rate is None:
         return f"{kind(finding.kind)}: {amount(finding.size_bytes, finding.blocks)}"
     rate = finding.rate
@@ -224,6 +226,10 @@ def _remainder(verdict: Verdict, failing: list[Finding]) -> Iterator[Line]:
     if accepted:
         size_bytes = sum(finding.size_bytes for finding in accepted)
         yield Line(f"accepted: {len(accepted)} known leak(s), {size_bytes:,} bytes")
+    for judged in verdict.checks:
+        for note in judged.check.notes:
+            if note.startswith(MEMORY_ERROR):
+                yield Line(f"not failing: {one_line(note)}", "yellow")
     for leak_kind, findings in others.items():
         place_count = f"{len(findings)} place(s)"
         yield Line(f"not failing: {kind(leak_kind)} {_total(findings)} at {place_count}")

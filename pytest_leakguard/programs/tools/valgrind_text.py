@@ -15,6 +15,7 @@ from pathlib import Path
 from pytest_leakguard.core.errors import MalformedReport
 from pytest_leakguard.core.leaks import Frame, Leak, LeakKind
 from pytest_leakguard.core.programs import Process, Report
+from pytest_leakguard.programs.tools import valgrind_errors
 from pytest_leakguard.programs.tools.base import MOST_PROCESSES, line_number, lines, mark_inlined
 
 _PREFIX = re.compile(r"^==([0-9]{1,10})== ?(.*)$")
@@ -55,6 +56,12 @@ class _Log:
     """Its HEAP SUMMARY, with which the check at exit begins, was seen."""
     is_complete: bool = False
     signal: int | None = None
+    other: str = ""
+    """First line of an error that is no leak of memory, whose stack follows."""
+    errors: dict[str, None] = field(default_factory=dict)
+    has_unset: bool = False
+    descriptors: list[tuple[Frame, ...]] = field(default_factory=list)
+    """Where each was opened that was still open at the end."""
 
 
 def parse(artifact: Path) -> Report:
@@ -90,7 +97,7 @@ def parse(artifact: Path) -> Report:
 
 def _take(line: str, log: _Log) -> None:
     if frame := _FRAME.match(line):
-        if log.head:
+        if log.head or log.other:
             log.frames.append(_frame(int(frame.group(1), 16), frame.group(2)))
         return
     _close_record(log)
@@ -111,6 +118,10 @@ def _take(line: str, log: _Log) -> None:
     elif line.startswith("HEAP SUMMARY:"):
         _forget(log)  # the check at exit begins; earlier ones showed the same blocks
         log.saw_summary, log.is_at_exit = False, True
+    elif valgrind_errors.is_invalid(line) or valgrind_errors.OPEN_DESCRIPTOR.match(line):
+        log.other = line
+    elif valgrind_errors.is_unset(line):
+        log.has_unset = True
     elif line.startswith("ERROR SUMMARY:"):
         log.is_complete = log.is_at_exit and log.saw_summary and bool(_END.match(line))
     else:
@@ -152,7 +163,19 @@ def _close_record(log: _Log) -> None:
         kind, direct, indirect, blocks = log.head
         log.leaks.append(Leak(kind, direct, blocks, mark_inlined(log.frames), log.pid))
         log.hanging_bytes.append(indirect)
-    log.head, log.frames = None, []
+    elif log.other:
+        _close_other(log)
+    log.head, log.frames, log.other = None, [], ""
+
+
+def _close_other(log: _Log) -> None:
+    """An error without a stack is a descriptor that was inherited, or damage."""
+    stack = mark_inlined(log.frames)
+    if valgrind_errors.OPEN_DESCRIPTOR.match(log.other):
+        if stack:
+            log.descriptors.append(stack)
+    elif len(log.errors) < valgrind_errors.MOST_ERRORS:
+        log.errors[valgrind_errors.described(log.other, stack)] = None
 
 
 def _frame(address: int, text: str) -> Frame:
@@ -186,6 +209,10 @@ def _report(logs: dict[int, _Log]) -> Report:
         processes=tuple(processes),
         tool_version=next((log.version for log in logs.values() if log.version), ""),
         problems=tuple(problems),
+        errors=tuple(error for log in logs.values() for error in log.errors),
+        notes=(valgrind_errors.UNINITIALISED,)
+        if any(log.has_unset for log in logs.values())
+        else (),
     )
 
 
@@ -228,6 +255,8 @@ def _leaks(log: _Log) -> list[Leak]:
         is_inside_definite = kind is LeakKind.INDIRECTLY_LOST and any(log.hanging_bytes)
         if size_bytes and kind not in shown and not is_inside_definite:
             leaks.append(Leak(kind, size_bytes, blocks, (), log.pid))
+    for stack in log.descriptors:
+        leaks.append(Leak(LeakKind.FILE_DESCRIPTORS, 0, 1, stack, log.pid))
     return leaks
 
 
