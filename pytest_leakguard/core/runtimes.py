@@ -65,6 +65,31 @@ def is_library(frame: Frame) -> bool:
     return (frame.is_inlined or is_unqualified) and bool(_LIBRARY_SOURCE.search(file))
 
 
+_PYTHON_NAME = re.compile(r"^_?Py[A-Z]\w*$")
+_PYTHON_MODULE = re.compile(r"^(libpython[23]|python[23](\.\d+)?$)")
+_RUST_ENTRY = re.compile(r"^(std::rt::lang_start|__rust_try$|std::sys::.*thread_start)")
+
+
+@lru_cache(maxsize=65536)
+def keeps_interior_pointers(stack: tuple[Frame, ...]) -> bool:
+    """Whether a runtime ran there that refers to its blocks by pointers into their middle.
+
+    CPython puts the collector's header before an object, Rust the counts of an ``Arc`` before its
+    value, and both keep the address behind it. A tool calls such blocks, and all that hangs on
+    them, possibly lost.
+    """
+    return any(map(_is_of_such_runtime, stack))
+
+
+@lru_cache(maxsize=65536)
+def _is_of_such_runtime(frame: Frame) -> bool:
+    function = frame.function or ""
+    if _PYTHON_NAME.match(function) or _RUST_ENTRY.match(function):
+        return True
+    module = (frame.module or "").rpartition("/")[2]
+    return bool(_PYTHON_MODULE.match(module) or _RUST_SOURCE.search(frame.file or ""))
+
+
 def _is_rust_name(function: str) -> bool:
     if _HAS_PARAMETERS.search(function):
         return False

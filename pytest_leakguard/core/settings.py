@@ -13,6 +13,7 @@ from pytest_leakguard.core.leaks import LeakKind
 from pytest_leakguard.core.options import BASELINE_NAME, OPTIONS, Option
 
 _CI_VARIABLES = ("CI", "BUILD_NUMBER")
+# Whether kinds were chosen is told by identity: a choice of just these is still a choice.
 GATING = tuple(kind for kind in LeakKind if kind is not LeakKind.STILL_REACHABLE)
 _UNITS = {
     "": 1,

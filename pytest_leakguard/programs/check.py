@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import shlex
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +17,8 @@ from pytest_leakguard.core.checks import MEMORY_ERROR, Check
 from pytest_leakguard.core.errors import LeakguardError, MalformedReport, ToolMissing, UsageProblem
 from pytest_leakguard.core.leaks import Finding, LeakKind
 from pytest_leakguard.core.programs import ExitStatus, Report, RunStatus, Target
-from pytest_leakguard.core.settings import Settings
+from pytest_leakguard.core.runtimes import keeps_interior_pointers
+from pytest_leakguard.core.settings import GATING, Settings
 from pytest_leakguard.processes import supervisor
 from pytest_leakguard.programs import binary
 from pytest_leakguard.programs.tools import BACKENDS, pick
@@ -203,22 +204,30 @@ def finish(check: Check, report: Report, settings: Settings) -> Check:
         check,
         problems=(*check.problems, *errors) if is_failing else check.problems,
         notes=check.notes if is_failing else (*check.notes, *errors),
-        findings=tuple(_gated(finding, settings.kinds) for finding in findings),
+        findings=tuple(_gated(finding, settings) for finding in findings),
         totals=forks.totals(leaks),
         tool_version=report.tool_version,
         processes=report.processes,
     )
 
 
-def _gated(finding: Finding, kinds: Sequence[LeakKind]) -> Finding:
-    """``finding``, marked when it fails the check.
+def _gated(finding: Finding, settings: Settings) -> Finding:
+    """``finding``, marked when it fails the check."""
+    is_gating = finding.kind in settings.kinds
+    if is_gating and finding.kind is LeakKind.POSSIBLY_LOST:
+        is_gating = not _only_looks_lost(finding, settings)
+    return replace(finding, is_gating=is_gating)
 
-    The block that a running thread holds for itself is possibly lost to a tool, and no leak.
+
+def _only_looks_lost(finding: Finding, settings: Settings) -> bool:
+    """Whether a block that is possibly lost to a tool is none to us.
+
+    Such is the block that a running thread holds for itself, and, unless kinds were chosen by hand,
+    what runtimes allocate that keep pointers into the middle of blocks.
     """
-    is_thread_block = finding.kind is LeakKind.POSSIBLY_LOST and any(
-        frame.function in _THREAD_BLOCKS for frame in finding.stack[:_THREAD_BLOCK_DEPTH]
-    )
-    return replace(finding, is_gating=finding.kind in kinds and not is_thread_block)
+    if any(frame.function in _THREAD_BLOCKS for frame in finding.stack[:_THREAD_BLOCK_DEPTH]):
+        return True
+    return settings.kinds is GATING and keeps_interior_pointers(finding.stack)
 
 
 def _reproduce(target: Target, tool: str) -> str:

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from pytest_leakguard.core.checks import MEMORY_ERROR, Check, Outcome
 from pytest_leakguard.core.fingerprint import callers, own_names
 from pytest_leakguard.core.leaks import Finding, Frame, LeakKind, Status
+from pytest_leakguard.core.runtimes import keeps_interior_pointers
 from pytest_leakguard.core.text import (
     amount,
     indented,
@@ -36,6 +37,10 @@ _MOST_OUTPUT_LINES = 3
 """Lines of a target's own output in the section at the end of a run."""
 _MOST_OUTPUT_LINES_OF_A_TEST = 10
 """The same in the text of one failing test, which nobody has to share a screen with."""
+_INTERIOR = (
+    "Python and Rust keep pointers into the middle of blocks, which tools call possibly lost; "
+    "name possibly_lost among the kinds to fail for them"
+)
 WORDS = {
     Outcome.CLEAN: "clean",
     Outcome.LEAK: "leaking",
@@ -233,6 +238,12 @@ def _remainder(verdict: Verdict, failing: list[Finding]) -> Iterator[Line]:
     for leak_kind, findings in others.items():
         place_count = f"{len(findings)} place(s)"
         yield Line(f"not failing: {kind(leak_kind)} {_total(findings)} at {place_count}")
+        if leak_kind is LeakKind.POSSIBLY_LOST and any(map(_is_of_interior, findings)):
+            yield Line(f"      {_INTERIOR}")
+
+
+def _is_of_interior(finding: Finding) -> bool:
+    return keeps_interior_pointers(finding.stack)
 
 
 def _baseline(verdict: Verdict) -> Iterator[Line]:
