@@ -54,15 +54,20 @@ def pytest_configure(config: pytest.Config) -> None:
     """Registers the marker, and the rest of the plugin only when it is switched on."""
     config.addinivalue_line("markers", MARKER)
     if not _is_on(config):
+        _refuse_options_alone(config)
         return
     _import_as_compiled(config)
     from pytest_leakguard.pytest_integration.declared_items import DeclaredItems
+    from pytest_leakguard.pytest_integration.markers import Markers
     from pytest_leakguard.pytest_integration.screening import Screening
     from pytest_leakguard.pytest_integration.session import Session
+    from pytest_leakguard.pytest_integration.unmeasured import Unmeasured
 
     session = Session.of(config)
     declared = DeclaredItems(session)
     declared.add_to_arguments()
+    config.pluginmanager.register(Markers(), "leakguard-markers")
+    config.pluginmanager.register(Unmeasured(), "leakguard-unmeasured")
     config.pluginmanager.register(session, "leakguard-session")
     config.pluginmanager.register(session.muzzle, "leakguard-muzzle")
     config.pluginmanager.register(declared, "leakguard-declared")
@@ -91,6 +96,22 @@ def _import_as_compiled(config: pytest.Config) -> None:
     spare_rewriting(config, "pytest_leakguard")
 
 
+def _refuse_options_alone(config: pytest.Config) -> None:
+    """An option without the switch would do nothing and say nothing.
+
+    Where an ini file has switched it on, ``-o leakguard=false`` and its like leave the others be.
+    """
+    overridden = config.getoption("override_ini", None) or ()
+    if any(str(setting).startswith("leakguard=") for setting in overridden):
+        return
+    for option in OPTIONS:
+        if option.name and config.getoption(option.ini, None) is not None:
+            raise pytest.UsageError(
+                f"leakguard: {option.flag} does nothing without --leakguard "
+                "(or leakguard = true in the ini file)"
+            )
+
+
 def _is_on(config: pytest.Config) -> bool:
     given = config.getoption("leakguard", None)
     ini = config.getini("leakguard")
@@ -110,3 +131,6 @@ def leakguard(request: pytest.FixtureRequest) -> Iterator[Leakguard]:
     if session is None:
         pytest.skip("leak checks are off; switch them on with --leakguard")
     yield session.fixture_for(request.node)
+    from pytest_leakguard.pytest_integration.unmeasured import demand_measurement
+
+    demand_measurement(session, request.node)

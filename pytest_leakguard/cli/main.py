@@ -25,7 +25,7 @@ from pytest_leakguard.core.text import one_line, printable
 from pytest_leakguard.growth.diagnosis import Production
 from pytest_leakguard.programs import check as pipeline
 from pytest_leakguard.programs import doctor, existing_reports
-from pytest_leakguard.reporters import conclude, junit
+from pytest_leakguard.reporters import accepted, conclude, junit
 from pytest_leakguard.reporters import json as report_json
 from pytest_leakguard.reporters import write as reports
 from pytest_leakguard.verdict import CLEAN, INCONCLUSIVE, USAGE
@@ -195,7 +195,7 @@ def _run(arguments: argparse.Namespace) -> int:
         suppressions=tuple(Path(file).absolute() for file in arguments.suppressions),
         tool_args=tuple(arguments.tool_arg),
     )
-    baseline = store.read_baseline(settings.baseline)
+    baseline = accepted.read(settings, arguments.baseline is not None)
     name = arguments.name or Path(command[0]).name
     check = pipeline.check_program(
         target, settings, name, arguments.tool, _expected(arguments.expected_exit)
@@ -214,7 +214,7 @@ def _expected(text: str) -> int | None:
 
 def _check(arguments: argparse.Namespace) -> int:
     settings = _settings(arguments)
-    baseline = store.read_baseline(settings.baseline)
+    baseline = accepted.read(settings, arguments.baseline is not None)
     return _conclude(
         existing_reports.check_files(arguments.files, settings), baseline, settings, arguments
     )

@@ -50,7 +50,9 @@ OPTIONS = (
         in_marker="tool",
     ),
     Option(
-        "baseline", f"accepted leaks (default: {BASELINE_NAME} beside the ini file)", metavar="PATH"
+        "baseline",
+        f"accepted leaks (default: {BASELINE_NAME} beside the ini file), or another run's report.json",
+        metavar="PATH",
     ),
     Option(
         "accept",

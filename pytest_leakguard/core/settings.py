@@ -135,7 +135,7 @@ def resolve(given: Mapping[str, Any], root: Path, environ: Mapping[str, str]) ->
 
     Raises ``UsageProblem``.
     """
-    values = {option.name: _value(option, given.get(option.name)) for option in OPTIONS}
+    values = {option.name: value_of(option, given.get(option.name)) for option in OPTIONS}
     runs_in_ci = is_ci(environ)
     for name in ("accept", "prune"):
         if values[name] and runs_in_ci:
@@ -171,7 +171,11 @@ def _text(raw: Any) -> str:
     return f"{raw:.6f}" if isinstance(raw, float) else str(raw)
 
 
-def _value(option: Option, raw: Any) -> Any:
+def value_of(option: Option, raw: Any) -> Any:
+    """The value of one option from what was given; ``None`` for nothing.
+
+    Raises ``UsageProblem``.
+    """
     if raw is None:
         return None
     try:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_leakguard.baseline import store
 from pytest_leakguard.baseline.compare import Baseline, compare
 from pytest_leakguard.core import settings as options
 from pytest_leakguard.core.checks import Check, Outcome
@@ -23,7 +22,8 @@ from pytest_leakguard.pytest_integration import _other_plugins, _pytest_internal
 from pytest_leakguard.pytest_integration.github_output import Muzzle
 from pytest_leakguard.pytest_integration.isolation import RUNNER_CACHES
 from pytest_leakguard.pytest_integration.progress import Progress
-from pytest_leakguard.reporters import conclude, terminal
+from pytest_leakguard.pytest_integration.unmeasured import MEASURED
+from pytest_leakguard.reporters import accepted, conclude, terminal
 from pytest_leakguard.reporters import write as reports
 from pytest_leakguard.reporters.conclude import Conclusion
 from pytest_leakguard.verdict import Judged, Run, Selection, judge_check
@@ -73,7 +73,7 @@ class Session:
             if settings.report is not None and not is_worker and not config.option.collectonly:
                 # Before anything can go wrong, so that no old one is taken for ours.
                 reports.clear(settings.report)
-            baseline = store.read_baseline(settings.baseline)
+            baseline = accepted.read(settings, given["baseline"] is not None)
         except (UsageProblem, OSError) as problem:
             raise pytest.UsageError(f"leakguard: {problem}") from None
         return cls(config, settings, baseline)
@@ -109,6 +109,7 @@ class Session:
     def record(self, item: pytest.Item, check: Check) -> Judged:
         """Keeps the check with the test, to travel with its report, and says what its answer is."""
         item.stash.setdefault(CHECKS, []).append(check)
+        item.stash[MEASURED] = True
         judged = self._answer(check)
         item.user_properties.extend(_properties(judged))
         return judged
@@ -270,12 +271,7 @@ def _marked(item: pytest.Item, settings: Settings) -> Settings:
     for key, value in marker.kwargs.items():
         if key in ("skip", "iterations"):
             continue
-        if key not in known:
-            raise UsageProblem(
-                f"{item.nodeid}: marker leakguard has no keyword {key!r}; known: {', '.join(known)}"
-            )
-        text = ",".join(value) if isinstance(value, list | tuple) else str(value)
-        changes[_FIELDS[key]] = options.READERS[known[key].kind](text)
+        changes[_FIELDS[key]] = options.value_of(known[key], value)
     return replace(settings, **changes)
 
 

@@ -66,6 +66,11 @@ class Context:
     """Shows how far a loop is; nothing when it is over."""
 
 
+_NEVER_DRIVEN = (
+    "the service was started and never driven, so nothing was measured: call service.loop(...)"
+)
+
+
 class Served:
     """A service that answers. ``url``, ``port`` and ``pid`` are what a test's own requests need."""
 
@@ -76,6 +81,7 @@ class Served:
         self._limit_bytes = limit_bytes
         self._is_under_tool = bool(blank.tool)
         self.driven = 0
+        self.has_looped = False
 
     @property
     def url(self) -> str:
@@ -112,6 +118,7 @@ class Served:
 
         ``None`` under a tool, whose answer comes when the service has stopped.
         """
+        self.has_looped = True
         planned = load.plan(work, self.url, concurrency, self._placed)
         if self._is_under_tool:
             self._exercise(planned, requests or UNDER_TOOL)
@@ -211,7 +218,9 @@ def serve(
         if problem is not None:  # out here, so that the failing test does not report it twice
             _fail(context, blank, problem)
         stack.callback(running.stop)
-        yield Served(running, heap, context, blank, target.memory_limit_bytes or 0)
+        served = Served(running, heap, context, blank, target.memory_limit_bytes or 0)
+        yield served
+        _demand_loop(served, context, blank)
 
 
 def _start(target: ServiceTarget, heap: HeapReader) -> Service:
@@ -305,4 +314,12 @@ def attach(pid: int, context: Context, port: int = 0) -> Iterator[Served]:
     """Hand out a service that somebody else has started, and that goes on afterwards."""
     running = launch.attach(pid, port)
     blank = Check("", "service", "", expected_exit=None, command=(running.name,))
-    yield Served(running, HeapReader(), context, blank, 0)
+    served = Served(running, HeapReader(), context, blank, 0)
+    yield served
+    _demand_loop(served, context, blank)
+
+
+def _demand_loop(served: Served, context: Context, blank: Check) -> None:
+    """A service that was never driven was never measured."""
+    if not served.has_looped:
+        context.finish(replace(blank, id=context.next_id(), problems=(_NEVER_DRIVEN,)))
