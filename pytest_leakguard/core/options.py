@@ -51,7 +51,7 @@ OPTIONS = (
     ),
     Option(
         "baseline",
-        f"accepted leaks (default: {BASELINE_NAME} beside the ini file), or another run's report.json",
+        f"accepted leaks (default: {BASELINE_NAME} beside the ini file), or a run's report.json",
         metavar="PATH",
     ),
     Option(
