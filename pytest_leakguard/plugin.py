@@ -60,12 +60,16 @@ def pytest_configure(config: pytest.Config) -> None:
     from pytest_leakguard.pytest_integration.declared_items import DeclaredItems
     from pytest_leakguard.pytest_integration.markers import Markers
     from pytest_leakguard.pytest_integration.screening import Screening
+    from pytest_leakguard.pytest_integration.sentinel import Sentinel
     from pytest_leakguard.pytest_integration.session import Session
     from pytest_leakguard.pytest_integration.unmeasured import Unmeasured
 
     session = Session.of(config)
     declared = DeclaredItems(session)
     declared.add_to_arguments()
+    directory = session.settings.report
+    if directory is not None and not session.is_worker and not config.option.collectonly:
+        config.pluginmanager.register(Sentinel(directory), "leakguard-sentinel")
     config.pluginmanager.register(Markers(), "leakguard-markers")
     config.pluginmanager.register(Unmeasured(), "leakguard-unmeasured")
     config.pluginmanager.register(session, "leakguard-session")

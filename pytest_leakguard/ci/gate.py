@@ -14,6 +14,7 @@ from pytest_leakguard.core.errors import LeakguardError
 from pytest_leakguard.core.leaks import Status
 from pytest_leakguard.core.text import one_line
 from pytest_leakguard.reporters import json_reader
+from pytest_leakguard.reporters import write as reports
 from pytest_leakguard.reporters.terminal import in_words
 from pytest_leakguard.verdict import CLEAN, INCONCLUSIVE, LEAKS, Verdict, failing
 
@@ -85,6 +86,8 @@ def read_result(directory: Path, pytest_exit: int | None = None) -> GateResult:
     """
     directory = directory.absolute()
     ended = _ended(pytest_exit)
+    if unfinished := reports.why_unfinished(directory):
+        return GateResult(ERROR, one_line(unfinished), directory)
     try:
         run = json_reader.read_run(directory / "report.json")
     except LeakguardError as error:
