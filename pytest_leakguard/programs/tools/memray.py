@@ -218,16 +218,30 @@ def _leaks(reader: Any, pid: int) -> Iterator[Leak]:
 
 
 def _retained(reader: Any) -> tuple[list[tuple[int, Any]], int]:
-    """Event number and record of each block that was never freed, and the count of events."""
+    """Time and record of each block that was never freed, and the time of the last allocation.
+
+    The time counts allocations from the program's first on: what starts it compiles and imports
+    before, and what ends it frees thousands of blocks (3.14 as many as a small program allocates).
+    """
     by_address: dict[int, tuple[int, Any]] = {}
     frees = _frees()
-    events = 0
-    for events, record in enumerate(reader.get_allocation_records(), 1):
+    clock = 0
+    has_begun = False
+    for record in reader.get_allocation_records():
         if record.allocator in frees:
             by_address.pop(record.address, None)
-        else:
-            by_address[record.address] = (events, record)
-    return sorted(by_address.values(), key=itemgetter(0)), events
+            continue
+        has_begun = has_begun or _is_programs_own(_stack(record))
+        clock += has_begun
+        by_address[record.address] = (clock, record)
+    return sorted(by_address.values(), key=itemgetter(0)), clock
+
+
+def _is_programs_own(stack: tuple[Frame, ...]) -> bool:
+    """Whether code of the program itself was running."""
+    return (
+        bool(stack) and not _is_import(stack) and not (stack[-1].file or "").startswith("<frozen")
+    )
 
 
 def _stack(record: Any) -> tuple[Frame, ...]:

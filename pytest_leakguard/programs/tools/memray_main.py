@@ -13,6 +13,7 @@ if sys.path and Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
 def main(capture: str, arguments: "list[str]") -> None:
     """Program as the interpreter takes it: ``SCRIPT ...``, ``-m MODULE ...`` or ``-c CODE ...``."""
     import gc
+    import pkgutil  # noqa: F401 - runpy imports it when it is first used
     import runpy
 
     import memray
