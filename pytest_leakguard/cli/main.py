@@ -126,6 +126,13 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-follow-children", action="store_true", help="check only the program itself"
     )
+    parser.add_argument(
+        "--follow",
+        action="append",
+        default=[],
+        metavar="PATTERN",
+        help="programs that count, of those it starts (default: all but the system's)",
+    )
     parser.add_argument("--suppressions", action="append", default=[], metavar="FILE")
     parser.add_argument("--tool-arg", action="append", default=[], metavar="ARG")
     _add_shared(parser)
@@ -192,6 +199,7 @@ def _run(arguments: argparse.Namespace) -> int:
         timeout_s=settings.timeout_s,
         memory_limit_bytes=int(options.size(limit)) if limit else None,
         follows_children=not arguments.no_follow_children,
+        follow=tuple(arguments.follow),
         suppressions=tuple(Path(file).absolute() for file in arguments.suppressions),
         tool_args=tuple(arguments.tool_arg),
     )

@@ -55,6 +55,8 @@ class Target:
     memory_limit_bytes: int | None = None
     """Resident bytes, whole process tree, above which the target is killed."""
     follows_children: bool = True
+    follow: tuple[str, ...] = ()
+    """Patterns of the programs that count; empty for the user's own, the system's left out."""
     tool_args: tuple[str, ...] = ()
     """More arguments for the tool itself (valgrind's, memray's)."""
     suppressions: tuple[Path, ...] = ()

@@ -20,7 +20,7 @@ from pytest_leakguard.core.programs import ExitStatus, Report, RunStatus, Target
 from pytest_leakguard.core.runtimes import keeps_interior_pointers
 from pytest_leakguard.core.settings import GATING, Settings
 from pytest_leakguard.processes import supervisor
-from pytest_leakguard.programs import binary
+from pytest_leakguard.programs import binary, follow, launchers
 from pytest_leakguard.programs.tools import BACKENDS, pick
 from pytest_leakguard.programs.tools.base import Backend, merge
 
@@ -79,7 +79,10 @@ def choose(target: Target, tool: str) -> tuple[Backend, tuple[str, ...]]:
         raise UsageProblem(f"{target.argv[0]}: no such program{place}; build it first")
     notes: tuple[str, ...] = ()
     if tool == "auto":
-        backend, why = pick(program)
+        inner = launchers.sanitized(target.argv, target.cwd)
+        backend, why = pick(inner or program)
+        if inner:
+            why = f"{inner.path} is {why}"
         notes = (f"tool={backend.name}: {why}",)
     elif tool in BACKENDS:
         backend = BACKENDS[tool]
@@ -132,6 +135,7 @@ def conclude(
     report = backend.after_run(merge(backend.name, reports), target, workdir, status)
     if not target.follows_children:
         report = _only(report, status.pid)
+    report = follow.chosen(report, target, status.pid)
     problems = (
         *damage,
         *report.problems,

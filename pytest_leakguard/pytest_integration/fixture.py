@@ -62,6 +62,7 @@ class Leakguard:
         suppressions: Sequence[str | os.PathLike[str]] = (),
         tool_args: Sequence[str] = (),
         follow_children: bool = True,
+        follow: Sequence[str] = (),
         stdin: str | os.PathLike[str] | None = None,
     ) -> Judged:
         """Runs a program under ``tool``; fails the test on a new leak or an inconclusive check.
@@ -69,8 +70,9 @@ class Leakguard:
         ``argv`` is the program and its arguments; there is no shell. ``tool`` is ``valgrind``,
         ``sanitizer``, ``memray`` or ``auto``. ``expected_exit`` is the status the program must end
         with, minus the number for a signal, ``None`` for any. ``timeout`` is in seconds;
-        ``memory_limit`` in bytes or like ``"512 MiB"``, resident, whole process tree. Returns the
-        check and its outcome.
+        ``follow`` are patterns of the programs that count, of all that it starts (default: all but
+        those of the system); ``memory_limit`` in bytes or like ``"512 MiB"``, resident, whole
+        process tree. Returns the check and its outcome.
         """
         if isinstance(argv, str | bytes):
             raise UsageProblem(
@@ -83,6 +85,7 @@ class Leakguard:
             timeout_s=timeout or self._settings.timeout_s,
             memory_limit_bytes=_bytes(memory_limit),
             follows_children=follow_children,
+            follow=(follow,) if isinstance(follow, str) else tuple(follow),
             tool_args=tuple(tool_args),
             suppressions=tuple(Path(path).absolute() for path in suppressions),
             stdin=Path(stdin).absolute() if stdin else None,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib.metadata import version
 from importlib.util import find_spec
 from operator import itemgetter
@@ -16,6 +18,7 @@ from typing import Any, BinaryIO
 from pytest_leakguard.core.errors import MalformedReport
 from pytest_leakguard.core.leaks import Frame, Leak, LeakKind
 from pytest_leakguard.core.programs import Launch, Process, Report, RunStatus, Target
+from pytest_leakguard.programs import binary, launchers
 from pytest_leakguard.programs.binary import Binary
 from pytest_leakguard.programs.canary import Canaries
 from pytest_leakguard.programs.tools.base import Backend, Trial, incomplete, root_is_missing
@@ -30,6 +33,8 @@ A table built at the start or a result at the end fills fewer.
 """
 _STOP_S = 5.0
 """Seconds after each signal that stops a run; writing the end of a capture takes under one."""
+_STARTED = "started"
+"""The file beside the capture into which the wrapper writes what programs were started."""
 _WRAPPER = "memray_main.py"
 _MAGIC = b"memray\0"
 _LZ4_MAGIC = b"\x04\x22\x4d\x18"
@@ -110,6 +115,19 @@ class Memray(Backend):
             report.processes
         )
 
+    def after_run(self, report: Report, target: Target, workdir: Path, status: RunStatus) -> Report:
+        """With a problem for each compiled program of the user's that was started from Python."""
+        unseen: dict[str, None] = {}
+        for words in _commands(workdir / _STARTED):
+            for path in _compiled(words, target):
+                unseen[str(path)] = None
+        problems = [
+            f'it starts {path}, which memray does not see into: use tool="valgrind" '
+            "(or --follow=PATTERN for what counts)"
+            for path in unseen
+        ]
+        return replace(report, problems=(*report.problems, *problems))
+
     def trials(self, canaries: Canaries) -> Iterator[Trial]:
         """A Python script in this interpreter."""
         if not self.is_present():
@@ -117,6 +135,36 @@ class Memray(Backend):
             return
         argv = (sys.executable, str(canaries.python()))
         yield Trial(argv, path=sys.executable, version=version(self.name))
+
+
+def _commands(path: Path) -> Iterator[tuple[str, ...]]:
+    """The command lines that the wrapper has written down; a line that was cut is left out."""
+    if not path.is_file():
+        return
+    with path.open("rb") as stream:
+        for line in stream:
+            try:
+                words = json.loads(line)
+            except ValueError:
+                continue
+            if words and isinstance(words, list) and all(isinstance(word, str) for word in words):
+                yield tuple(words)
+
+
+def _compiled(words: tuple[str, ...], target: Target) -> Iterator[Path]:
+    """The programs among them that no interpreter runs, and that did not come with the system."""
+    if launchers.is_launcher(words, target.cwd):
+        found = launchers.behind(words, target.cwd)
+    else:
+        path = binary.find(words[0], target.cwd)
+        found = (path,) if path else ()
+    for path in found:
+        program = binary.inspect(str(path.absolute()))
+        is_own = program.is_elf and not launchers.is_of_the_system(str(path.resolve()))
+        if not is_own or program.is_python:
+            continue
+        if not target.follow or launchers.matches(str(path), target.follow):
+            yield path
 
 
 def split_command(argv: tuple[str, ...]) -> tuple[str, tuple[str, ...], tuple[str, ...]]:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pytest_leakguard.core.programs import Launch, Report, RunStatus, Target
-from pytest_leakguard.programs import binary
+from pytest_leakguard.programs import binary, launchers
 from pytest_leakguard.programs.binary import Binary
 from pytest_leakguard.programs.canary import Canaries, find_versioned, version_of
 from pytest_leakguard.programs.tools import valgrind_text, valgrind_xml
@@ -63,9 +63,11 @@ class Valgrind(Backend):
     def refuses(self, target: Target) -> str:
         """A sanitizer's runtime wants the allocator as well; another allocator may be hidden."""
         program = binary.inspect(target.argv[0], target.cwd)
-        if program.sanitizer:
+        inner = launchers.sanitized(target.argv, target.cwd)
+        if program.sanitizer or inner:
+            name = inner.path if inner else target.argv[0]
             return (
-                f"{target.argv[0]} is built with a sanitizer, which does not work under valgrind; "
+                f"{name} is built with a sanitizer, which does not work under valgrind; "
                 'use tool="sanitizer"'
             )
         return _unseen(target.argv[0], program, target.tool_args)
