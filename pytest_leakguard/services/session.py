@@ -22,6 +22,7 @@ from pytest_leakguard.core.settings import Settings
 from pytest_leakguard.growth import thresholds
 from pytest_leakguard.growth.diagnosis import Production
 from pytest_leakguard.growth.stopping import FULL, Preset
+from pytest_leakguard.processes import memory
 from pytest_leakguard.programs import binary
 from pytest_leakguard.programs import check as pipeline
 from pytest_leakguard.programs.tools.base import Backend
@@ -66,6 +67,8 @@ class Context:
     """Shows how far a loop is; nothing when it is over."""
 
 
+_MOST_PIDS = 5
+"""Processes that one reason names."""
 _NEVER_DRIVEN = (
     "the service was started and never driven, so nothing was measured: call service.loop(...)"
 )
@@ -140,6 +143,7 @@ class Served:
         production = Production(rate, memory_limit_bytes or self._limit_bytes)
         blank = self._blank_of(planned)
         check = service_check.check_of(timeline, blank, production, budget_bytes)
+        check = replace(check, problems=(*check.problems, *self._hidden()))
         return self._context.finish(check)
 
     def _placed(self, text: str) -> str:
@@ -172,6 +176,17 @@ class Served:
         finally:
             planned.close()
             self.driven += done
+
+    def _hidden(self) -> tuple[str, ...]:
+        """What could not be measured, since the processes belong to somebody else."""
+        pids = memory.unreadable(self._service.pids())
+        if not pids:
+            return ()
+        numbers = ", ".join(map(str, pids[:_MOST_PIDS]))
+        return (
+            f"the descriptors of process {numbers} may not be read, so nothing is known of them: "
+            "run this as the service's own user or as root",
+        )
 
     def _explained(self, failure: str) -> str:
         """Say why requests fail: mostly because the service is gone."""
