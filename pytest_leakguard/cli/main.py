@@ -13,7 +13,7 @@ from pytest_leakguard import __version__
 from pytest_leakguard.baseline import store
 from pytest_leakguard.baseline.compare import Baseline
 from pytest_leakguard.cli import baseline as baseline_cli
-from pytest_leakguard.cli import ci, explain, private_names, trend
+from pytest_leakguard.cli import ci, ctest, explain, private_names, trend
 from pytest_leakguard.cli import report as report_cli
 from pytest_leakguard.core import settings as options
 from pytest_leakguard.core.checks import Check
@@ -74,6 +74,9 @@ def _parser() -> argparse.ArgumentParser:
         )
     )
     _add_check(commands.add_parser("check", help="judge reports that another runner left"))
+    _add_ctest(
+        commands.add_parser("ctest", help="run every test of CTest under a tool: --test-dir build")
+    )
     _add_trend(commands.add_parser("trend", help="does a series recorded elsewhere grow, and how"))
     _add_doctor(
         commands.add_parser("doctor", help="which tool can really see a leak on this machine")
@@ -144,6 +147,12 @@ def _add_check(parser: argparse.ArgumentParser) -> None:
     _add_shared(parser)
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
     parser.set_defaults(action=_check)
+
+
+def _add_ctest(parser: argparse.ArgumentParser) -> None:
+    ctest.add_arguments(parser)
+    _add_shared(parser)
+    parser.set_defaults(action=_ctest)
 
 
 def _add_trend(parser: argparse.ArgumentParser) -> None:
@@ -226,6 +235,12 @@ def _check(arguments: argparse.Namespace) -> int:
     return _conclude(
         existing_reports.check_files(arguments.files, settings), baseline, settings, arguments
     )
+
+
+def _ctest(arguments: argparse.Namespace) -> int:
+    settings = _settings(arguments)
+    baseline = accepted.read(settings, arguments.baseline is not None)
+    return _conclude(ctest.checks(arguments, settings), baseline, settings, arguments)
 
 
 def _conclude(

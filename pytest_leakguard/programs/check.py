@@ -235,8 +235,8 @@ def _only_looks_lost(finding: Finding, settings: Settings) -> bool:
 
 
 def _reproduce(target: Target, tool: str) -> str:
-    """The command line that repeats this check, with paths relative to the working directory."""
-    here = f"{Path.cwd()}{os.sep}"
+    """The command line that repeats this check, with paths relative to where it is to be run."""
+    here = f"{target.cwd.resolve() if target.cwd else Path.cwd()}{os.sep}"
     argv = [part.removeprefix(here) for part in target.argv]
     if os.sep not in argv[0] and argv[0] != target.argv[0]:
         argv[0] = f".{os.sep}{argv[0]}"  # a program of this directory, not one on PATH

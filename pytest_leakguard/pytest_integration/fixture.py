@@ -17,6 +17,7 @@ from pytest_leakguard.core.errors import UsageProblem
 from pytest_leakguard.core.leaks import LeakKind
 from pytest_leakguard.core.programs import Target
 from pytest_leakguard.core.settings import Settings
+from pytest_leakguard.programs.cases import Case, check_case
 from pytest_leakguard.programs.check import check_program
 from pytest_leakguard.reporters.terminal import failure_text
 from pytest_leakguard.screening.loop import NO_HARNESS, Harness
@@ -94,6 +95,14 @@ class Leakguard:
         if kinds is not None:
             settings = replace(settings, kinds=_kinds(kinds))
         return self._finish(check_program(target, settings, self._next_id(), tool, expected_exit))
+
+    def case(self, case: Case, tool: str | None = None) -> Judged:
+        """Runs one case of CTest or GoogleTest; see ``pytest_leakguard.ctest`` and ``gtest``."""
+        settings = self._settings
+        if case.target is not None:
+            patient = max(case.target.timeout_s, settings.timeout_s)
+            case = replace(case, target=replace(case.target, timeout_s=patient))
+        return self._finish(check_case(case, settings, self._next_id(), tool))
 
     def loop(
         self,
