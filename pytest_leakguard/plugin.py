@@ -22,6 +22,19 @@ MARKER = (
 )
 
 
+class Hooks:
+    """Specifications of the hooks that other plugins may implement."""
+
+    @staticmethod
+    def pytest_leakguard_ignore(config: pytest.Config) -> list[str | dict[str, object]]:
+        """Leaks that are none of the user's, as in ``ignore`` of ``[tool.leakguard]``.
+
+        A framework ships its own:
+        ``return [{"pattern": "module:acme.pool", "reason": "filled once"}]``.
+        """
+        raise NotImplementedError  # a specification is never called
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Every option of the table, on the command line and as an ini value.
 
@@ -48,6 +61,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
                 dest=option.ini,
             )
         parser.addini(option.ini, text, default=None)
+
+
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    """What other plugins may tell us."""
+    pluginmanager.add_hookspecs(Hooks)
 
 
 def pytest_configure(config: pytest.Config) -> None:

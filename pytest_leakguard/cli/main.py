@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import datetime as dt
 import os
 import sys
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from pytest_leakguard.baseline.compare import Baseline
 from pytest_leakguard.cli import baseline as baseline_cli
 from pytest_leakguard.cli import ci, ctest, explain, private_names, trend
 from pytest_leakguard.cli import report as report_cli
+from pytest_leakguard.core import patterns
 from pytest_leakguard.core import settings as options
 from pytest_leakguard.core.checks import Check
 from pytest_leakguard.core.errors import LeakguardError, UsageProblem
@@ -25,6 +27,7 @@ from pytest_leakguard.core.text import one_line, printable
 from pytest_leakguard.growth.diagnosis import Production
 from pytest_leakguard.programs import check as pipeline
 from pytest_leakguard.programs import doctor, existing_reports
+from pytest_leakguard.programs.toml_table import read_patterns
 from pytest_leakguard.reporters import accepted, conclude, junit
 from pytest_leakguard.reporters import json as report_json
 from pytest_leakguard.reporters import write as reports
@@ -247,11 +250,16 @@ def _conclude(
     checks: tuple[Check, ...], baseline: Baseline, settings: Settings, arguments: argparse.Namespace
 ) -> int:
     """Judges, writes what was asked for, prints, and only then returns the exit status."""
+    declared = read_patterns(settings.root / "pyproject.toml")
+    today = dt.date.today()
+    checks = tuple(patterns.apply(check, declared, today) for check in checks)
     run = conclude.run_of(checks, baseline, settings)
     wanted = replace(
         conclude.Wanted.by(settings), files=_single_files(arguments), owner=arguments.owner
     )
     conclusion = conclude.conclude(run, wanted)
+    said = patterns.remarks(checks, declared, today)
+    conclusion = replace(conclusion, messages=(*conclusion.messages, *said))
     is_json_on_stdout = arguments.json == "-"
     if is_json_on_stdout:
         sys.stdout.write(report_json.render(conclusion.verdict, run))

@@ -84,22 +84,22 @@ def qualify(report: Report, cwd: Path | None) -> Report:
             name = symbols.at(max(0, (frame.offset or 0) - 1))
             if name.startswith("_Z"):
                 mangled[frame] = name
-    full = _demangled(set(mangled.values()))
+    full = demangled(set(mangled.values()))
     named: dict[Frame, Frame] = {}
     for frame, name in mangled.items():
-        demangled = full.get(name, "")
-        if _ends_with(demangled, frame.function or ""):
-            named[frame] = replace(frame, function=demangled)
+        whole = full.get(name, "")
+        if _ends_with(whole, frame.function or ""):
+            named[frame] = replace(frame, function=whole)
     leaks = []
     for leak in report.leaks:
         leaks.append(replace(leak, stack=tuple(named.get(frame, frame) for frame in leak.stack)))
     return replace(report, leaks=tuple(leaks))
 
 
-def _ends_with(demangled: str, function: str) -> bool:
+def _ends_with(whole: str, function: str) -> bool:
     if function.startswith("operator"):
-        return last_name(demangled).startswith(function.replace(" ", ""))
-    return short_name(demangled) == short_name(function)
+        return last_name(whole).startswith(function.replace(" ", ""))
+    return short_name(whole) == short_name(function)
 
 
 def _may_be_short(frame: Frame) -> bool:
@@ -114,7 +114,7 @@ def _may_be_short(frame: Frame) -> bool:
     return (is_operator or not is_full) and not is_c_library(frame) and not is_runtime(frame)
 
 
-def _demangled(names: set[str]) -> dict[str, str]:
+def demangled(names: set[str]) -> dict[str, str]:
     """What each mangled name means; empty where there is no c++filt."""
     filter_program = shutil.which("c++filt")
     if filter_program is None:

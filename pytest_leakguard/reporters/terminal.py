@@ -13,6 +13,7 @@ from types import MappingProxyType
 from pytest_leakguard.core.checks import MEMORY_ERROR, Check, Outcome
 from pytest_leakguard.core.fingerprint import callers, own_names
 from pytest_leakguard.core.leaks import Finding, Frame, LeakKind, Status
+from pytest_leakguard.core.patterns import IGNORED
 from pytest_leakguard.core.runtimes import keeps_interior_pointers
 from pytest_leakguard.core.text import (
     amount,
@@ -222,23 +223,43 @@ def _inconclusive(judged: Judged) -> Iterator[Line]:
 def _remainder(verdict: Verdict, failing: list[Finding]) -> Iterator[Line]:
     failed = {finding.fingerprint for finding in failing}
     accepted: list[Finding] = []
-    others: dict[LeakKind, list[Finding]] = {}
+    ignored: list[Finding] = []
+    others: list[Finding] = []
     for finding in verdict.findings:
         if finding.status is Status.KNOWN:
             accepted.append(finding)
         elif finding.status is Status.NEW and finding.fingerprint not in failed:
-            others.setdefault(finding.kind, []).append(finding)
+            (ignored if finding.reason.startswith(IGNORED) else others).append(finding)
     if accepted:
         size_bytes = sum(finding.size_bytes for finding in accepted)
         yield Line(f"accepted: {len(accepted)} known leak(s), {size_bytes:,} bytes")
+    yield from _ignored(ignored)
     for judged in verdict.checks:
         for note in judged.check.notes:
             if note.startswith(MEMORY_ERROR):
                 yield Line(f"not failing: {one_line(note)}", "yellow")
-    for leak_kind, findings in others.items():
-        place_count = f"{len(findings)} place(s)"
-        yield Line(f"not failing: {kind(leak_kind)} {_total(findings)} at {place_count}")
-        if leak_kind is LeakKind.POSSIBLY_LOST and any(map(_is_of_interior, findings)):
+    yield from _not_failing(others)
+
+
+def _ignored(findings: list[Finding]) -> Iterator[Line]:
+    """By the pattern that they are ignored by."""
+    by_reason: dict[str, list[Finding]] = {}
+    for finding in findings:
+        by_reason.setdefault(one_line(finding.reason), []).append(finding)
+    for reason, those in list(by_reason.items())[:_MOST_KEYS]:
+        yield Line(f"{reason} ({len(those)} leak(s), {_total(those)})")
+    if len(by_reason) > _MOST_KEYS:
+        yield Line(f"and by {len(by_reason) - _MOST_KEYS} more pattern(s)")
+
+
+def _not_failing(findings: list[Finding]) -> Iterator[Line]:
+    by_kind: dict[LeakKind, list[Finding]] = {}
+    for finding in findings:
+        by_kind.setdefault(finding.kind, []).append(finding)
+    for leak_kind, those in by_kind.items():
+        place_count = f"{len(those)} place(s)"
+        yield Line(f"not failing: {kind(leak_kind)} {_total(those)} at {place_count}")
+        if leak_kind is LeakKind.POSSIBLY_LOST and any(map(_is_of_interior, those)):
             yield Line(f"      {_INTERIOR}")
 
 
