@@ -25,6 +25,10 @@ _LIBRARY_MODULE = re.compile(
     r"^lib(Qt[456]\w*|folly|boost_\w+|absl_\w+|gtest|gmock|gtest_main|gmock_main|std-[0-9a-f]+)"
     r"\.so"
 )
+_PYTHON_SOURCE = re.compile(
+    r"^<frozen |(^|/)lib(64)?/python3\.\d+/(?!site-packages/|dist-packages/).*\.py$"
+)
+"""Python's own library; what is installed below it may be what is tested."""
 _RUST_NAME = re.compile(
     r"^(alloc::|hashbrown::|tokio::"
     r"|core::(alloc|any|array|borrow|cell|char|clone|convert|default|fmt|future|hash|iter|mem|num"
@@ -52,6 +56,8 @@ _HAS_PARAMETERS = re.compile(r"\)( const)?( &{1,2})?( \[clone [^]]*\])*$")
 def is_library(frame: Frame) -> bool:
     """Whether a runtime's or a header-only library's code runs there, not the program's own."""
     file, function = frame.file or "", frame.function or ""
+    if _PYTHON_SOURCE.search(file):
+        return True
     if _RUST_SOURCE.search(file) or _LIBRARY_MODULE.match((frame.module or "").rpartition("/")[2]):
         return True
     if _ALWAYS_RUST.search(function):

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from pytest_leakguard.core.checks import MEMORY_ERROR, Check, Outcome
-from pytest_leakguard.core.fingerprint import callers, own_names
+from pytest_leakguard.core.fingerprint import callers
 from pytest_leakguard.core.leaks import Finding, Frame, LeakKind, Status
 from pytest_leakguard.core.patterns import IGNORED
 from pytest_leakguard.core.runtimes import keeps_interior_pointers
@@ -26,7 +26,7 @@ from pytest_leakguard.core.text import (
     site,
 )
 from pytest_leakguard.reporters import growth_text
-from pytest_leakguard.verdict import Judged, Policy, Verdict, fails, root_causes
+from pytest_leakguard.verdict import Judged, Policy, Verdict, fails, hanging, root_causes
 
 MOST_CALLS = 8
 """Calls shown of a stack; a fingerprint takes no more either."""
@@ -186,11 +186,8 @@ def finding_through(finding: Finding, failing: Sequence[Finding]) -> Iterator[st
     """What was lost because ``finding`` was."""
     if finding.kind is not LeakKind.DEFINITELY_LOST:
         return
-    for other in failing:
-        if other.kind is LeakKind.INDIRECTLY_LOST and own_names(other.stack) == own_names(
-            finding.stack
-        ):
-            yield f"and through it {amount(other.size_bytes, other.blocks)} ({other.fingerprint})"
+    for other in hanging(failing).get(finding.fingerprint, ()):
+        yield f"and through it {amount(other.size_bytes, other.blocks)} ({other.fingerprint})"
 
 
 def _owner(finding: Finding) -> str:

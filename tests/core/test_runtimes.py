@@ -12,6 +12,7 @@ from pytest_leakguard.core import fingerprint
 from pytest_leakguard.core.checks import Check
 from pytest_leakguard.core.leaks import Finding, Frame, Leak, LeakKind, Status
 from pytest_leakguard.core.runtimes import is_library
+from pytest_leakguard.verdict import hanging, root_causes
 
 RUSTC = "/rustc/59807616e1fa2540724bfbac14d7976d7e4a3860/library"
 MALLOC = Frame("malloc", module="/usr/libexec/valgrind/vgpreload_memcheck-amd64-linux.so")
@@ -58,6 +59,11 @@ RUNTIMES = {
         Frame("QtPrivate::QSlotObject<void (Shop::*)()>::impl(int)"),
     ),
     "folly": (Frame("folly::fbvector<int>::emplace_back_aux<int>(int&&)"),),
+    "Python": (
+        Frame("raw_decode", "/usr/lib/python3.12/json/decoder.py", 353),
+        Frame("decode", "/usr/lib/python3.12/json/decoder.py", 337),
+        Frame("loads", "/usr/lib/python3.12/json/__init__.py", 346),
+    ),
     "GoogleTest": (
         Frame("void testing::internal::HandleExceptionsInMethodIfSupported<testing::Test, void>()"),
         Frame("testing::Test::Run()", "/build/googletest-src/googletest/src/gtest.cc", 2687),
@@ -102,6 +108,7 @@ def test_the_users_line_is_the_one_that_is_shown(runtime: tuple[Frame, ...]) -> 
         Frame("core::Engine::load(int)", "src/engine.cpp", 8),
         Frame("core::mem::Pool::get(int)"),
         Frame("QRCode::encode(char const*)"),
+        Frame("connect", "/venv/lib/python3.12/site-packages/acme/pool.py", 8),
         Frame("main", "/home/me/boost/app.cpp", 3),
         Frame("shop::testing::run()", "src/run.cpp", 3),
         Frame("std::vector<int>::push_back(int&&)", "/usr/include/c++/12/bits/stl_vector.h", 9),
@@ -148,3 +155,30 @@ def test_a_stack_without_a_runtime_has_no_former_name() -> None:
     assert replace(finding).fingerprint == fingerprint.of_leak(
         Leak(LeakKind.DEFINITELY_LOST, 8, 1, stack)
     )
+
+
+def test_several_sites_behind_one_line_of_a_python_program_are_one_finding() -> None:
+    line = (Frame("load", "shop.py", 8), Frame("<module>", "shop.py", 12))
+    inner = [Frame(name, "/usr/lib/python3.12/json/decoder.py", 3) for name in ("scan", "decode")]
+    leaks = [Leak(LeakKind.PYTHON_OBJECTS, 100, 10, (frame, *line)) for frame in inner]
+    (finding,) = fingerprint.group(leaks)
+    assert (finding.size_bytes, finding.sites) == (200, ("shop.py:8",))
+
+
+def test_what_hangs_on_the_only_lost_block_is_told_with_it_and_not_apart() -> None:
+    root = Leak(LeakKind.DEFINITELY_LOST, 40, 1, (MALLOC, Frame("keep", "a.c", 3)))
+    hung = Leak(LeakKind.INDIRECTLY_LOST, 90, 9, (MALLOC, Frame("fill", "a.c", 9)))
+    findings = [replace(each, checks=("it",)) for each in fingerprint.group((root, hung))]
+    (cause,) = root_causes(findings)
+    assert cause.size_bytes == 40
+    assert [each.size_bytes for each in hanging(findings)[cause.fingerprint]] == [90]
+
+
+def test_what_may_hang_on_either_of_two_lost_blocks_is_told_apart() -> None:
+    roots = [
+        Leak(LeakKind.DEFINITELY_LOST, 40, 1, (MALLOC, Frame(name, "a.c", 3)))
+        for name in ("keep", "hold")
+    ]
+    hung = Leak(LeakKind.INDIRECTLY_LOST, 90, 9, (MALLOC, Frame("fill", "a.c", 9)))
+    findings = [replace(each, checks=("it",)) for each in fingerprint.group((*roots, hung))]
+    assert len(root_causes(findings)) == 3
