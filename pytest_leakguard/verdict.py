@@ -168,13 +168,15 @@ def judge_check(check: Check, policy: Policy) -> Judged:
     if check.not_repeatable:
         return Judged(check, Outcome.NOT_REPEATABLE, (check.not_repeatable, *check.notes))
     failure = check.failure
-    reasons = check.problems
+    reasons = (*check.problems, *check.faults)
     if failure:
         reasons = (*reasons, failure)
     if check.problems:
         return Judged(check, Outcome.INCONCLUSIVE, reasons)
     if any(fails(finding, policy) for finding in check.findings):
         return Judged(check, Outcome.LEAK, reasons)
+    if check.faults:
+        return Judged(check, Outcome.INCONCLUSIVE, reasons)
     if failure:  # what a program did before it failed says nothing about what it does when it works
         return Judged(check, Outcome.INCONCLUSIVE, reasons)
     return Judged(check, Outcome.CLEAN, ())

@@ -14,10 +14,12 @@ from pytest_leakguard.core.errors import UsageProblem
 from pytest_leakguard.core.fingerprint import qualified_name
 from pytest_leakguard.core.options import BASELINE_NAME
 from pytest_leakguard.programs.symbolize import demangled
+from pytest_leakguard.programs.tools import BACKENDS
 from pytest_leakguard.verdict import CLEAN
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
-FORMATS = {"valgrind": suppressions.as_valgrind, "lsan": suppressions.as_lsan}
+FORMATS = dict(zip(BACKENDS, (suppressions.as_valgrind, suppressions.as_lsan), strict=False))
+"""By the tool that reads them; the others take none."""
 
 
 def add_commands(actions: Commands) -> None:

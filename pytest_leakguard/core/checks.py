@@ -106,6 +106,8 @@ class Check:
     findings: tuple[Finding, ...] = ()
     problems: tuple[str, ...] = ()
     """Why it is inconclusive; empty when the evidence is whole."""
+    faults: tuple[str, ...] = ()
+    """Memory errors: they fail, whatever leaks were found beside them."""
     notes: tuple[str, ...] = ()
     exit: ExitStatus = SUCCESS
     expected_exit: int | None = 0
@@ -146,4 +148,5 @@ class Check:
     @property
     def is_whole(self) -> bool:
         """Whether it ran to its end, so that what was not seen is not there."""
-        return not (self.problems or self.failure or self.skipped or self.not_repeatable)
+        is_open = self.problems or self.faults or self.failure
+        return not (is_open or self.skipped or self.not_repeatable)

@@ -206,7 +206,7 @@ def finish(check: Check, report: Report, settings: Settings) -> Check:
     is_failing = settings.errors == "fail"
     return replace(
         check,
-        problems=(*check.problems, *errors) if is_failing else check.problems,
+        faults=errors if is_failing else (),
         notes=check.notes if is_failing else (*check.notes, *errors),
         findings=tuple(_gated(finding, settings) for finding in findings),
         totals=forks.totals(leaks),

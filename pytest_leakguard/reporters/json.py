@@ -72,7 +72,7 @@ def _accepted(run: Run) -> dict[str, Any] | None:
 
 def _check(judged: Judged, findings: dict[str, Finding]) -> dict[str, Any]:
     check: Check = judged.check
-    return {
+    values = {
         "id": check.id,
         "kind": check.kind,
         "tool": check.tool,
@@ -107,6 +107,9 @@ def _check(judged: Judged, findings: dict[str, Finding]) -> dict[str, Any]:
         "output": check.output,
         "location": encode(check.location),
     }
+    if check.faults:
+        values["faults"] = list(check.faults)
+    return values
 
 
 def _measured(here: Finding, over_all: Finding) -> dict[str, Any]:

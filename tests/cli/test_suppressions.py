@@ -87,7 +87,7 @@ def test_accepted_leaks_are_written_for_both_tools(
         line.strip() for line in text.splitlines() if line.strip().startswith(("fun:", "obj:"))
     ]
     assert calls == ["fun:OPENSSL_init_ssl", "fun:*5start*", "obj:*libx.so*"]
-    assert main(["baseline", "export", "lsan", "--baseline", str(path)]) == 0
+    assert main(["baseline", "export", "sanitizer", "--baseline", str(path)]) == 0
     assert "leak:OPENSSL_init_ssl\n" in capsys.readouterr().out
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from pytest_leakguard.core.fingerprint import innermost_own
 from pytest_leakguard.core.leaks import Frame
@@ -56,4 +57,4 @@ def described(what: str, stack: tuple[Frame, ...]) -> str:
     """``Invalid read of size 8 at scan (scanner.c:167)``."""
     frame = innermost_own(stack)
     text = shortened(one_line(what), _LONGEST_WHAT)
-    return f"{text} at {place(frame)}" if frame else text
+    return f"{text} at {place(frame, Path.cwd())}" if frame else text

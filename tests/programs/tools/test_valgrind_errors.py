@@ -24,6 +24,7 @@ void leave_open(void) { open("/dev/null", O_RDONLY); }
 int main(int count, char **word) {
     switch (word[1][0]) {
     case 'r': return scan(calloc(4, 4)) & 0;
+    case 'b': *(char *volatile)malloc(24) = 1; return scan(calloc(4, 4)) & 0;
     case 'f': twice(); return 0;
     case 'd': leave_open(); return 0;
     }
@@ -86,6 +87,15 @@ def test_a_descriptor_that_is_left_open_is_a_finding(report: Callable[[str], Pat
     assert "leave_open" in [frame.function for frame in finding.stack]
 
 
+def test_a_leak_beside_a_memory_error_is_still_a_leak(
+    report: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check", str(report("b"))]) == 1
+    out = capsys.readouterr().out
+    assert "definitely lost: 24 bytes" in out
+    assert "memory error: Invalid read of size 4 at scan" in out
+
+
 def test_a_report_without_faults_stays_clean(report: Callable[[str], Path]) -> None:
     (check,) = check_files([report("n")], Settings())
-    assert (check.findings, check.problems) == ((), ())
+    assert (check.findings, check.problems, check.faults) == ((), (), ())
