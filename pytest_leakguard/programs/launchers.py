@@ -17,7 +17,7 @@ LAUNCHERS = SHELLS | frozenset(
     "make ninja ctest cmake meson".split()
 )
 """Programs of the system that start what they are given; nobody means them themselves."""
-_SYSTEM = ("/usr/", "/bin/", "/sbin/", "/lib", "/opt/homebrew/", "/nix/store/")
+_SYSTEM = ("/usr/", "/bin/", "/sbin/", "/lib/", "/lib64/", "/opt/homebrew/", "/nix/store/")
 _OF_THE_USER = ("/usr/local/", "/usr/src/", "/usr/home/")
 LARGEST_SCRIPT_BYTES = 1 << 18
 """Bytes of a script that are searched; what it starts stands in its lines."""

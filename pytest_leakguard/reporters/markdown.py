@@ -10,9 +10,11 @@ import html
 import re
 from collections.abc import Iterator, Sequence
 
+from pytest_leakguard.baseline import edit, store
 from pytest_leakguard.baseline.compare import growth_key
 from pytest_leakguard.core.checks import Check, Outcome
 from pytest_leakguard.core.leaks import Finding, Rate, Status
+from pytest_leakguard.core.options import BASELINE_NAME
 from pytest_leakguard.core.shapes import Shape
 from pytest_leakguard.core.text import one_line, printable, quantity, shortened
 from pytest_leakguard.reporters import growth_text
@@ -50,6 +52,11 @@ _ANSWERS = {
     Outcome.SKIPPED: "⚪ skipped",
     Outcome.NOT_REPEATABLE: "⚪ not repeatable",
 }
+
+
+MOST_ENTRIES = 20
+"""Entries to paste; with more, a run that accepts them is the shorter way."""
+_REASON = "TODO: why it may stay"
 
 
 def code(text: str) -> str:
@@ -109,6 +116,8 @@ def _parts(verdict: Verdict, run: Run) -> Iterator[str]:
     yield from _baseline(verdict)
     if causes:
         yield _accept(causes)
+        if entries := _entries(found, run):
+            yield entries
 
 
 def _is_shown(judged: Judged) -> bool:
@@ -228,7 +237,27 @@ def _accept(causes: Sequence[Finding]) -> str:
     accept = f"pytest-leakguard baseline accept {causes[0].fingerprint}"
     lines = [
         'pytest --leakguard --leakguard-accept="why they may stay"',
-        f'{accept} --reason "why it may stay" --owner @team',
+        f'{accept} --from leakguard-report --reason "why it may stay" --owner @team',
     ]
-    advice = "Fix it, or accept it on your machine and commit the baseline (all of them, or one):"
+    advice = (
+        "Fix it, or accept it on your machine and commit the baseline (all of them by running it "
+        "again, or one from the report of this run, downloaded):"
+    )
     return f"{advice}\n\n{block(lines)}"
+
+
+def _entries(found: Sequence[Finding], run: Run) -> str:
+    """What to paste into the baseline, where nothing can be run or downloaded."""
+    shown = [finding for finding in found if finding.stack or finding.rate][:MOST_ENTRIES]
+    if not shown:
+        return ""
+    leaks = store.entries_for(shown, run.baseline, _REASON, "")
+    growth = store.growth_entries_for(shown, run.baseline, _REASON, "")
+    text = edit.tables(leaks, growth).strip("\n")
+    # An empty line would end the block, and a line that is cut would be no TOML.
+    lines = [html.escape(printable(line)) or " " for line in text.split("\n")]
+    name = code(run.baseline_file or BASELINE_NAME)
+    more = f" (the first {len(shown)} of {len(found)})" if len(found) > len(shown) else ""
+    body = f"<pre>{chr(10).join(lines)}</pre>"
+    title = f"To paste into {name}, with a reason{more}"
+    return f"<details><summary>{title}</summary>\n\n{body}\n\n</details>"
