@@ -46,7 +46,7 @@ def test_descriptors_that_may_not_be_read_are_told_from_none(
     def refuse(path: str) -> list[str]:
         raise PermissionError(13, "Permission denied", path)
 
-    monkeypatch.setattr(memory.os, "listdir", refuse)
+    monkeypatch.setattr(os, "listdir", refuse)
     assert memory.unreadable([os.getpid()]) == (os.getpid(),)
     monkeypatch.undo()
     assert memory.unreadable([os.getpid()]) == ()
