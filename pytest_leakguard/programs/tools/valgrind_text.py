@@ -58,7 +58,7 @@ class _Log:
     signal: int | None = None
     other: str = ""
     """First line of an error that is no leak of memory, whose stack follows."""
-    errors: dict[str, None] = field(default_factory=dict)
+    faults: dict[str, None] = field(default_factory=dict)
     has_unset: bool = False
     descriptors: list[tuple[Frame, ...]] = field(default_factory=list)
     """Where each was opened that was still open at the end."""
@@ -174,8 +174,8 @@ def _close_other(log: _Log) -> None:
     if valgrind_errors.OPEN_DESCRIPTOR.match(log.other):
         if stack:
             log.descriptors.append(stack)
-    elif len(log.errors) < valgrind_errors.MOST_ERRORS:
-        log.errors[valgrind_errors.described(log.other, stack)] = None
+    elif len(log.faults) < valgrind_errors.MOST_ERRORS:
+        log.faults[valgrind_errors.described(log.other, stack)] = None
 
 
 def _frame(address: int, text: str) -> Frame:
@@ -209,7 +209,7 @@ def _report(logs: dict[int, _Log]) -> Report:
         processes=tuple(processes),
         tool_version=next((log.version for log in logs.values() if log.version), ""),
         problems=tuple(problems),
-        errors=tuple(error for log in logs.values() for error in log.errors),
+        errors=tuple(error for log in logs.values() for error in log.faults),
         notes=(valgrind_errors.UNINITIALISED,)
         if any(log.has_unset for log in logs.values())
         else (),

@@ -48,10 +48,10 @@ _KINDS = {
 }
 _OF_A_BODY = (
     *("records", "summary", "signal", "is_finished", "is_closed", "damaged_elements"),
-    *("errors", "has_unset", "descriptors"),
+    *("faults", "has_unset", "descriptors"),
 )
 """Fields of a document that its body fills."""
-_ANY_KIND = re.compile(rb"<kind>\s*(\w{1,60})\s*</kind>")
+_NAME_OF_KIND = re.compile(rb"<kind>\s*(\w{1,60})\s*</kind>")
 _WHAT = re.compile(rb"<what>([^<]{1,500})</what>|<xwhat>\s*<text>([^<]{1,500})</text>")
 _STATIC_ONLY = frozenset({"__libc_setup_tls", "_dl_non_dynamic_init", "_dl_relocate_static_pie"})
 """Start-up functions that glibc has in libc.a alone (csu/libc-tls.c, elf/dl-support.c)."""
@@ -83,7 +83,7 @@ class _Document:
     summary: dict[LeakKind, Totals] = field(default_factory=dict)
     damaged_elements: int = 0
     starts_static: bool = False
-    errors: dict[str, None] = field(default_factory=dict)
+    faults: dict[str, None] = field(default_factory=dict)
     has_unset: bool = False
     descriptors: list[tuple[Frame, ...]] = field(default_factory=list)
     """Where each was opened that was still open at the end."""
@@ -256,7 +256,7 @@ def _take_error(token: bytes, document: _Document, frames: _Frames) -> None:
 
 def _take_other(token: bytes, document: _Document, frames: _Frames) -> None:
     """An error that is no leak of memory."""
-    named, words = _ANY_KIND.search(token), _WHAT.search(token)
+    named, words = _NAME_OF_KIND.search(token), _WHAT.search(token)
     kind = _text(named.group(1)) if named else ""
     what = _text(words.group(1) or words.group(2)) if words else ""
     stack = frames.read(_between(token, b"<stack>", b"</stack>"))
@@ -265,8 +265,8 @@ def _take_other(token: bytes, document: _Document, frames: _Frames) -> None:
             document.descriptors.append(stack)
     elif valgrind_errors.is_unset(what):
         document.has_unset = True
-    elif valgrind_errors.is_invalid(what) and len(document.errors) < valgrind_errors.MOST_ERRORS:
-        document.errors[valgrind_errors.described(what, stack)] = None
+    elif valgrind_errors.is_invalid(what) and len(document.faults) < valgrind_errors.MOST_ERRORS:
+        document.faults[valgrind_errors.described(what, stack)] = None
 
 
 def _is_static_start(token: bytes, frames: _Frames) -> bool:
@@ -348,7 +348,7 @@ def _recovered(documents: list[_Document]) -> Report:
         processes=tuple(processes),
         tool_version=next((document.version for document in documents if document.version), ""),
         problems=tuple(problems),
-        errors=tuple(error for document in documents for error in document.errors),
+        errors=tuple(error for document in documents for error in document.faults),
         notes=(valgrind_errors.UNINITIALISED,)
         if any(document.has_unset for document in documents)
         else (),
