@@ -66,18 +66,29 @@ def clear(directory: Path) -> None:
 
 
 def begin(directory: Path) -> None:
-    """Marks ``directory`` as one whose run has not ended; where it cannot, the end will say so."""
+    """Marks ``directory`` as one whose run has not ended; where it cannot, the end will say so.
+
+    The mark of a directory that is not there yet lies beside it: making it is the end's affair.
+    """
+    inside, beside = _marks(directory)
+    mark = inside if directory.is_dir() else beside
     with suppress(OSError):
-        directory.mkdir(parents=True, exist_ok=True)
-        (directory / UNFINISHED).write_text(_WHY_UNFINISHED + "\n", encoding="utf-8")
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        mark.write_text(_WHY_UNFINISHED + "\n", encoding="utf-8")
 
 
 def end(directory: Path) -> None:
     """Takes the mark away."""
-    with suppress(OSError):
-        (directory / UNFINISHED).unlink(missing_ok=True)
+    for mark in _marks(directory):
+        with suppress(OSError):
+            mark.unlink(missing_ok=True)
 
 
 def why_unfinished(directory: Path) -> str:
     """Why what lies in ``directory`` is no report of a whole run; empty when nothing says so."""
-    return _WHY_UNFINISHED if os.path.lexists(directory / UNFINISHED) else ""
+    return _WHY_UNFINISHED if any(map(os.path.lexists, _marks(directory))) else ""
+
+
+def _marks(directory: Path) -> tuple[Path, Path]:
+    directory = directory.absolute()
+    return directory / UNFINISHED, directory.with_name(f".{directory.name}.{UNFINISHED}")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from pytest_leakguard.ci.gate import ERROR, PASS, read_result
@@ -56,15 +54,20 @@ def test_a_test_that_ends_the_process_leaves_no_report_that_passes(
 def test_what_runs_no_test_leaves_no_mark(pytester: pytest.Pytester, option: str) -> None:
     pytester.makepyfile("def test_it(): pass")
     pytester.runpytest_subprocess(*REPORT, option)
-    assert not (pytester.path / "out" / UNFINISHED).exists()
+    assert list(pytester.path.rglob(f"*{UNFINISHED}")) == []
 
 
 def test_an_interrupted_run_has_ended(pytester: pytest.Pytester) -> None:
     pytester.makepyfile("def test_it(): raise KeyboardInterrupt")
     pytester.runpytest_subprocess(*REPORT)
-    assert (
-        sorted(
-            path.name for path in Path(pytester.path / "out").iterdir() if path.name == UNFINISHED
-        )
-        == []
-    )
+    assert list(pytester.path.rglob(f"*{UNFINISHED}")) == []
+
+
+def test_a_report_directory_that_a_test_makes_itself_is_no_report(
+    pytester: pytest.Pytester,
+) -> None:
+    pytester.makepyfile(test_it="import os\ndef test_it():\n    os.mkdir('out'); os._exit(0)\n")
+    assert pytester.runpytest_subprocess(*REPORT).ret == 0
+    answer = read_result(pytester.path / "out", 0)
+    assert answer.result == ERROR
+    assert "pytest ended before the run was judged" in answer.why
