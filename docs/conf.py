@@ -29,6 +29,7 @@ templates_path: list[str] = []
 
 PARTS = {
     "Using it": ("which-tool", "tests", "programs", "services", "baseline"),
+    "Build systems": ("ctest", "googletest", "meson"),
     "The gate": ("ci", "reports"),
     "Reference": ("options", "api", "verdicts", "troubleshooting"),
 }

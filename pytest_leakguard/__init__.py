@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         UsageProblem,
     )
     from pytest_leakguard.core.leaks import Finding, Frame, LeakKind, Status
+    from pytest_leakguard.pytest_integration.cases import ctest, gtest
     from pytest_leakguard.pytest_integration.fixture import Leakguard, Service
     from pytest_leakguard.verdict import Judged
 
@@ -40,6 +41,8 @@ __all__ = [
     "UsageProblem",
     "__version__",
     "assert_no_leak",
+    "ctest",
+    "gtest",
 ]
 
 _HOMES = {
@@ -58,6 +61,8 @@ _HOMES = {
     "TargetNotStarted": "core.errors",
     "UsageProblem": "core.errors",
     "assert_no_leak": "assertions",
+    "ctest": "pytest_integration.cases",
+    "gtest": "pytest_integration.cases",
 }
 """The module of each public name."""
 

@@ -22,6 +22,19 @@ MARKER = (
 )
 
 
+class Hooks:
+    """Specifications of the hooks that other plugins may implement."""
+
+    @staticmethod
+    def pytest_leakguard_ignore(config: pytest.Config) -> list[str | dict[str, object]]:
+        """Leaks that are none of the user's, as in ``ignore`` of ``[tool.leakguard]``.
+
+        A framework ships its own:
+        ``return [{"pattern": "module:acme.pool", "reason": "filled once"}]``.
+        """
+        raise NotImplementedError  # a specification is never called
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Every option of the table, on the command line and as an ini value.
 
@@ -50,19 +63,33 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         parser.addini(option.ini, text, default=None)
 
 
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    """What other plugins may tell us."""
+    pluginmanager.add_hookspecs(Hooks)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Registers the marker, and the rest of the plugin only when it is switched on."""
     config.addinivalue_line("markers", MARKER)
     if not _is_on(config):
+        _refuse_options_alone(config)
         return
     _import_as_compiled(config)
     from pytest_leakguard.pytest_integration.declared_items import DeclaredItems
+    from pytest_leakguard.pytest_integration.markers import Markers
     from pytest_leakguard.pytest_integration.screening import Screening
+    from pytest_leakguard.pytest_integration.sentinel import Sentinel
     from pytest_leakguard.pytest_integration.session import Session
+    from pytest_leakguard.pytest_integration.unmeasured import Unmeasured
 
     session = Session.of(config)
     declared = DeclaredItems(session)
     declared.add_to_arguments()
+    directory = session.settings.report
+    if directory is not None and not session.is_worker and not config.option.collectonly:
+        config.pluginmanager.register(Sentinel(directory), "leakguard-sentinel")
+    config.pluginmanager.register(Markers(), "leakguard-markers")
+    config.pluginmanager.register(Unmeasured(), "leakguard-unmeasured")
     config.pluginmanager.register(session, "leakguard-session")
     config.pluginmanager.register(session.muzzle, "leakguard-muzzle")
     config.pluginmanager.register(declared, "leakguard-declared")
@@ -91,6 +118,22 @@ def _import_as_compiled(config: pytest.Config) -> None:
     spare_rewriting(config, "pytest_leakguard")
 
 
+def _refuse_options_alone(config: pytest.Config) -> None:
+    """An option without the switch would do nothing and say nothing.
+
+    Where an ini file has switched it on, ``-o leakguard=false`` and its like leave the others be.
+    """
+    overridden = config.getoption("override_ini", None) or ()
+    if any(str(setting).startswith("leakguard=") for setting in overridden):
+        return
+    for option in OPTIONS:
+        if option.name and config.getoption(option.ini, None) is not None:
+            raise pytest.UsageError(
+                f"leakguard: {option.flag} does nothing without --leakguard "
+                "(or leakguard = true in the ini file)"
+            )
+
+
 def _is_on(config: pytest.Config) -> bool:
     given = config.getoption("leakguard", None)
     ini = config.getini("leakguard")
@@ -110,3 +153,6 @@ def leakguard(request: pytest.FixtureRequest) -> Iterator[Leakguard]:
     if session is None:
         pytest.skip("leak checks are off; switch them on with --leakguard")
     yield session.fixture_for(request.node)
+    from pytest_leakguard.pytest_integration.unmeasured import demand_measurement
+
+    demand_measurement(session, request.node)

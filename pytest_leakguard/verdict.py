@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pytest_leakguard.baseline.compare import Baseline, Comparison, compare
 from pytest_leakguard.core.checks import Check, Outcome
-from pytest_leakguard.core.fingerprint import is_nameless, names
+from pytest_leakguard.core.fingerprint import is_nameless, own_names
 from pytest_leakguard.core.leaks import Finding, LeakKind, Status
 
 CLEAN, LEAKS, USAGE, INCONCLUSIVE = 0, 1, 2, 3
@@ -79,11 +79,11 @@ class Verdict:
 
     @property
     def was_measured(self) -> bool:
-        """Whether any check gave any answer at all; a run that measured nothing is never green."""
-        return any(
-            self.summary[outcome]
-            for outcome in (Outcome.CLEAN, Outcome.LEAK, Outcome.NOT_REPEATABLE)
-        )
+        """Whether any check gave any answer at all; a run that measured nothing is never green.
+
+        A test that could not be repeated has given none.
+        """
+        return bool(self.summary[Outcome.CLEAN] or self.summary[Outcome.LEAK])
 
     @property
     def has_failed(self) -> bool:
@@ -168,13 +168,15 @@ def judge_check(check: Check, policy: Policy) -> Judged:
     if check.not_repeatable:
         return Judged(check, Outcome.NOT_REPEATABLE, (check.not_repeatable, *check.notes))
     failure = check.failure
-    reasons = check.problems
+    reasons = (*check.problems, *check.faults)
     if failure:
         reasons = (*reasons, failure)
     if check.problems:
         return Judged(check, Outcome.INCONCLUSIVE, reasons)
     if any(fails(finding, policy) for finding in check.findings):
         return Judged(check, Outcome.LEAK, reasons)
+    if check.faults:
+        return Judged(check, Outcome.INCONCLUSIVE, reasons)
     if failure:  # what a program did before it failed says nothing about what it does when it works
         return Judged(check, Outcome.INCONCLUSIVE, reasons)
     return Judged(check, Outcome.CLEAN, ())
@@ -210,20 +212,40 @@ def actionable(verdict: Verdict, policy: Policy) -> tuple[Finding, ...]:
 
 
 def root_causes(failing: Sequence[Finding]) -> list[Finding]:
-    """Without the blocks that were lost through another one of the same stack.
+    """Without the blocks that were lost through another one.
 
     A report lists those with the block that leads to them.
     """
-    lost = set()
+    hung = {finding.fingerprint for found in hanging(failing).values() for finding in found}
+    return [finding for finding in failing if finding.fingerprint not in hung]
+
+
+def hanging(failing: Sequence[Finding]) -> dict[str, list[Finding]]:
+    """By the fingerprint of a lost block what was lost through it, as far as that can be told.
+
+    That is what has the same stack, as in a linked list, and what was seen only where that block is
+    the only one that is definitely lost.
+    """
+    by_names: dict[tuple[str, ...], Finding] = {}
+    by_check: dict[str, list[Finding]] = {}
     for finding in failing:
         if finding.kind is LeakKind.DEFINITELY_LOST:
-            lost.add(names(finding.stack))
-    causes = []
+            by_names.setdefault(own_names(finding.stack), finding)
+            for check in finding.checks:
+                by_check.setdefault(check, []).append(finding)
+    hung: dict[str, list[Finding]] = {}
     for finding in failing:
-        is_indirect = finding.kind is LeakKind.INDIRECTLY_LOST
-        if not is_indirect or names(finding.stack) not in lost:
-            causes.append(finding)
-    return causes
+        if finding.kind is LeakKind.INDIRECTLY_LOST:
+            root = by_names.get(own_names(finding.stack)) or _only_root(finding, by_check)
+            if root is not None:
+                hung.setdefault(root.fingerprint, []).append(finding)
+    return hung
+
+
+def _only_root(finding: Finding, by_check: Mapping[str, list[Finding]]) -> Finding | None:
+    roots = {root.fingerprint: root for check in finding.checks for root in by_check.get(check, ())}
+    is_everywhere = all(len(by_check.get(check, ())) == 1 for check in finding.checks)
+    return next(iter(roots.values())) if len(roots) == 1 and is_everywhere else None
 
 
 def _over_all(checks: Iterable[Check]) -> tuple[Finding, ...]:

@@ -271,7 +271,7 @@ def _unmatched(
     for check in checks:
         for finding in check.findings:
             if not is_nameless(finding.fingerprint):
-                fingerprints.add(finding.fingerprint)
+                fingerprints.update((finding.fingerprint, *finding.former))
             if finding.rate:
                 growing.add(growth_key(check.id, finding.rate))
     for key in sorted(baseline.leaks.keys() - fingerprints):
@@ -316,10 +316,15 @@ def _with_status(finding: Finding, check_id: str, baseline: Baseline, today: dt.
 
 
 def _accepted(finding: Finding, baseline: Baseline) -> AcceptedLeak | None:
-    """The entry for this leak; a leak without a stack has none, since others share its name."""
-    if is_nameless(finding.fingerprint):
-        return None
-    return baseline.leaks.get(finding.fingerprint)
+    """The entry of this leak, also under a name that it had before runtimes were folded.
+
+    A leak without a stack has none, since others share its name.
+    """
+    for fingerprint in (finding.fingerprint, *finding.former):
+        entry = baseline.leaks.get(fingerprint)
+        if entry is not None and not is_nameless(fingerprint):
+            return entry
+    return None
 
 
 def _excess(finding: Finding, entry: AcceptedLeak) -> str:

@@ -48,6 +48,12 @@ def accept(text: str, leaks: Iterable[AcceptedLeak], growth: Iterable[AcceptedGr
     return join(blocks)
 
 
+def tables(leaks: Iterable[AcceptedLeak], growth: Iterable[AcceptedGrowth] = ()) -> str:
+    """These entries alone, as they stand in a baseline."""
+    blocks = split(accept("", leaks, growth))
+    return "\n".join(blocks[block] for block in sorted(blocks.keys() - {HEAD}))
+
+
 def prune(text: str, keys: Iterable[str]) -> str:
     """``text`` without these entries; comments that stand above an entry go with it."""
     gone = set(keys)

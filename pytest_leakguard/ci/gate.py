@@ -14,6 +14,7 @@ from pytest_leakguard.core.errors import LeakguardError
 from pytest_leakguard.core.leaks import Status
 from pytest_leakguard.core.text import one_line
 from pytest_leakguard.reporters import json_reader
+from pytest_leakguard.reporters import write as reports
 from pytest_leakguard.reporters.terminal import in_words
 from pytest_leakguard.verdict import CLEAN, INCONCLUSIVE, LEAKS, Verdict, failing
 
@@ -85,11 +86,15 @@ def read_result(directory: Path, pytest_exit: int | None = None) -> GateResult:
     """
     directory = directory.absolute()
     ended = _ended(pytest_exit)
+    unfinished = reports.why_unfinished(directory)
     try:
         run = json_reader.read_run(directory / "report.json")
     except LeakguardError as error:
         why = f"{ended}; no report.json of this run" if ended else str(error)
-        return GateResult(ERROR, one_line(why), directory)
+        also = f"; {unfinished}" if unfinished else ""
+        return GateResult(ERROR, one_line(f"{why}{also}"), directory)
+    if unfinished:  # whatever lies there, a test may have written it
+        return GateResult(ERROR, one_line(unfinished), directory)
     verdict = run.judge()
     failed = Counter(finding.status for finding in failing(verdict, run.policy))
     result, why = _answer(verdict, pytest_exit)

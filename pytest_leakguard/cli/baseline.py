@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pytest_leakguard.baseline import edit, store
 from pytest_leakguard.baseline.compare import AcceptedGrowth, AcceptedLeak
+from pytest_leakguard.cli import suppressions
 from pytest_leakguard.core import clock
 from pytest_leakguard.core.errors import UsageProblem
 from pytest_leakguard.core.fingerprint import is_nameless
@@ -29,7 +30,11 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     accept = actions.add_parser("accept", help="accept the leaks of a report.json, or some of them")
     accept.add_argument("fingerprints", nargs="*", metavar="FINGERPRINT")
     accept.add_argument(
-        "--report", default="leakguard-report", type=Path, help="directory or file of a report.json"
+        "--report",
+        "--from",
+        default="leakguard-report",
+        type=Path,
+        help="directory or file of a report.json, such as a downloaded artefact",
     )
     accept.add_argument("--reason", required=True)
     accept.add_argument("--owner", default="")
@@ -42,6 +47,7 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     check.set_defaults(action=_check)
     for action in (accept, prune, check):
         action.add_argument("--baseline", default=BASELINE_NAME, type=Path)
+    suppressions.add_commands(actions)
     merge = actions.add_parser("merge", help="git merge driver: writes the merged file over OURS")
     for name in ("base", "ours", "theirs"):
         merge.add_argument(name, type=Path)

@@ -13,8 +13,9 @@ from pytest_leakguard import __version__
 from pytest_leakguard.baseline import store
 from pytest_leakguard.baseline.compare import Baseline
 from pytest_leakguard.cli import baseline as baseline_cli
-from pytest_leakguard.cli import ci, explain, private_names, trend
+from pytest_leakguard.cli import ci, ctest, explain, private_names, trend
 from pytest_leakguard.cli import report as report_cli
+from pytest_leakguard.core import clock, patterns
 from pytest_leakguard.core import settings as options
 from pytest_leakguard.core.checks import Check
 from pytest_leakguard.core.errors import LeakguardError, UsageProblem
@@ -25,12 +26,15 @@ from pytest_leakguard.core.text import one_line, printable
 from pytest_leakguard.growth.diagnosis import Production
 from pytest_leakguard.programs import check as pipeline
 from pytest_leakguard.programs import doctor, existing_reports
-from pytest_leakguard.reporters import conclude, junit
+from pytest_leakguard.programs.toml_table import read_patterns
+from pytest_leakguard.reporters import accepted, conclude, junit
 from pytest_leakguard.reporters import json as report_json
 from pytest_leakguard.reporters import write as reports
 from pytest_leakguard.verdict import CLEAN, INCONCLUSIVE, USAGE
 
-_RUN_OPTIONS = tuple("baseline accept prune report missing-tool strict kinds timeout".split())
+_RUN_OPTIONS = tuple(
+    "baseline accept prune report missing-tool strict kinds errors timeout".split()
+)
 """Options of the table that ``run`` and ``check`` take as well."""
 
 
@@ -80,6 +84,9 @@ def _parser() -> argparse.ArgumentParser:
         )
     )
     _add_check(commands.add_parser("check", help="judge reports that another runner left"))
+    _add_ctest(
+        commands.add_parser("ctest", help="run every test of CTest under a tool: --test-dir build")
+    )
     _add_trend(commands.add_parser("trend", help="does a series recorded elsewhere grow, and how"))
     _add_doctor(
         commands.add_parser("doctor", help="which tool can really see a leak on this machine")
@@ -132,6 +139,13 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-follow-children", action="store_true", help="check only the program itself"
     )
+    parser.add_argument(
+        "--follow",
+        action="append",
+        default=[],
+        metavar="PATTERN",
+        help="programs that count, of those it starts (default: all but the system's)",
+    )
     parser.add_argument("--suppressions", action="append", default=[], metavar="FILE")
     parser.add_argument("--tool-arg", action="append", default=[], metavar="ARG")
     _add_shared(parser)
@@ -148,6 +162,12 @@ def _add_check(parser: argparse.ArgumentParser) -> None:
         help="report, log, directory, pattern, archive or pipe; - is standard input",
     )
     parser.set_defaults(action=_check)
+
+
+def _add_ctest(parser: argparse.ArgumentParser) -> None:
+    ctest.add_arguments(parser)
+    _add_shared(parser)
+    parser.set_defaults(action=_ctest)
 
 
 def _add_trend(parser: argparse.ArgumentParser) -> None:
@@ -203,10 +223,11 @@ def _run(arguments: argparse.Namespace) -> int:
         timeout_s=settings.timeout_s,
         memory_limit_bytes=int(options.size(limit)) if limit else None,
         follows_children=not arguments.no_follow_children,
+        follow=tuple(arguments.follow),
         suppressions=tuple(Path(file).absolute() for file in arguments.suppressions),
         tool_args=tuple(arguments.tool_arg),
     )
-    baseline = store.read_baseline(settings.baseline)
+    baseline = accepted.read(settings, arguments.baseline is not None)
     name = arguments.name or Path(command[0]).name
     check = pipeline.check_program(
         target, settings, name, arguments.tool, _expected(arguments.expected_exit)
@@ -225,21 +246,32 @@ def _expected(text: str) -> int | None:
 
 def _check(arguments: argparse.Namespace) -> int:
     settings = _settings(arguments)
-    baseline = store.read_baseline(settings.baseline)
+    baseline = accepted.read(settings, arguments.baseline is not None)
     return _conclude(
         existing_reports.check_files(arguments.files, settings), baseline, settings, arguments
     )
+
+
+def _ctest(arguments: argparse.Namespace) -> int:
+    settings = _settings(arguments)
+    baseline = accepted.read(settings, arguments.baseline is not None)
+    return _conclude(ctest.checks(arguments, settings), baseline, settings, arguments)
 
 
 def _conclude(
     checks: tuple[Check, ...], baseline: Baseline, settings: Settings, arguments: argparse.Namespace
 ) -> int:
     """Judges, writes what was asked for, prints, and only then returns the exit status."""
+    declared = read_patterns(settings.root / "pyproject.toml")
+    today = clock.today()
+    checks = tuple(patterns.apply(check, declared, today) for check in checks)
     run = conclude.run_of(checks, baseline, settings)
     wanted = replace(
         conclude.Wanted.by(settings), files=_single_files(arguments), owner=arguments.owner
     )
     conclusion = conclude.conclude(run, wanted)
+    said = patterns.remarks(checks, declared, today)
+    conclusion = replace(conclusion, messages=(*conclusion.messages, *said))
     is_json_on_stdout = arguments.json == "-"
     if is_json_on_stdout:
         sys.stdout.write(report_json.render(conclusion.verdict, run))

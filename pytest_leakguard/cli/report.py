@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pytest_leakguard.core.errors import MalformedReport, UsageProblem
 from pytest_leakguard.reporters import conclude, json_reader
+from pytest_leakguard.reporters import write as reports
 from pytest_leakguard.reporters.json import FORMAT
 from pytest_leakguard.reporters.merge import Shard, merge
 
@@ -113,6 +114,8 @@ def _is_output(path: Path, output: Path | None, directory: Path) -> bool:
 def _shard(file: Path, problem: str) -> Shard:
     if problem:
         return Shard(str(file), None, problem)
+    if unfinished := reports.why_unfinished(file.parent):
+        return Shard(_name(file), None, unfinished)
     try:
         return Shard(_name(file), json_reader.read_run(file))
     except MalformedReport as error:

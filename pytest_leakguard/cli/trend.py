@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pytest_leakguard.core.checks import Diagnosis, Growth
@@ -16,6 +16,7 @@ from pytest_leakguard.core.metric_names import MetricName
 from pytest_leakguard.core.shapes import Shape
 from pytest_leakguard.growth.classify import judge
 from pytest_leakguard.growth.diagnosis import Production, diagnose, growths
+from pytest_leakguard.growth.ended import living_part
 from pytest_leakguard.growth.metrics import IN_PROCESS_METRICS, METRICS
 from pytest_leakguard.growth.recordings import Recording, read_series
 from pytest_leakguard.reporters import growth_text as words
@@ -50,7 +51,7 @@ def judge_recording(text: str, name: str, production: Production, runtime: str =
     ``runtime`` is ``v8`` or ``jvm`` where resident memory is that of such a heap; a JSON recording
     may say so itself. Raises ``MalformedReport`` when the text cannot be read.
     """
-    recording = read_series(text, name)
+    recording, gone = living_part(read_series(text, name))
     processes = [value for value in recording.series.get(MetricName.PROCESSES, ()) if value]
     judgement = judge(
         recording.requests,
@@ -62,9 +63,21 @@ def judge_recording(text: str, name: str, production: Production, runtime: str =
     per = recording.axis.removesuffix("s")
     diagnosis = diagnose(judgement, recording.requests, recording.series, per, production)
     growth = growths(judgement, recording.requests, recording.series)
-    return TrendReport(
-        name, recording.axis, diagnosis, growth, _notes(recording, judgement.ignored, production)
-    )
+    notes = _notes(recording, judgement.ignored, production)
+    report = TrendReport(name, recording.axis, diagnosis, growth, notes)
+    return _cut_short(report, gone) if gone else report
+
+
+def _cut_short(report: TrendReport, gone: str) -> TrendReport:
+    """A leak that was seen before a process ended stays one; anything else is undecided."""
+    if report.diagnosis.shape is Shape.LEAK:
+        return replace(report, notes=(*report.notes, gone))
+    series = [
+        replace(each, shape=Shape.UNDECIDED, reason=gone, detectable_per_iteration=None)
+        for each in report.growth
+    ]
+    diagnosis = replace(report.diagnosis, shape=Shape.UNDECIDED, stopped=gone)
+    return replace(report, diagnosis=diagnosis, growth=tuple(series))
 
 
 def _runtime_in(text: str) -> str:

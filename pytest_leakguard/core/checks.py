@@ -9,6 +9,9 @@ from pytest_leakguard.core.leaks import Finding, LeakKind, Totals
 from pytest_leakguard.core.programs import SUCCESS, ExitStatus, Process, signal_name
 from pytest_leakguard.core.shapes import Shape
 
+MEMORY_ERROR = "memory error: "
+"""How a problem, or a note, about a fault that is no leak begins."""
+
 
 class Outcome(StrEnum):
     """The answer of one check. ``INCONCLUSIVE`` is never treated as ``CLEAN``."""
@@ -103,6 +106,8 @@ class Check:
     findings: tuple[Finding, ...] = ()
     problems: tuple[str, ...] = ()
     """Why it is inconclusive; empty when the evidence is whole."""
+    faults: tuple[str, ...] = ()
+    """Memory errors: they fail, whatever leaks were found beside them."""
     notes: tuple[str, ...] = ()
     exit: ExitStatus = SUCCESS
     expected_exit: int | None = 0
@@ -143,4 +148,5 @@ class Check:
     @property
     def is_whole(self) -> bool:
         """Whether it ran to its end, so that what was not seen is not there."""
-        return not (self.problems or self.failure or self.skipped or self.not_repeatable)
+        is_open = self.problems or self.faults or self.failure
+        return not (is_open or self.skipped or self.not_repeatable)

@@ -22,6 +22,13 @@ The tools agree on names, not on stacks, so before that
 * a call without symbols is its module and the place in its memory page (both survive ASLR, not a
   rebuild).
 
+``stack-v2`` is the same with the frames of language runtimes and of header-only libraries left out
+first (Rust's std, hashbrown, tokio, abseil, boost, Qt, folly, GoogleTest: see ``runtimes``), since
+they fill the eight names before the program's own are reached. Where both give the same names the
+fingerprint is that of ``stack-v1``. Lambdas have no number there either, and what lies below the
+start of a ``std::thread`` is left out. Where the names differ the old fingerprint is told beside
+the new one (``Finding.former``), and an entry that was accepted under it still counts.
+
 No lines, files, addresses or sizes: two allocations in one function reached by one path have one
 name, and their sum distinguishes them from what was accepted (see ``baseline``).
 """
@@ -35,8 +42,10 @@ from functools import lru_cache
 from itertools import pairwise
 
 from pytest_leakguard.core.leaks import Finding, Frame, Leak, LeakKind
+from pytest_leakguard.core.runtimes import is_library
 
 ALGORITHM = "stack-v1"
+FOLDED_ALGORITHM = "stack-v2"
 MOST_NAMES = 8
 """Calls in a name. valgrind keeps 12 by default; eight remain without allocators and libraries."""
 
@@ -56,6 +65,12 @@ _SANITIZER_START = re.compile(
 
 Clang's are linked into the program and told with types.
 """
+_CXX_THREAD_START = re.compile(
+    r"^(void\s?\*\s?)?std::(thread::_State_impl<|__\w+::__thread_proxy<)"
+)
+"""Where std::thread begins; what lies below is in a library that often has no symbols."""
+_LAMBDA = re.compile(r"\{lambda\([^{}]*?\)#\d+\}|\$_\d+|'lambda\d*'(\([^()]*\))?")
+"""A lambda as gcc, clang and LLVM's demangler call it; its number changes with its neighbours."""
 _RUNTIME_MODULE = re.compile(r"^(vgpreload_|lib(clang_rt\.)?(asan|lsan|ubsan|hwasan))")
 _C_MODULE = re.compile(
     r"^(libc|libc-2\.\d+|libpthread(-2\.\d+)?|libdl(-2\.\d+)?"
@@ -80,16 +95,23 @@ _VERSION = re.compile(r"@@?[\w.]+$")
 
 
 def of_leak(leak: Leak, hangs_on_its_like: bool = False) -> str:
-    """The fingerprint of one leak.
+    """The fingerprint of one leak by ``stack-v1``.
 
     ``hangs_on_its_like`` says that a lost block of the same stack leads to it.
     """
     return of_names(_family(leak.kind, hangs_on_its_like), names(leak.stack))
 
 
-def of_names(family: str, called: Iterable[str]) -> str:
+def folded(leak: Leak, hangs_on_its_like: bool = False) -> str:
+    """The fingerprint of one leak by ``stack-v2``; that of ``stack-v1`` where nothing is folded."""
+    own = own_names(leak.stack)
+    algorithm = ALGORITHM if own == names(leak.stack) else FOLDED_ALGORITHM
+    return of_names(_family(leak.kind, hangs_on_its_like), own, algorithm)
+
+
+def of_names(family: str, called: Iterable[str], algorithm: str = ALGORITHM) -> str:
     """The digest itself: 16 lower-case hexadecimal digits."""
-    text = "\n".join([ALGORITHM, family, *called])
+    text = "\n".join([algorithm, family, *called])
     return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:16]
 
 
@@ -124,16 +146,25 @@ def _family(kind: LeakKind, hangs_on_its_like: bool) -> str:
 def group(leaks: Iterable[Leak]) -> tuple[Finding, ...]:
     """One finding per fingerprint, sizes summed, largest first; ties keep the order of names."""
     leaks = tuple(leaks)
-    roots = {names(leak.stack) for leak in leaks if leak.kind is LeakKind.DEFINITELY_LOST}
+    lost = [leak.stack for leak in leaks if leak.kind is LeakKind.DEFINITELY_LOST]
+    roots, old_roots = set(map(own_names, lost)), set(map(names, lost))
     found: dict[str, list[Leak]] = {}
+    formers: dict[str, dict[str, None]] = {}
     for leak in leaks:
-        hangs = leak.kind is LeakKind.INDIRECTLY_LOST and names(leak.stack) in roots
-        found.setdefault(of_leak(leak, hangs), []).append(leak)
-    findings = [_finding(fingerprint, same) for fingerprint, same in found.items()]
+        is_indirect = leak.kind is LeakKind.INDIRECTLY_LOST
+        fingerprint = folded(leak, is_indirect and own_names(leak.stack) in roots)
+        former = of_leak(leak, is_indirect and names(leak.stack) in old_roots)
+        found.setdefault(fingerprint, []).append(leak)
+        if former != fingerprint:
+            formers.setdefault(fingerprint, {})[former] = None
+    findings = [
+        _finding(fingerprint, same, tuple(formers.get(fingerprint, ())))
+        for fingerprint, same in found.items()
+    ]
     return tuple(sorted(findings, key=lambda finding: (-finding.size_bytes, finding.fingerprint)))
 
 
-def _finding(fingerprint: str, same: list[Leak]) -> Finding:
+def _finding(fingerprint: str, same: list[Leak], former: tuple[str, ...]) -> Finding:
     largest = max(same, key=lambda leak: leak.size_bytes)
     places = {_site(leak.stack) for leak in same} - {""}
     return Finding(
@@ -144,6 +175,7 @@ def _finding(fingerprint: str, same: list[Leak]) -> Finding:
         stack=largest.stack,
         holders=largest.holders,
         sites=tuple(sorted(places)),
+        former=former,
     )
 
 
@@ -153,11 +185,11 @@ def _site(stack: tuple[Frame, ...]) -> str:
 
 
 def innermost_own(stack: tuple[Frame, ...]) -> Frame | None:
-    """The call a reader should look at: the innermost outside allocators and system libraries.
+    """The call a reader should look at: the innermost outside allocators, runtimes and libraries.
 
     One with a source line is preferred; ``None`` only for an empty stack.
     """
-    inside = calls(stack)
+    inside = own_calls(stack)
     own = []
     for frame in inside:
         is_c, is_cxx, _ = _role(frame)
@@ -169,16 +201,47 @@ def innermost_own(stack: tuple[Frame, ...]) -> Frame | None:
 
 def callers(stack: tuple[Frame, ...]) -> tuple[Frame, ...]:
     """The calls that led to ``innermost_own``, without what lies below ``main``."""
-    inside = calls(stack)
+    inside = own_calls(stack)
     frame = innermost_own(stack)
     return inside[inside.index(frame) + 1 :] if frame in inside else ()
 
 
 @lru_cache(maxsize=65536)
 def names(stack: tuple[Frame, ...]) -> tuple[str, ...]:
-    """The calls of a stack as the fingerprint sees them, innermost first."""
+    """The calls of a stack as ``stack-v1`` sees them, innermost first."""
+    return _names(calls(stack))
+
+
+@lru_cache(maxsize=65536)
+def own_names(stack: tuple[Frame, ...]) -> tuple[str, ...]:
+    """The calls of a stack as ``stack-v2`` sees them, innermost first."""
+    return tuple(_LAMBDA.sub("{lambda}", name) for name in _names(own_calls(stack)))
+
+
+def own_calls(stack: tuple[Frame, ...]) -> tuple[Frame, ...]:
+    """``calls`` without those of runtimes and header-only libraries, unless nothing else is left.
+
+    The ``main`` that rustc makes for a program is nothing of the user's.
+    """
+    inside = calls(stack)
+    for index, frame in enumerate(inside):
+        if index and _CXX_THREAD_START.match(frame.function or ""):
+            inside = inside[:index]
+            break
+    own = tuple(frame for frame in inside if not is_library(frame))
+    is_entry_alone = len(own) == 1 and own[0].function == "main" and len(inside) > 1
+    if not own or (is_entry_alone and any(map(_starts_rust, inside))):
+        return inside
+    return own
+
+
+def _starts_rust(frame: Frame) -> bool:
+    return (frame.function or "").startswith("std::rt::lang_start")
+
+
+def _names(inside: tuple[Frame, ...]) -> tuple[str, ...]:
     called: list[str] = []
-    for name in _collapsed(calls(stack)):
+    for name in _collapsed(inside):
         if name in called:  # a loop of calls: take the way that leaves it out
             del called[called.index(name) :]
         called.append(name)

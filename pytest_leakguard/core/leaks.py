@@ -110,3 +110,5 @@ class Finding:
     """What piles up, the text of the line and the like, one fact per line."""
     rate: Rate | None = None
     """How fast it grows, for growth; other leaks have a size."""
+    former: tuple[str, ...] = ()
+    """Fingerprints under which it may have been accepted before runtimes were folded."""

@@ -50,7 +50,9 @@ OPTIONS = (
         in_marker="tool",
     ),
     Option(
-        "baseline", f"accepted leaks (default: {BASELINE_NAME} beside the ini file)", metavar="PATH"
+        "baseline",
+        f"accepted leaks (default: {BASELINE_NAME} beside the ini file), or a run's report.json",
+        metavar="PATH",
     ),
     Option(
         "accept",
@@ -85,6 +87,12 @@ OPTIONS = (
         "kinds",
         "KINDS",
         in_marker="kinds",
+    ),
+    Option(
+        "errors",
+        "memory errors in a tool's report, such as an invalid read (default: fail)",
+        choices=("fail", "report"),
+        in_marker="errors",
     ),
     Option(
         "confirm",

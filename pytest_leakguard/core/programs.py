@@ -39,6 +39,8 @@ class Report:
     """Why this is inconclusive. Empty only when the check is proved to have run."""
     notes: tuple[str, ...] = ()
     """Worth saying, without effect on the answer."""
+    errors: tuple[str, ...] = ()
+    """Other faults that the tool saw, such as an invalid read, each in one line."""
     further: tuple[Report, ...] = ()
     """Other runs that stand in the same file, each a report of its own."""
 
@@ -55,6 +57,8 @@ class Target:
     memory_limit_bytes: int | None = None
     """Resident bytes, whole process tree, above which the target is killed."""
     follows_children: bool = True
+    follow: tuple[str, ...] = ()
+    """Patterns of the programs that count; empty for the user's own, the system's left out."""
     tool_args: tuple[str, ...] = ()
     """More arguments for the tool itself (valgrind's, memray's)."""
     suppressions: tuple[Path, ...] = ()

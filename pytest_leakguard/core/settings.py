@@ -13,6 +13,7 @@ from pytest_leakguard.core.leaks import LeakKind
 from pytest_leakguard.core.options import BASELINE_NAME, OPTIONS, Option
 
 _CI_VARIABLES = ("CI", "BUILD_NUMBER")
+# Whether kinds were chosen is told by identity: a choice of just these is still a choice.
 GATING = tuple(kind for kind in LeakKind if kind is not LeakKind.STILL_REACHABLE)
 _UNITS = {
     "": 1,
@@ -113,6 +114,8 @@ class Settings:
     is_strict: bool = False
     kinds: tuple[LeakKind, ...] = GATING
     timeout_s: float = 300.0
+    errors: str = "fail"
+    """What memory errors in a tool's report do: ``fail`` or ``report``."""
     confirm_s: float = 10.0
     """Seconds that one suspect may take for its verdict."""
     root: Path = Path()
@@ -132,7 +135,7 @@ def resolve(given: Mapping[str, Any], root: Path, environ: Mapping[str, str]) ->
 
     Raises ``UsageProblem``.
     """
-    values = {option.name: _value(option, given.get(option.name)) for option in OPTIONS}
+    values = {option.name: value_of(option, given.get(option.name)) for option in OPTIONS}
     runs_in_ci = is_ci(environ)
     for name in ("accept", "prune"):
         if values[name] and runs_in_ci:
@@ -155,6 +158,7 @@ def resolve(given: Mapping[str, Any], root: Path, environ: Mapping[str, str]) ->
         is_strict=bool(values["strict"]),
         kinds=values["kinds"] if values["kinds"] is not None else GATING,
         timeout_s=values["timeout"] or defaults.timeout_s,
+        errors=values["errors"] or defaults.errors,
         confirm_s=values["confirm"] or defaults.confirm_s,
         root=root,
     )
@@ -167,7 +171,11 @@ def _text(raw: Any) -> str:
     return f"{raw:.6f}" if isinstance(raw, float) else str(raw)
 
 
-def _value(option: Option, raw: Any) -> Any:
+def value_of(option: Option, raw: Any) -> Any:
+    """The value of one option from what was given; ``None`` for nothing.
+
+    Raises ``UsageProblem``.
+    """
     if raw is None:
         return None
     try:

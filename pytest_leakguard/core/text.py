@@ -9,10 +9,10 @@ from pathlib import Path
 
 from pytest_leakguard.core.fingerprint import (
     MOST_NAMES,
-    calls,
     innermost_own,
     is_c_library,
     is_runtime,
+    own_calls,
     public_name,
 )
 from pytest_leakguard.core.leaks import Finding, Frame, LeakKind
@@ -132,7 +132,7 @@ def accepted_stack(finding: Finding) -> tuple[str, ...]:
 
     It has no lines, addresses or directories, which change from build to build.
     """
-    return tuple(_accepted_call(frame) for frame in calls(finding.stack)[:MOST_NAMES])
+    return tuple(_accepted_call(frame) for frame in own_calls(finding.stack)[:MOST_NAMES])
 
 
 def _accepted_call(frame: Frame) -> str:

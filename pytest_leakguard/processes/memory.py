@@ -116,6 +116,22 @@ def _descriptor_count(pid: int) -> int:
         return 0
 
 
+def unreadable(pids: Iterable[int]) -> tuple[int, ...]:
+    """The processes whose descriptors we may not see; a count of 0 would be made up.
+
+    Those are processes of another user, and such as have changed theirs (proc(5), "dumpable").
+    """
+    hidden = []
+    for pid in pids:
+        try:
+            os.listdir(f"/proc/{pid}/fd")  # noqa: PTH208 - as the count itself is made
+        except PermissionError:
+            hidden.append(pid)
+        except OSError:
+            continue  # it has ended
+    return tuple(hidden)
+
+
 def _process(pid: int) -> ProcessReading | None:
     fields = fields_of(pid)
     if not fields or fields[0] in b"ZX":

@@ -8,19 +8,20 @@ from __future__ import annotations
 import os
 import shlex
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
 from pytest_leakguard.core import fingerprint, forks
-from pytest_leakguard.core.checks import Check
+from pytest_leakguard.core.checks import MEMORY_ERROR, Check
 from pytest_leakguard.core.errors import LeakguardError, MalformedReport, ToolMissing, UsageProblem
 from pytest_leakguard.core.leaks import Finding, LeakKind
 from pytest_leakguard.core.programs import ExitStatus, Report, RunStatus, Target
-from pytest_leakguard.core.settings import Settings
+from pytest_leakguard.core.runtimes import keeps_interior_pointers
+from pytest_leakguard.core.settings import GATING, Settings
 from pytest_leakguard.core.text import command_without_secrets, without_secrets
 from pytest_leakguard.processes import supervisor
-from pytest_leakguard.programs import binary
+from pytest_leakguard.programs import binary, follow, launchers
 from pytest_leakguard.programs.tools import BACKENDS, pick
 from pytest_leakguard.programs.tools.base import Backend, merge, runs_of
 
@@ -83,7 +84,10 @@ def choose(target: Target, tool: str) -> tuple[Backend, tuple[str, ...]]:
         raise UsageProblem(f"{target.argv[0]}: no such program{place}; build it first")
     notes: tuple[str, ...] = ()
     if tool == "auto":
-        backend, why = pick(program)
+        inner = launchers.sanitized(target.argv, target.cwd)
+        backend, why = pick(inner or program)
+        if inner:
+            why = f"{inner.path} is {why}"
         notes = (f"tool={backend.name}: {why}",)
     elif tool in BACKENDS:
         backend = BACKENDS[tool]
@@ -136,6 +140,7 @@ def conclude(
     report = backend.after_run(merge(backend.name, reports), target, workdir, status)
     if not target.follows_children:
         report = _only(report, status.pid)
+    report = follow.chosen(report, target, status.pid)
     problems = (
         *damage,
         *report.problems,
@@ -202,9 +207,13 @@ def finish(check: Check, report: Report, settings: Settings) -> Check:
     """
     leaks = forks.counted_once(report)
     findings = tuple(map(_with_advice, fingerprint.group(leaks)))
+    errors = tuple(f"{MEMORY_ERROR}{error}" for error in report.errors)
+    is_failing = settings.errors == "fail"
     return replace(
         check,
-        findings=tuple(_gated(finding, settings.kinds) for finding in findings),
+        faults=errors if is_failing else (),
+        notes=check.notes if is_failing else (*check.notes, *errors),
+        findings=tuple(_gated(finding, settings) for finding in findings),
         totals=forks.totals(leaks),
         tool_version=report.tool_version,
         processes=tuple(
@@ -221,20 +230,28 @@ def _with_advice(finding: Finding) -> Finding:
     return replace(finding, details=(*finding.details, _NAMELESS))
 
 
-def _gated(finding: Finding, kinds: Sequence[LeakKind]) -> Finding:
-    """``finding``, marked when it fails the check.
+def _gated(finding: Finding, settings: Settings) -> Finding:
+    """``finding``, marked when it fails the check."""
+    is_gating = finding.kind in settings.kinds
+    if is_gating and finding.kind is LeakKind.POSSIBLY_LOST:
+        is_gating = not _only_looks_lost(finding, settings)
+    return replace(finding, is_gating=is_gating)
 
-    The block that a running thread holds for itself is possibly lost to a tool, and no leak.
+
+def _only_looks_lost(finding: Finding, settings: Settings) -> bool:
+    """Whether a block that is possibly lost to a tool is none to us.
+
+    Such is the block that a running thread holds for itself, and, unless kinds were chosen by hand,
+    what runtimes allocate that keep pointers into the middle of blocks.
     """
-    is_thread_block = finding.kind is LeakKind.POSSIBLY_LOST and any(
-        frame.function in _THREAD_BLOCKS for frame in finding.stack[:_THREAD_BLOCK_DEPTH]
-    )
-    return replace(finding, is_gating=finding.kind in kinds and not is_thread_block)
+    if any(frame.function in _THREAD_BLOCKS for frame in finding.stack[:_THREAD_BLOCK_DEPTH]):
+        return True
+    return settings.kinds is GATING and keeps_interior_pointers(finding.stack)
 
 
 def _reproduce(target: Target, tool: str) -> str:
-    """The command line that repeats this check, with paths relative to the working directory."""
-    here = f"{Path.cwd()}{os.sep}"
+    """The command line that repeats this check, with paths relative to where it is to be run."""
+    here = f"{target.cwd.resolve() if target.cwd else Path.cwd()}{os.sep}"
     argv = [part.removeprefix(here) for part in without_secrets(target.argv)]
     if os.sep not in argv[0] and argv[0] != target.argv[0]:
         argv[0] = f".{os.sep}{argv[0]}"  # a program of this directory, not one on PATH

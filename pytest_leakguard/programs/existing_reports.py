@@ -188,6 +188,7 @@ def _check_family(family: list[_File], settings: Settings) -> Check:
         kind="program",
         tool=report.tool,
         problems=tuple(problem for file in family for problem in file.problems),
+        notes=report.notes,
         exit=exit_status,
         command=command,
         reproduce=f"pytest-leakguard check {shlex.join(paths)}",

@@ -11,9 +11,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from pytest_leakguard.core.fingerprint import is_c_library, is_runtime, last_name, short_name
 from pytest_leakguard.core.leaks import Frame
 from pytest_leakguard.core.programs import Report
 from pytest_leakguard.processes import supervisor
+from pytest_leakguard.programs.elf_symbols import read_symbols
 
 MOST_ADDRESSES = 400
 """Addresses per call of addr2line, so that the command line stays short (about 8 kB)."""
@@ -62,6 +64,70 @@ def resolve(report: Report, mappings: Iterable[Mapping], cwd: Path | None) -> Re
         stack = [placed.get(frame, frame) for frame in leak.stack]
         leaks.append(replace(leak, stack=tuple(named.get(frame, frame) for frame in stack)))
     return replace(report, leaks=tuple(leaks))
+
+
+def qualify(report: Report, cwd: Path | None) -> Report:
+    """``report`` with the full names of C++ functions that debug information names in short.
+
+    A name is replaced only by one that ends with it.
+    """
+    by_module: dict[str, set[Frame]] = {}
+    for leak in report.leaks:
+        for frame in leak.stack:
+            if _may_be_short(frame) and frame.module:
+                by_module.setdefault(frame.module, set()).add(frame)
+    mangled: dict[Frame, str] = {}
+    for module, frames in by_module.items():
+        symbols = read_symbols((cwd or Path()) / module)
+        for frame in frames:
+            # A return address may be the first one behind the function.
+            name = symbols.at(max(0, (frame.offset or 0) - 1))
+            if name.startswith("_Z"):
+                mangled[frame] = name
+    full = demangled(set(mangled.values()))
+    named: dict[Frame, Frame] = {}
+    for frame, name in mangled.items():
+        whole = full.get(name, "")
+        if _ends_with(whole, frame.function or ""):
+            named[frame] = replace(frame, function=whole)
+    leaks = []
+    for leak in report.leaks:
+        leaks.append(replace(leak, stack=tuple(named.get(frame, frame) for frame in leak.stack)))
+    return replace(report, leaks=tuple(leaks))
+
+
+def _ends_with(whole: str, function: str) -> bool:
+    if function.startswith("operator"):
+        return last_name(whole).startswith(function.replace(" ", ""))
+    return short_name(whole) == short_name(function)
+
+
+def _may_be_short(frame: Frame) -> bool:
+    """Whether the symbol table may know more: no parameters, so no linkage name was there.
+
+    Of an inlined call it knows nothing.
+    """
+    if not frame.function or frame.is_inlined or frame.offset is None:
+        return False
+    is_full = frame.function.endswith((")", " const"))
+    is_operator = frame.function == "operator()"
+    return (is_operator or not is_full) and not is_c_library(frame) and not is_runtime(frame)
+
+
+def demangled(names: set[str]) -> dict[str, str]:
+    """What each mangled name means; empty where there is no c++filt."""
+    filter_program = shutil.which("c++filt")
+    if filter_program is None:
+        return {}
+    found: dict[str, str] = {}
+    mangled = sorted(names)
+    for start in range(0, len(mangled), MOST_ADDRESSES):
+        part = mangled[start : start + MOST_ADDRESSES]
+        code, out, _ = supervisor.capture([filter_program, "--", *part], _TIMEOUT_S)
+        lines = out.decode("utf-8", "backslashreplace").splitlines()
+        if code == 0 and len(lines) == len(part):
+            found |= dict(zip(part, lines, strict=True))
+    return found
 
 
 def _placed(frame: Frame, mappings: tuple[Mapping, ...]) -> Frame:

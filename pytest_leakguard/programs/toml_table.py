@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pytest_leakguard.core import settings
+from pytest_leakguard.core import patterns, settings
 from pytest_leakguard.core.errors import UsageProblem
 from pytest_leakguard.core.options import TOOLS
+from pytest_leakguard.core.patterns import Patterns
 
 TABLES = ("targets", "services")
+LISTS = ("ignore", "only")
 
 _Value = TypeVar("_Value")
 
@@ -27,12 +29,22 @@ def read_table(path: Path) -> dict[str, Any]:
     if not isinstance(table, dict):
         raise UsageProblem(f"{path}: [tool.leakguard] must be a table")
     for key in table:
-        if key not in TABLES:
+        if key not in (*TABLES, *LISTS):
+            known = ", ".join((*TABLES, *LISTS))
             raise UsageProblem(
-                f"{path}: unknown key {key!r} in [tool.leakguard]; known: {', '.join(TABLES)}. "
+                f"{path}: unknown key {key!r} in [tool.leakguard]; known: {known}. "
                 "Options such as leakguard_tool belong into [tool.pytest.ini_options]"
             )
     return table
+
+
+def read_patterns(path: Path) -> Patterns:
+    """``ignore`` and ``only`` of ``path``. Raises ``UsageProblem``."""
+    table = read_table(path)
+    ignore, only = (
+        patterns.read(table.get(key, []), f"{path}: {key} in [tool.leakguard]") for key in LISTS
+    )
+    return Patterns(ignore, only)
 
 
 def _load(path: Path) -> dict[str, Any]:

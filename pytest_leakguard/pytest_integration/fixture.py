@@ -17,6 +17,7 @@ from pytest_leakguard.core.errors import UsageProblem
 from pytest_leakguard.core.leaks import LeakKind
 from pytest_leakguard.core.programs import Target
 from pytest_leakguard.core.settings import Settings
+from pytest_leakguard.programs.cases import Case, check_case
 from pytest_leakguard.programs.check import check_program
 from pytest_leakguard.reporters.terminal import failure_text
 from pytest_leakguard.screening.loop import NO_HARNESS, Harness
@@ -62,6 +63,7 @@ class Leakguard:
         suppressions: Sequence[str | os.PathLike[str]] = (),
         tool_args: Sequence[str] = (),
         follow_children: bool = True,
+        follow: Sequence[str] = (),
         stdin: str | os.PathLike[str] | None = None,
     ) -> Judged:
         """Runs a program under ``tool``; fails the test on a new leak or an inconclusive check.
@@ -69,8 +71,9 @@ class Leakguard:
         ``argv`` is the program and its arguments; there is no shell. ``tool`` is ``valgrind``,
         ``sanitizer``, ``memray`` or ``auto``. ``expected_exit`` is the status the program must end
         with, minus the number for a signal, ``None`` for any. ``timeout`` is in seconds;
-        ``memory_limit`` in bytes or like ``"512 MiB"``, resident, whole process tree. Returns the
-        check and its outcome.
+        ``follow`` are patterns of the programs that count, of all that it starts (default: all but
+        those of the system); ``memory_limit`` in bytes or like ``"512 MiB"``, resident, whole
+        process tree. Returns the check and its outcome.
         """
         if isinstance(argv, str | bytes):
             raise UsageProblem(
@@ -83,6 +86,7 @@ class Leakguard:
             timeout_s=timeout or self._settings.timeout_s,
             memory_limit_bytes=_bytes(memory_limit),
             follows_children=follow_children,
+            follow=(follow,) if isinstance(follow, str) else tuple(follow),
             tool_args=tuple(tool_args),
             suppressions=tuple(Path(path).absolute() for path in suppressions),
             stdin=Path(stdin).absolute() if stdin else None,
@@ -91,6 +95,14 @@ class Leakguard:
         if kinds is not None:
             settings = replace(settings, kinds=_kinds(kinds))
         return self._finish(check_program(target, settings, self._next_id(), tool, expected_exit))
+
+    def case(self, case: Case, tool: str | None = None) -> Judged:
+        """Runs one case of CTest or GoogleTest; see ``pytest_leakguard.ctest`` and ``gtest``."""
+        settings = self._settings
+        if case.target is not None:
+            patient = max(case.target.timeout_s, settings.timeout_s)
+            case = replace(case, target=replace(case.target, timeout_s=patient))
+        return self._finish(check_case(case, settings, self._next_id(), tool))
 
     def loop(
         self,

@@ -10,20 +10,22 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_leakguard.baseline import store
 from pytest_leakguard.baseline.compare import Baseline, compare
-from pytest_leakguard.core import clock
+from pytest_leakguard.core import clock, patterns
 from pytest_leakguard.core import settings as options
 from pytest_leakguard.core.checks import Check, Outcome
 from pytest_leakguard.core.codec import decode, encode
 from pytest_leakguard.core.errors import UsageProblem
 from pytest_leakguard.core.options import OPTIONS, Option
+from pytest_leakguard.core.patterns import Patterns, Rule
 from pytest_leakguard.core.settings import Settings
+from pytest_leakguard.programs.toml_table import read_patterns
 from pytest_leakguard.pytest_integration import _other_plugins, _pytest_internals
 from pytest_leakguard.pytest_integration.github_output import Muzzle
 from pytest_leakguard.pytest_integration.isolation import RUNNER_CACHES
 from pytest_leakguard.pytest_integration.progress import Progress
-from pytest_leakguard.reporters import conclude, terminal
+from pytest_leakguard.pytest_integration.unmeasured import MEASURED
+from pytest_leakguard.reporters import accepted, conclude, terminal
 from pytest_leakguard.reporters import write as reports
 from pytest_leakguard.reporters.conclude import Conclusion
 from pytest_leakguard.verdict import Judged, Run, Selection, judge_check
@@ -62,6 +64,7 @@ class Session:
         self.is_worker = _other_plugins.is_xdist_worker(config)
         self.muzzle = Muzzle(config, self.is_worker)
         self.progress = Progress(config)
+        self.patterns = Patterns()
 
     @classmethod
     def of(cls, config: pytest.Config) -> Session:
@@ -73,10 +76,13 @@ class Session:
             if settings.report is not None and not is_worker and not config.option.collectonly:
                 # Before anything can go wrong, so that no old one is taken for ours.
                 reports.clear(settings.report)
-            baseline = store.read_baseline(settings.baseline)
+            baseline = accepted.read(settings, given["baseline"] is not None)
+            chosen = _patterns(config)
         except (UsageProblem, OSError) as problem:
             raise pytest.UsageError(f"leakguard: {problem}") from None
-        return cls(config, settings, baseline)
+        session = cls(config, settings, baseline)
+        session.patterns = chosen
+        return session
 
     def fixture_for(self, item: pytest.Item) -> Leakguard:
         """The ``leakguard`` of one test, with its marker applied."""
@@ -108,13 +114,16 @@ class Session:
 
     def record(self, item: pytest.Item, check: Check) -> Judged:
         """Keeps the check with the test, to travel with its report, and says what its answer is."""
+        check = self.chosen(check)
         item.stash.setdefault(CHECKS, []).append(check)
+        item.stash[MEASURED] = True
         judged = self._answer(check)
         item.user_properties.extend(_properties(judged))
         return judged
 
     def attach(self, report: pytest.TestReport, check: Check) -> Judged:
         """Sends a check made after the test along with its report, and says what its answer is."""
+        check = self.chosen(check)
         judged = self._answer(check)
         if self.is_worker:
             data = encode(check, is_lean=True)
@@ -130,6 +139,10 @@ class Session:
     def settings_of(self, item: pytest.Item) -> Settings:
         """The settings of one test, with its marker applied."""
         return _marked(item, self.settings)
+
+    def chosen(self, check: Check) -> Check:
+        """``check`` with the findings marked that the project does not want to hear of."""
+        return patterns.apply(check, self.patterns, clock.today())
 
     def _answer(self, check: Check) -> Judged:
         if check.findings:
@@ -200,6 +213,9 @@ class Session:
             return
         run = self._run_of(session, exitstatus)
         self.conclusion = conclude.conclude(run, conclude.Wanted.by(self.settings))
+        said = patterns.remarks(run.checks, self.patterns, clock.today())
+        messages = (*self.conclusion.messages, *said)
+        self.conclusion = replace(self.conclusion, messages=messages)
         if exitstatus == pytest.ExitCode.OK and self.conclusion.verdict.has_failed:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
@@ -253,6 +269,15 @@ def _given(config: pytest.Config, option: Option) -> Any:
     return value if value is not None else config.getini(option.ini) or None
 
 
+def _patterns(config: pytest.Config) -> Patterns:
+    """What the project declares, and what other plugins ship."""
+    declared = read_patterns(config.rootpath / "pyproject.toml")
+    shipped: list[Rule] = []
+    for entries in config.hook.pytest_leakguard_ignore(config=config):
+        shipped.extend(patterns.read(entries, "pytest_leakguard_ignore"))
+    return Patterns((*declared.ignore, *shipped), declared.only)
+
+
 def _root(config: pytest.Config) -> Path:
     """The directory of the ini file, where the baseline lives.
 
@@ -270,12 +295,7 @@ def _marked(item: pytest.Item, settings: Settings) -> Settings:
     for key, value in marker.kwargs.items():
         if key in ("skip", "iterations"):
             continue
-        if key not in known:
-            raise UsageProblem(
-                f"{item.nodeid}: marker leakguard has no keyword {key!r}; known: {', '.join(known)}"
-            )
-        text = ",".join(value) if isinstance(value, list | tuple) else str(value)
-        changes[_FIELDS[key]] = options.READERS[known[key].kind](text)
+        changes[_FIELDS[key]] = options.value_of(known[key], value)
     return replace(settings, **changes)
 
 
@@ -283,6 +303,7 @@ _FIELDS = {
     "tool": "tool",
     "budget": "budget_bytes",
     "kinds": "kinds",
+    "errors": "errors",
     "timeout": "timeout_s",
     "confirm": "confirm_s",
 }

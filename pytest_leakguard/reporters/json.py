@@ -72,7 +72,7 @@ def _accepted(run: Run) -> dict[str, Any] | None:
 
 def _check(judged: Judged, findings: dict[str, Finding]) -> dict[str, Any]:
     check: Check = judged.check
-    return {
+    values = {
         "id": check.id,
         "kind": check.kind,
         "tool": check.tool,
@@ -107,6 +107,9 @@ def _check(judged: Judged, findings: dict[str, Finding]) -> dict[str, Any]:
         "output": check.output,
         "location": encode(check.location),
     }
+    if check.faults:
+        values["faults"] = list(check.faults)
+    return values
 
 
 def _measured(here: Finding, over_all: Finding) -> dict[str, Any]:
@@ -117,7 +120,7 @@ def _measured(here: Finding, over_all: Finding) -> dict[str, Any]:
     common = finding_as_dict(over_all)
     measured = {}
     for key, value in finding_as_dict(here).items():
-        if key in ("status", "size_bytes", "blocks") or value != common[key]:
+        if key in ("status", "size_bytes", "blocks") or value != common.get(key):
             measured[key] = value
     return measured
 
@@ -153,7 +156,7 @@ def _growth(growth: Growth) -> dict[str, Any]:
 
 def finding_as_dict(finding: Finding) -> dict[str, Any]:
     """One finding; its fingerprint is the key it stands under."""
-    return {
+    values = {
         "kind": finding.kind.value,
         "status": finding.status.value,
         "gates": finding.is_gating,
@@ -168,6 +171,9 @@ def finding_as_dict(finding: Finding) -> dict[str, Any]:
         "owner": finding.owner,
         "reason": finding.reason,
     }
+    if finding.former:
+        values["former"] = list(finding.former)
+    return values
 
 
 def _frame(frame: Frame) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from pytest_leakguard.reporters.json import FORMAT, VERSION, finding_as_dict
 from pytest_leakguard.verdict import Policy, Run, Selection
 
 _CHECK_AS_IT_IS = (
-    "id kind tool problems notes exit expected_exit duration_s growth diagnosis skipped "
+    "id kind tool problems faults notes exit expected_exit duration_s growth diagnosis skipped "
     "not_repeatable command reproduce tool_version output location"
 ).split()
 """Keys that stand in the report as the fields of ``Check`` are called."""

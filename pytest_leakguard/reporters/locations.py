@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 from pytest_leakguard.core.checks import Check
 from pytest_leakguard.core.fingerprint import (
-    calls,
     innermost_own,
     is_c_library,
     is_cxx_library,
     is_runtime,
+    own_calls,
 )
 from pytest_leakguard.core.leaks import Finding, Frame
 from pytest_leakguard.core.options import BASELINE_NAME
@@ -35,7 +35,7 @@ class Location:
 def of_finding(finding: Finding, run: Run) -> Location | None:
     """The innermost call in the repository, or else the line of the test that found it."""
     own = innermost_own(finding.stack)
-    outward = calls(finding.stack)
+    outward = own_calls(finding.stack)
     if own in outward:
         outward = outward[outward.index(own) :]
     elif own is not None:

@@ -10,9 +10,12 @@ import html
 import re
 from collections.abc import Iterator, Sequence
 
+from pytest_leakguard.baseline import edit, store
 from pytest_leakguard.baseline.compare import growth_key
 from pytest_leakguard.core.checks import Check, Outcome
+from pytest_leakguard.core.fingerprint import is_nameless
 from pytest_leakguard.core.leaks import Finding, Rate, Status
+from pytest_leakguard.core.options import BASELINE_NAME
 from pytest_leakguard.core.shapes import Shape
 from pytest_leakguard.core.text import one_line, printable, quantity, shortened
 from pytest_leakguard.reporters import growth_text
@@ -51,6 +54,11 @@ _ANSWERS = {
     Outcome.SKIPPED: "⚪ skipped",
     Outcome.NOT_REPEATABLE: "⚪ not repeatable",
 }
+
+
+MOST_ENTRIES = 20
+"""Entries to paste; with more, a run that accepts them is the shorter way."""
+_REASON = "TODO: why it may stay"
 
 
 def code(text: str) -> str:
@@ -110,6 +118,8 @@ def _parts(verdict: Verdict, run: Run) -> Iterator[str]:
     yield from _baseline(verdict)
     if causes:
         yield _accept(causes)
+        if entries := _entries(found, run):
+            yield entries
 
 
 def _is_shown(judged: Judged) -> bool:
@@ -223,11 +233,42 @@ def _baseline(verdict: Verdict) -> Iterator[str]:
         yield f"Not checked: {count} accepted leak(s) of targets that did not run whole."
 
 
+def _can_be_accepted(finding: Finding) -> bool:
+    """Leaks without a stack share one name, and no entry covers it."""
+    return not is_nameless(finding.fingerprint)
+
+
 def _accept(causes: Sequence[Finding]) -> str:
-    accept = f"pytest-leakguard baseline accept {causes[0].fingerprint}"
+    named = [cause for cause in causes if _can_be_accepted(cause)]
+    if not named:
+        return (
+            "Fix it. What has no stack cannot be accepted, since the acceptance would cover every "
+            "leak without one: build with -g, or run with longer stacks."
+        )
+    accept = f"pytest-leakguard baseline accept {named[0].fingerprint}"
     lines = [
         'pytest --leakguard --leakguard-accept="why they may stay"',
-        f'{accept} --reason "why it may stay" --owner @team',
+        f'{accept} --from leakguard-report --reason "why it may stay" --owner @team',
     ]
-    advice = "Fix it, or accept it on your machine and commit the baseline (all of them, or one):"
+    advice = (
+        "Fix it, or accept it on your machine and commit the baseline (all of them by running it "
+        "again, or one from the report of this run, downloaded):"
+    )
     return f"{advice}\n\n{block(lines)}"
+
+
+def _entries(found: Sequence[Finding], run: Run) -> str:
+    """What to paste into the baseline, where nothing can be run or downloaded."""
+    shown = [finding for finding in found if _can_be_accepted(finding)][:MOST_ENTRIES]
+    if not shown:
+        return ""
+    leaks = store.entries_for(shown, run.baseline, _REASON, "")
+    growth = store.growth_entries_for(shown, run.baseline, _REASON, "")
+    text = edit.tables(leaks, growth).strip("\n")
+    # An empty line would end the block, and a line that is cut would be no TOML.
+    lines = [html.escape(printable(line)) or " " for line in text.split("\n")]
+    name = code(run.baseline_file or BASELINE_NAME)
+    more = f" (the first {len(shown)} of {len(found)})" if len(found) > len(shown) else ""
+    body = f"<pre>{chr(10).join(lines)}</pre>"
+    title = f"To paste into {name}, with a reason{more}"
+    return f"<details><summary>{title}</summary>\n\n{body}\n\n</details>"

@@ -5,14 +5,16 @@ Root causes come first, then what could not be answered, then what to type.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from pytest_leakguard.core.checks import Check, Outcome
-from pytest_leakguard.core.fingerprint import callers, names
+from pytest_leakguard.core.checks import MEMORY_ERROR, Check, Outcome
+from pytest_leakguard.core.fingerprint import callers
 from pytest_leakguard.core.leaks import Finding, Frame, LeakKind, Status
+from pytest_leakguard.core.patterns import IGNORED
+from pytest_leakguard.core.runtimes import keeps_interior_pointers
 from pytest_leakguard.core.text import (
     amount,
     indented,
@@ -24,7 +26,7 @@ from pytest_leakguard.core.text import (
     site,
 )
 from pytest_leakguard.reporters import growth_text
-from pytest_leakguard.verdict import Judged, Policy, Verdict, fails, root_causes
+from pytest_leakguard.verdict import Judged, Policy, Verdict, fails, hanging, root_causes
 
 MOST_CALLS = 8
 """Calls shown of a stack; a fingerprint takes no more either."""
@@ -40,6 +42,10 @@ _MOST_OUTPUT_LINES = 3
 """Lines of a target's own output in the section at the end of a run."""
 _MOST_OUTPUT_LINES_OF_A_TEST = 10
 """The same in the text of one failing test, which nobody has to share a screen with."""
+_INTERIOR = (
+    "Python and Rust keep pointers into the middle of blocks, which tools call possibly lost; "
+    "name possibly_lost among the kinds to fail for them"
+)
 WORDS = {
     Outcome.CLEAN: "clean",
     Outcome.LEAK: "leaking",
@@ -110,18 +116,15 @@ def _leaks(
 
 
 class Through:
-    """What was lost because something else was, by the calls they have in common."""
+    """What was lost because something else was."""
 
-    def __init__(self, failing: Iterable[Finding]) -> None:
-        self._by_names: dict[tuple[str, ...], list[Finding]] = {}
-        for finding in failing:
-            if finding.kind is LeakKind.INDIRECTLY_LOST:
-                self._by_names.setdefault(names(finding.stack), []).append(finding)
+    def __init__(self, failing: Sequence[Finding]) -> None:
+        self._by_root = hanging(failing)
 
     def of(self, finding: Finding) -> Iterator[str]:
         """A line for each finding that was lost through this one."""
         if finding.kind is LeakKind.DEFINITELY_LOST:
-            for other in self._by_names.get(names(finding.stack), ()):
+            for other in self._by_root.get(finding.fingerprint, ()):
                 what = amount(other.size_bytes, other.blocks)
                 yield f"and through it {what} ({other.fingerprint})"
 
@@ -170,6 +173,8 @@ def finding_lines(
 
 def headline(finding: Finding) -> str:
     """What leaks and how much, in one line."""
+    if finding.kind is LeakKind.FILE_DESCRIPTORS and not finding.size_bytes and not finding.rate:
+        return f"{kind(finding.kind)}: {finding.blocks:,} left open"
     if finding.rate is None:
         return f"{kind(finding.kind)}: {amount(finding.size_bytes, finding.blocks)}"
     rate = finding.rate
@@ -243,18 +248,48 @@ def _inconclusive(judged: Judged) -> Iterator[Line]:
 def _remainder(verdict: Verdict, failing: list[Finding]) -> Iterator[Line]:
     failed = {finding.fingerprint for finding in failing}
     accepted: list[Finding] = []
-    others: dict[LeakKind, list[Finding]] = {}
+    ignored: list[Finding] = []
+    others: list[Finding] = []
     for finding in verdict.findings:
         if finding.status is Status.KNOWN:
             accepted.append(finding)
         elif finding.status is Status.NEW and finding.fingerprint not in failed:
-            others.setdefault(finding.kind, []).append(finding)
+            (ignored if finding.reason.startswith(IGNORED) else others).append(finding)
     if accepted:
         size_bytes = sum(finding.size_bytes for finding in accepted)
         yield Line(f"accepted: {len(accepted)} known leak(s), {size_bytes:,} bytes")
-    for leak_kind, findings in others.items():
-        place_count = f"{len(findings)} place(s)"
-        yield Line(f"not failing: {kind(leak_kind)} {_total(findings)} at {place_count}")
+    yield from _ignored(ignored)
+    for judged in verdict.checks:
+        for note in judged.check.notes:
+            if note.startswith(MEMORY_ERROR):
+                yield Line(f"not failing: {one_line(note)}", "yellow")
+    yield from _not_failing(others)
+
+
+def _ignored(findings: list[Finding]) -> Iterator[Line]:
+    """By the pattern that they are ignored by."""
+    by_reason: dict[str, list[Finding]] = {}
+    for finding in findings:
+        by_reason.setdefault(one_line(finding.reason), []).append(finding)
+    for reason, those in list(by_reason.items())[:_MOST_KEYS]:
+        yield Line(f"{reason} ({len(those)} leak(s), {_total(those)})")
+    if len(by_reason) > _MOST_KEYS:
+        yield Line(f"and by {len(by_reason) - _MOST_KEYS} more pattern(s)")
+
+
+def _not_failing(findings: list[Finding]) -> Iterator[Line]:
+    by_kind: dict[LeakKind, list[Finding]] = {}
+    for finding in findings:
+        by_kind.setdefault(finding.kind, []).append(finding)
+    for leak_kind, those in by_kind.items():
+        place_count = f"{len(those)} place(s)"
+        yield Line(f"not failing: {kind(leak_kind)} {_total(those)} at {place_count}")
+        if leak_kind is LeakKind.POSSIBLY_LOST and any(map(_is_of_interior, those)):
+            yield Line(f"      {_INTERIOR}")
+
+
+def _is_of_interior(finding: Finding) -> bool:
+    return keeps_interior_pointers(finding.stack)
 
 
 def _baseline(verdict: Verdict) -> Iterator[Line]:

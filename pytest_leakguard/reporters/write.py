@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from pytest_leakguard.core.errors import UsageProblem
@@ -19,6 +21,12 @@ _FILES = (
     "stacks.speedscope.json",
 )
 """``report.json`` first, since the others can be made from it."""
+UNFINISHED = "leakguard-unfinished"
+"""The file that lies in a report directory from the start of a run until it has been judged."""
+_WHY_UNFINISHED = (
+    "pytest ended before the run was judged (os._exit in a test, a kill, or no memory), "
+    "so nothing in this directory is its report"
+)
 
 
 def renderers() -> Iterator[tuple[str, Callable[[Verdict, Run], str]]]:
@@ -55,3 +63,32 @@ def clear(directory: Path) -> None:
             (directory / name).unlink(missing_ok=True)
         except OSError as error:
             raise UsageProblem(f"{directory / name} cannot be removed: {error.strerror}") from None
+
+
+def begin(directory: Path) -> None:
+    """Marks ``directory`` as one whose run has not ended; where it cannot, the end will say so.
+
+    The mark of a directory that is not there yet lies beside it: making it is the end's affair.
+    """
+    inside, beside = _marks(directory)
+    mark = inside if directory.is_dir() else beside
+    with suppress(OSError):
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        mark.write_text(_WHY_UNFINISHED + "\n", encoding="utf-8")
+
+
+def end(directory: Path) -> None:
+    """Takes the mark away."""
+    for mark in _marks(directory):
+        with suppress(OSError):
+            mark.unlink(missing_ok=True)
+
+
+def why_unfinished(directory: Path) -> str:
+    """Why what lies in ``directory`` is no report of a whole run; empty when nothing says so."""
+    return _WHY_UNFINISHED if any(map(os.path.lexists, _marks(directory))) else ""
+
+
+def _marks(directory: Path) -> tuple[Path, Path]:
+    directory = directory.absolute()
+    return directory / UNFINISHED, directory.with_name(f".{directory.name}.{UNFINISHED}")

@@ -22,6 +22,7 @@ from pytest_leakguard.core.settings import Settings
 from pytest_leakguard.growth import thresholds
 from pytest_leakguard.growth.diagnosis import Production
 from pytest_leakguard.growth.stopping import FULL, Preset
+from pytest_leakguard.processes import memory
 from pytest_leakguard.programs import binary
 from pytest_leakguard.programs import check as pipeline
 from pytest_leakguard.programs.tools.base import Backend
@@ -66,6 +67,13 @@ class Context:
     """Shows how far a loop is; nothing when it is over."""
 
 
+_MOST_PIDS = 5
+"""Processes that one reason names."""
+_NEVER_DRIVEN = (
+    "the service was started and never driven, so nothing was measured: call service.loop(...)"
+)
+
+
 class Served:
     """A service that answers. ``url``, ``port`` and ``pid`` are what a test's own requests need."""
 
@@ -76,6 +84,7 @@ class Served:
         self._limit_bytes = limit_bytes
         self._is_under_tool = bool(blank.tool)
         self.driven = 0
+        self.has_looped = False
 
     @property
     def url(self) -> str:
@@ -112,6 +121,7 @@ class Served:
 
         ``None`` under a tool, whose answer comes when the service has stopped.
         """
+        self.has_looped = True
         planned = load.plan(work, self.url, concurrency, self._placed)
         if self._is_under_tool:
             self._exercise(planned, requests or UNDER_TOOL)
@@ -133,6 +143,7 @@ class Served:
         production = Production(rate, memory_limit_bytes or self._limit_bytes)
         blank = self._blank_of(planned)
         check = service_check.check_of(timeline, blank, production, budget_bytes)
+        check = replace(check, problems=(*check.problems, *self._hidden()))
         return self._context.finish(check)
 
     def _placed(self, text: str) -> str:
@@ -165,6 +176,17 @@ class Served:
         finally:
             planned.close()
             self.driven += done
+
+    def _hidden(self) -> tuple[str, ...]:
+        """What could not be measured, since the processes belong to somebody else."""
+        pids = memory.unreadable(self._service.pids())
+        if not pids:
+            return ()
+        numbers = ", ".join(map(str, pids[:_MOST_PIDS]))
+        return (
+            f"the descriptors of process {numbers} may not be read, so nothing is known of them: "
+            "run this as the service's own user or as root",
+        )
 
     def _explained(self, failure: str) -> str:
         """Say why requests fail: mostly because the service is gone."""
@@ -211,7 +233,9 @@ def serve(
         if problem is not None:  # out here, so that the failing test does not report it twice
             _fail(context, blank, problem)
         stack.callback(running.stop)
-        yield Served(running, heap, context, blank, target.memory_limit_bytes or 0)
+        served = Served(running, heap, context, blank, target.memory_limit_bytes or 0)
+        yield served
+        _demand_loop(served, context, blank)
 
 
 def _start(target: ServiceTarget, heap: HeapReader) -> Service:
@@ -305,4 +329,12 @@ def attach(pid: int, context: Context, port: int = 0) -> Iterator[Served]:
     """Hand out a service that somebody else has started, and that goes on afterwards."""
     running = launch.attach(pid, port)
     blank = Check("", "service", "", expected_exit=None, command=(running.name,))
-    yield Served(running, HeapReader(), context, blank, 0)
+    served = Served(running, HeapReader(), context, blank, 0)
+    yield served
+    _demand_loop(served, context, blank)
+
+
+def _demand_loop(served: Served, context: Context, blank: Check) -> None:
+    """A service that was never driven was never measured."""
+    if not served.has_looped:
+        context.finish(replace(blank, id=context.next_id(), problems=(_NEVER_DRIVEN,)))

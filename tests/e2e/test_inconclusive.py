@@ -318,3 +318,60 @@ def test_every_backend_demands_the_report_of_the_started_process() -> None:
 
 def test_valgrind_is_used_as_installed(tool: Callable[[str], str]) -> None:
     assert shutil.which("valgrind") == tool("valgrind")
+
+
+OWN_ALLOCATOR = """
+#include <stddef.h>
+#include <string.h>
+SCOPE void *malloc(size_t n) { static char pool[1 << 20]; static size_t at; void *p = pool + at;
+    at += (n + 31) & ~(size_t)15; return p; }
+SCOPE void free(void *p) { (void)p; }
+SCOPE void *calloc(size_t n, size_t size) { return memset(malloc(n * size), 0, n * size); }
+SCOPE void *realloc(void *p, size_t n) { void *q = malloc(n); return p ? memcpy(q, p, n) : q; }
+__attribute__((noinline)) void lose(int n) { volatile char *p = malloc(n); p[0] = 1; }
+int main(void) { lose(33); return 0; }
+"""
+HIDDEN = '-DSCOPE=__attribute__((visibility("hidden")))'
+
+
+@pytest.mark.parametrize("scope", ["-DSCOPE=", HIDDEN], ids=["public", "hidden"])
+@pytest.mark.parametrize("flag", ["-fsanitize=address", "-fsanitize=leak"])
+@pytest.mark.parametrize("compiler", ["gcc", "clang"])
+def test_a_sanitizer_build_with_an_allocator_of_its_own_is_refused(
+    compile_c: Compile, compiler: str, flag: str, scope: str
+) -> None:
+    program = compile_c(OWN_ALLOCATOR, flag, scope, compiler=compiler)
+    answer = judged(run(program, "sanitizer"))
+    assert answer.outcome is Outcome.INCONCLUSIVE
+    assert "build it without that allocator" in answer.reasons[0]
+
+
+def test_an_allocator_that_valgrind_finds_is_not_refused(compile_c: Compile) -> None:
+    answer = judged(run(compile_c(OWN_ALLOCATOR, "-DSCOPE="), "valgrind"))
+    assert [finding.size_bytes for finding in answer.check.findings] == [33]
+
+
+def test_an_allocator_that_is_hidden_from_valgrind_is_refused_with_the_option_that_helps(
+    compile_c: Compile,
+) -> None:
+    program = compile_c(OWN_ALLOCATOR, HIDDEN)
+    refused = judged(run(program, "valgrind"))
+    assert refused.outcome is Outcome.INCONCLUSIVE
+    option = "--soname-synonyms=somalloc=NONE"
+    assert f"--tool-arg={option}" in refused.reasons[0]
+    answer = judged(run(program, "valgrind", tool_args=(option,)))
+    assert [finding.size_bytes for finding in answer.check.findings] == [33]
+
+
+def test_a_musl_program_is_refused_with_the_option_that_helps(
+    compile_c: Compile, tool: Callable[[str], str]
+) -> None:
+    if shutil.which("musl-gcc") is None:
+        pytest.skip("musl-gcc is not installed")
+    program = compile_c(f"{HEAD}int main(void) {{ lose(33); return 0; }}", compiler="musl-gcc")
+    refused = judged(run(program, "valgrind"))
+    assert refused.outcome is Outcome.INCONCLUSIVE
+    option = "--soname-synonyms=somalloc=NONE"
+    assert f"--tool-arg={option}" in refused.reasons[0]
+    answer = judged(run(program, "valgrind", tool_args=(option,)))
+    assert [finding.size_bytes for finding in answer.check.findings] == [33]

@@ -27,6 +27,7 @@ EXAMPLES: dict[str, tuple[str, str, Any]] = {
     "strict": ("true", "is_strict", True),
     "kinds": ("still_reachable", "kinds", (LeakKind.STILL_REACHABLE,)),
     "timeout": ("7", "timeout_s", 7.0),
+    "errors": ("report", "errors", "report"),
     "confirm": ("9", "confirm_s", 9.0),
 }
 PRINTS = """
@@ -67,6 +68,7 @@ def test_an_option_reaches_the_settings(
         arguments.append(option.flag if option.is_flag else f"{option.flag}={raw}")
     pytester.makeini("\n".join(lines))
     pytester.makepyfile(PRINTS)
+    (pytester.path / "other.toml").write_text("version = 1\n")  # a named baseline has to be there
     assert expected(pytester, option) in pytester.runpytest(*arguments).stdout.str()
 
 

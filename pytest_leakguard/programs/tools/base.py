@@ -197,4 +197,5 @@ def merge(tool: str, reports: tuple[Report, ...]) -> Report:
         tool_version=next((report.tool_version for report in reports if report.tool_version), ""),
         problems=tuple(dict.fromkeys(p for report in reports for p in report.problems)),
         notes=tuple(dict.fromkeys(n for report in reports for n in report.notes)),
+        errors=tuple(dict.fromkeys(e for report in reports for e in report.errors)),
     )

@@ -8,6 +8,7 @@ import re
 import signal
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,12 +25,15 @@ from pytest_leakguard.core.programs import (
     signal_name,
 )
 from pytest_leakguard.processes.supervisor import capture
+from pytest_leakguard.programs import binary, launchers
 from pytest_leakguard.programs.binary import Binary
 from pytest_leakguard.programs.canary import CLEAN, Canaries
 from pytest_leakguard.programs.tools.base import Backend, Trial, incomplete, root_is_missing
 
 _STOP_S = 5.0
 """Seconds after each signal that stops a run; writing the end of a capture takes under one."""
+_STARTED = "started"
+"""The file beside the capture into which the wrapper writes what programs were started."""
 _WRAPPER, _READER = "memray_main.py", "memray_reader.py"
 _READING_S = 900.0
 """Seconds that reading one capture may take; a gigabyte takes some minutes."""
@@ -113,6 +117,19 @@ class Memray(Backend):
             report.processes
         )
 
+    def after_run(self, report: Report, target: Target, workdir: Path, status: RunStatus) -> Report:
+        """With a problem for each compiled program of the user's that was started from Python."""
+        unseen: dict[str, None] = {}
+        for words in _commands(workdir / _STARTED):
+            for path in _compiled(words, target):
+                unseen[str(path)] = None
+        problems = [
+            f'it starts {path}, which memray does not see into: use tool="valgrind" '
+            "(or --follow=PATTERN for what counts)"
+            for path in unseen
+        ]
+        return replace(report, problems=(*report.problems, *problems))
+
     def trials(self, canaries: Canaries) -> Iterator[Trial]:
         """A Python script in this interpreter."""
         if not self.is_present():
@@ -121,6 +138,36 @@ class Memray(Backend):
         argv = (sys.executable, str(canaries.python()))
         clean_argv = (*argv, CLEAN)
         yield Trial(argv, clean_argv, path=sys.executable, version=version(self.name))
+
+
+def _commands(path: Path) -> Iterator[tuple[str, ...]]:
+    """The command lines that the wrapper has written down; a line that was cut is left out."""
+    if not path.is_file():
+        return
+    with path.open("rb") as stream:
+        for line in stream:
+            try:
+                words = json.loads(line)
+            except ValueError:
+                continue
+            if words and isinstance(words, list) and all(isinstance(word, str) for word in words):
+                yield tuple(words)
+
+
+def _compiled(words: tuple[str, ...], target: Target) -> Iterator[Path]:
+    """The programs among them that no interpreter runs, and that did not come with the system."""
+    if launchers.is_launcher(words, target.cwd):
+        found = launchers.behind(words, target.cwd)
+    else:
+        path = binary.find(words[0], target.cwd)
+        found = (path,) if path else ()
+    for path in found:
+        program = binary.inspect(str(path.absolute()))
+        is_own = program.is_elf and not launchers.is_of_the_system(str(path.resolve()))
+        if not is_own or program.is_python:
+            continue
+        if not target.follow or launchers.matches(str(path), target.follow):
+            yield path
 
 
 def split_command(argv: tuple[str, ...]) -> tuple[str, tuple[str, ...], tuple[str, ...]]:

@@ -32,33 +32,44 @@ def main(capture: str) -> None:
     import memray
 
     with memray.FileReader(capture) as reader:
-        retained, events, repeated = _retained(reader, memray)
+        retained, clock, events, repeated = _retained(reader, memray)
         answer = {
             "pid": reader.metadata.pid,
             "command": reader.metadata.command_line,
             "records": events,
             "repeated": repeated,
-            "leaks": _leaks(retained, events),
+            "leaks": _leaks(retained, clock),
         }
     json.dump(answer, sys.stdout)
 
 
-def _retained(reader: Any, memray: Any) -> tuple[list[tuple[int, Any]], int, int]:
-    """Event number and record of each block that was never freed, and the count of events.
+def _retained(reader: Any, memray: Any) -> tuple[list[tuple[int, Any]], int, int, int]:
+    """Time and record of each block that was never freed, the time of the last, all records.
 
+    The time counts allocations from the program's first on: what starts it compiles and imports
+    before, and what ends it frees thousands of blocks (3.14 as many as a small program allocates).
     Besides, how many blocks were allocated where another one was alive, which no allocator does.
     """
     by_address: dict[int, tuple[int, Any]] = {}
     frees, mappings = _frees(memray), {memray.AllocatorType.MMAP.value}
-    events = repeated = 0
-    for events, record in enumerate(reader.get_allocation_records(), 1):
+    events = repeated = clock = 0
+    has_begun = False
+    for record in reader.get_allocation_records():
+        events += 1
         if record.allocator in frees:
             by_address.pop(record.address, None)
             continue
         if record.allocator not in mappings and record.address in by_address:
             repeated += by_address[record.address][1].allocator not in mappings
-        by_address[record.address] = (events, record)
-    return sorted(by_address.values(), key=itemgetter(0)), events, repeated
+        has_begun = has_begun or _is_programs_own(_stack(record))
+        clock += has_begun
+        by_address[record.address] = (clock, record)
+    return sorted(by_address.values(), key=itemgetter(0)), clock, events, repeated
+
+
+def _is_programs_own(stack: _Stack) -> bool:
+    """Whether code of the program itself was running."""
+    return bool(stack) and not _is_import(stack)
 
 
 def _leaks(retained: list[tuple[int, Any]], events: int) -> list[list[Any]]:

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pytest_leakguard.core.programs import Launch, Process, Report, RunStatus, Target
-from pytest_leakguard.programs import binary, symbolize
+from pytest_leakguard.programs import binary, launchers, symbolize
 from pytest_leakguard.programs.binary import Binary
 from pytest_leakguard.programs.canary import CLEAN, Canaries, find_versioned, version_of
 from pytest_leakguard.programs.tools import sanitizer_forks, sanitizer_log
@@ -78,10 +78,18 @@ class Sanitizer(Backend):
         """Programs without a runtime, and what its options have no place for."""
         program = binary.inspect(target.argv[0], target.cwd)
         is_preloaded = "LD_PRELOAD" in dict(target.env)
-        if program.is_elf and not program.sanitizer and not is_preloaded:
+        inner = launchers.sanitized(target.argv, target.cwd)
+        is_plain = program.is_elf and not program.sanitizer and inner is None
+        if is_plain and not is_preloaded:
             return (
                 f"{target.argv[0]} has no sanitizer inside; build it with -fsanitize=address "
                 "or -fsanitize=leak"
+            )
+        if program.path and program.sanitizer and (inside := binary.own_allocator(program.path)):
+            return (
+                f"{target.argv[0]} has an allocator of its own inside ({inside.function}), whose "
+                "blocks the sanitizer's runtime does not see: build it without that allocator "
+                '(such as -DUSE_JEMALLOC=OFF), or without the sanitizer for tool="valgrind"'
             )
         if target.tool_args or len(target.suppressions) > 1:
             return "sanitizer takes no tool arguments, and one suppression file"
@@ -162,6 +170,10 @@ class Sanitizer(Backend):
             replace(process, is_fork=bool(logs) and process.pid not in logs)
             for process in report.processes
         ]
+        is_launched = launchers.is_launcher(target.argv, target.cwd) and bool(processes)
+        if is_launched and all(process.pid != status.pid for process in processes):
+            # The launcher itself has no runtime; those of its children that do are all here.
+            processes.insert(0, Process(status.pid, command=target.argv[0]))
         reported = {status.pid, *(process.pid for process in processes)}
         for pid in sorted(logs.keys() - reported):
             if _is_instrumented(logs[pid]):
@@ -171,6 +183,7 @@ class Sanitizer(Backend):
                 Process(pid, status.pid, is_fork=True, is_complete=False, reason=_SILENT_FORK)
             )
         resolved = symbolize.resolve(report, mappings, target.cwd)
+        resolved = symbolize.qualify(resolved, target.cwd)
         notes = (
             report.notes if sanitizer_forks.library() else (*report.notes, sanitizer_forks.MISSED)
         )

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pytest_leakguard.core.programs import Launch, Report, RunStatus, Target
-from pytest_leakguard.programs import binary
+from pytest_leakguard.programs import binary, launchers
 from pytest_leakguard.programs.binary import Binary
 from pytest_leakguard.programs.canary import CLEAN, Canaries, find_versioned, version_of
 from pytest_leakguard.programs.tools import valgrind_text, valgrind_xml
@@ -40,6 +40,8 @@ _OWN_LINE = re.compile(
 """What only valgrind writes, wherever in a line it stands."""
 _STOP_S = 10.0
 """Seconds after each signal that stops a run; valgrind's leak check at the end needs several."""
+_SYNONYMS = "--soname-synonyms="
+"""The option that tells valgrind where else to look for malloc; NONE is the program itself."""
 _FIRST_WITH_TOTALS = (3, 26)
 """The release whose XML (protocol 6) has a leak summary; see docs/internals in its sources."""
 _CAVEAT = (
@@ -68,13 +70,16 @@ class Valgrind(Backend):
         return "a Python program" if program.is_python else "no sanitizer runtime in the binary"
 
     def refuses(self, target: Target) -> str:
-        """A sanitizer's runtime and valgrind both want to replace the allocator."""
-        if not binary.inspect(target.argv[0], target.cwd).sanitizer:
-            return ""
-        return (
-            f"{target.argv[0]} is built with a sanitizer, which does not work under valgrind; "
-            'use tool="sanitizer"'
-        )
+        """A sanitizer's runtime wants the allocator as well; another allocator may be hidden."""
+        program = binary.inspect(target.argv[0], target.cwd)
+        inner = launchers.sanitized(target.argv, target.cwd)
+        if program.sanitizer or inner:
+            name = inner.path if inner else target.argv[0]
+            return (
+                f"{name} is built with a sanitizer, which does not work under valgrind; "
+                'use tool="sanitizer"'
+            )
+        return _unseen(target.argv[0], program, target.tool_args)
 
     def plan(self, target: Target, workdir: Path) -> Launch:
         """memcheck with one XML file per process.
@@ -131,18 +136,22 @@ class Valgrind(Backend):
         return root_is_missing(report, status, "valgrind report") + incomplete(report.processes)
 
     def after_run(self, report: Report, target: Target, workdir: Path, status: RunStatus) -> Report:
-        """With a problem for each statically linked child: its allocations are not seen."""
+        """With a problem for each child whose allocations are not seen."""
         if not target.follows_children:
             return report
         programs = set()
         for process in report.processes:
             if process.command and not process.is_fork:
                 programs.add(process.command.split(" ", 1)[0])
-        unseen = [
-            f"its child {program} is statically linked: no tool can see its allocations"
-            for program in sorted(programs - {target.argv[0]})
-            if binary.inspect(program, target.cwd).is_static
-        ]
+        unseen: list[str] = []
+        for name in sorted(programs - {target.argv[0]}):
+            program = binary.inspect(name, target.cwd)
+            if program.is_static:
+                why = f"{name} is statically linked: no tool can see its allocations"
+            else:
+                why = _unseen(name, program, target.tool_args)
+            if why:
+                unseen.append(f"its child {why}")
         return replace(report, problems=(*report.problems, *unseen))
 
     def trials(self, canaries: Canaries) -> Iterator[Trial]:
@@ -155,6 +164,30 @@ class Valgrind(Backend):
         caveat = "" if _has_totals(version) else _CAVEAT
         argv = _canary(canaries)
         yield Trial(argv, (*argv, CLEAN), path=path, version=version, caveat=caveat)
+
+
+def _unseen(name: str, program: Binary, tool_args: tuple[str, ...]) -> str:
+    """Why valgrind would not see what ``program`` allocates; empty when it would."""
+    if program.path is None or any(arg.startswith(_SYNONYMS) for arg in tool_args):
+        return ""
+    if "/ld-musl" in program.loader:
+        return (
+            f"{name} is linked with musl, whose malloc valgrind does not look for: "
+            f"give it --tool-arg={_SYNONYMS}somalloc=NONE"
+        )
+    allocator = binary.own_allocator(program.path)
+    if allocator is None or not allocator.is_hidden:
+        return ""
+    if allocator.function == "malloc":
+        return (
+            f"{name} has an allocator of its own inside whose malloc is hidden from valgrind: "
+            f"give it --tool-arg={_SYNONYMS}somalloc=NONE, or build it without that allocator"
+        )
+    return (
+        f"{name} has an allocator of its own inside ({allocator.function}), whose blocks valgrind "
+        "does not see: build it without that allocator for the check (for Rust, without "
+        "#[global_allocator])"
+    )
 
 
 def _canary(canaries: Canaries) -> tuple[str, ...]:

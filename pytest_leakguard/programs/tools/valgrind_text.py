@@ -20,6 +20,7 @@ from pathlib import Path
 from pytest_leakguard.core.errors import MalformedReport
 from pytest_leakguard.core.leaks import Frame, Leak, LeakKind
 from pytest_leakguard.core.programs import Process, Report
+from pytest_leakguard.programs.tools import valgrind_errors
 from pytest_leakguard.programs.tools.base import (
     MOST_PROCESSES,
     line_number,
@@ -95,6 +96,12 @@ class _Log:
     """After it ``-s`` shows the errors again."""
     is_complete: bool = False
     signal: int | None = None
+    other: str = ""
+    """First line of an error that is no leak of memory, whose stack follows."""
+    faults: dict[str, None] = field(default_factory=dict)
+    has_unset: bool = False
+    descriptors: list[tuple[Frame, ...]] = field(default_factory=list)
+    """Where each was opened that was still open at the end."""
 
 
 class _Runs:
@@ -199,7 +206,7 @@ def _is_own(line: str) -> bool:
 def _take(line: str, log: _Log) -> None:
     if frame := _FRAME.match(line):
         log.stacks += 1
-        if log.head:
+        if log.head or log.other:
             log.frames.append(_frame(int(frame.group(1), 16), frame.group(2)))
         return
     _close_record(log)
@@ -253,7 +260,20 @@ def _forget(log: _Log) -> None:
     log.hanging_bytes.clear()
 
 
+def _take_other(line: str, log: _Log) -> bool:
+    """Notes the first line of an error that is no leak of memory; whether it is one."""
+    if valgrind_errors.is_invalid(line) or valgrind_errors.OPEN_DESCRIPTOR.match(line):
+        log.other = line
+        return True
+    if valgrind_errors.is_unset(line):
+        log.has_unset = True
+        return True
+    return False
+
+
 def _take_header(line: str, log: _Log) -> None:
+    if _take_other(line, log):
+        return
     if header := _HEADER.match(line):
         _forget(log)  # after an exec the same pid begins anew
         log.totals.clear()
@@ -282,7 +302,19 @@ def _close_record(log: _Log) -> None:
         kind, direct, indirect, blocks = log.head
         log.leaks.append(Leak(kind, direct, blocks, mark_inlined(log.frames), log.pid))
         log.hanging_bytes.append(indirect)
-    log.head, log.frames = None, []
+    elif log.other:
+        _close_other(log)
+    log.head, log.frames, log.other = None, [], ""
+
+
+def _close_other(log: _Log) -> None:
+    """An error without a stack is a descriptor that was inherited, or damage."""
+    stack = mark_inlined(log.frames)
+    if valgrind_errors.OPEN_DESCRIPTOR.match(log.other):
+        if stack:
+            log.descriptors.append(stack)
+    elif len(log.faults) < valgrind_errors.MOST_ERRORS:
+        log.faults[valgrind_errors.described(log.other, stack)] = None
 
 
 def _frame(address: int, text: str) -> Frame:
@@ -320,6 +352,10 @@ def _report(logs: dict[int, _Log], failures: tuple[str, ...]) -> Report:
         processes=tuple(processes),
         tool_version=next((log.version for log in logs.values() if log.version), ""),
         problems=tuple(problems),
+        errors=tuple(error for log in logs.values() for error in log.faults),
+        notes=(valgrind_errors.UNINITIALISED,)
+        if any(log.has_unset for log in logs.values())
+        else (),
     )
 
 
@@ -368,6 +404,8 @@ def _leaks(log: _Log) -> list[Leak]:
         is_inside_definite = kind is LeakKind.INDIRECTLY_LOST and any(log.hanging_bytes)
         if size_bytes and kind not in shown and not is_inside_definite:
             leaks.append(Leak(kind, size_bytes, blocks, (), log.pid))
+    for stack in log.descriptors:
+        leaks.append(Leak(LeakKind.FILE_DESCRIPTORS, 0, 1, stack, log.pid))
     return leaks
 
 

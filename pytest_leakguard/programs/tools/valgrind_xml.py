@@ -20,6 +20,7 @@ from pathlib import Path
 from pytest_leakguard.core.errors import MalformedReport
 from pytest_leakguard.core.leaks import Frame, Leak, LeakKind, Totals
 from pytest_leakguard.core.programs import Process, Report
+from pytest_leakguard.programs.tools import valgrind_errors
 from pytest_leakguard.programs.tools.base import MOST_PROCESSES, line_number, mark_inlined
 from pytest_leakguard.programs.tools.valgrind_scan import STRAY, TooLong, elements
 
@@ -68,6 +69,13 @@ _KINDS = {
     b"PossiblyLost": LeakKind.POSSIBLY_LOST,
     b"StillReachable": LeakKind.STILL_REACHABLE,
 }
+_OF_A_BODY = (
+    *("records", "summary", "signal", "is_finished", "is_closed", "damaged_elements"),
+    *("faults", "has_unset", "descriptors"),
+)
+"""Fields of a document that its body fills."""
+_NAME_OF_KIND = re.compile(rb"<kind>\s*(\w{1,60})\s*</kind>")
+_WHAT = re.compile(rb"<what>([^<]{1,500})</what>|<xwhat>\s*<text>([^<]{1,500})</text>")
 _STATIC_ONLY = frozenset({"__libc_setup_tls", "_dl_non_dynamic_init", "_dl_relocate_static_pie"})
 """Start-up functions that glibc has in libc.a alone (csu/libc-tls.c, elf/dl-support.c)."""
 
@@ -98,6 +106,10 @@ class _Document:
     summary: dict[LeakKind, Totals] = field(default_factory=dict)
     damaged_elements: int = 0
     starts_static: bool = False
+    faults: dict[str, None] = field(default_factory=dict)
+    has_unset: bool = False
+    descriptors: list[tuple[Frame, ...]] = field(default_factory=list)
+    """Where each was opened that was still open at the end."""
     shows_all: bool = False
     """Its options ask for a record of every block that is left."""
     has_suppressed: bool = False
@@ -240,7 +252,7 @@ def _give_last_body_to_parent(documents: list[_Document]) -> None:
     if len(documents) < 2 or not closed or documents[0].is_closed:
         return
     last, first = closed[0], documents[0]  # bodies were given out from the last header backwards
-    for name in ("records", "summary", "signal", "is_finished", "is_closed", "damaged_elements"):
+    for name in _OF_A_BODY:
         kept = getattr(first, name)
         setattr(first, name, getattr(last, name))
         setattr(last, name, kept)
@@ -303,6 +315,7 @@ def _take_error(token: bytes, document: _Document, frames: _Frames) -> None:
     kind = _KIND.search(token)
     if kind is None and not _OF_A_LEAK.search(token, 0, _before_stack(token)):
         document.starts_static = document.starts_static or _is_static_start(token, frames)
+        _take_other(token, document, frames)
         return
     size, blocks = _BYTES.search(token), _BLOCKS.search(token)
     stack = _between(token, b"<stack>", b"</stack>")
@@ -323,6 +336,21 @@ def _take_error(token: bytes, document: _Document, frames: _Frames) -> None:
             frames.read(stack),
         )
     )
+
+
+def _take_other(token: bytes, document: _Document, frames: _Frames) -> None:
+    """An error that is no leak of memory."""
+    named, words = _NAME_OF_KIND.search(token), _WHAT.search(token)
+    kind = _text(named.group(1)) if named else ""
+    what = _text(words.group(1) or words.group(2)) if words else ""
+    stack = frames.read(_between(token, b"<stack>", b"</stack>"))
+    if valgrind_errors.is_open_descriptor(kind):
+        if stack:  # one without was inherited
+            document.descriptors.append(stack)
+    elif valgrind_errors.is_unset(what):
+        document.has_unset = True
+    elif valgrind_errors.is_invalid(what) and len(document.faults) < valgrind_errors.MOST_ERRORS:
+        document.faults[valgrind_errors.described(what, stack)] = None
 
 
 def _before_stack(token: bytes) -> int:
@@ -439,6 +467,10 @@ def _recovered(documents: list[_Document]) -> Report:
         processes=tuple(processes),
         tool_version=next((document.version for document in documents if document.version), ""),
         problems=tuple(problems),
+        errors=tuple(error for document in documents for error in document.faults),
+        notes=(valgrind_errors.UNINITIALISED,)
+        if any(document.has_unset for document in documents)
+        else (),
     )
 
 
@@ -461,6 +493,8 @@ def _leaks(document: _Document) -> Iterator[Leak]:
         is_inside_definite = kind is LeakKind.INDIRECTLY_LOST and has_indirect
         if total.size_bytes and kind not in shown and not is_inside_definite:
             yield Leak(kind, total.size_bytes, total.blocks, (), document.pid)
+    for stack in document.descriptors:
+        yield Leak(LeakKind.FILE_DESCRIPTORS, 0, 1, stack, document.pid)
 
 
 def _last_of_each(records: list[_Record]) -> list[_Record]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -11,7 +14,7 @@ from pytest_leakguard.core.errors import MalformedReport
 from pytest_leakguard.core.leaks import LeakKind
 from pytest_leakguard.core.programs import RunStatus, Target
 from pytest_leakguard.processes.supervisor import capture
-from pytest_leakguard.programs.tools import BACKENDS
+from pytest_leakguard.programs.tools import BACKENDS, memray_reader
 from pytest_leakguard.programs.tools import memray as memray_tool
 from pytest_leakguard.programs.tools.memray import split_command
 from tests.golden_files import golden, read
@@ -123,3 +126,39 @@ def test_plan_stops_gently_so_that_the_capture_is_closed(tmp_path: Path) -> None
 def test_the_started_process_must_have_left_a_capture() -> None:
     report = MEMRAY.parse(golden("memray", "clean"))
     assert MEMRAY.demand(report, RunStatus(report.processes[0].pid + 1, 0))
+
+
+class _Recorded:
+    """A capture in which little happens besides the start and the end, as on Python 3.14."""
+
+    def __init__(self, before: int, kept: int, after: int) -> None:
+        self._counts = before, kept, after
+
+    def get_allocation_records(self) -> Iterator[SimpleNamespace]:
+        before, kept, after = self._counts
+        allocators = memray.AllocatorType
+        starts = [("_get_code_from_file", "<frozen runpy>", 266)]
+        own = [("plant", "keep.py", 3), ("<module>", "keep.py", 4)]
+        for number in range(before):
+            yield _record(number, allocators.MALLOC, starts)
+        for number in range(kept):
+            yield _record(before + number, allocators.MALLOC, own)
+        for number in range(after):
+            yield _record(number % before, allocators.FREE, [])
+
+
+def _record(number: int, allocator: Any, stack: list[tuple[str, str, int]]) -> SimpleNamespace:
+    return SimpleNamespace(
+        address=number,
+        allocator=allocator.value,
+        size=1000,
+        stack_id=number if not stack else len(stack),
+        stack_trace=lambda: stack,
+    )
+
+
+def test_what_starts_and_ends_a_program_does_not_count_as_its_run() -> None:
+    capture = _Recorded(before=1500, kept=200, after=3000)
+    retained, clock, _, _ = memray_reader._retained(capture, memray)
+    ((_, blocks, calls),) = memray_reader._leaks(retained, clock)
+    assert (blocks, calls[0][0]) == (200, "plant")

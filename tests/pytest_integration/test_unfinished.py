@@ -1,0 +1,73 @@
+"""A run that was not measured, or not ended, is never green."""
+
+from __future__ import annotations
+
+import pytest
+
+from pytest_leakguard.ci.gate import ERROR, PASS, read_result
+from pytest_leakguard.cli.main import main
+from pytest_leakguard.reporters.write import UNFINISHED
+
+REPORT = ("--leakguard", "--leakguard-report=out")
+FORGES = """
+    import os, shutil
+    def test_it():
+        shutil.copy("forged.json", "out/report.json")
+        os._exit(0)
+"""
+
+
+def test_a_run_of_unrepeatable_tests_alone_was_not_measured(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        RUNS = []
+        def test_it():
+            RUNS.append(1)
+            assert len(RUNS) == 1
+        """
+    )
+    result = pytester.runpytest_subprocess(*REPORT)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["FAIL leakguard: nothing was measured (1 not repeatable)"])
+    assert read_result(pytester.path / "out", 1).result == ERROR
+
+
+def test_a_test_that_ends_the_process_leaves_no_report_that_passes(
+    pytester: pytest.Pytester, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytester.makepyfile(test_it="def test_it(): pass")
+    assert pytester.runpytest_subprocess(*REPORT).ret == 0
+    assert read_result(pytester.path / "out", 0).result == PASS
+    (pytester.path / "out" / "report.json").rename(pytester.path / "forged.json")
+
+    pytester.makepyfile(test_it=FORGES)
+    assert pytester.runpytest_subprocess(*REPORT).ret == 0
+    answer = read_result(pytester.path / "out", 0)
+    assert answer.result == ERROR
+    assert "pytest ended before the run was judged" in answer.why
+    assert main(["ci", "result", "out", "--pytest-exit", "0"]) == 3
+    assert main(["report", "out", "--output", "merged"]) == 3
+    assert "pytest ended before the run was judged" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("option", ["--collect-only", "--help", "--fixtures"])
+def test_what_runs_no_test_leaves_no_mark(pytester: pytest.Pytester, option: str) -> None:
+    pytester.makepyfile("def test_it(): pass")
+    pytester.runpytest_subprocess(*REPORT, option)
+    assert list(pytester.path.rglob(f"*{UNFINISHED}")) == []
+
+
+def test_an_interrupted_run_has_ended(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile("def test_it(): raise KeyboardInterrupt")
+    pytester.runpytest_subprocess(*REPORT)
+    assert list(pytester.path.rglob(f"*{UNFINISHED}")) == []
+
+
+def test_a_report_directory_that_a_test_makes_itself_is_no_report(
+    pytester: pytest.Pytester,
+) -> None:
+    pytester.makepyfile(test_it="import os\ndef test_it():\n    os.mkdir('out'); os._exit(0)\n")
+    assert pytester.runpytest_subprocess(*REPORT).ret == 0
+    answer = read_result(pytester.path / "out", 0)
+    assert answer.result == ERROR
+    assert "pytest ended before the run was judged" in answer.why
