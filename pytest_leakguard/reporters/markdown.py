@@ -58,6 +58,8 @@ _ANSWERS = {
 
 MOST_ENTRIES = 20
 """Entries to paste; with more, a run that accepts them is the shorter way."""
+LONGEST_ENTRY = 8_000
+"""Characters of an entry to paste; the identifiers of its checks may be as long as tests like."""
 _REASON = "TODO: why it may stay"
 
 
@@ -257,14 +259,21 @@ def _accept(causes: Sequence[Finding]) -> str:
     return f"{advice}\n\n{block(lines)}"
 
 
+def _tables(findings: Sequence[Finding], run: Run) -> str:
+    leaks = store.entries_for(findings, run.baseline, _REASON, "")
+    growth = store.growth_entries_for(findings, run.baseline, _REASON, "")
+    return edit.tables(leaks, growth).strip("\n")
+
+
 def _entries(found: Sequence[Finding], run: Run) -> str:
     """What to paste into the baseline, where nothing can be run or downloaded."""
-    shown = [finding for finding in found if _can_be_accepted(finding)][:MOST_ENTRIES]
+    shown = []
+    for finding in filter(_can_be_accepted, found[:MOST_ENTRIES]):
+        if len(_tables([finding], run)) <= LONGEST_ENTRY:
+            shown.append(finding)
     if not shown:
         return ""
-    leaks = store.entries_for(shown, run.baseline, _REASON, "")
-    growth = store.growth_entries_for(shown, run.baseline, _REASON, "")
-    text = edit.tables(leaks, growth).strip("\n")
+    text = _tables(shown, run)
     # An empty line would end the block, and a line that is cut would be no TOML.
     lines = [html.escape(printable(line)) or " " for line in text.split("\n")]
     name = code(run.baseline_file or BASELINE_NAME)
