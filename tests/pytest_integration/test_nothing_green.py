@@ -175,7 +175,7 @@ def test_markers_of_function_class_and_module_are_merged(pytester: pytest.Pytest
                 assert (chosen.budget_bytes, chosen.confirm_s, chosen.timeout_s) == (64, 5, 7)
         """
     )
-    pytester.runpytest("--leakguard").assert_outcomes(passed=1)
+    pytester.runpytest_subprocess("--leakguard").assert_outcomes(passed=1)
 
 
 def test_a_wrong_marker_ends_a_run_with_workers_too(pytester: pytest.Pytester) -> None:
