@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ import pytest
 
 from pytest_leakguard.core.errors import LeakguardError
 from pytest_leakguard.core.settings import Settings
+from pytest_leakguard.counters._cpython import calling_frame
 from pytest_leakguard.programs import ctest as of_ctest
 from pytest_leakguard.programs import gtest as of_gtest
 from pytest_leakguard.programs.cases import Case
@@ -41,7 +41,8 @@ def gtest(program: str, filter: str = "", *, tool: str | None = None) -> Test:
 
 def _placed(name: str) -> Path:
     """``name`` beside the module that calls, where it is there; else from where we are."""
-    module = sys._getframe(2).f_globals.get("__file__")
+    caller = calling_frame().f_back
+    module = caller.f_globals.get("__file__") if caller is not None else None
     beside = Path(module).parent / name if module else Path(name)
     return beside if beside.exists() else Path(name).absolute()
 
