@@ -79,8 +79,10 @@ def _found(finding: Finding) -> Iterator[str]:
             yield f"    {place(frame, Path.cwd())}"
     for detail in finding.details:
         yield f"    {detail}"
-    if finding.way:
-        yield f"held by {finding.way}"
+    if finding.holders:
+        yield "held by, outermost first:"
+        for holder in finding.holders:
+            yield f"    {holder}"
     yield f"seen in: {', '.join(finding.checks)}"
 
 

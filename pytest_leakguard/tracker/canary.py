@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import mmap
-import tracemalloc
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -70,9 +69,7 @@ _Check = Callable[[Tracker], str | None]
 def _run(tracker: Tracker, domain: Domain, check: _Check) -> str | None:
     """Why it is not seen, or None."""
     try:
-        for _ in range(1 + tracemalloc.is_tracing()):  # which keeps memory for each new stack, once
-            difference = check(tracker)
-            tracker.forget(CANARY_RUN)
+        difference = check(tracker)
     finally:
         tracker.disarm()
         tracker.forget(CANARY_RUN)
@@ -171,13 +168,10 @@ def _native_block(
     tracker.disarm()
     alive = _own(tracker, Domain.NATIVE)
     allocator.free(block)
-    expected = Amount(1, BLOCK_BYTES, 0)
+    expected_bytes = BLOCK_BYTES
     if is_padded and alive.size_bytes > BLOCK_BYTES:  # PYTHONMALLOC=debug adds its marks
-        blocks = 1 + (
-            tracemalloc.is_tracing() and alive.blocks == 2
-        )  # and that an entry of its own
-        expected = Amount(blocks, alive.size_bytes, 0)
-    difference = _difference("allocated", alive, expected)
+        expected_bytes = alive.size_bytes
+    difference = _difference("allocated", alive, Amount(1, expected_bytes, 0))
     return difference or _difference("freed", _own(tracker, Domain.NATIVE), NOTHING)
 
 

@@ -1,1 +1,0 @@
-"""Functions with known answers, of the kinds that have misled screening; ``answers`` has the table."""
