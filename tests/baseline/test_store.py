@@ -76,6 +76,23 @@ def test_a_lock_that_is_never_given_back_is_not_waited_for(
         store.accept_findings(folder / BASELINE, [leak("push")], "known")
 
 
+AS_ON_WINDOWS = """
+import pathlib, subprocess, sys, tempfile
+sys.modules["fcntl"] = None  # an import of it fails
+sys.platform = "win32"
+from pytest_leakguard.baseline import store
+path = pathlib.Path(sys.argv[1])
+with store.locked(path):
+    store.rewrite(path, "version = 1\\n")
+"""
+
+
+def test_a_baseline_is_written_where_nothing_can_be_locked(folder: Path) -> None:
+    path = folder / BASELINE
+    subprocess.run([sys.executable, "-c", AS_ON_WINDOWS, str(path)], check=True)
+    assert path.read_text() == "version = 1\n"
+
+
 def test_a_link_stays_a_link(folder: Path) -> None:
     (folder / "shared").mkdir()
     target = folder / "shared" / "all.toml"
