@@ -11,6 +11,7 @@ import pytest
 from pytest_leakguard.baseline.compare import loads
 from pytest_leakguard.baseline.edit import HEADER
 from pytest_leakguard.cli.main import main
+from pytest_leakguard.core.errors import BaselineError
 from tests.golden_files import golden
 
 
@@ -23,7 +24,10 @@ def test_the_entries_of_the_summary_accept_the_leaks_of_the_run(
     summary = (tmp_path / "out" / "summary.md").read_text()
     (pasted,) = re.findall(r"To paste into .*?<pre>(.*?)</pre>", summary, re.DOTALL)
     assert "\n\n" not in pasted
-    text = HEADER + "\n" + html.unescape(pasted) + "\n"
+    unread = HEADER + "\n" + html.unescape(pasted) + "\n"
+    with pytest.raises(BaselineError, match="needs a reason"):
+        loads(unread, "baseline")
+    text = unread.replace('reason = ""', 'reason = "known"')
     assert loads(text, "baseline").leaks
     (tmp_path / "leakguard-baseline.toml").write_text(text)
     assert main(["check", report]) == 0
