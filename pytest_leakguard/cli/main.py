@@ -69,7 +69,8 @@ def _open_closed_streams() -> None:
     """Gives standard output and error somewhere to go where whoever started us has closed them."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+            stream = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  # open to the end
+            setattr(sys, name, stream)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -31,12 +31,12 @@ RUNTIMES = {
     "tokio": (
         Frame(
             "tokio::runtime::task::raw::poll",
-            "/root/.cargo/registry/src/index.crates.io-1/tokio-1.40.0/src/runtime/task/raw.rs",
+            "/home/user/.cargo/registry/src/index.crates.io-1/tokio-1.40.0/src/runtime/task/raw.rs",
             271,
         ),
         Frame(
             "poll<T>",
-            "/root/.cargo/registry/src/index.crates.io-1/tokio-1.40.0/src/task.rs",
+            "/home/user/.cargo/registry/src/index.crates.io-1/tokio-1.40.0/src/task.rs",
             9,
             is_inlined=True,
         ),
