@@ -31,7 +31,7 @@ PARTS = {
     "Using it": ("which-tool", "tests", "programs", "services", "baseline"),
     "Build systems": ("ctest", "googletest", "meson"),
     "The gate": ("ci", "reports"),
-    "Reference": ("options", "api", "verdicts", "troubleshooting"),
+    "Reference": ("options", "api", "verdicts", "troubleshooting", "found-in-the-wild"),
 }
 
 

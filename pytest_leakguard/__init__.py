@@ -9,7 +9,7 @@ import sys
 
 TYPE_CHECKING = False  # type checkers take it for true; importing typing takes longer than we may
 if TYPE_CHECKING:
-    from pytest_leakguard.assertions import assert_no_leak
+    from pytest_leakguard.assertions import assert_no_leak, watch
     from pytest_leakguard.core.checks import Check, Outcome
     from pytest_leakguard.core.errors import (
         BaselineError,
@@ -43,6 +43,7 @@ __all__ = [
     "assert_no_leak",
     "ctest",
     "gtest",
+    "watch",
 ]
 
 _HOMES = {
@@ -63,6 +64,7 @@ _HOMES = {
     "assert_no_leak": "assertions",
     "ctest": "pytest_integration.cases",
     "gtest": "pytest_integration.cases",
+    "watch": "assertions",
 }
 """The module of each public name."""
 

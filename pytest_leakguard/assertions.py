@@ -1,16 +1,20 @@
-"""The door for ``unittest`` and scripts: ``assert_no_leak`` works without pytest."""
+"""The door for ``unittest`` and scripts: ``assert_no_leak`` and ``watch`` work without pytest."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import BuiltinFunctionType, FunctionType, MethodType
 
 from pytest_leakguard.core import settings
 from pytest_leakguard.core.checks import Check, Outcome
 from pytest_leakguard.core.errors import InconclusiveCheck
+from pytest_leakguard.counters._cpython import calling_frame
+from pytest_leakguard.explain.code_owner import frames_of
 from pytest_leakguard.reporters.terminal import failure_text
 from pytest_leakguard.screening.loop import check_loop
+from pytest_leakguard.screening.watch import Watches
 from pytest_leakguard.verdict import Judged, Policy, judge_check
 
 _FUNCTIONS = (FunctionType, BuiltinFunctionType, MethodType)
@@ -42,6 +46,45 @@ def assert_no_leak(
         budget_bytes=settings.size(str(budget)),
         seconds=seconds,
     )
+    judged = _raise_for(check)
+    if undecided := _undecided(check):
+        raise InconclusiveCheck(f"{check.id}: {undecided}; give it more time with seconds=")
+    return judged
+
+
+@contextmanager
+def watch(*, budget: int | str = 0) -> Iterator[None]:
+    """Raises at the end of the block under ``with`` when it leaves something allocated.
+
+    Counted is what the block itself has allocated and what is alive at its end: Python objects and
+    native memory to the byte, descriptors, threads, child processes, temporary files, tasks.
+    ``budget`` is what it may leave, in bytes or like ``"64 B"``. What a running call still has,
+    what is bound to a name, what imports and caches keep is no leak; a block that is entered four
+    times or more is judged by its entries alone. It cannot be used inside itself.
+
+    Raises ``AssertionError`` with line, types and holders when it leaks; ``InconclusiveCheck`` when
+    something could not be counted; ``UsageProblem`` for a budget that is no size. What the block
+    raises is passed on.
+    """
+    budget_bytes = settings.size(str(budget))
+    stack = frames_of(calling_frame().f_back)  # before it comes the context manager's own
+    with _watches().watch(stack) as block:
+        yield
+    place = f"{block.stack[0].function} (line {block.stack[0].line})" if block.stack else "block"
+    _raise_for(_watches().check(block, Check(place, "test", "tracker"), budget_bytes))
+
+
+_made: list[Watches] = []
+
+
+def _watches() -> Watches:
+    """One for all blocks of this process, made with the first."""
+    if not _made:
+        _made.append(Watches())
+    return _made[0]
+
+
+def _raise_for(check: Check) -> Judged:
     policy = Policy()
     judged = judge_check(check, policy)
     text = failure_text(judged, policy, Path.cwd())
@@ -49,8 +92,6 @@ def assert_no_leak(
         raise AssertionError(text)
     if judged.outcome is not Outcome.CLEAN:
         raise InconclusiveCheck(f"{check.id}: {text}")
-    if undecided := _undecided(check):
-        raise InconclusiveCheck(f"{check.id}: {undecided}; give it more time with seconds=")
     return judged
 
 

@@ -1,6 +1,7 @@
 """The door to pytest: declares options, marker and fixture.
 
-Nothing else is imported until --leakguard is given.
+Nothing else is imported until --leakguard is given, but for three small modules that keep the
+functions of the library before anybody replaces them.
 """
 
 from __future__ import annotations
@@ -10,7 +11,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_leakguard.core import clock as _clock  # noqa: F401  # before anybody replaces clocks
+from pytest_leakguard.core import collector as _collector  # noqa: F401  # and gc
 from pytest_leakguard.core.options import OPTIONS
+from pytest_leakguard.counters import originals as _originals  # noqa: F401  # and os
 
 if TYPE_CHECKING:
     from pytest_leakguard.pytest_integration.fixture import Leakguard
@@ -60,7 +64,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
                 help=text,
                 dest=option.ini,
             )
-        parser.addini(option.ini, text, default=None)
+        if option.is_flag:
+            parser.addini(option.ini, text, type="bool", default=None)
+        else:
+            parser.addini(option.ini, text, default=None)
 
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
@@ -75,6 +82,7 @@ def pytest_configure(config: pytest.Config) -> None:
         _refuse_options_alone(config)
         return
     _import_as_compiled(config)
+    from pytest_leakguard.pytest_integration.arming import Arming
     from pytest_leakguard.pytest_integration.declared_items import DeclaredItems
     from pytest_leakguard.pytest_integration.markers import Markers
     from pytest_leakguard.pytest_integration.screening import Screening
@@ -93,7 +101,9 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(session, "leakguard-session")
     config.pluginmanager.register(session.muzzle, "leakguard-muzzle")
     config.pluginmanager.register(declared, "leakguard-declared")
-    config.pluginmanager.register(Screening(session), "leakguard-screening")
+    arming = Arming()
+    config.pluginmanager.register(arming, "leakguard-arming")
+    config.pluginmanager.register(Screening(session, arming), "leakguard-screening")
 
 
 @pytest.hookimpl(trylast=True)
@@ -135,13 +145,15 @@ def _refuse_options_alone(config: pytest.Config) -> None:
 
 
 def _is_on(config: pytest.Config) -> bool:
+    """A switch in the ini file that is neither on nor off ends the run with exit status 4."""
+    try:
+        ini = config.getini("leakguard")
+    except (pytest.UsageError, TypeError, ValueError) as problem:
+        where = config.inipath or "-o"
+        message = f"leakguard: {where}: leakguard must be true or false ({problem})"
+        raise pytest.UsageError(message) from None
     given = config.getoption("leakguard", None)
-    ini = config.getini("leakguard")
-    return (
-        bool(given)
-        if given is not None
-        else str(ini or "").strip().lower() in ("1", "true", "yes", "on")
-    )
+    return bool(ini if given is None else given)
 
 
 @pytest.fixture

@@ -61,6 +61,8 @@ class Verdict:
 
     Such as a worker that crashed, a shard that is missing, or a report that could not be written.
     """
+    notes: tuple[str, ...] = ()
+    """What a reader of any answer of this run has to know, such as what was not looked for."""
 
     @property
     def exit_status(self) -> int:
@@ -89,6 +91,12 @@ class Verdict:
     def has_failed(self) -> bool:
         """Whether the build must fail."""
         return self.exit_status != CLEAN
+
+    @property
+    def is_mostly_unrepeatable(self) -> bool:
+        """Whether most tests have no answer, since they do not pass twice."""
+        unrepeatable = self.summary[Outcome.NOT_REPEATABLE]
+        return unrepeatable > self.summary[Outcome.CLEAN] + self.summary[Outcome.LEAK]
 
     def with_unanswered(self, problems: tuple[str, ...]) -> Verdict:
         """The same verdict with more problems of the run as a whole, none of which is a leak."""
@@ -122,6 +130,8 @@ class Run:
     policy: Policy = Policy()
     problems: tuple[str, ...] = ()
     """What the run as a whole could not answer, such as a worker that crashed."""
+    notes: tuple[str, ...] = ()
+    """What was left out on purpose."""
     selection: Selection = Selection()
     environment: Mapping[str, str] = field(default_factory=dict)
     """Python, platform and the like, for people."""
@@ -137,7 +147,7 @@ class Run:
     def judge(self) -> Verdict:
         """The verdict of this run, the same wherever and whenever it is asked."""
         comparison = self.compared or compare(self.checks, self.baseline, self.judged_on)
-        return judge(comparison, self.policy, self.problems)
+        return replace(judge(comparison, self.policy, self.problems), notes=self.notes)
 
 
 def judge(comparison: Comparison, policy: Policy, problems: tuple[str, ...] = ()) -> Verdict:

@@ -28,7 +28,7 @@ from collections.abc import Iterator
 
 from pytest_leakguard import (
     BaselineError, Check, Finding, Frame, InconclusiveCheck, Judged, Leakguard, LeakguardError,
-    LeakKind, Outcome, Service, Status, TargetNotStarted, UsageProblem, assert_no_leak,
+    LeakKind, Outcome, Service, Status, TargetNotStarted, UsageProblem, assert_no_leak, watch,
 )
 
 
@@ -129,7 +129,7 @@ def test_a_leak_is_an_assertion_error_with_line_and_holder() -> None:
     KEPT.clear()
     text = str(caught.value)
     assert text.startswith("python objects: ") and "line: KEPT.append({})" in text
-    assert "held by list KEPT" in text
+    assert ".KEPT (list, +1 item per run) ->" in text
 
 
 def test_a_clean_callable_passes_and_its_check_is_returned() -> None:
@@ -197,7 +197,7 @@ def test_it_works_in_a_unittest_case_without_pytest(tmp_path: Path) -> None:
     command = [sys.executable, "-m", unittest.__name__, "test_shop"]
     run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert "Ran 2 tests" in run.stderr and "FAILED (failures=1)" in run.stderr
-    assert "held by list KEPT" in run.stderr
+    assert ".KEPT (list, +1 item per run) ->" in run.stderr
 
 
 def test_a_finding_can_be_made_by_hand() -> None:

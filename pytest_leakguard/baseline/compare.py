@@ -270,8 +270,8 @@ def _unmatched(
     growing: set[str] = set()
     for check in checks:
         for finding in check.findings:
-            if not is_nameless(finding.fingerprint):
-                fingerprints.update((finding.fingerprint, *finding.former))
+            named = (finding.fingerprint, *finding.former)
+            fingerprints.update(name for name in named if not is_nameless(name))
             if finding.rate:
                 growing.add(growth_key(check.id, finding.rate))
     for key in sorted(baseline.leaks.keys() - fingerprints):
@@ -322,7 +322,7 @@ def _accepted(finding: Finding, baseline: Baseline) -> AcceptedLeak | None:
     """
     for fingerprint in (finding.fingerprint, *finding.former):
         entry = baseline.leaks.get(fingerprint)
-        if entry is not None and not is_nameless(fingerprint):
+        if entry and not is_nameless(fingerprint):
             return entry
     return None
 

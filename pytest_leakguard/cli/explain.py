@@ -79,10 +79,8 @@ def _found(finding: Finding) -> Iterator[str]:
             yield f"    {place(frame, Path.cwd())}"
     for detail in finding.details:
         yield f"    {detail}"
-    if finding.holders:
-        yield "held by, outermost first:"
-        for holder in finding.holders:
-            yield f"    {holder}"
+    if finding.way:
+        yield f"held by {finding.way}"
     yield f"seen in: {', '.join(finding.checks)}"
 
 

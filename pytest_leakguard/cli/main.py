@@ -13,7 +13,7 @@ from pytest_leakguard import __version__
 from pytest_leakguard.baseline import store
 from pytest_leakguard.baseline.compare import Baseline
 from pytest_leakguard.cli import baseline as baseline_cli
-from pytest_leakguard.cli import ci, ctest, explain, private_names, trend
+from pytest_leakguard.cli import ci, ctest, explain, private_names, screening, trend
 from pytest_leakguard.cli import report as report_cli
 from pytest_leakguard.core import clock, patterns
 from pytest_leakguard.core import settings as options
@@ -24,6 +24,7 @@ from pytest_leakguard.core.programs import Target
 from pytest_leakguard.core.settings import Settings
 from pytest_leakguard.core.text import one_line, printable
 from pytest_leakguard.growth.diagnosis import Production
+from pytest_leakguard.growth.recordings import Asked, unit_of
 from pytest_leakguard.programs import check as pipeline
 from pytest_leakguard.programs import doctor, existing_reports
 from pytest_leakguard.programs.toml_table import read_patterns
@@ -175,7 +176,18 @@ def _add_trend(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "file",
         metavar="FILE",
-        help="JSON of arrays, CSV, psrecord, pidstat, sadf; - for standard input",
+        help="JSON of arrays, CSV, psrecord, pidstat, sadf, Prometheus, Grafana, or what sar -r, "
+        "ps, free, top, pmap, docker stats, kubectl top or files of /proc print; "
+        "- for standard input",
+    )
+    parser.add_argument(
+        "--against",
+        metavar="FILE",
+        help="does FILE's other group grow more slowly, and by how much",
+    )
+    parser.add_argument("--unit", metavar="UNIT", help="of numbers without one: B, KiB, MiB or GiB")
+    parser.add_argument(
+        "--column", metavar="TEXT", help="part of the heading or labels of the series that is meant"
     )
     parser.add_argument(
         "--json",
@@ -299,9 +311,16 @@ def _trend(arguments: argparse.Namespace) -> int:
         options.rate(arguments.rate) if arguments.rate else 0.0,
         int(options.size(arguments.memory_limit)) if arguments.memory_limit else 0,
     )
-    report = trend.judge_recording(
-        store.read_recording(arguments.file), arguments.file, production, arguments.runtime or ""
-    )
+    asked = Asked(unit_of(arguments.unit) if arguments.unit else 0.0, arguments.column or "")
+    text = store.read_recording(arguments.file)
+    if arguments.against:
+        other = store.read_recording(arguments.against)
+        answer, status = trend.compare_recordings(
+            text, arguments.file, other, arguments.against, asked
+        )
+        print(printable(answer))
+        return status
+    report = trend.judge_recording(text, arguments.file, production, arguments.runtime or "", asked)
     if arguments.json and arguments.json != "-":
         store.write_text(Path(arguments.json), trend.as_json(report))
     if arguments.json == "-":
@@ -312,17 +331,20 @@ def _trend(arguments: argparse.Namespace) -> int:
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
+    of_screening = screening.examine()  # first, before anybody looks up the address of malloc
     answers, of_names = doctor.examine(), private_names.examine()
+    everything = (*answers, *of_screening, *of_names)
     if arguments.json == "-":
-        sys.stdout.write(doctor.as_json((*answers, *of_names)))
+        sys.stdout.write(doctor.as_json(everything))
     else:
         if arguments.json:
-            store.write_text(Path(arguments.json), doctor.as_json((*answers, *of_names)))
-        for line in (*doctor.render(answers), *private_names.render(of_names)):
+            store.write_text(Path(arguments.json), doctor.as_json(everything))
+        of_tests = (*screening.render(of_screening), *private_names.render(of_names))
+        for line in (*doctor.render(answers), *of_tests):
             print(printable(line))
     found = {answer.tool for answer in answers if answer.path}
     seeing = {answer.tool for answer in answers if answer.sees_leaks}
-    if not all(answer.sees_leaks for answer in of_names):
+    if not all(answer.sees_leaks for answer in (*of_screening, *of_names)):
         return INCONCLUSIVE
     return CLEAN if seeing and found == seeing else INCONCLUSIVE
 

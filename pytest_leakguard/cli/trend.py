@@ -12,16 +12,29 @@ from typing import Any
 
 from pytest_leakguard.core.checks import Diagnosis, Growth
 from pytest_leakguard.core.codec import encode
-from pytest_leakguard.core.metric_names import MetricName
+from pytest_leakguard.core.metric_names import SERVICE_COUNTERS, MetricName
 from pytest_leakguard.core.shapes import Shape
+from pytest_leakguard.core.text import quantity
 from pytest_leakguard.growth.classify import judge
 from pytest_leakguard.growth.diagnosis import Production, diagnose, growths
 from pytest_leakguard.growth.ended import living_part
-from pytest_leakguard.growth.metrics import IN_PROCESS_METRICS, METRICS
-from pytest_leakguard.growth.recordings import Recording, read_series
+from pytest_leakguard.growth.metrics import IN_PROCESS_METRICS, METRICS, above_noise
+from pytest_leakguard.growth.pieces import compared, straightened
+from pytest_leakguard.growth.recordings import NOTHING_ASKED, Asked, Recording, read_series
 from pytest_leakguard.reporters import growth_text as words
 from pytest_leakguard.verdict import CLEAN, INCONCLUSIVE, LEAKS
 
+_COMPARED = (
+    MetricName.HEAP,
+    MetricName.PRIVATE_BYTES,
+    MetricName.ANONYMOUS,
+    MetricName.UNIQUE_SET,
+    MetricName.RESIDENT_SET,
+    MetricName.MEMORY_USED,
+    MetricName.DESCRIPTORS,
+    MetricName.THREADS,
+)
+"""Series by which two groups are compared; the first that both have decides."""
 FORMAT, VERSION = "leakguard-trend", 1
 _EXIT: Mapping[Shape, int] = {Shape.LEAK: LEAKS, Shape.UNDECIDED: INCONCLUSIVE}
 
@@ -45,20 +58,28 @@ class TrendReport:
         return _EXIT.get(self.diagnosis.shape, CLEAN)
 
 
-def judge_recording(text: str, name: str, production: Production, runtime: str = "") -> TrendReport:
+def judge_recording(
+    text: str,
+    name: str,
+    production: Production,
+    runtime: str = "",
+    asked: Asked = NOTHING_ASKED,
+) -> TrendReport:
     """The verdict on what ``text`` recorded.
 
     ``runtime`` is ``v8`` or ``jvm`` where resident memory is that of such a heap; a JSON recording
     may say so itself. Raises ``MalformedReport`` when the text cannot be read.
     """
-    recording, gone = living_part(read_series(text, name))
+    recording, gone = living_part(read_series(text, name, asked))
+    recording, noise = _straightened(recording)
+    metrics = IN_PROCESS_METRICS if MetricName.BLOCKS in recording.series else METRICS
     processes = [value for value in recording.series.get(MetricName.PROCESSES, ()) if value]
     judgement = judge(
         recording.requests,
         recording.series,
         processes=int(max(processes, default=1)),
         runtime=runtime or _runtime_in(text),
-        metrics=IN_PROCESS_METRICS if MetricName.BLOCKS in recording.series else METRICS,
+        metrics=[above_noise(metric, noise.get(metric.name, 0.0)) for metric in metrics],
     )
     per = recording.axis.removesuffix("s")
     diagnosis = diagnose(judgement, recording.requests, recording.series, per, production)
@@ -78,6 +99,72 @@ def _cut_short(report: TrendReport, gone: str) -> TrendReport:
     ]
     diagnosis = replace(report.diagnosis, shape=Shape.UNDECIDED, stopped=gone)
     return replace(report, diagnosis=diagnosis, growth=tuple(series))
+
+
+def _straightened(recording: Recording) -> tuple[Recording, dict[str, float]]:
+    """Return it without restarts and daily cycles, where it is over seconds and has any.
+
+    Besides, for each series from which a cycle was taken, the noise that is left.
+
+    Of memory only: descriptors and threads are few enough to be judged as they are.
+    """
+    if recording.axis != "seconds":
+        return recording, {}
+    noise: dict[str, float] = {}
+    series: dict[str, tuple[float | None, ...]] = {}
+    notes: list[str] = []
+    for name, values in recording.series.items():
+        known = [value for value in values if value is not None]
+        if len(known) < len(values) or name in SERVICE_COUNTERS:
+            series[name] = values
+            continue
+        found = straightened(recording.requests, known)
+        series[name], noise[name] = found.ys, found.noise
+        notes += [f"{name}: {note}" for note in found.notes]
+    if not notes:
+        return recording, {}
+    return replace(recording, series=series, notes=(*recording.notes, *notes)), noise
+
+
+def compare_recordings(
+    text: str, name: str, other: str, other_name: str, asked: Asked = NOTHING_ASKED
+) -> tuple[str, int]:
+    """The candidate beside the reference, as in a staged roll-out: a text, and the exit status."""
+    first, second = (
+        _straightened(read_series(one, file, asked))[0]
+        for one, file in ((text, name), (other, other_name))
+    )
+    shared = [metric for metric in _COMPARED if metric in first.series and metric in second.series]
+    if not shared or first.axis != second.axis:
+        return f"{name} and {other_name} have no series over the same axis in common", INCONCLUSIVE
+    metric, per = shared[0], first.axis.removesuffix("s")
+    found = compared(_known(first, metric), _known(second, metric))
+    if found is None:
+        return f"{metric}: too few samples to compare; record longer", INCONCLUSIVE
+    unit = 3600.0 if per == "second" else 1.0
+    kind = next(one.unit for one in METRICS if one.name == metric)
+    rates: list[str] = []
+    for value in (found.candidate, found.reference, found.faster, found.low, found.high):
+        sign = "-" if value < 0 else ""
+        rates.append(f"{sign}{quantity(abs(value) * unit, kind)}")
+    per = "hour" if per == "second" else per
+    answer = "grows faster than" if found.is_faster else "does not surely grow faster than"
+    lines = [
+        f"{name} {answer} {other_name}: {rates[2]} per {per} more "
+        f"(95 % between {rates[3]} and {rates[4]})",
+        f"      {metric}: {rates[0]} per {per} against {rates[1]}",
+    ]
+    lines += [f"note: {note}" for note in (*first.notes, *second.notes)]
+    return "\n".join(lines), LEAKS if found.is_faster else CLEAN
+
+
+def _known(recording: Recording, metric: str) -> tuple[list[float], list[float]]:
+    xs, ys = list[float](), list[float]()
+    for x, y in zip(recording.requests, recording.series[metric], strict=True):
+        if y is not None:
+            xs.append(x)
+            ys.append(y)
+    return xs, ys
 
 
 def _runtime_in(text: str) -> str:

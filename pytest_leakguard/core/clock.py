@@ -1,4 +1,8 @@
-"""Time spent on something, measured alike on an idle machine and on a busy one."""
+"""Time spent on something, measured alike on an idle machine and on a busy one.
+
+The clocks are those there were when this was imported, whatever a test or a plugin has put in their
+place since.
+"""
 
 from __future__ import annotations
 
@@ -12,19 +16,27 @@ It waited, which is its own doing, or others had the processor, which is not: ha
 """
 
 
+class Clock:
+    """The real ones. In a class, since freezegun replaces what it finds at the top of modules."""
+
+    cpu_s = staticmethod(time.process_time)
+    elapsed_s = staticmethod(time.perf_counter)
+    sleep = staticmethod(time.sleep)
+
+
 class Spent:
     """Seconds since it was made: those computed, or half of those gone by if that is more."""
 
     __slots__ = ("_cpu_s", "_wall_s")
 
     def __init__(self) -> None:
-        self._cpu_s, self._wall_s = time.process_time(), time.perf_counter()
+        self._cpu_s, self._wall_s = Clock.cpu_s(), Clock.elapsed_s()
 
     @property
     def seconds(self) -> float:
         """So far."""
-        computed_s = time.process_time() - self._cpu_s
-        elapsed_s = time.perf_counter() - self._wall_s
+        computed_s = Clock.cpu_s() - self._cpu_s
+        elapsed_s = Clock.elapsed_s() - self._wall_s
         return max(computed_s, WAITING * elapsed_s)
 
 

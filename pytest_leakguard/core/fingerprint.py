@@ -126,7 +126,12 @@ def is_nameless(fingerprint: str) -> bool:
 @lru_cache(maxsize=1)
 def _nameless() -> frozenset[str]:
     families = {_family(kind, hangs) for kind in LeakKind for hangs in (False, True)}
-    return frozenset(of_names(family, names(())) for family in families)
+    nobody = names(())
+    return frozenset(
+        of_names(family, nobody, algorithm)
+        for family in families
+        for algorithm in (ALGORITHM, FOLDED_ALGORITHM)
+    )
 
 
 def _family(kind: LeakKind, hangs_on_its_like: bool) -> str:
@@ -229,8 +234,9 @@ def own_calls(stack: tuple[Frame, ...]) -> tuple[Frame, ...]:
             inside = inside[:index]
             break
     own = tuple(frame for frame in inside if not is_library(frame))
+    has_name = any(frame.function or frame.module for frame in own)
     is_entry_alone = len(own) == 1 and own[0].function == "main" and len(inside) > 1
-    if not own or (is_entry_alone and any(map(_starts_rust, inside))):
+    if not has_name or (is_entry_alone and any(map(_starts_rust, inside))):
         return inside
     return own
 

@@ -100,6 +100,7 @@ class Finding:
     is_gating: bool = True
     """Fails the build as long as it is not accepted."""
     holders: tuple[str, ...] = ()
+    """What keeps it alive, outermost first, one text for each step."""
     checks: tuple[str, ...] = ()
     owner: str = ""
     reason: str = ""
@@ -110,5 +111,12 @@ class Finding:
     """What piles up, the text of the line and the like, one fact per line."""
     rate: Rate | None = None
     """How fast it grows, for growth; other leaks have a size."""
+    held_by: str = ""
+    """The holders as a path that a person reads: ``shop.SEEN (dict, +1 item per run) -> Order``."""
     former: tuple[str, ...] = ()
     """Fingerprints under which it may have been accepted before runtimes were folded."""
+
+    @property
+    def way(self) -> str:
+        """The path of holders in one line; empty where nobody holds it, or nobody knows."""
+        return self.held_by or " -> ".join(self.holders)

@@ -28,6 +28,7 @@ class MetricName(StrEnum):
     MEMORY_USED = "memused"
     DESCRIPTORS = "fds"
     PROCESSES = "procs"
+    SHARED_FILES = "shared_files"
 
 
 SERVICE_COUNTERS = (MetricName.DESCRIPTORS, MetricName.THREADS, MetricName.PROCESSES)

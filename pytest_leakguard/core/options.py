@@ -74,6 +74,12 @@ OPTIONS = (
         in_marker="budget",
     ),
     Option(
+        "native",
+        "whether native memory is tracked in tests (default: auto); off leaves the calls of malloc "
+        "and mmap alone",
+        choices=("auto", "off"),
+    ),
+    Option(
         "missing-tool",
         "when a tool is not installed (default: skip, in CI fail)",
         choices=("skip", "fail"),

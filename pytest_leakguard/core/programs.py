@@ -39,10 +39,10 @@ class Report:
     """Why this is inconclusive. Empty only when the check is proved to have run."""
     notes: tuple[str, ...] = ()
     """Worth saying, without effect on the answer."""
-    errors: tuple[str, ...] = ()
-    """Other faults that the tool saw, such as an invalid read, each in one line."""
     further: tuple[Report, ...] = ()
     """Other runs that stand in the same file, each a report of its own."""
+    errors: tuple[str, ...] = ()
+    """Other faults that the tool saw, such as an invalid read, each in one line."""
 
 
 @dataclass(frozen=True, slots=True)

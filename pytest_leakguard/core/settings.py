@@ -110,6 +110,8 @@ class Settings:
     prune: bool = False
     report: Path | None = None
     budget_bytes: float = 0.0
+    native: str = "auto"
+    """Whether tests' native memory is tracked: ``auto`` or ``off``."""
     missing_tool: str = "skip"
     is_strict: bool = False
     kinds: tuple[LeakKind, ...] = GATING
@@ -154,6 +156,7 @@ def resolve(given: Mapping[str, Any], root: Path, environ: Mapping[str, str]) ->
         prune=bool(values["prune"]),
         report=root / values["report"] if values["report"] else None,
         budget_bytes=values["budget"] or 0.0,
+        native=values["native"] or defaults.native,
         missing_tool=values["missing-tool"] or ("fail" if runs_in_ci else "skip"),
         is_strict=bool(values["strict"]),
         kinds=values["kinds"] if values["kinds"] is not None else GATING,
@@ -164,8 +167,10 @@ def resolve(given: Mapping[str, Any], root: Path, environ: Mapping[str, str]) ->
     )
 
 
-def _text(raw: Any) -> str:
-    """A number or a list from a marker or a caller, as it would stand on the command line."""
+def _text(raw: Any, option: Option) -> str:
+    """A value from a marker, a caller or a TOML file, as it would stand on the command line."""
+    if isinstance(raw, bool) and "off" in option.choices:
+        return option.choices[0] if raw else "off"
     if isinstance(raw, list | tuple):
         return ",".join(map(str, raw))
     return f"{raw:.6f}" if isinstance(raw, float) else str(raw)
@@ -182,7 +187,7 @@ def value_of(option: Option, raw: Any) -> Any:
         if option.is_flag and isinstance(raw, bool):
             value: Any = raw
         else:
-            value = READERS[option.kind](_text(raw))
+            value = READERS[option.kind](_text(raw, option))
     except UsageProblem as problem:
         raise UsageProblem(f"{option.flag}: {problem}") from None
     if option.choices and value not in option.choices:

@@ -8,15 +8,19 @@ that measuring goes on; its probe says so by name, to `pytest-leakguard doctor` 
 
 from __future__ import annotations
 
+import atexit
 import ctypes
+import gc
 import linecache
 import logging
 import os
 import re
 import sys
 import threading
+import tracemalloc
 import warnings
-from collections.abc import Callable, Iterator
+from array import array
+from collections.abc import Callable, Iterable, Iterator
 from types import FrameType
 from typing import Any
 
@@ -28,7 +32,6 @@ _TASKS_ARE_IN_THREADS = sys.version_info >= (3, 14)
 """Since then tasks of asyncio's own are in lists of the threads, of which Python code sees one loop
 at a time."""
 _TELLS_INTERNED = sys.version_info >= (3, 12)
-_TELLS_IMMORTAL = sys.version_info >= (3, 13)
 
 
 # The attribute cache.
@@ -52,16 +55,6 @@ def interned_strings() -> int:
     return int(_interned_size())
 
 
-def immortal_strings() -> int:
-    """How many of them will never be freed.
-
-    Takes as long as there are strings where some are mortal.
-    """
-    if _TELLS_IMMORTAL:
-        return int(_interned_size(_only_immortal=True))
-    return int(_interned_size())
-
-
 _interned_size: Callable[..., int] = getattr(sys, "getunicodeinternedsize", int)
 
 
@@ -71,34 +64,119 @@ def _probe_interned_strings() -> str:
     before = interned_strings()
     kept = sys.intern(f"pytest_leakguard probe {os.urandom(8).hex()}")
     has_counted = interned_strings() > before and bool(kept)
-    return expect(has_counted and immortal_strings() > 0, "it does not count what is interned")
+    return expect(has_counted, "it does not count what is interned")
+
+
+_BEFORE_INSTANCE_BYTES = 4 * ctypes.sizeof(ctypes.c_size_t)
+"""Of an instance with a dict in Python 3.11: the collector's head, its values and its dict."""
+
+
+def allocation_of(thing: Any) -> tracemalloc.Traceback | None:
+    """As ``tracemalloc.get_object_traceback``, also for instances with a dict in Python 3.11.
+
+    There it looks for the block where only the collector's head precedes the object.
+    """
+    found = tracemalloc.get_object_traceback(thing)
+    read = getattr(ctypes.pythonapi, "_PyTraceMalloc_GetTraceback", None)
+    if found is not None or sys.version_info >= (3, 12) or read is None:
+        return found
+    read.restype, read.argtypes = ctypes.py_object, (ctypes.c_uint, ctypes.c_size_t)
+    frames = read(0, id(thing) - _BEFORE_INSTANCE_BYTES)
+    return tracemalloc.Traceback(frames) if frames else None
+
+
+class _Instance:
+    """Has a dict."""
+
+
+def _probe_allocation() -> str:
+    if tracemalloc.is_tracing():
+        return ""  # others trace, who would lose what they have
+    tracemalloc.start()
+    try:
+        found = allocation_of(_Instance())
+    finally:
+        tracemalloc.stop()
+    return expect(found is not None, "it does not know where an instance was allocated")
 
 
 # Tasks of asyncio.
 
 
-def task_count() -> int:
-    """asyncio tasks of all event loops that are not done.
+def asyncio_tasks() -> list[Any]:
+    """asyncio tasks that the interpreter still knows, of all event loops and threads.
 
-    Since Python 3.14 of this thread's only.
+    Since Python 3.14 tasks of asyncio's own are in lists of the threads, of which Python code sees
+    one loop at a time, so they are found among the collector's objects; those that are frozen are
+    left out.
     """
     tasks: Any = sys.modules.get("asyncio.tasks")
     if tasks is None:
-        return 0
+        return []
+    found = []
+    for reference in list(getattr(_registered(tasks), "data", ())):
+        task = reference()
+        if task is not None:
+            found.append(task)
     if _TASKS_ARE_IN_THREADS:
-        return _tasks_of_current_loop()
-    known = getattr(tasks, "_scheduled_tasks", None)  # Python 3.12 and 3.13
-    return len(known if known is not None else getattr(tasks, "_all_tasks", ()))
+        kinds = _task_types(tasks)
+        found += [thing for thing in gc.get_objects() if type(thing) in kinds]
+    return found
 
 
-def _tasks_of_current_loop() -> int:
-    import asyncio
+def _registered(tasks: Any) -> Any:
+    """The weak set of all tasks; since Python 3.14 of those only that are none of asyncio's own."""
+    known = getattr(tasks, "_scheduled_tasks", None)  # Python 3.12 and later
+    return known if known is not None else getattr(tasks, "_all_tasks", ())
 
-    try:
-        loop = asyncio.get_event_loop()  # makes none since Python 3.14
-    except RuntimeError:
-        return 0
-    return len(asyncio.all_tasks(loop))
+
+def _task_types(tasks: Any) -> frozenset[type]:
+    """asyncio's own and all that somebody has made of it."""
+    found: set[type] = set()
+    level: list[type] = [tasks.Task]
+    while level:
+        kind = level.pop()
+        if kind not in found:
+            found.add(kind)
+            level.extend(type.__subclasses__(kind))
+    return frozenset(found)
+
+
+def is_pending(task: Any) -> bool:
+    """Whether a task of asyncio's own, or one made of it, is not done.
+
+    Asks asyncio's type, so that nobody else's code runs; of other tasks it knows nothing.
+    """
+    owner = next(filter(_MRO_OF(type(task)).__contains__, _asyncios_own()), None)
+    return owner is not None and not owner.done(task)
+
+
+def is_task_type(kind: type) -> bool:
+    """Whether objects of the type are tasks of asyncio's own."""
+    return any(owner in _MRO_OF(kind) for owner in _asyncios_own())
+
+
+def _asyncios_own() -> tuple[Any, ...]:
+    tasks: Any = sys.modules.get("asyncio.tasks")
+    return () if tasks is None else (tasks.Task, tasks._PyTask)
+
+
+_MRO_OF: Any = type.__dict__["__mro__"].__get__
+
+
+def task_count() -> int:
+    """How many of them are not done."""
+    return sum(map(is_pending, asyncio_tasks()))
+
+
+def has_asyncio() -> bool:
+    """Whether anybody has imported it, without which there are no tasks."""
+    return "asyncio.tasks" in sys.modules
+
+
+def task_probe() -> Probe:
+    """That a task is found."""
+    return Probe("asyncio.tasks._scheduled_tasks or _all_tasks", _probe_tasks)
 
 
 def _probe_tasks() -> str:
@@ -273,6 +351,22 @@ def _probe_disabled_logging() -> str:
         logging.disable(before)
 
 
+# What the end of the process will call.
+
+
+def exit_callbacks() -> int:
+    """How many functions that is; no object of Python refers to them, nor can one be taken out."""
+    return int(getattr(atexit, "_ncallbacks", int)())
+
+
+def _probe_exit_callbacks() -> str:
+    before = exit_callbacks()
+    atexit.register(_probe_exit_callbacks)
+    has_risen = exit_callbacks() == before + 1
+    atexit.unregister(_probe_exit_callbacks)
+    return expect(has_risen, "one more function does not count")
+
+
 # Frames.
 
 
@@ -297,46 +391,141 @@ def _probe_frames() -> str:
     return expect(threading.get_ident() in frames_of_threads(), "this thread is not among them")
 
 
-# The arenas of the interpreter's own allocator.
+# Profilers.
 
-_ARENAS = re.compile(rb"\d+ arenas \* \d+ bytes/arena\s*=\s*([\d,]+)")
+_MOST_STATE_WORDS = 64
+"""Machine words of a thread's state that may hold its profiler; it is among the first 20."""
+_PROFILE_FUNCTION = -2
+"""Where the C function of a profiler is, in machine words from the object that goes with it."""
 
 
-def arena_reader() -> Callable[[], int]:
-    """A function that reads the bytes of all arenas, in some 200 microseconds.
-
-    What it reads is always 0 where it cannot.
-
-    The interpreter says how many there are in the text of ``sys._debugmallocstats``, which it
-    writes to a C stream.
-    """
-    try:
-        write_statistics = ctypes.pythonapi._PyObject_DebugMallocStats
-        c = ctypes.CDLL(None)
-        open_stream, close, free = c.open_memstream, c.fclose, c.free
-    except (AttributeError, OSError, TypeError):
+def suspend_profiler() -> Callable[[], object] | None:
+    """Has this thread's profiler see nothing; returns what has it go on, ``None`` without one."""
+    profiler: Any = sys.getprofile()
+    if _is_lsprof(profiler) or _is_lsprof(profiler := _monitoring_profiler()):
+        # It ends what it has open, so nothing is counted twice, and it has no mark for our frames.
+        profiler.disable()
+        enable: Callable[[], object] = profiler.enable
+        return enable
+    profiler = sys.getprofile()
+    if profiler is None or _module_of_method(profiler) == "profile":
+        return None  # the slow one of the library checks that each call has its return
+    function = 0 if callable(profiler) else _profile_function(profiler)
+    sys.setprofile(None)
+    if callable(profiler):
+        return lambda: sys.setprofile(profiler)
+    if not function:
         return int
-    text, size = ctypes.c_char_p(), ctypes.c_size_t()
-    open_stream.restype, open_stream.argtypes = ctypes.c_void_p, (ctypes.c_void_p, ctypes.c_void_p)
-    write_statistics.argtypes = close.argtypes = free.argtypes = (ctypes.c_void_p,)
-
-    def read() -> int:
-        stream = open_stream(ctypes.byref(text), ctypes.byref(size))
-        if not stream:
-            return 0
-        write_statistics(stream)
-        close(stream)
-        found = _ARENAS.search(text.value or b"")
-        free(text)
-        return int(found[1].replace(b",", b"")) if found else 0
-
-    return read
+    return lambda: _set_profile(function, profiler)
 
 
-def _probe_arenas() -> str:
-    if sys.platform != "linux" or os.environ.get("PYTHONMALLOC", "").startswith("malloc"):
-        return ""  # no C stream in memory there, or no arenas at all
-    return expect(arena_reader()() > 0, "its text has no line on arenas")
+def _module_of_method(method: object) -> str:
+    return type(getattr(method, "__self__", None)).__module__
+
+
+def _is_lsprof(profiler: object) -> bool:
+    return type(profiler).__module__ in ("_lsprof", "cProfile") and hasattr(profiler, "enable")
+
+
+def _monitoring_profiler() -> object:
+    """The profiler behind callbacks of ``sys.monitoring``, where cProfile is since Python 3.12."""
+    monitoring: Any = getattr(sys, "monitoring", None)
+    if monitoring is None or monitoring.get_tool(monitoring.PROFILER_ID) is None:
+        return None
+    tool, event = monitoring.PROFILER_ID, monitoring.events.PY_START
+    callback = monitoring.register_callback(tool, event, None)
+    monitoring.register_callback(tool, event, callback)
+    return getattr(callback, "__self__", None)
+
+
+def _profile_function(profiler: object) -> int:
+    """The address of the C function that goes with a profiler which is no Python function."""
+    state = ctypes.pythonapi.PyThreadState_Get
+    state.restype, state.argtypes = ctypes.c_void_p, ()
+    words = (ctypes.c_size_t * _MOST_STATE_WORDS).from_address(state())
+    for at in range(-_PROFILE_FUNCTION, _MOST_STATE_WORDS):
+        if words[at] == id(profiler):
+            return int(words[at + _PROFILE_FUNCTION])
+    return 0
+
+
+def _set_profile(function: int, profiler: object) -> None:
+    setter = ctypes.pythonapi.PyEval_SetProfile
+    setter.restype, setter.argtypes = None, (ctypes.c_void_p, ctypes.py_object)
+    setter(function, profiler)
+
+
+def _probe_profiler() -> str:
+    if sys.getprofile() is not None:
+        return ""  # somebody profiles us; leave them alone
+
+    def look(*_: object) -> None:
+        pass
+
+    sys.setprofile(look)
+    function = _profile_function(look)
+    sys.setprofile(None)
+    other = _profile_function(look)
+    return expect(function and not other, "a thread's state does not hold it where it was")
+
+
+def _probe_lsprof() -> str:
+    import cProfile
+
+    if sys.getprofile() is not None or _monitoring_profiler() is not None:
+        return ""
+    profiler = cProfile.Profile()
+    profiler.enable()
+    resume = suspend_profiler()
+    was_off = sys.getprofile() is None and _monitoring_profiler() is None
+    if resume is not None:
+        resume()
+    profiler.disable()
+    return expect(resume is not None and was_off, "it cannot be found and switched off")
+
+
+# What running calls refer to, which the collector does not know of since Python 3.11.
+
+_WORD_BYTES = 8
+_OF_FRAME = object.__basicsize__ + _WORD_BYTES
+"""Where a frame has the address of the interpreter's own one: behind ``f_back``."""
+_TAG = 7
+"""Bits of an address in which it marks references that it does not own, since Python 3.14."""
+_MOST_HEAD_WORDS = 16
+"""Of the interpreter's own frame before its variables, more than any version has."""
+
+
+def _head_words() -> int:
+    """Words of the interpreter's own frame before its variables; 0 where they are not found."""
+    sought = object()
+    inner = ctypes.c_size_t.from_address(id(sys._getframe()) + _OF_FRAME).value
+    words = array("Q", ctypes.string_at(inner, _MOST_HEAD_WORDS * _WORD_BYTES))
+    addresses = [word & ~_TAG for word in words]
+    return addresses.index(id(sought)) if id(sought) in addresses else 0
+
+
+def variables_of_calls(frames: Iterable[FrameType], read: Callable[[int, int], bytes]) -> set[int]:
+    """Addresses of what running calls have in their variables.
+
+    Asking a frame for ``f_locals`` would keep what it has alive. ``read`` returns memory, or
+    nothing where there is none.
+    """
+    found: set[int] = set()
+    head = _head_words()
+    for frame in frames if head else ():
+        code = frame.f_code
+        names = {*code.co_varnames, *code.co_cellvars, *code.co_freevars}
+        inner = array("Q", read(id(frame) + _OF_FRAME, _WORD_BYTES))
+        if inner:
+            words = array("Q", read(inner[0], (head + len(names)) * _WORD_BYTES))
+            found.update(words[head:])
+    return {address & ~_TAG for address in found}
+
+
+def _probe_calls() -> str:
+    held = object()
+    calls = variables_of_calls((sys._getframe(),), ctypes.string_at)
+    return expect(id(held) in calls, "a variable of a running call is not found")
 
 
 def probes() -> tuple[Probe, ...]:
@@ -351,8 +540,9 @@ def probes() -> tuple[Probe, ...]:
         cache_probes.append(Probe(f"{module}.{path}", look))
     return (
         Probe("sys._clear_internal_caches or sys._clear_type_cache", _probe_attribute_cache),
-        Probe("sys.getunicodeinternedsize(_only_immortal=)", _probe_interned_strings),
-        Probe("asyncio.tasks._scheduled_tasks or _all_tasks", _probe_tasks),
+        Probe("sys.getunicodeinternedsize", _probe_interned_strings),
+        Probe("tracemalloc.get_object_traceback of instances", _probe_allocation),
+        task_probe(),
         *path_probes,
         Probe("linecache.cache holds what was read", _probe_linecache),
         *cache_probes,
@@ -362,9 +552,12 @@ def probes() -> tuple[Probe, ...]:
         Probe("_signal.getsignal", _probe_signals),
         Probe("warnings._get_context or _showwarnmsg_impl", _probe_warnings),
         Probe("logging.root.manager.disable", _probe_disabled_logging),
+        Probe("atexit._ncallbacks", _probe_exit_callbacks),
         Probe("sys._getframe", _probe_calling_frame),
         Probe("sys._current_frames", _probe_frames),
-        Probe("sys._debugmallocstats (_PyObject_DebugMallocStats)", _probe_arenas),
+        Probe("PyFrameObject.f_frame", _probe_calls),
+        Probe("PyThreadState.c_profilefunc", _probe_profiler),
+        Probe("_lsprof.Profiler", _probe_lsprof),
     )
 
 

@@ -1,39 +1,49 @@
-"""Exact counters of this process: what each counts, and how to read all in some 30 microseconds.
+"""Exact counters of this process: what each one counts, and how to read them all.
+
+That takes some 30 microseconds.
 
 A reading goes into an array made beforehand, so that measuring allocates nothing that stays.
 """
 
 from __future__ import annotations
 
-import gc
+import math
 import os
 import sys
 from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pytest_leakguard.core.leaks import LeakKind
 from pytest_leakguard.core.metric_names import MetricName
-from pytest_leakguard.counters import _cpython, caches, malloc
+from pytest_leakguard.counters import _cpython, caches
 from pytest_leakguard.counters.caches import NO_RUNNER, RunnerCaches
+from pytest_leakguard.counters.originals import Original
+from pytest_leakguard.counters.tasks import PendingTasks
 from pytest_leakguard.counters.tempfiles import NO_DIRECTORY, TemporaryFiles
 
 _TASKS, _DESCRIPTORS = "/proc/self/task", "/proc/self/fd"
+_Answer = TypeVar("_Answer")
+_HAS_PROC = sys.platform == "linux"
+"""Elsewhere psutil asks the system, which takes longer."""
+_WITHOUT_COLLECTING = (os.WEXITED | os.WNOHANG | os.WNOWAIT) if hasattr(os, "WNOWAIT") else 0
 
 
 @dataclass(frozen=True, slots=True)
 class Counter:
     """One thing that is counted."""
 
-    metric: MetricName
+    metric: str
     """Its name in the report."""
     unit: str
     kind: LeakKind
     is_resource: bool = False
-    """Scarce and countable one by one, so that few of them prove a leak, and too many break the
-    process."""
+    """Scarce and countable one by one.
+
+    Few of them prove a leak, and too many break the process.
+    """
 
 
 COUNTERS = (
@@ -44,107 +54,78 @@ COUNTERS = (
     Counter(MetricName.THREADS, "threads", LeakKind.THREADS, True),
     Counter(MetricName.CHILD_PROCESSES, "processes", LeakKind.CHILD_PROCESSES, True),
     Counter(MetricName.TEMPORARY_FILES, "files", LeakKind.GROWTH, True),
-    Counter(MetricName.ASYNCIO_TASKS, "tasks", LeakKind.PYTHON_OBJECTS),
-    Counter(MetricName.PRIVATE_BYTES, "bytes of pages", LeakKind.MAPPINGS),
+    Counter(MetricName.ASYNCIO_TASKS, "tasks", LeakKind.PYTHON_OBJECTS, True),
 )
-BLOCKS, HEAP, MAPPED, DESCRIPTORS, THREADS, CHILDREN, FILES, TASKS, PRIVATE = range(len(COUNTERS))
-PRIVATE_GRAIN_BYTES = 64 * 1024
-"""Resident pages come and go one by one; in such steps a quiet process reads the same again and
-again."""
+BLOCKS, HEAP, MAPPED, DESCRIPTORS, THREADS, CHILDREN, FILES, TASKS = range(len(COUNTERS))
 
 
 class Reader:
-    """Reads all counters; make it before the first reading, since making it allocates."""
+    """Counts what is scarce; make it before the first reading, since making it allocates."""
 
     def __init__(
         self,
         files: TemporaryFiles,
-        leaves_out_interned: bool = True,
         short_lived: tuple[str, ...] = (),
         runner: RunnerCaches = NO_RUNNER,
     ) -> None:
         self._files = files
         self._short_lived = short_lived or NO_DIRECTORY
-        """What directories begin with that have another name in every run, such as those of
-        ``tmp_path``."""
-        self._runner = runner
-        self.counts_interned = not leaves_out_interned
-        """Strings that the interpreter interned for good are among the blocks."""
-        self._interned = ImmortalStrings().count if leaves_out_interned else int
-        self.interned = 0
-        """Strings that the last reading left out."""
-        self._heap = malloc.heap_reader()
-        self._arenas = _cpython.arena_reader()
-        self._unclaimed = self._own_bytes = 0
-        self.private_bytes = 0
-        """What the last reading rounded down to ``PRIVATE_GRAIN_BYTES``."""
-        self._cached: dict[str, int] = {}
-        self._clear_caches = _cpython.cache_clearer()
-        self.empties_library_caches = False
-        """Before every reading, which makes the code that uses them slower: for suspects only."""
-        self.filling: tuple[Callable[[], object], ...] = ()
-        """What empties the bounded caches that the suspect fills, called with them."""
+        """What directories begin with that have another name in every run.
 
-    def empty_no_caches(self) -> None:
-        """As before the last suspect, whose caches they were."""
-        self.empties_library_caches, self.filling = False, ()
-
-    def read(self, into: array[float], row: int, clears_caches: bool = False) -> None:
-        """One reading after a collection, into ``row`` of an array of ``len(COUNTERS)`` columns."""
-        self.read_cheap(into, row, clears_caches)
-        self.read_heap(into, row)
-
-    def read_heap(self, into: array[float], row: int) -> None:
-        """The counters that the allocator has to be asked for, which may take it a while."""
-        at = row * len(COUNTERS)
-        into[at + HEAP], into[at + MAPPED], self.private_bytes = self._memory()
-        into[at + PRIVATE] = self.private_bytes // PRIVATE_GRAIN_BYTES * PRIVATE_GRAIN_BYTES
-
-    def _memory(self) -> tuple[int, int, int]:
-        """Bytes of the heap in use, of address space, and of private pages.
-
-        What allocators claim is in neither of the last two. Nor is the main thread's stack, which
-        stays as large as the deepest recursion has made it.
+        Those of ``tmp_path`` are such.
         """
-        in_use, claimed = self._heap()
-        mapped, private = malloc.memory()
-        if mapped - claimed != self._unclaimed:
-            # Asked for only when it may have changed, since it takes many times as long.
-            self._unclaimed = mapped - claimed
-            self._own_bytes = self._arenas() + malloc.stack_bytes()
-        claimed += self._own_bytes
-        return in_use, mapped - claimed, private - claimed
+        self._runner = runner
+        self._cached: dict[str, int] = {}
+        self._tasks = PendingTasks()
+        self._unread: dict[int, str] = {}
+        self._counts: tuple[tuple[int, Callable[[], int]], ...] = (
+            (FILES, files.count),
+            (DESCRIPTORS, descriptor_count),
+            (THREADS, thread_count),
+            (CHILDREN, child_count),
+            (TASKS, self._tasks.count),
+        )
+        self.memory: Callable[[], tuple[int, int]] = _nothing
+        """Native and mapped bytes that the code under the tracker has now, for ``value``."""
 
-    def read_cheap(self, into: array[float], row: int, clears_caches: bool = False) -> None:
-        """All others, garbage collected before."""
-        self.forget_what_is_gone()
-        files = self._files.count()  # first, since it drops the names of files that are gone
-        gc.collect()
-        if clears_caches:  # last, since whatever runs puts names there
-            self._clear_caches()
+    def read(self, into: array[float], row: int) -> None:
+        """One reading into ``row`` of an array.
+
+        It has ``len(COUNTERS)`` columns; those of memory stay 0.
+        """
         at = row * len(COUNTERS)
-        self.interned = self._interned()
-        into[at + BLOCKS] = sys.getallocatedblocks() - self.interned
-        into[at + DESCRIPTORS] = descriptor_count()
-        into[at + THREADS] = thread_count()
-        into[at + CHILDREN] = child_count()
-        into[at + FILES] = files
-        into[at + TASKS] = _cpython.task_count()
+        for counter, count in self._counts:
+            into[at + counter] = self._counted(counter, count)
+
+    def _counted(self, counter: int, count: Callable[[], int]) -> int:
+        try:
+            return count()
+        except OSError as error:
+            self._unread.setdefault(counter, reason_of(error))
+            return 0
+
+    def take_unread(self) -> tuple[str, ...]:
+        """What could not be counted since the last call, one sentence each."""
+        if not self._unread:
+            return ()
+        found = tuple(not_counted(counter, why) for counter, why in self._unread.items())
+        self._unread.clear()
+        return found
 
     def forget_what_is_gone(self) -> None:
         """Drops what caches keep about temporary files and modules.
 
         They look again when they need them.
         """
-        if self.empties_library_caches:
-            caches.empty()
-            self._runner.empty()
-            for clear in self.filling:
-                clear()
         for name, cache in _cpython.path_caches():
             self._forget(name, cache, self._is_gone)
         for cache in self._runner.keyed_by_module():
             self._forget("modules", cache, _is_no_module)
+
+    def empty_caches(self) -> None:
+        """Empties what may drop any entry at any time: caches of the library and of the runner."""
+        caches.empty()
+        self._runner.empty()
 
     def _forget(self, name: str, cache: dict[Any, Any], is_gone: Callable[[str], bool]) -> None:
         if len(cache) == self._cached.get(name):
@@ -159,94 +140,151 @@ class Reader:
             return False
         if path.startswith(self._short_lived):
             return True
-        return not os.path.exists(path)  # noqa: PTH110  # pathlib interns what it sees
+        return not Original.exists(path)
 
-    def vector(self) -> tuple[float, ...]:
-        """One reading without a collection, for line-by-line use."""
-        in_use, mapped, private = self._memory()
-        return (
-            0.0,
-            in_use,
-            mapped,
-            descriptor_count(),
-            thread_count(),
-            child_count(),
-            self._files.count(),
-            0.0,
-            private,
-        )
+    def value(self, counter: int) -> float:
+        """What one counter says now, blocks left out, for line-by-line use.
+
+        It is 0 where that cannot be told, of which the canary has spoken.
+        """
+        if counter in (HEAP, MAPPED):
+            return float(self.memory()[counter == MAPPED])
+        for at, count in self._counts:
+            if at == counter:
+                return float(counted(count))
+        return 0.0
+
+    def things(self, counter: int) -> frozenset[Any]:
+        """What there is now of something that is counted one by one, to tell old from new.
+
+        There is nothing where that cannot be told.
+        """
+        try:
+            return self._things(counter)
+        except OSError:
+            return frozenset()
+
+    def _things(self, counter: int) -> frozenset[Any]:
+        if counter == DESCRIPTORS:
+            return frozenset(descriptors().items())
+        if counter == THREADS:
+            return frozenset(_threads())
+        if counter == CHILDREN:
+            return frozenset(children())
+        if counter == TASKS:
+            self._tasks.count()
+            return self._tasks.names()
+        self._files.count()
+        return self._files.names()
+
+
+def _nothing() -> tuple[int, int]:
+    return 0, 0
 
 
 def _is_no_module(name: str) -> bool:
     return name not in sys.modules
 
 
-class ImmortalStrings:
-    """Counts the strings that this interpreter has interned and will never free.
+def counted(count: Callable[[], int]) -> int:
+    """What ``count`` says; 0 where it cannot tell, of which the canary has spoken."""
+    try:
+        return count()
+    except OSError:
+        return 0
 
-    The count is 0 where it frees them all.
 
-    Python 3.12 keeps every interned string: each attribute set by a new name, each part of a path
-    in pathlib. Python 3.13 keeps those of its compiler. Neither is a leak of the code that runs, so
-    CPython's own hunt for leaks leaves them out as well.
-    """
+def not_counted(counter: int, why: str) -> str:
+    """A sentence on a counter that does not see."""
+    return f"{COUNTERS[counter].metric.replace('_', ' ')} cannot be counted here: {why}"
 
-    def __init__(self) -> None:
-        self._size_at_count = self._known = 0
 
-    def count(self) -> int:
-        """Counts them one by one where some are mortal, but only when their number has changed."""
-        size = _cpython.interned_strings()
-        if _cpython.KEEPS_ALL_INTERNED:
-            return size
-        if size != self._size_at_count:
-            self._size_at_count = size
-            self._known = _cpython.immortal_strings()
-        return self._known
+def reason_of(error: OSError) -> str:
+    """In one line, with the file where there is one."""
+    return ": ".join(str(part) for part in (error.filename, error.strerror or error) if part)
 
 
 def descriptor_count() -> int:
-    """Open descriptors of this process; 0 where the platform does not tell."""
+    """Open descriptors of this process. Raises ``OSError`` where the platform does not tell."""
+    if not _HAS_PROC:
+        return int(_asked(lambda process: process.num_fds()))
+    # Since Linux 6.2 the size of this directory is the answer, without opening it.
+    return os.stat(_DESCRIPTORS).st_size or len(os.listdir(_DESCRIPTORS)) - 1  # noqa: PTH116, PTH208  # a tenth of the time
+
+
+def _asked(question: Callable[[Any], _Answer]) -> _Answer:
+    """What psutil says of this process; imported where it is needed, which is nowhere on Linux."""
+    import psutil
+
     try:
-        # Since Linux 6.2 the size of this directory is the answer, without opening it.
-        return os.stat(_DESCRIPTORS).st_size or len(os.listdir(_DESCRIPTORS)) - 1  # noqa: PTH116, PTH208  # a tenth of the time
-    except OSError:
-        return 0
+        return question(psutil.Process())
+    except psutil.Error as error:
+        raise OSError(str(error)) from None
+
+
+def descriptor_limit() -> float:
+    """How many descriptors this process may have open.
+
+    Without end where the platform does not tell.
+    """
+    try:
+        import resource
+    except ImportError:
+        return math.inf
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return math.inf if soft == resource.RLIM_INFINITY else soft
 
 
 def thread_count() -> int:
-    """Threads of this process, those that Python does not know included."""
-    try:
-        return os.stat(_TASKS).st_nlink - 2  # noqa: PTH116  # a tenth of the time
-    except OSError:
-        return _python_threads()
+    """Threads of this process, those that Python does not know included.
+
+    Raises ``OSError`` where the platform does not tell.
+    """
+    if not _HAS_PROC:
+        return int(_asked(lambda process: process.num_threads()))
+    return Original.stat(_TASKS).st_nlink - 2
 
 
-def _python_threads() -> int:
-    import threading
-
-    return threading.active_count()
+def _threads() -> list[Any]:
+    """What tells all threads apart."""
+    if not _HAS_PROC:
+        return list(_cpython.frames_of_threads())
+    return list(os.listdir(_TASKS))  # noqa: PTH208  # pathlib interns what it sees
 
 
 def child_count() -> int:
-    """Child processes that run or wait to be collected."""
+    """Child processes that run or wait to be collected.
+
+    Raises ``OSError`` where there are some and the platform does not tell how many.
+    """
     try:
-        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-    except (ChildProcessError, AttributeError):
+        Original.waitid(os.P_ALL, 0, _WITHOUT_COLLECTING)
+    except ChildProcessError:
         return 0
+    except AttributeError:  # a platform without it, such as macOS until Python 3.13
+        pass
     return len(children())
 
 
 def children() -> list[int]:
-    """Process ids of all children, zombies included."""
+    """Process ids of all children, zombies included. Raises ``OSError`` where nobody tells."""
+    if not _HAS_PROC:
+        return _children_by_parent()
     found: list[int] = []
-    for task in os.listdir(_TASKS):  # noqa: PTH208  # pathlib interns what it sees, which would be counted
+    for task in Original.listdir(_TASKS):
         try:
-            with open(f"{_TASKS}/{task}/children", "rb") as file:
+            with Original.open(f"{_TASKS}/{task}/children", "rb") as file:
                 found += map(int, file.read().split())
-        except OSError:  # the thread has ended, or the kernel was built without this file
+        except FileNotFoundError:
+            if task == str(os.getpid()):  # the kernel was built without this file
+                return _children_by_parent()
+        except ProcessLookupError:  # the thread has ended
             continue
     return found
+
+
+def _children_by_parent() -> list[int]:
+    return _asked(lambda process: [child.pid for child in process.children()])
 
 
 def descriptors() -> dict[int, str]:
@@ -266,13 +304,3 @@ def describe(target: str) -> str:
         return f"file {target}"
     kind, _, rest = target.partition(":")
     return rest.strip("[]") if kind == "anon_inode" else kind
-
-
-def make_frames() -> None:
-    """Makes the frame objects of all callers now.
-
-    An exception kept in a cycle would, one for each caller.
-    """
-    frame = _cpython.calling_frame()
-    while frame.f_back is not None:
-        frame = frame.f_back

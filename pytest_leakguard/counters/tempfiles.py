@@ -1,4 +1,7 @@
-"""Which files in the temporary directory are this process's own; a listing has those of others."""
+"""Which temporary files and shared memory segments are this process's own.
+
+A listing of their directories has those of others as well.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +9,33 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
+
+from pytest_leakguard.counters.originals import Original
 
 NO_DIRECTORY = ("\0",)
 """A prefix that no path has, since none can contain the byte."""
 
 
+SHARED = "/dev/shm/"
+"""Where Linux keeps POSIX shared memory (``shm_open``) and named semaphores (``sem_open``)."""
+_PYTHONS_OWN = ("psm_", "sem.mp-")
+"""How ``multiprocessing`` begins its names there; events tell which are of this process."""
+
+
 class TemporaryFiles:
-    """Names created below the temporary directory, as audit events of the interpreter say."""
+    """Names created below the temporary directory, as audit events of the interpreter say.
+
+    And those of segments in ``SHARED``, of which C code makes some that no event tells of.
+    """
 
     def __init__(self) -> None:
         self._names: set[str] = set()
         self._root = ""
         self._ignored: tuple[str, ...] = ()
+        self._listed: frozenset[str] = frozenset()
+        """All that was in ``SHARED`` at the last count."""
         self.is_watching = False
 
     def watch(self, ignored: tuple[str, ...] = ()) -> None:
@@ -29,6 +46,7 @@ class TemporaryFiles:
         self._root = os.path.realpath(tempfile.gettempdir()) + os.sep
         self._ignored = ignored or NO_DIRECTORY
         self._names.clear()
+        self._listed = _listing()
         self.is_watching = True
 
     def stop(self) -> None:
@@ -39,31 +57,83 @@ class TemporaryFiles:
     def note(self, event: str, args: tuple[Any, ...]) -> None:
         """Takes one audit event; must never raise, since that would make the audited call fail."""
         path = args[0]
-        if event == "open":
+        if event == "os.truncate":  # what gives a new segment its size
+            path = _segment_of(path)
+        elif event == "open":
             flags = args[2]
             if not isinstance(flags, int) or not flags & os.O_CREAT:
                 return
-        if not isinstance(path, str) or not path.startswith(self._root):
+        if not isinstance(path, str) or not path.startswith((self._root, SHARED)):
             return
         if not path.startswith(self._ignored):
             self._names.add(path)
 
     def count(self) -> int:
         """How many of them still exist; the others are forgotten."""
+        if self.is_watching:
+            self._look_for_segments()
         if not self._names:
             return 0
-        gone = [name for name in self._names if not os.path.lexists(name)]
+        gone = [name for name in self._names if not Original.lexists(name)]
         self._names.difference_update(gone)
         return len(self._names)
+
+    def _look_for_segments(self) -> None:
+        """Those that C code of this process has made since the last look."""
+        listed = _listing()
+        if listed == self._listed:
+            return
+        for name in listed - self._listed:
+            if not name.startswith(_PYTHONS_OWN) and _is_own(SHARED + name):
+                self._names.add(SHARED + name)
+        self._listed = listed
 
     def names(self) -> frozenset[str]:
         """Those that existed at the last count."""
         return frozenset(self._names)
 
 
+def _listing() -> frozenset[str]:
+    try:
+        return frozenset(os.listdir(SHARED))  # noqa: PTH208  # pathlib interns what it sees
+    except OSError:  # no such directory on this platform
+        return frozenset()
+
+
+def _segment_of(descriptor: object) -> str:
+    """The path behind a descriptor; empty where the argument is none."""
+    if not isinstance(descriptor, int):
+        return ""
+    try:
+        return os.readlink(f"/proc/self/fd/{descriptor}")  # noqa: PTH115  # pathlib interns what it sees
+    except OSError:
+        return ""
+
+
+def _is_own(path: str) -> bool:
+    """Whether a new segment is of this user, and mapped by no other process as far as one sees."""
+    try:
+        if os.stat(path).st_uid != os.geteuid():  # noqa: PTH116
+            return False
+    except OSError:  # it is gone already
+        return False
+    own = str(os.getpid())
+    for process in Path("/proc").glob("[0-9]*/maps"):
+        if process.parent.name != own and _maps(process, path):
+            return False
+    return True
+
+
+def _maps(process: Path, path: str) -> bool:
+    try:
+        return path.encode(errors="surrogateescape") in process.read_bytes()
+    except OSError:  # it has ended, or is another user's
+        return False
+
+
 _FILES = TemporaryFiles()
 """The ones of this process."""
-_EVENTS = ("open", "tempfile.mkstemp", "tempfile.mkdtemp", "os.mkdir")
+_EVENTS = ("open", "tempfile.mkstemp", "tempfile.mkdtemp", "os.mkdir", "os.truncate")
 
 
 def _on_event(event: str, args: tuple[Any, ...]) -> None:

@@ -1,86 +1,24 @@
-"""Which lines allocate what stays: a few runs under tracemalloc, the survivors by stack."""
+"""The calls that led to an allocation, as tracemalloc has noted them."""
 
 from __future__ import annotations
 
-import gc
-import math
+import ast
+import linecache
+import re
 import tracemalloc
-from collections.abc import Callable
 from itertools import takewhile
 
-from pytest_leakguard.core.clock import Spent
 from pytest_leakguard.core.leaks import Frame
-from pytest_leakguard.counters._cpython import cache_clearer
-from pytest_leakguard.explain.code_owner import Owner, Site, is_ours, owner
+from pytest_leakguard.explain.code_owner import Owner, is_ours, owner
 
 FRAMES = 24
 
 
-def surviving(
-    work: Callable[[], object],
-    runs: int,
-    tidy: Callable[[], object] = int,
-    seconds: float = math.inf,
-) -> tuple[Site, ...]:
-    """Places whose blocks survive the runs in proportion, most bytes first.
-
-    Empty when nothing can be traced.
-
-    Takes about ``seconds`` at most, with fewer runs where tracing makes them that slow.
-    """
-    was_tracing = tracemalloc.is_tracing()
-    gc.collect()
-    gc.freeze()  # what was there before is not traced, and would only make every collection slow
-    if not was_tracing:
-        tracemalloc.start(FRAMES)
-    try:
-        spent, few = Spent(), max(2, runs // 4)
-        before = _counts(work, few, tidy)
-        runs = max(2, int(min(runs, seconds * few / (2 * spent.seconds))))
-        middle = _counts(work, runs, tidy)
-        after = _counts(work, runs, tidy)
-    finally:
-        gc.unfreeze()
-        if not was_tracing and tracemalloc.is_tracing():
-            tracemalloc.stop()
-    sites = []
-    for stack, (blocks, size_bytes) in after.items():
-        first, second = middle.get(stack, (0, 0)), before.get(stack, (0, 0))
-        grown = blocks - first[0]
-        is_resized = size_bytes > first[1] > second[1]  # one block that grows, such as a list's
-        if (grown > 0 and first[0] > second[0]) or is_resized:
-            sites.append(
-                Site(tuple(map(_frame, stack)), grown / runs, (size_bytes - first[1]) / runs)
-            )
-    return tuple(sorted(sites, key=lambda site: (-site.size_bytes, -site.blocks)))
+Places = tuple[tuple[str, int], ...]
+"""File and line of each call, innermost first; looking up what they are called takes time."""
 
 
-_Stack = tuple[tuple[str, int], ...]
-
-
-def _counts(
-    work: Callable[[], object], runs: int, tidy: Callable[[], object]
-) -> dict[_Stack, tuple[int, int]]:
-    # Empties the free lists too: a snapshot fills them with tuples that the unit would use
-    # untraced.
-    gc.collect()
-    for _ in range(runs):
-        work()
-    tidy()
-    cache_clearer()()
-    gc.collect()
-    if not tracemalloc.is_tracing():  # the unit has stopped it
-        return {}
-    counts: dict[_Stack, tuple[int, int]] = {}
-    for statistic in tracemalloc.take_snapshot().statistics("traceback"):
-        stack = _places(statistic.traceback)
-        if stack:
-            blocks, size_bytes = counts.get(stack, (0, 0))
-            counts[stack] = (blocks + statistic.count, size_bytes + statistic.size)
-    return counts
-
-
-def _places(traceback: tracemalloc.Traceback) -> _Stack:
+def places(traceback: tracemalloc.Traceback) -> Places:
     """Innermost first, without the harness and what started the measurement."""
     inside = takewhile(lambda frame: not is_ours(frame.filename), reversed(traceback))
     return tuple(
@@ -92,16 +30,38 @@ def _places(traceback: tracemalloc.Traceback) -> _Stack:
 
 def own_frames(traceback: tracemalloc.Traceback) -> tuple[Frame, ...]:
     """The stack of one allocation, innermost call first."""
-    return tuple(map(_frame, _places(traceback)))
+    return frames_at(places(traceback))
 
 
-def _frame(place: tuple[str, int]) -> Frame:
-    return Frame(_function_at(*place), place[0], place[1])
+def frames_at(stack: Places) -> tuple[Frame, ...]:
+    """The calls at these places by their names."""
+    return tuple(Frame(_function_at(file, line), file, line) for file, line in stack)
 
 
 def _function_at(file: str, line: int) -> str:
     """tracemalloc knows lines, not functions: the innermost ``def`` around the line."""
+    if owner(file) is Owner.INTERPRETER:
+        return _function_above(linecache.getlines(file), line)
     return _functions(file).get(line, "<module>")
+
+
+_DEFINITION = re.compile(r"( *)(?:async )?(def|class) (\w+)")
+
+
+def _function_above(lines: list[str], line: int) -> str:
+    """By the indentation alone, for the standard library: to parse it takes a tenth of a second."""
+    names: list[str] = []
+    text = lines[line - 1] if 0 < line <= len(lines) else ""
+    indent = len(text) - len(text.lstrip()) + bool(_DEFINITION.match(text))
+    for above in reversed(lines[:line]):
+        found = _DEFINITION.match(above)
+        if found is None or len(found[1]) >= indent or (found[2] == "class" and not names):
+            continue
+        if found[2] == "def" and names:
+            break
+        names.insert(0, found[3])
+        indent = len(found[1])
+    return ".".join(names) or "<module>"
 
 
 def _functions(file: str) -> dict[int, str]:
@@ -111,31 +71,29 @@ def _functions(file: str) -> dict[int, str]:
 
 
 _known: dict[str, dict[int, str]] = {}
+_BLOCKS = ("body", "orelse", "finalbody", "handlers", "cases")
+"""Where statements have statements; what is below expressions has no name of its own."""
 
 
 def _read_functions(file: str) -> dict[int, str]:
-    import ast
-    import linecache
-
     try:
         tree = ast.parse("".join(linecache.getlines(file)))
     except (SyntaxError, ValueError, RecursionError):
         return {}
     found: dict[int, str] = {}
-
-    def visit(node: ast.AST, prefix: str) -> None:
-        for child in ast.iter_child_nodes(node):
-            if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-                name = f"{prefix}{child.name}"
-                if not isinstance(child, ast.ClassDef):
-                    found.update(
-                        dict.fromkeys(
-                            range(child.lineno, (child.end_lineno or child.lineno) + 1), name
-                        )
-                    )
-                visit(child, f"{name}." if isinstance(child, ast.ClassDef) else "")
-            else:
-                visit(child, prefix)
-
-    visit(tree, "")
+    _add_functions(tree, "", found)
     return found
+
+
+def _add_functions(node: ast.AST, prefix: str, found: dict[int, str]) -> None:
+    for block in _BLOCKS:
+        for child in getattr(node, block, ()):
+            if isinstance(child, ast.ClassDef):
+                _add_functions(child, f"{prefix}{child.name}.", found)
+            elif isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
+                name = f"{prefix}{child.name}"
+                lines = range(child.lineno, (child.end_lineno or child.lineno) + 1)
+                found.update(dict.fromkeys(lines, name))
+                _add_functions(child, "", found)
+            else:
+                _add_functions(child, prefix, found)

@@ -21,7 +21,7 @@ _STDLIB = tuple(
     {os.path.realpath(sysconfig.get_path(name)) + os.sep for name in ("stdlib", "platstdlib")}
 )
 _PACKAGES = ("site-packages", "dist-packages")
-_HARNESS = frozenset(
+HARNESS = frozenset(
     {
         "pytest",
         "_pytest",
@@ -61,7 +61,7 @@ def owner(file: str) -> Owner:
         return Owner.HARNESS
     package = _installed_part(path)
     if package:
-        return Owner.HARNESS if package in _HARNESS else Owner.LIBRARY
+        return Owner.HARNESS if package in HARNESS else Owner.LIBRARY
     for root in _STDLIB:
         if path.startswith(root):
             return (

@@ -6,16 +6,17 @@ Finds the holder of anything, even of ``None``.
 from __future__ import annotations
 
 import gc
-import sys
-import types
-import weakref
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
+from weakref import ReferenceType
 
+from pytest_leakguard.core.foreign import is_a, modules, namespace_of_class, namespace_of_module
 from pytest_leakguard.counters.caches import LRU_CACHE, limit_of
 
+_NOTHING_KEPT = (type(None), bool, int, ReferenceType)
+"""Types of values beside weak references that are nothing to keep."""
 _LENGTHS: dict[type, Callable[[Any], int]] = {
     list: list.__len__,
     dict: dict.__len__,
@@ -36,29 +37,37 @@ class Growing:
     @property
     def most(self) -> int | None:
         """How many elements it will ever hold, where it says so."""
-        if isinstance(self.container, LRU_CACHE):
+        if type(self.container) is LRU_CACHE:
             return limit_of(self.container)
-        return self.container.maxlen if isinstance(self.container, deque) else None
+        return deque.maxlen.__get__(self.container) if is_a(self.container, deque) else None
 
     @property
     def is_index(self) -> bool:
         """Whether it only lists, by weak references, what something else keeps alive.
 
-        Of dead ones it is the holder.
+        Of dead ones it is the holder, and so it is of what it keeps beside weak references.
         """
-        if not isinstance(self.container, dict | set):
-            return False
         inside = self.container
-        # The methods of dict and set themselves, since those of a subclass are somebody's code.
-        keys = dict.keys(inside) if isinstance(inside, dict) else set.__iter__(inside)
-        key: Any = next(iter(keys), None)
-        sample = key if isinstance(key, weakref.ref) else newest(inside)
-        return isinstance(sample, weakref.ref) and weakref.ref.__call__(sample) is not None
+        if is_a(inside, set):
+            # The methods of dict and set themselves, since those of a subclass are somebody's code.
+            return _is_alive(next(set.__iter__(inside), None))
+        if not is_a(inside, dict) or not dict.__len__(inside):
+            return False
+        key = next(iter(dict.__reversed__(inside)))
+        value = newest(inside)
+        if _is_alive(value):
+            return True
+        return _is_alive(key) and is_exactly(value, _NOTHING_KEPT)
 
     def is_like(self, other: Growing) -> bool:
         """Whether nothing but chance would say which of the two grows with the leak."""
         are_alike = self.is_index == other.is_index and bool(self.most) == bool(other.most)
         return are_alike and abs(self.per_run - other.per_run) <= 0.05 * other.per_run
+
+
+def _is_alive(thing: Any) -> bool:
+    """Whether it is a weak reference to something that is there."""
+    return is_a(thing, ReferenceType) and ReferenceType.__call__(thing) is not None
 
 
 def growing(
@@ -109,29 +118,42 @@ def _lengths() -> dict[int, int]:
 
 def _containers() -> Iterator[tuple[Any, Callable[[Any], int]]]:
     """Every container there is, with what measures it."""
-    measures: dict[type, Callable[[Any], int] | None] = {}
+    measures: dict[int, Callable[[Any], int] | None] = {}
     for candidate in gc.get_objects():
         kind = type(candidate)
-        if kind not in measures:
-            measures[kind] = _measure_of(kind)
-        if measure := measures[kind]:
+        if id(kind) not in measures:
+            measures[id(kind)] = _measure_of(kind)
+        if measure := measures[id(kind)]:
             yield candidate, measure
     yield from _untracked()
 
 
 def _untracked() -> Iterator[tuple[Any, Callable[[Any], int]]]:
-    """Those of modules that the collector does not know, such as a dict of plain values."""
-    for module in list(sys.modules.values()):
-        if not isinstance(module, types.ModuleType):
-            continue
-        for value in list(vars(module).values()):
-            if type(value) in _LENGTHS and not gc.is_tracked(value):
-                yield value, _LENGTHS[type(value)]
+    """Those of modules and classes that the collector does not know: dicts of plain values."""
+    for _, module in modules():
+        for value in list(namespace_of_module(module).values()):
+            if is_a(value, type):
+                yield from _untracked_in(namespace_of_class(value).values())
+        yield from _untracked_in(namespace_of_module(module).values())
+
+
+def _untracked_in(values: Iterable[Any]) -> Iterator[tuple[Any, Callable[[Any], int]]]:
+    for value in list(values):
+        if is_exactly(value, _LENGTHS) and not gc.is_tracked(value):
+            yield value, _LENGTHS[type(value)]
+
+
+def is_exactly(thing: Any, kinds: Iterable[type]) -> bool:
+    """Whether its type is one of these.
+
+    By identity, since the type of a type may have a hash of its own.
+    """
+    return any(type(thing) is kind for kind in kinds)
 
 
 def _measure_of(kind: type) -> Callable[[Any], int] | None:
     """Returns the real length of such a container, whatever a subclass's ``__len__`` says."""
-    if issubclass(kind, LRU_CACHE):
+    if kind is LRU_CACHE:
         return lambda cache: int(cache.cache_info().currsize)
     for base, measure in _LENGTHS.items():
         if issubclass(kind, base):
@@ -148,15 +170,22 @@ def length(container: Any) -> int:
 def newest(container: Any) -> Any:
     """One of the elements that came last, as far as the container keeps an order."""
     try:
-        if isinstance(container, list | deque):
-            return container[-1] if type(container) in (list, deque) else None
-        if isinstance(container, dict):
-            return dict.__getitem__(container, next(iter(dict.__reversed__(container))))
-        if isinstance(container, set):
+        if is_a(container, list):
+            return list.__getitem__(container, -1)
+        if is_a(container, deque):
+            return deque.__getitem__(container, -1)
+        if is_a(container, dict):
+            return next(reversed(dict.values(container)))
+        if is_a(container, set):
             return next(set.__iter__(container))
-        inside = [
-            candidate for candidate in gc.get_referents(container) if isinstance(candidate, dict)
-        ]
-        return next(iter(inside[0].values())) if inside and inside[0] else None
-    except (StopIteration, RuntimeError, KeyError, IndexError):
+        return _newest_cached(container)
+    except (StopIteration, RuntimeError, IndexError):
         return None
+
+
+def _newest_cached(cache: Any) -> Any:
+    """A result that a ``functools.lru_cache`` keeps: it has a dict of its own for them."""
+    for inside in gc.get_referents(cache):
+        if type(inside) is dict and inside:
+            return next(iter(dict.values(inside)))
+    return None

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import linecache
 import sys
-from collections.abc import Callable
+import tracemalloc
+from collections.abc import Callable, Iterable
 from types import FrameType
 from typing import Any
 
 from pytest_leakguard.counters import _cpython
+from pytest_leakguard.explain.allocations import FRAMES
 from pytest_leakguard.explain.code_owner import Owner, owner
 
 HOLDER = "the interpreter's table of interned strings, which Python 3.12 never frees (sys.intern)"
@@ -38,9 +41,16 @@ class _Watch:
             self.has_grown |= immortal_count() > self._before
 
 
-def interns_new_strings(work: Callable[[], object]) -> bool:
-    """Whether code of the user or of a package has a new string interned in one more run."""
-    if immortal_count() == 0:
+def interns_new_strings(
+    work: Callable[[], object], traced_run: Callable[[], Iterable[str]]
+) -> bool:
+    """Whether code of the user or of a package has a new string interned in one more run.
+
+    ``traced_run`` runs it once and returns the strings that are kept for good since. Only where
+    some code on the way to one of them mentions ``intern`` is the work watched call by call: after
+    that, the interpreter (3.12 and later) allocates a little for all code that it runs.
+    """
+    if immortal_count() == 0 or not _may_intern(traced_run):
         return False
     watch, others = _Watch(), sys.getprofile()
     sys.setprofile(watch.profile)
@@ -49,3 +59,24 @@ def interns_new_strings(work: Callable[[], object]) -> bool:
     finally:
         sys.setprofile(others)
     return watch.has_grown
+
+
+def _may_intern(traced_run: Callable[[], Iterable[str]]) -> bool:
+    was_tracing = tracemalloc.is_tracing()
+    if not was_tracing:
+        tracemalloc.start(FRAMES)
+    try:
+        for string in traced_run():
+            traceback = tracemalloc.get_object_traceback(string)
+            if traceback is None or any(_mentions_intern(frame.filename) for frame in traceback):
+                return True
+    finally:
+        if not was_tracing and tracemalloc.is_tracing():
+            tracemalloc.stop()
+    return False
+
+
+def _mentions_intern(file: str) -> bool:
+    if owner(file) > Owner.LIBRARY:
+        return False
+    return any("intern(" in line for line in linecache.getlines(file))

@@ -1,103 +1,90 @@
-"""The chain of references that keeps an object alive, from a root down, in words, step by step."""
+"""The chain of references that keeps an object alive, from a root down. Runs nobody's code.
+
+First upwards from the object, which takes one pass over the heap for each step. Where that finds no
+root, because the chain is long or because the collector does not know a holder (a dict or tuple of
+plain values), downwards from all roots.
+"""
 
 from __future__ import annotations
 
-import contextvars
 import gc
-import sys
 import types
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any
 
-from pytest_leakguard.counters._cpython import frames_of_threads
-from pytest_leakguard.counters.caches import LRU_CACHE, limit_of
-from pytest_leakguard.explain.code_owner import Owner, owner
+from pytest_leakguard.core.foreign import is_a, module_of, name_of
+from pytest_leakguard.explain.kinds import IsNew, is_context_node, nothing_is_new
+from pytest_leakguard.explain.path_words import Growth, Step, path_of, steps_of, texts_of
+from pytest_leakguard.explain.roots import (
+    NOT_FOLLOWED,
+    RUNNER,
+    UNKNOWN,
+    Root,
+    Roots,
+    Start,
+    is_fixture,
+    is_kept_by_runner,
+    is_of_runner,
+    is_our_name,
+    is_ours,
+)
 
 MOST_STEPS = 12
-"""How many references a chain has at most; a longer one is cut off, since each is a pass over the
-heap and a reader follows no more."""
+"""Steps upwards before the search goes on downwards; each is a pass over the heap."""
 MOST_PER_STEP = 24
-"""Objects followed at each step; each step is one pass over the heap, whatever their number."""
-_MOST_KEY_CHARACTERS = 60
-"""A longer key says more about the data than about the program."""
-UNKNOWN = "a C extension, or a reference that C code took and never gave back"
-CONTEXT = "the current context of a thread (contextvars)"
-"""Nothing that the collector knows refers to it either."""
+"""Objects followed at each step; the time of a pass rises with their number."""
+MOST_OBJECTS = 1_000_000
+"""Objects that a search downwards looks at; so many take about a second. A number, not a time, so
+that a busy machine changes no answer."""
+_PLAIN = frozenset(map(id, (str, bytes, int, float, complex, bool, type(None), types.CodeType)))
+"""By identity, types whose objects hold nothing of anybody's."""
+
+Avoid = Callable[[type], bool]
+"""Whether objects of a type are passed over as holders."""
 
 
-class _Search:
-    """The lists of a search, which themselves refer to what is searched."""
-
-    __slots__ = ("levels", "ours", "parents", "running")
-
-    def __init__(self, target: Any) -> None:
-        self.levels: list[list[Any]] = [[target]]
-        self.parents: dict[int, Any] = {id(target): None}
-        self.ours = {id(self.levels), id(self.levels[0]), id(self.parents)}
-        self.running = frozenset(_running())
-        """Ids of frames that run; others hang on an exception or a generator, which somebody
-        holds."""
-
-    def climb(self) -> bool:
-        """One step up from every object of the last level; whether anything was found."""
-        upper: list[Any] = []
-        level = {id(thing): thing for thing in self.levels[-1][:MOST_PER_STEP]}
-        self.ours |= {id(upper), id(level)}
-        # One pass over the heap for all of them, which is what takes the time. Python 3.13 leaves
-        # out its own copy of the arguments, not the tuple they were given in, which would be taken
-        # for the holder of all.
-        given = tuple(level.values())
-        self.ours.add(id(given))
-        holders = gc.get_referrers(*given)
-        self.ours.add(id(holders))
-        for holder in holders:
-            if id(holder) in self.parents or id(holder) in self.ours or _is_ours(holder):
-                continue
-            child = next(
-                (level[id(thing)] for thing in gc.get_referents(holder) if id(thing) in level), None
-            )
-            if child is not None:
-                self.parents[id(holder)] = child
-                upper.append(holder)
-        self.ours -= {id(holders), id(level), id(given)}
-        upper.sort(key=_preference)
-        self.levels.append(upper)
-        return bool(upper)
+def _no_type(kind: type) -> bool:
+    return False
 
 
-def chain_to(target: Any) -> tuple[str, ...]:
+class Path:
+    """The way from a root down to an object; of ours, so that it is never taken for a holder."""
+
+    __slots__ = ("is_complete", "is_new", "root", "shown", "steps")
+
+    def __init__(self, root: Root, things: list[Any], is_new: IsNew, shows_top: bool) -> None:
+        self.root = root
+        self.is_new = is_new
+        self.steps = things
+        """All objects, outermost first."""
+        self.shown: list[Step] = steps_of(things, is_new)
+        """Those that a reader is told of, without the root itself."""
+        if shows_top:
+            self.shown.insert(0, Step(things[0]))
+        self.is_complete = root.text not in (UNKNOWN, NOT_FOLLOWED)
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """In words, outermost first; the last is the object itself."""
+        return texts_of(self.root, self.shown, self.is_new)
+
+    def texts_to(self, growth: Growth) -> tuple[str, ...]:
+        """Down to the container that grows, and what it gets."""
+        shown = self.shown
+        for at, step in enumerate(shown):
+            if step.thing is growth.container:
+                shown = shown[: at + 1]
+        texts = texts_of(self.root, shown, self.is_new)
+        return (*texts, f"item of type {growth.item}") if growth.item else texts
+
+    def read(self, growth: Growth) -> str:
+        """As one line."""
+        return path_of(self.root, self.shown, growth, self.is_new)
+
+
+def chain_to(target: Any, is_new: IsNew = nothing_is_new) -> tuple[str, ...]:
     """The steps from a root to ``target``, outermost first; the last step is ``target`` itself."""
-    gc.collect()
-    search = _Search(target)
-    deepest = target
-    for _ in range(MOST_STEPS):
-        for thing in search.levels[-1]:
-            if (not isinstance(thing, types.FrameType) or id(thing) in search.running) and (
-                root := _root_of(thing)
-            ):
-                return _described(root, thing, search.parents, target)
-        if not search.climb():
-            break
-        deepest = search.levels[-1][0]
-    last = (
-        CONTEXT
-        if isinstance(deepest, contextvars.Context) or _is_inside_context(target)
-        else UNKNOWN
-    )
-    return _described((last,), deepest, search.parents, target)
-
-
-def _is_inside_context(thing: Any) -> bool:
-    """Whether it is a node of the tree in which a context keeps its values."""
-    return type(thing).__name__.startswith("hamt")
-
-
-def _running() -> Iterator[int]:
-    for frame in frames_of_threads().values():
-        at: types.FrameType | None = frame
-        while at is not None:
-            yield id(at)
-            at = at.f_back
+    return path_to(target, is_new).texts
 
 
 def root_of(chain: tuple[str, ...]) -> str:
@@ -105,123 +92,214 @@ def root_of(chain: tuple[str, ...]) -> str:
     return " / ".join(chain[:2])
 
 
-def _preference(holder: Any) -> int:
-    """Modules, classes and containers explain more than frames do."""
-    if isinstance(holder, types.FrameType):
-        return 3
-    return 2 if isinstance(holder, types.FunctionType) else 1
+def path_without(target: Any, is_new: IsNew, avoid: Avoid) -> Path | None:
+    """A way from a root by none of the types to be avoided; ``None`` where there is none."""
+    return _Upwards(target, Roots(is_new), is_new, avoid).run()
 
 
-def _is_ours(holder: Any) -> bool:
-    """Held by the search itself, by the harness, or by a call that is running inside either."""
-    if isinstance(holder, types.FrameType):
-        return owner(holder.f_code.co_filename) is Owner.HARNESS
-    if type(holder).__module__.startswith("pytest_leakguard"):
-        return True
-    return isinstance(holder, types.ModuleType) and holder.__name__.startswith("pytest_leakguard")
+def path_to(target: Any, is_new: IsNew = nothing_is_new) -> Path:
+    """The shortest way from a root to ``target``, always the same of several."""
+    gc.collect()
+    upwards = _Upwards(target, Roots(is_new), is_new, _no_type)
+    found = upwards.run()
+    if found is not None:
+        return found
+    downwards = _Downwards(target, upwards.roots, is_new)
+    found = downwards.run()
+    return upwards.without_root(downwards.has_seen_all) if found is None else found
 
 
-def _root_of(thing: Any) -> tuple[str, ...] | None:
-    """The words for an object that lives as long as the process, or as a call or thread does."""
-    if isinstance(thing, types.ModuleType):
-        return (f"module {thing.__name__}",)
-    if isinstance(thing, dict):
-        name = thing.get("__name__") if "__builtins__" in thing or "__spec__" in thing else None
-        module = sys.modules.get(name) if isinstance(name, str) else None
-        if module is not None and vars(module) is thing:
-            return (f"module {name}",)
-    if isinstance(thing, type):
-        return (f"class {thing.__module__}.{thing.__qualname__}",)
-    if isinstance(thing, types.FrameType):
-        code = thing.f_code
-        place = f"{code.co_filename}:{thing.f_lineno}"
-        return (f"call of {code.co_qualname} that is still running ({place})",)
-    return _variable_of_a_module(thing)
+class _Upwards:
+    """The lists of a search, which themselves refer to what is searched."""
+
+    __slots__ = ("_avoid", "_is_new", "_runner", "levels", "ours", "parents", "roots")
+
+    def __init__(self, target: Any, roots: Roots, is_new: IsNew, avoid: Avoid) -> None:
+        self._avoid, self._is_new = avoid, is_new
+        self.roots = roots
+        self._runner: Path | None = None
+        """The way from a call of the test runner, which is told where there is no other."""
+        self.levels: list[list[Any]] = [[target]]
+        self.parents: dict[int, Any] = {id(target): None}
+        self.ours = {id(self.levels), id(self.levels[0]), id(self.parents)}
+
+    def run(self) -> Path | None:
+        first: Path | None = None
+        for _ in range(MOST_STEPS):
+            found = self._best()
+            if first is not None:  # one step further there may be the module that defines it
+                return min(filter(None, (first, found)), key=_order)
+            if found is not None and not _is_elsewhere(found):
+                return found
+            first = found
+            if not self._climb():
+                return first
+        return first or self._best()
+
+    def _best(self) -> Path | None:
+        """Of the roots on the last level the one that is nearest to what people have written."""
+        found = []
+        for thing in self.levels[-1]:
+            root = self.roots.of(thing)
+            if root is not None:
+                path = self._path(root, thing)
+                if path.root.text == RUNNER:
+                    self._runner = self._runner or path
+                    continue
+                found.append(path)
+            for root in self.roots.variables_of(thing):
+                found.append(Path(root, [root.found, *self._way(thing)], self._is_new, False))
+        return min(found, key=_order, default=None)
+
+    def _path(self, root: Root, top: Any) -> Path:
+        things = self._way(top)
+        if root.found is not None and root.found is not top:
+            things[0] = root.found  # the module instead of its dict
+        shows_top = root.found is None and not is_a(top, types.FrameType)
+        return Path(root, things, self._is_new, shows_top and not is_context_node(top))
+
+    def _way(self, top: Any) -> list[Any]:
+        things = [top]
+        while self.parents[id(things[-1])] is not None:
+            things.append(self.parents[id(things[-1])])
+        return things
+
+    def _climb(self) -> bool:
+        """One step up from every object of the last level; whether anything was found."""
+        upper: list[Any] = []
+        level = {id(thing): thing for thing in self.levels[-1][:MOST_PER_STEP]}
+        # One pass over the heap for all of them, which is what takes the time. Python 3.13 leaves
+        # out its own copy of the arguments, not the tuple they were given in, which would be taken
+        # for the holder of all.
+        given = tuple(level.values())
+        self.ours |= {id(upper), id(level), id(given)}
+        holders = gc.get_referrers(*given)
+        self.ours.add(id(holders))
+        for holder in holders:
+            if id(holder) in self.parents or id(holder) in self.ours:
+                continue
+            if is_ours(holder) or self._avoid(type(holder)):
+                continue
+            child = _child_in(holder, level)
+            if child is not None and is_kept_by_runner(holder) and not is_fixture(holder):
+                self._note_runner(child)
+            elif child is not None:
+                self.parents[id(holder)] = child
+                upper.append(holder)
+        self.ours -= {id(holders), id(level), id(given)}
+        upper.sort(key=_preference)
+        self.levels.append(upper)
+        return bool(upper)
+
+    def _note_runner(self, child: Any) -> None:
+        """The runner keeps what it keeps; that is told where nobody else is found."""
+        if self._runner is None:
+            self._runner = Path(Root(RUNNER, rank=9), self._way(child), self._is_new, True)
+
+    def without_root(self, has_seen_all: bool) -> Path:
+        """What is told where no root leads to the object."""
+        if self._runner is not None:
+            return self._runner
+        level = next(level for level in reversed(self.levels) if level)
+        root = Root(UNKNOWN if has_seen_all else NOT_FOLLOWED)
+        return Path(root, self._way(level[0]), self._is_new, True)
 
 
-def _variable_of_a_module(thing: Any) -> tuple[str, ...] | None:
-    """For what a module holds directly, such as a value the collector does not know."""
-    for module in list(sys.modules.values()):
-        if not isinstance(module, types.ModuleType) or _is_ours(module):
-            continue
-        for name, value in list(vars(module).items()):
-            if value is thing and not name.startswith("__"):
-                return (f"module {module.__name__}", _step(thing, name))
+def _child_in(holder: Any, level: dict[int, Any]) -> Any:
+    for thing in gc.get_referents(holder):
+        if id(thing) in level:
+            return level[id(thing)]
     return None
 
 
-def _described(
-    root: tuple[str, ...], top: Any, parents: dict[int, Any], target: Any
-) -> tuple[str, ...]:
-    """The words of every step on the way down."""
-    steps = list(root)
-    holder = top
-    if root[0] is UNKNOWN and top is not target:
-        steps.append(kind_of(top))
-    while holder is not target:
-        child = parents[id(holder)]
-        if child is None:
-            break
-        if child is target or not _is_inside_context(child):
-            steps.append(_link(holder, child))
-        holder = child
-    if top is target and root[0] in (UNKNOWN, CONTEXT):
-        steps.append(kind_of(target))
-    return tuple(step for step in steps if step)
+def _order(path: Path) -> tuple[int, bool, int, int, tuple[str, ...]]:
+    """A module that defines the type of what it holds comes before one that imports it."""
+    rank = path.root.rank
+    return min(rank, 2), _is_elsewhere(path), rank, len(path.shown), path.texts
 
 
-def _link(holder: Any, child: Any) -> str:
-    """How ``holder`` refers to ``child``; empty where the step says nothing a reader wants."""
-    if isinstance(holder, types.ModuleType | type) and child is vars(holder):
-        return ""
-    names = _names(holder, child)
-    if names:
-        return _step(child, names)
-    if isinstance(holder, list | tuple | set | frozenset):
-        return f"item of type {kind_of(child)}"
-    return kind_of(child)
+def _is_elsewhere(path: Path) -> bool:
+    """Whether it begins at a library's module which only imports what it holds."""
+    first = path.shown[0].thing if path.shown else None
+    is_library = path.root.module != "" and path.root.rank > 1
+    return is_library and module_of(type(first)) != path.root.module
 
 
-def _names(holder: Any, child: Any) -> str:
-    """The key, attribute or variable under which ``child`` is found."""
-    if isinstance(holder, types.FrameType):
-        return next((name for name, value in holder.f_locals.items() if value is child), "")
-    if isinstance(holder, types.FunctionType):
-        cells = zip(holder.__code__.co_freevars, holder.__closure__ or (), strict=False)
-        return next((f"closure variable {name}" for name, cell in cells if cell is child), "")
-    if isinstance(holder, types.MethodType):
-        return "__self__"
-    inside = holder if isinstance(holder, dict) else getattr(holder, "__dict__", None)
-    try:
-        for key, value in list(inside.items()) if inside else ():
-            if value is child:
-                is_readable = isinstance(key, str) and len(key) < _MOST_KEY_CHARACTERS
-                return key if is_readable else f"value under a {type(key).__name__} key"
-            if key is child:
-                return f"key of type {type(key).__name__}"
-    except Exception:  # a mapping of somebody else's may do anything
-        return ""
-    return ""
+def _preference(holder: Any) -> tuple[int, str]:
+    """Modules, classes and containers explain more than frames; then by name, always the same."""
+    kind = type(holder)
+    if kind is types.FrameType:
+        return 3, name_of(kind)
+    return 2 if kind is types.FunctionType else 1, name_of(kind)
 
 
-def _step(thing: Any, name: str) -> str:
-    kind = kind_of(thing)
-    if isinstance(thing, LRU_CACHE):
-        return kind
-    return f"{kind} {name}" if name.isidentifier() else f"{name}: {kind}"
+class _Downwards:
+    """From all roots down, also through what the collector does not know."""
+
+    __slots__ = ("_is_new", "_passed", "_roots", "_target", "_who", "has_seen_all")
+
+    def __init__(self, target: Any, roots: Roots, is_new: IsNew) -> None:
+        self._target, self._roots, self._is_new = target, roots, is_new
+        self._who: dict[int, Any] = {}
+        """By the identity of an object, what has led to it."""
+        self._passed = _Passed()
+        self.has_seen_all = True
+
+    def run(self) -> Path | None:
+        """``None`` where no root leads to it, or there was too much to look through."""
+        for starts in self._roots.starts():
+            for start in starts:
+                if id(start.thing) not in self._who:
+                    self._who[id(start.thing)] = start
+            if id(self._target) in self._who or self._follow([start.thing for start in starts]):
+                return self._path()
+        return None
+
+    def _follow(self, queue: list[Any]) -> bool:
+        """Goes on from what is nearest; what is found joins the end of the queue."""
+        who, target, is_passed = self._who, self._target, self._passed.is_passed
+        for holder in queue:
+            for part in gc.get_referents(holder):
+                key = id(part)
+                if key in who:
+                    continue
+                if part is target:
+                    who[key] = holder
+                    return True
+                if id(type(part)) not in _PLAIN and not is_passed(part):
+                    who[key] = holder
+                    queue.append(part)
+            if len(queue) > MOST_OBJECTS:
+                self.has_seen_all = False
+                return False
+        return False
+
+    def _path(self) -> Path:
+        things = [self._target]
+        while type(self._who[id(things[-1])]) is not Start:
+            things.append(self._who[id(things[-1])])
+        start: Start = self._who[id(things[-1])]
+        things.reverse()
+        shows_top = start.root.found is None
+        path = Path(start.root, things, self._is_new, shows_top)
+        if shows_top and start.name:
+            path.shown[0] = Step(things[0], start.name, "local")
+        return path
 
 
-def kind_of(thing: Any) -> str:
-    """``dict``, ``shop.Order``, ``functools.lru_cache of shop.price``."""
-    if isinstance(thing, LRU_CACHE):
-        most = limit_of(thing)
-        limit = "without a limit" if most is None else f"of at most {most}"
-        return f"functools.lru_cache {limit} on {getattr(thing, '__qualname__', '?')}"
-    if isinstance(thing, types.FunctionType):
-        return f"function {thing.__qualname__}"
-    if isinstance(thing, types.FrameType):
-        return f"call of {thing.f_code.co_qualname}"
-    kind = type(thing)
-    if kind.__module__ == "builtins":
-        return kind.__qualname__
-    return f"{kind.__module__}.{kind.__qualname__}"
+class _Passed:
+    """Which objects are not followed: ours and the runner's; by type, since it is asked often."""
+
+    __slots__ = ("_kinds",)
+
+    def __init__(self) -> None:
+        self._kinds: dict[int, bool] = {}
+
+    def is_passed(self, thing: Any) -> bool:
+        kind = type(thing)
+        if kind is types.FrameType or kind is types.ModuleType:
+            return is_ours(thing)
+        key = id(kind)
+        if key not in self._kinds:
+            self._kinds[key] = is_our_name(module_of(kind)) or is_of_runner(kind)
+        return self._kinds[key]

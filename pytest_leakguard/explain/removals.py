@@ -53,7 +53,49 @@ def _line_that_removes(file: str, name: str) -> int:
             return node.lineno
         if isinstance(node, ast.Call) and _is_removal(node.func, name):
             return node.lineno
+        if isinstance(node, ast.Assign) and _replaces_part(node, name):
+            return node.lineno
+    return _line_that_replaces(tree, name)
+
+
+def _line_that_replaces(tree: ast.Module, name: str) -> int:
+    """The first line in a function that gives the variable another container, 0 where none does."""
+    for function in ast.walk(tree):
+        if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        parts = list(ast.walk(function))
+        is_global = any(isinstance(part, ast.Global) and name in part.names for part in parts)
+        for part in parts:
+            is_variable = is_global and _name_given(part, ast.Name) == name
+            is_attribute = _name_given(part, ast.Attribute) == name
+            if is_variable or (is_attribute and function.name not in _MAKERS):
+                return int(getattr(part, "lineno", 0))
     return 0
+
+
+def _name_given(node: ast.AST, kind: type[ast.AST]) -> str:
+    """The name that is given a value here; empty where the node does something else."""
+    if not isinstance(node, ast.Name | ast.Attribute) or not isinstance(node, kind):
+        return ""
+    if not isinstance(node.ctx, ast.Store):
+        return ""
+    return node.id if isinstance(node, ast.Name) else node.attr
+
+
+_MAKERS = ("__init__", "__new__", "__post_init__")
+"""Functions that give an object its first container, which is no removal."""
+
+
+def _replaces_part(node: ast.Assign, name: str) -> bool:
+    """``CACHE[:] = []`` and ``CACHE[at % 10] = entry``, which replace what was there."""
+    return any(_is_entry(target, name) and _is_place(target) for target in node.targets)
+
+
+def _is_place(target: ast.expr) -> bool:
+    return isinstance(target, ast.Subscript) and (
+        isinstance(target.slice, ast.Slice)
+        or (isinstance(target.slice, ast.BinOp) and isinstance(target.slice.op, ast.Mod))
+    )
 
 
 def _is_entry(target: ast.expr, name: str) -> bool:

@@ -9,9 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any, TypeAlias
 
+from pytest_leakguard.core.metric_names import MetricName
 from pytest_leakguard.growth import thresholds
+from pytest_leakguard.growth.ages import Ages, Counted, Fate, largest_leak_missed
 from pytest_leakguard.growth.answers import (
     Burst,
     Cache,
@@ -65,9 +68,30 @@ def judge_series(
         return _too_few(replace(facts, detectable_per_iteration=None), len(run.xs))
     if growing:
         return _no_proof(facts) if metric.caveat else answer(Leaking, facts)
+    if metric.name == MetricName.PROCESSES and _counts_up(run):
+        return answer(Leaking, _counted_up(facts, run), "one more again and again, and none fewer")
     if latest.is_growing and not vetoes:
         return _began_late(facts, run)
     return _named(facts, run)
+
+
+def _counts_up(run: Run) -> bool:
+    """Return whether there is one more in each part of the run, several in all, and never fewer.
+
+    Each process that is kept is deliberate; whether they are many enough for a trend is no matter.
+    """
+    if any(later < earlier for earlier, later in pairwise(run.ys)):
+        return False
+    count = thresholds.AGED_PARTS
+    parts = [run.part(i / count, (i + 1) / count) for i in range(count)]
+    grows = all(part.ys and part.ys[-1] > part.ys[0] for part in parts)
+    return grows and run.ys[-1] - run.ys[0] >= thresholds.AGED_EVENTS
+
+
+def _counted_up(facts: Estimate, run: Run) -> Estimate:
+    rate = (run.ys[-1] - run.ys[0]) / run.span
+    one = 1 / run.span
+    return replace(facts, per_iteration=rate, low=rate - one, high=rate + one)
 
 
 def _growing_of(longest: Tail, middle: Tail) -> Tail | None:
@@ -167,13 +191,17 @@ def judge(
     runtime: str = "",
     metrics: Sequence[Metric] = METRICS,
     levelled: Callable[[str], Values | None] = _no_level,
+    counted: Counted | None = None,
+    is_heap_whole: bool = True,
 ) -> Judgement:
     """Return the answer for all series of one run; names are those of ``metrics``.
 
     ``runtime`` is a key of ``RUNTIMES``; it matters only where no live heap was read. ``levelled``
     gives a series that is a sum over processes as if each had come as far as one that does the
-    same and stands still.
+    same and stands still. ``counted`` is there where every block of every process is counted;
+    without ``is_heap_whole`` some processes have a live heap that nobody reads.
     """
+    ages = counted.ages if counted else {}
 
     def trends_of(source: Source, changes: Mapping[str, Any]) -> list[Trend]:
         chosen: list[Trend] = []
@@ -184,6 +212,8 @@ def judge(
 
     def trend_of(metric: Metric) -> Trend:
         trend = judge_series(requests, series[metric.name], metric, processes)
+        if metric.name in ages:
+            trend = _beside_ages(trend, ages[metric.name])
         level = levelled(metric.name) if _grows(trend) else None
         if not level:
             return trend
@@ -195,7 +225,23 @@ def judge(
     pages = trends_of(Source.RESIDENT, {} if is_heap_known else RUNTIMES.get(runtime, {}))
     names = {metric.name for metric in metrics}
     ignored = tuple(name for name in series if name not in names)
-    return _combine(heaps, pages, counters, _base_of(series, metrics), ignored)
+    base = _base_of(series, metrics)
+    live = next((trend for trend in _decided(heaps) if trend.metric.unit == "bytes"), None)
+    if live and not _first(heaps, Leaking):
+        if counted:
+            peak = _late_rise(requests, counted.peak)
+            pages = [
+                _beside_counted(trend, live, max(live.late_rise, peak), base) for trend in pages
+            ]
+        elif is_heap_whole:
+            pages = [_beside_heap(trend, live, base) for trend in pages]
+    return _combine(heaps, pages, counters, ignored)
+
+
+def _late_rise(requests: Sequence[float], values: Values) -> float:
+    """Return how much higher it is at the end than where the longest tail begins."""
+    run = usable(requests, values).part(1 - thresholds.LONGEST_TAIL)
+    return run.ys[-1] - run.ys[0] if run.ys else 0.0
 
 
 def _base_of(series: Mapping[str, Values], metrics: Sequence[Metric]) -> float:
@@ -211,17 +257,13 @@ def _combine(
     heaps: Sequence[Trend],
     pages: Sequence[Trend],
     counters: Sequence[Trend],
-    base: float,
     ignored: tuple[str, ...],
 ) -> Judgement:
-    """Let the live heap outvote resident memory, and name the counter that leaks.
+    """Name the series that decides: a leak, then growth that began late.
 
-    A leak decides, then growth that began late: a quiet reading elsewhere does not excuse it.
+    A quiet reading elsewhere excuses neither.
     """
     decided = _decided(heaps)
-    live = next((trend for trend in decided if trend.metric.unit == "bytes"), None)
-    if live and not _first(heaps, Leaking):
-        pages = [_beside_heap(trend, live, base) for trend in pages]
     pages = [*pages[:1], *(_beside_better(trend, pages[0]) for trend in pages[1:])]
     # Counters last: a leaked descriptor or thread mostly leaks memory too, in more useful units.
     deciding = [*heaps, *pages[:1], *counters]
@@ -246,15 +288,26 @@ def _first(trends: Sequence[Trend], *kinds: type[Estimate]) -> Trend | None:
 
 def _leak_among(deciding: Sequence[Trend]) -> Trend | None:
     """Return the first series that leaks, or the counter that explains all of its growth."""
-    first = _first(deciding, Leaking)
-    if first is None or first.metric.unit != "bytes":
+    leaking = [trend for trend in deciding if isinstance(trend, Leaking)]
+    heaps = [one for one in leaking if one.metric.source is Source.HEAP and _is_bytes(one)]
+    # Of blocks and mappings the larger one: a mapping's bookkeeping is a block.
+    largest = max(heaps, key=lambda one: one.per_iteration, default=None)
+    first = largest or next(iter(leaking), None)
+    if first is None or not _is_bytes(first):
         return first
+    processes = [trend for trend in deciding if trend.metric.name == MetricName.PROCESSES]
+    if _first(processes, Leaking):  # each brings memory of its own
+        return _first(processes, Leaking)
     for trend in deciding:
         if not isinstance(trend, Leaking) or trend.metric.source is not Source.COUNTER:
             continue
         if first.per_iteration < thresholds.BOOKKEEPING_BYTES * trend.per_iteration:
             return trend
     return first
+
+
+def _is_bytes(trend: Trend) -> bool:
+    return trend.metric.unit == "bytes"
 
 
 def _grows(trend: Trend) -> bool:
@@ -282,6 +335,59 @@ def _beside_better(trend: Trend, better: Trend) -> Trend:
         return trend
     reason = f"outvoted by {better.metric.name}: what grows are pages of files or shared memory"
     return answer(type(better), trend, reason)
+
+
+def _beside_ages(trend: Trend, ages: Ages) -> Trend:
+    """Return what the sum over all batches means beside what became of each of them."""
+    missed = largest_leak_missed(ages)
+    if ages.is_leak:
+        facts = replace(
+            trend,
+            per_iteration=ages.per_request,
+            low=ages.low,
+            high=ages.high,
+            rise=max(trend.rise, ages.kept_bytes),
+            late_rise=max(trend.late_rise, ages.kept_bytes),
+            detectable_per_iteration=missed,
+        )
+        return answer(Leaking, facts, ages.summary)
+    if ages.fate is Fate.LOST and isinstance(trend, Leaking | Undecided):
+        return answer(Cache, trend, ages.summary)
+    if ages.fate is not Fate.GONE:
+        return trend
+    high = missed or 0.0
+    facts = replace(trend, per_iteration=0.0, low=0.0, high=high, detectable_per_iteration=missed)
+    if isinstance(trend, Burst):
+        return answer(Burst, facts, ages.summary, is_early=trend.is_early)
+    if trend.rise >= trend.metric.settled:
+        return answer(Cache, facts, ages.summary)
+    return answer(Stable, facts, ages.summary)
+
+
+def _beside_counted(resident: Trend, live: Trend, explained: float, base: float) -> Trend:
+    """Return what resident memory's growth means where every block is counted, and none leaks.
+
+    Pages follow the most that was alive at once. What grows on beyond that, steadily, is memory
+    that is no block: mapped by the program itself, or by the kernel for it.
+    """
+    if isinstance(resident, Undecided) and resident.counted_in == "samples":
+        return resident
+    rise = resident.late_rise
+    reason = (
+        f"resident memory rose by {rise:.0f} bytes, the live heap by {live.late_rise:.0f} "
+        f"and its peak by {explained:.0f}"
+    )
+    is_large = rise >= max(resident.metric.step, thresholds.FRAGMENTATION_OF_BASE * base)
+    unexplained = rise - explained
+    if isinstance(resident, Leaking) and unexplained >= max(
+        resident.metric.step, thresholds.HEAP_PACE * rise
+    ):
+        return answer(Leaking, resident, f"{reason}: the rest is no block of any allocator")
+    if is_large and live.late_rise < thresholds.FRAGMENTATION_HEAP_SHARE * rise:
+        return answer(Fragmentation, resident, reason)
+    if isinstance(resident, Leaking | Undecided):
+        return answer(type(live), resident, reason)
+    return resident
 
 
 def _beside_heap(resident: Trend, heap: Trend, base: float) -> Trend:

@@ -51,6 +51,15 @@ def _with_floor(metric: Metric, floor: float, **more: Any) -> Metric:
     return replace(metric, floor=floor, settled=settled, step=step, **more)
 
 
+def above_noise(metric: Metric, noise: float) -> Metric:
+    """Return ``metric`` for a series whose samples differ by so much by chance."""
+    if thresholds.NOISE_FLOORS * noise <= metric.floor:
+        return metric
+    floor = thresholds.NOISE_FLOORS * noise
+    settled, step = thresholds.SETTLED_FLOORS * floor, thresholds.SETTLED_FLOORS * floor
+    return replace(metric, quantum=noise, floor=floor, settled=settled, step=max(step, metric.step))
+
+
 RESIDENT = _with_floor(
     Metric(
         MetricName.ANONYMOUS,
@@ -80,6 +89,11 @@ BLOCKS = _with_floor(Metric(MetricName.BLOCKS, Source.HEAP, "blocks"), threshold
 DESCRIPTORS = Metric(MetricName.DESCRIPTORS, Source.COUNTER, "descriptors")
 THREADS = Metric(MetricName.THREADS, Source.COUNTER, "threads")
 PROCESSES = Metric(MetricName.PROCESSES, Source.COUNTER, "processes")
+SHARED_FILES = _with_floor(
+    Metric(MetricName.SHARED_FILES, Source.COUNTER, quantum=thresholds.PAGE_BYTES),
+    thresholds.RESIDENT_FLOOR_BYTES,
+)
+"""Files in ``/dev/shm``, which are memory though nobody maps them."""
 # Other programs take and give back memory too, so both limits are its own.
 _MACHINE = replace(
     RESIDENT,
@@ -106,6 +120,7 @@ METRICS: tuple[Metric, ...] = (
     DESCRIPTORS,
     THREADS,
     PROCESSES,
+    SHARED_FILES,
 )
 """What ``classify.judge`` knows by name; of several readings of one source the first decides."""
 IN_PROCESS_METRICS = (BLOCKS, IN_PROCESS_HEAP, *METRICS[2:])
@@ -114,6 +129,7 @@ IN_PROCESS_METRICS = (BLOCKS, IN_PROCESS_HEAP, *METRICS[2:])
 RUNTIMES: Mapping[str, Mapping[str, Any]] = {
     "": {},
     "v8": {"floor": thresholds.V8_FLOOR_BYTES},
+    "go": {"floor": thresholds.GO_FLOOR_BYTES},
     "jvm": {"caveat": "a JVM's resident memory rises to the limit of its heap by design"},
 }
 """What a garbage-collected runtime changes about resident memory where no live heap is read."""

@@ -1,8 +1,9 @@
 """Series that somebody else recorded, as numbers in bytes; knows formats, judges nothing.
 
-Reads JSON, CSV with a header, psrecord's log, ``pidstat -r`` and ``sadf -d -- -r`` (sar). Text
-in, values out: the caller opens the file. Whatever is damaged raises ``MalformedReport`` with
-file and place; nothing is repaired or guessed, for a wrong series gives a wrong verdict.
+Reads JSON (Prometheus' too), CSV with a header (Grafana's too), psrecord's log, ``pidstat -r``,
+``sadf -d -- -r`` (sar), and what ``printed`` knows. Text in, values out: the caller opens the file.
+Whatever is damaged raises ``MalformedReport`` with file and place; nothing is repaired or guessed,
+for a wrong series gives a wrong verdict: what cannot be told is asked for.
 """
 
 from __future__ import annotations
@@ -12,13 +13,15 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import pairwise
+from typing import Any
 
-from pytest_leakguard.core.errors import MalformedReport
+from pytest_leakguard.core.errors import MalformedReport, UsageProblem
 from pytest_leakguard.core.metric_names import MetricName
 from pytest_leakguard.growth import thresholds
+from pytest_leakguard.growth.printed import Samples, read_printed, size_of
 
 Cell = float | None
 
@@ -39,7 +42,17 @@ _NAMES = {
     MetricName.THREADS: ("num_threads", "nlwp"),
     MetricName.PROCESSES: ("processes", "nproc"),
     "requests": ("request", "iterations", "iteration", "calls"),
-    "time": ("t", "elapsed_time", "elapsed", "timestamp", "seconds", "time_s"),
+    "time": (
+        "t",
+        "elapsed_time",
+        "elapsed",
+        "timestamp",
+        "timestamps",
+        "seconds",
+        "time_s",
+        "date",
+        "datetime",
+    ),
 }
 _CANONICAL: dict[str, str] = {}
 """The name of a series by every heading that it may have."""
@@ -60,6 +73,8 @@ _COUNTED = {
     "time",
 }
 _CLOCK = re.compile(r"(\d{1,2}):(\d\d):(\d\d)(?: ?([AP])M)?")
+_FIRST_MS = 1e11
+"""Least time since 1970 that is taken for milliseconds: 1973 in these, the year 5138 in seconds."""
 _DAY_S = 86400
 """Seconds in a day."""
 
@@ -83,7 +98,29 @@ Place = Callable[[int], str]
 """Names the n-th sample of a file, for messages."""
 
 
-def read_series(text: str, name: str) -> Recording:
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the caller says of a recording that does not say it itself."""
+
+    unit: float = 0.0
+    """Bytes of one unit of memory; 0: as the recording says."""
+    column: str = ""
+    """Part of the heading, or of the labels, of the series that is meant."""
+
+
+NOTHING_ASKED = Asked()
+_SIZE_UNITS = {"": 1.0, **_UNITS}
+
+
+def unit_of(text: str) -> float:
+    """Return the bytes of ``KiB``, ``MB`` or ``bytes``; raises ``UsageProblem`` for others."""
+    try:
+        return float(_SIZE_UNITS[text.lower()])
+    except KeyError:
+        raise UsageProblem(f"--unit {text}: expected B, KiB, MiB or GiB") from None
+
+
+def read_series(text: str, name: str, asked: Asked = NOTHING_ASKED) -> Recording:
     """Return what ``text`` recorded; ``name`` is the file's, for messages.
 
     Raises ``MalformedReport`` naming the file, the line or element, and what was expected there.
@@ -92,20 +129,43 @@ def read_series(text: str, name: str) -> Recording:
     if not start:
         raise MalformedReport(f"{name}: empty; expected JSON or a table with a header")
     if start[0] in "{[":
-        return _recording(_json(start, name), name, lambda i: f"{name}: sample {i}")
+        return _recording(_json(start, name, asked), name, lambda i: f"{name}: sample {i}")
     rows = [(i, row.strip()) for i, row in enumerate(text.split("\n"), 1) if row.strip()]
     is_pidstat = any("minflt/s" in row.split() for _, row in rows[:5])
-    columns, lines = (_pidstat if is_pidstat else _table)(rows, name)
+    if is_pidstat:
+        columns, lines = _pidstat(rows, name)
+        return _recording(columns, name, lambda i: f"{name}: line {lines[i]}")
+    samples = read_printed(text, name, asked.unit)
+    if samples is not None:
+        return _of_samples(samples, name)
+    columns, lines = _table(rows, name, asked)
     return _recording(columns, name, lambda i: f"{name}: line {lines[i]}")
+
+
+def _of_samples(samples: Samples, name: str) -> Recording:
+    names = {key for value in samples.values for key in value}
+    columns: Columns = {}
+    for key in sorted(names):
+        columns[key] = [value.get(key) for value in samples.values]
+    are_timed = len(samples.clocks) == len(samples.values) and all(samples.clocks)
+    if are_timed:
+        columns["time"] = [_seconds(clock, name) for clock in samples.clocks]
+    recording = _recording(columns, name, lambda i: f"{name}: line {samples.lines[i]}")
+    note = f"read as {samples.source}: {samples.taken}"
+    return replace(recording, notes=(note, *recording.notes))
 
 
 def _recording(columns: Columns, name: str, place: Place) -> Recording:
     axis = next((key for key in ("requests", "time") if columns.get(key)), "samples")
     time, requests = columns.pop("time", []), columns.pop("requests", [])
     series = {key: tuple(cells) for key, cells in columns.items() if cells}
+    time = _in_seconds(time)
     readings = [cell for cells in series.values() for cell in cells]
     if all(reading is None for reading in readings):
-        raise MalformedReport(f"{name}: no readings; expected a series such as rss, anon or heap")
+        raise MalformedReport(
+            f"{name}: no readings; expected a series such as rss, anon or heap; "
+            "another one is read with --column (a part of its heading) and --unit"
+        )
     length = max(map(len, series.values()))
     xs = {"requests": requests, "time": _unwrapped(time), "samples": range(length)}[axis]
     for key, cells in ((axis, xs), *series.items()):
@@ -116,6 +176,14 @@ def _recording(columns: Columns, name: str, place: Place) -> Recording:
     unit = "seconds" if axis == "time" else axis
     note = f"{name} counts no requests: growth is per {unit.removesuffix('s')}"
     return Recording(_rising(xs, axis, place), series, unit, (note,))
+
+
+def _in_seconds(times: Sequence[Cell]) -> list[Cell]:
+    """Return times since 1970 that are in milliseconds as seconds: no clock is so far ahead."""
+    known = [time for time in times if time is not None]
+    if not known or min(known) < _FIRST_MS:
+        return list(times)
+    return [None if time is None else time / 1e3 for time in times]
 
 
 def _rising(xs: Sequence[Cell], axis: str, place: Place) -> tuple[float, ...]:
@@ -137,7 +205,7 @@ def _unwrapped(times: Sequence[Cell]) -> list[Cell]:
     return result
 
 
-def _json(text: str, name: str) -> Columns:
+def _json(text: str, name: str, asked: Asked) -> Columns:
     try:
         document = json.loads(text)
     except json.JSONDecodeError as error:
@@ -146,15 +214,63 @@ def _json(text: str, name: str) -> Columns:
         raise MalformedReport(f"{name}: expected JSON with plain numbers") from None
     if not isinstance(document, dict):
         raise MalformedReport(f'{name}: expected an object such as {{"requests": [], "rss": []}}')
+    if isinstance(document.get("data"), dict) and "result" in document["data"]:
+        return _prometheus(document["data"], name, asked)
     columns: Columns = {}
     for key, values in document.items():
         known, factor = _known(key)
+        factor = asked.unit if asked.unit and _is_memory(known) and factor == 1 else factor
         if known and isinstance(values, list) and known not in columns:
             columns[known] = []
             for i, value in enumerate(values):
                 place = f"{name}: {key}[{i}]"
                 columns[known].append(None if value is None else _number(value, factor, place))
     return columns
+
+
+def _is_memory(known: str) -> bool:
+    return bool(known) and known not in _COUNTED
+
+
+def _prometheus(data: Mapping[str, Any], name: str, asked: Asked) -> Columns:
+    """Return the sum over the series of a range query, at the times that all of them have."""
+    chosen: list[tuple[str, Mapping[float, float]]] = []
+    for i, one in enumerate(data["result"] if isinstance(data["result"], list) else []):
+        place = f"{name}: result {i}"
+        if not isinstance(one, dict) or not isinstance(one.get("values"), list):
+            raise MalformedReport(f"{place}: expected values, as a range query gives (query_range)")
+        labels = json.dumps(one.get("metric", {}))
+        if asked.column in labels:
+            series = one.get("metric", {}).get("__name__", "")
+            chosen.append((series, _points(one["values"], asked.unit or 1.0, place)))
+    kinds = {_kind_of(series) for series, _ in chosen}
+    if len(kinds) != 1:
+        raise MalformedReport(
+            f"{name}: {len(chosen)} series of {len(kinds)} kinds; "
+            "say which with --column, a part of the labels"
+        )
+    times = sorted(set.intersection(*(set(points) for _, points in chosen)))
+    values: list[Cell] = [sum(points[time] for _, points in chosen) for time in times]
+    return {"time": list(times), kinds.pop(): values}
+
+
+def _points(values: Sequence[Any], unit: float, place: str) -> dict[float, float]:
+    points: dict[float, float] = {}
+    for one in values:
+        if not isinstance(one, list) or len(one) != 2:
+            raise MalformedReport(f"{place}: expected pairs of time and value")
+        points[_number(one[0], 1, f"{place}: time")] = _number(one[1], unit, place)
+    return points
+
+
+def _kind_of(series: str) -> str:
+    """Return which of our series a metric of somebody else's is; memory where it says nothing."""
+    words = set(re.split(r"[^a-z0-9]+", series.lower()))
+    if words & {"fds", "fd", "descriptors"}:
+        return str(MetricName.DESCRIPTORS)
+    if words & {"threads", "goroutines"}:
+        return str(MetricName.THREADS)
+    return str(MetricName.HEAP if "heap" in words else MetricName.RESIDENT_SET)
 
 
 def _known(heading: str) -> tuple[str, float]:
@@ -165,6 +281,8 @@ def _known(heading: str) -> tuple[str, float]:
     if plain in _CANONICAL:
         return _CANONICAL[plain], 1
     stem, _, unit = plain.rpartition("_")
+    if unit == "ms" and _CANONICAL.get(stem) == "time":
+        return "time", 1e-3
     if unit in _UNITS and _CANONICAL.get(stem, "time") not in _COUNTED:
         return _CANONICAL[stem], _UNITS[unit]
     return "", 1
@@ -174,7 +292,8 @@ def _number(value: object, factor: float, place: str) -> float:
     try:
         number = float(value) if isinstance(value, int | float | str) else math.nan
     except (ValueError, OverflowError):
-        number = math.nan
+        sized = size_of(value) if isinstance(value, str) else None
+        number = math.nan if sized is None else sized / factor
     if (
         isinstance(value, bool) or not 0 <= number * factor <= thresholds.LARGEST_READING
     ):  # false for NaN as well
@@ -182,7 +301,9 @@ def _number(value: object, factor: float, place: str) -> float:
     return number * factor
 
 
-def _table(rows: Sequence[tuple[int, str]], name: str) -> tuple[Columns, list[int]]:
+def _table(
+    rows: Sequence[tuple[int, str]], name: str, asked: Asked = NOTHING_ASKED
+) -> tuple[Columns, list[int]]:
     """Read rows by the heading above them; sadf has one heading for each kind of counter."""
     delimiter = next((d for d in ";,\t" if d in rows[0][1]), " ")
     first = ""
@@ -193,7 +314,7 @@ def _table(rows: Sequence[tuple[int, str]], name: str) -> tuple[Columns, list[in
         place = f"{name}: line {line}"
         cells = _cells(text, delimiter, bool(header), place)
         if not header or text[0] == "#" or cells[0] == first:
-            header, first = _headings(cells), cells[0]
+            header, first = _headings(cells, asked), cells[0]
             columns = columns or {known: [] for known, _ in header if known}
         elif "LINUX-RESTART" not in text:
             _add_row(columns, header, cells, place)
@@ -201,14 +322,36 @@ def _table(rows: Sequence[tuple[int, str]], name: str) -> tuple[Columns, list[in
     return columns, lines
 
 
-def _headings(cells: Sequence[str]) -> list[tuple[str, float]]:
+_MEMORY_WORDS = {"memory", "mem", "rss", "resident", "working", "heap", "usage"}
+"""Words of a heading such as ``container_memory_working_set_bytes{pod="a"}``."""
+
+
+def _headings(cells: Sequence[str], asked: Asked) -> list[tuple[str, float]]:
     """Return what each column is; nothing when the rows below hold no reading at all."""
     found: list[tuple[str, float]] = []
     for cell in cells:
-        known, factor = _known(cell)
+        known, factor = _heading(cell, asked)
         is_taken = known in {name for name, _ in found}
         found.append(("" if is_taken else known, factor))
     return found if {known for known, _ in found} - {"", "time", "requests"} else []
+
+
+def _heading(cell: str, asked: Asked) -> tuple[str, float]:
+    known, factor = _known(cell)
+    if asked.column:
+        is_axis = known in ("time", "requests")
+        if not is_axis and asked.column.lower() not in cell.lower():
+            return "", 1
+        known = known or _kind_of(cell)
+    elif not known:
+        name = cell.split("{")[0]
+        words = set(re.split(r"[^a-z0-9]+", name.lower()))
+        # Of Prometheus' names the last word is the unit.
+        if words & _MEMORY_WORDS and "bytes" in words:
+            known = _kind_of(name)
+    if asked.unit and _is_memory(known) and factor == 1:
+        factor = asked.unit
+    return known, factor
 
 
 def _cells(text: str, delimiter: str, is_row: bool, place: str) -> list[str]:
@@ -230,7 +373,7 @@ def _add_row(
         if known and known not in columns:
             raise MalformedReport(f"{place}: {known}; expected the columns of the first heading")
         if known == "time":
-            columns[known].append(_seconds(cell, place))
+            columns[known].append(_seconds(cell, place) * factor)
         elif known:
             is_missing = cell in ("", "-")
             number = None if is_missing else _number(cell, factor, f"{place}: {known}")

@@ -6,12 +6,13 @@ At a checkpoint the growth so far is judged; two that agree may end the run.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 
 from pytest_leakguard.core.shapes import Shape
 from pytest_leakguard.growth import thresholds
+from pytest_leakguard.growth.ages import Ages, Fate
 from pytest_leakguard.growth.answers import Judgement, Leaking, Trend, Undecided
 from pytest_leakguard.growth.metrics import Source
 
@@ -61,6 +62,44 @@ def may_stop(checkpoints: Sequence[Judgement], preset: Preset = DEFAULT) -> str:
     if not preset.stops_early:
         return ""
     return _surely_leaks(checkpoints, preset) or _surely_quiet(checkpoints, preset)
+
+
+@dataclass(frozen=True, slots=True)
+class AgedLook:
+    """What became of the batches, as seen after so many requests."""
+
+    requests: int
+    ages: Mapping[str, Ages]
+    stands_still: bool
+    """Nothing else grows: counters, pages."""
+    is_for_good: bool = False
+    """What is kept cannot be given back: nothing leads to it any more, or a list holds it that
+    has taken an entry with each request."""
+
+    def is_leak(self) -> bool:
+        return any(ages.is_leak for ages in self.ages.values())
+
+    def is_quiet(self) -> bool:
+        return self.stands_still and all(_is_over(ages) for ages in self.ages.values())
+
+
+def _is_over(ages: Ages) -> bool:
+    return ages.fate is Fate.GONE or ages.is_settled
+
+
+def may_stop_by_age(looks: Sequence[AgedLook], preset: Preset) -> str:
+    """Say why the run may end after the last look; empty when it has to go on."""
+    recent = looks[-thresholds.AGED_LOOKS :]
+    if len(recent) < thresholds.AGED_LOOKS or not preset.stops_early:
+        return ""
+    requests = recent[-1].requests
+    if all(look.is_quiet() for look in recent[-thresholds.AGED_QUIET_LOOKS :]):
+        return f"quiet; nothing that {requests} requests allocated was kept"
+    if math.isinf(preset.allowance_bytes) or not all(look.is_leak() for look in recent):
+        return ""
+    if recent[-1].is_for_good or requests >= thresholds.AGED_SURE_REQUESTS:
+        return f"a leak: what {requests} requests allocated is kept"
+    return ""
 
 
 def _surely_leaks(checkpoints: Sequence[Judgement], preset: Preset) -> str:

@@ -159,6 +159,9 @@ and end."""
 V8_FLOOR_BYTES = 8 * MIB
 """Least rise of V8's resident memory that is evidence where its live heap is not read, in bytes;
 its collector lets the heap grow so far before it works harder."""
+GO_FLOOR_BYTES = 5 * MIB
+"""Least rise of a Go program's resident memory that is evidence, in bytes; its first collection
+comes at 4 MiB of garbage and live memory."""
 V8_YOUNG_BYTES = 32 * MIB
 """Least rise of a V8's resident memory that is a burst or fragmentation, in bytes: two halves of
 up to 16 MiB (``--max-semi-space-size``) that it takes for new objects, each step doubling the
@@ -179,6 +182,9 @@ it to stand still; a leak grows by as much in each of them, a full cache by noth
 WORKER_SAME_SIZE = 1.25
 """Upper limit of what another worker has gained, as a multiple of the busiest one's gain, for it
 to fill up only; allocators of equal workers differ by so much."""
+
+NEAR_LIMIT = 0.96
+"""Share of a limit from which on a process has no room to grow; it fails, or closes some first."""
 
 # What a reader is told.
 
@@ -252,3 +258,97 @@ as one request."""
 LEAST_PYTHON_BYTES = 64
 """Least size of Python objects kept under memray that fails, in bytes for each request; free
 lists and interned strings average to less."""
+
+# What became of what each request batch had allocated, where that is counted to the byte.
+
+AGED_AFTER_REQUESTS = 20
+"""Requests of each client after which it is asked what a batch keeps: connections are renewed every
+ten requests, and last values are replaced by then."""
+AGED_WARM_UP = 0.25
+"""Share of the run, from its first request, whose batches are not looked at; they load modules and
+fill what is filled once."""
+AGED_BATCHES = 9
+"""Least number of batches that are looked at; one in two that keeps something by chance does so
+nine times in a row in one run of 500."""
+AGED_REQUESTS = 90
+"""Least number of requests of the batches that are looked at."""
+AGED_KEEPING = 0.9
+"""Least share of batches that keep something for a leak in each request."""
+AGED_KEPT = 0.95
+"""Least share of what was kept at first and is still alive for a leak; a leak loses nothing."""
+AGED_LOST = 0.6
+"""Upper limit of the share of what was kept at first and is still alive for a cache; one that has
+just become full has lost its oldest batches only."""
+AGED_EVENTS = 6
+"""Least number of batches that keep something for a leak in one request of many."""
+AGED_EVENT_SHARE = 0.1
+"""Least size of what such a batch keeps, as a share of what those that keep most do."""
+AGED_PARTS = 4
+"""Parts of the run in each of which a leak in one request of many shows; what is done once and for
+all shows in the first ones."""
+AGED_ALIKE = 0.7
+"""Least share of those batches that keep about as much as one another."""
+AGED_QUIET_FROM = 0.35
+"""Share of the run after which nothing may be kept for it to be quiet; before, services warm
+up."""
+AGED_BENEATH_FROM = 0.7
+"""Share of the run after which old batches may lose nothing more for a leak beneath a cache."""
+AGED_UNSEEN_BYTES = 64 * KIB
+"""Upper limit of what resident memory may gain beyond the blocks' peak for an early end, in bytes
+for each process: pages that are touched for the first time."""
+AGED_LOOKS = 3
+"""Looks in a row that have to see a leak for an early end."""
+AGED_QUIET_LOOKS = 2
+"""Looks in a row that have to see nothing kept for an early end."""
+AGED_QUIET_REQUESTS = 150
+"""Least number of late requests of which nothing may be kept; a leak in one request of a hundred
+is among them."""
+AGED_SURE_REQUESTS = 1500
+"""Requests after which what is kept by each batch, and lost by none, is a leak though a cache of
+more entries would look the same; most are smaller, and fill with as many requests."""
+AGED_LEAST_BYTES = 1.0
+"""Least growth per request that is looked for, in bytes; below, a value of the program's own that
+is replaced now and then, such as the time as text, keeps no run from its end."""
+AGED_LOST_SHARE = 0.5
+"""Least share of what batches have kept that nothing may lead to for it to be lost for good; old
+pointers remain here and there, as in an allocator's own lists, and hide the rest."""
+AGED_LOST_AGAIN = 1.5
+"""Requests after which it is searched again for what leads to kept blocks, as a multiple of those
+at the last search: it takes milliseconds."""
+AGED_LISTS_FROM = 200
+"""Least number of requests between two looks at an interpreter's lists, the later of which comes no
+earlier than after twice as many; a list that is cut to its last entries shows its bound by then."""
+AGED_LIST_PACE = 0.8
+"""Least number of entries for each request that lists have grown by to hold what leaks."""
+
+# Recorded series: restarts, cycles, two groups.
+
+PIECE_SAMPLES = 15
+"""Least number of samples between two restarts; a collector's teeth are shorter, and fewer samples
+than ``MIN_SAMPLES`` are not judged."""
+RESTART_FALL = 0.8
+"""Least fall from one sample to the next that may be a restart, as a share of what was gained."""
+RESTART_LEFT = 0.2
+"""Upper limit of what a restart leaves of the gain, as a share of it."""
+RESTART_OF_START = 0.1
+"""Least gain that a restart takes back, as a share of what the first piece began with."""
+RESTART_RISE = 0.5
+"""Least rise from one sample to the next, as a share of the usual fall, that says that traffic
+comes and goes rather than that processes restart."""
+CYCLES_NEEDED = 2.0
+"""Least length of a recording in which a cycle is looked for, in periods."""
+CYCLE_SAMPLES = 6
+"""Least number of samples in a period; with fewer its mean depends on where they fall."""
+CYCLE_ALIKE = 0.4
+"""Least correlation of a series, without its trend, with itself one period later."""
+COMPARED_BLOCKS = 16
+"""Blocks of a series between which growth is compared; at least half of them have to be there."""
+COMPARED_ERRORS = 2.1
+"""Half-width of the interval of a difference, in standard errors; Student's t at 97.5 % for some
+twenty blocks."""
+CALMED_SAMPLES = 100
+"""Samples that are left of a recording whose cycle was taken out, about; twice as many as
+``RUN_WINDOWS``."""
+NOISE_FLOORS = 4.0
+"""Least rise that is evidence in a series from which a cycle was taken, in deviations of one sample
+from the next."""

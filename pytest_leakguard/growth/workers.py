@@ -24,6 +24,10 @@ class Worker:
     """Processor time used so far."""
     series: dict[str, list[float | None]] = field(default_factory=dict)
     """Its part of each series that is a sum over the processes."""
+    limits: dict[str, float] = field(default_factory=dict)
+    """What each series cannot exceed in this process; 0 or missing: nothing."""
+    first: int = 0
+    """Number of the sample at which it was first seen."""
 
     def add(self, ticks: float, values: Mapping[str, float | None]) -> None:
         """Keep one more reading."""
@@ -34,6 +38,25 @@ class Worker:
     def has(self, name: str) -> bool:
         """Return whether any reading of the series is known."""
         return any(value is not None for value in self.series.get(name, ()))
+
+
+def full_from(workers: Collection[Worker], name: str) -> int | None:
+    """Return the first sample at which a process has no room left below its limit; or ``None``.
+
+    Only where it has grown to it. From there on a leak cannot grow, and looks like a full cache.
+    """
+    full: list[int] = []
+    for worker in workers:
+        limit, values = worker.limits.get(name, 0.0), worker.series.get(name, [])
+        known = [value for value in values if value is not None]
+        if not limit or not known or known[0] > limit / 2:
+            continue
+        nearly = limit * thresholds.NEAR_LIMIT
+        for at, value in enumerate(values):
+            if value is not None and value >= nearly:
+                full.append(worker.first + at)
+                break
+    return min(full, default=None)
 
 
 @dataclass(frozen=True, slots=True)

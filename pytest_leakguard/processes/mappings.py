@@ -124,3 +124,12 @@ def oom_kills(pid: int) -> int:
             if name == b"oom_kill":
                 return int(value)
     return 0
+
+
+def descriptor_limit(pid: int) -> int:
+    """How many descriptors the process may have open; 0 where that is not known or unlimited."""
+    for line in content_of(f"/proc/{pid}/limits").splitlines():
+        if line.startswith(b"Max open files"):
+            soft = line.split()[3]
+            return int(soft) if soft.isdigit() else 0
+    return 0

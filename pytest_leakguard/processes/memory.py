@@ -30,6 +30,8 @@ class ProcessReading:
     anonymous: int = 0
     swap: int = 0
     private_dirty: int = 0
+    shared: int = 0
+    """Shared memory and files in ``/dev/shm`` that it has in its own address space."""
     threads: int = 0
     descriptors: int = 0
     ticks: int = 0
@@ -49,6 +51,11 @@ class Reading:
         It does not move with other processes, as PSS does.
         """
         return sum(process.anonymous + process.swap for process in self.processes)
+
+    @property
+    def shared_bytes(self) -> int:
+        """Of the process that has most: others mostly share the same pages with it."""
+        return max((process.shared for process in self.processes), default=0)
 
     @property
     def rss(self) -> int:
@@ -95,6 +102,7 @@ def _quickly(pid: int, started: int) -> ProcessReading | None:
         rss=numbers.get(b"VmRSS", 0) * 1024,
         anonymous=numbers.get(b"RssAnon", 0) * 1024,
         swap=numbers.get(b"VmSwap", 0) * 1024,
+        shared=numbers.get(b"RssShmem", 0) * 1024,
         threads=numbers.get(b"Threads", 0),
         descriptors=_descriptor_count(pid),
         ticks=_ticks(fields),
@@ -103,7 +111,7 @@ def _quickly(pid: int, started: int) -> ProcessReading | None:
 
 def _numbers_in(status: bytes) -> Iterator[tuple[bytes, int]]:
     """The wanted lines of /proc/PID/status; found without splitting all of it, which costs more."""
-    for name in (b"VmRSS", b"RssAnon", b"VmSwap", b"Threads"):
+    for name in (b"VmRSS", b"RssAnon", b"RssShmem", b"VmSwap", b"Threads"):
         at = status.find(b"\n" + name + b":")
         if at >= 0:
             yield name, int(status[at:].split(None, 2)[1])
@@ -144,9 +152,11 @@ def _process(pid: int) -> ProcessReading | None:
             sizes[_ROLLUP[name]] = int(value.split()[0]) * 1024
     if not rollup:  # kernels before 4.14, or another user's process
         sizes |= _from_status(pid)
+    status = dict(_numbers_in(content_of(f"/proc/{pid}/status")))
     return ProcessReading(
         pid,
         int(fields[19]),
+        shared=status.get(b"RssShmem", 0) * 1024,
         threads=int(fields[17]),
         descriptors=_descriptor_count(pid),
         ticks=_ticks(fields),

@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+_NOTES_BYTES = 8192
+"""Bytes at the beginning of a program in which linkers place notes."""
 _RUNTIMES = {"java": "jvm", "node": "v8", "nodejs": "v8", "deno": "v8"}
 """Runtimes that manage a heap of their own, by the name of the executable."""
 
@@ -54,16 +56,34 @@ def program(pid: int) -> str:
     return f"{parent} {re.sub(r'[0-9]+', '', command(pid))}"
 
 
+def executable(pid: int) -> str:
+    """The name of the file that the process runs; empty when it is gone or not ours to see."""
+    return Path(target_of(Path(f"/proc/{pid}/exe"))).name
+
+
+def is_go(pid: int) -> bool:
+    """Whether the program was built by Go's compiler, whose heap calls no allocator of C.
+
+    Its build id stands in a note near the beginning of the file.
+    """
+    try:
+        with Path(f"/proc/{pid}/exe").open("rb") as program:
+            return b"\0\0\0Go\0\0" in program.read(_NOTES_BYTES)
+    except OSError:
+        return False
+
+
 def runtime(pids: Iterable[int]) -> str:
-    """``jvm`` or ``v8`` when such a process is in the tree; empty otherwise.
+    """``jvm``, ``v8`` or ``go`` when such a process is in the tree; empty otherwise.
 
     The resident memory of such a runtime says little of what it keeps.
     """
-    found = set()
+    found: set[str] = set()
     for pid in pids:
-        executable = target_of(Path(f"/proc/{pid}/exe"))
-        found.add(_RUNTIMES.get(Path(executable).name, ""))
-    for name in ("jvm", "v8"):
+        found.add(_RUNTIMES.get(executable(pid), ""))
+        if is_go(pid):
+            found.add("go")
+    for name in ("jvm", "v8", "go"):
         if name in found:
             return name
     return ""

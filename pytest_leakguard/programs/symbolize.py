@@ -66,6 +66,19 @@ def resolve(report: Report, mappings: Iterable[Mapping], cwd: Path | None) -> Re
     return replace(report, leaks=tuple(leaks))
 
 
+def named(frames: tuple[Frame, ...]) -> tuple[Frame, ...]:
+    """The same calls with function, file and line as far as addr2line tells.
+
+    Those that it does not know are unchanged.
+    """
+    found = _ask(set(frames), Path())
+    told = []
+    for frame in frames:
+        by_debug_information = found.get(frame, frame)
+        told.append(by_debug_information if by_debug_information.function else frame)
+    return tuple(told)
+
+
 def qualify(report: Report, cwd: Path | None) -> Report:
     """``report`` with the full names of C++ functions that debug information names in short.
 

@@ -19,6 +19,13 @@ import pytest
 from pytest_leakguard.core.probes import Probe, expect
 from pytest_leakguard.counters._cpython import attribute_at
 
+
+def _plugin(config: pytest.Config, entry: str, module: str) -> Any:
+    """A plugin by the name of its entry point, or of its module where ``-p`` has loaded it."""
+    manager = config.pluginmanager
+    return manager.get_plugin(entry) or manager.get_plugin(module)
+
+
 # pytest-rerunfailures.
 
 _RERUNS = "execution_count"
@@ -27,7 +34,7 @@ _RERUNS = "execution_count"
 
 def rerunner(item: pytest.Item) -> Any:
     """pytest-rerunfailures, when it runs this test by its own protocol; ``None`` otherwise."""
-    plugin: Any = item.config.pluginmanager.get_plugin("rerunfailures")
+    plugin: Any = _plugin(item.config, "rerunfailures", "pytest_rerunfailures")
     if plugin is None or not hasattr(plugin, "runtestprotocol"):
         return None
     return None if plugin.get_reruns_count(item) is None else plugin
@@ -71,7 +78,7 @@ _FLAKY_MARK = "_flaky_max_runs"
 
 def belongs_to_flaky(item: pytest.Function) -> bool:
     """Whether the plugin ``flaky`` runs the test, by a protocol that leaves no room for ours."""
-    if not item.config.pluginmanager.hasplugin("flaky"):
+    if _plugin(item.config, "flaky", "flaky.flaky_pytest_plugin") is None:
         return False
     is_marked = item.get_closest_marker("flaky") is not None
     is_decorated = hasattr(item.function, _FLAKY_MARK)
@@ -87,43 +94,120 @@ def _probe_flaky() -> str:
     return expect(hasattr(flaky(decorated), _FLAKY_MARK), "the decorator leaves no such mark")
 
 
-# Plugins that measure memory themselves.
+# Which plugins take part in running a test.
 
-_MEASURING = ("pytest_memray", "memray_manager")
-"""By module and by the name it registers under."""
-
-
-def is_measuring(implementation: Any) -> bool:
-    """Whether the implementation of a hook belongs to a plugin that measures memory."""
-    module = str(getattr(implementation.function, "__module__", ""))
-    return implementation.plugin_name in _MEASURING or module.startswith(_MEASURING)
-
-
-def _probe_memray() -> str:
-    plugin = import_module("pytest_memray.plugin")
-    return expect(
-        "memray_manager" in _source(plugin), "it does not register what measures under this name"
+RUNNERS = frozenset(
+    (
+        "_hypothesis_pytestplugin",
+        "anyio",
+        "aiohttp",
+        "hypothesis",
+        "pyfakefs",
+        "pytest_aiohttp",
+        "pytest_asyncio",
+        "pytest_assume",
+        "pytest_cases",
+        "pytest_check",
+        "pytest_django",
+        "pytest_factoryboy",
+        "pytest_flask",
+        "pytest_freezegun",
+        "pytest_freezer",
+        "pytest_homeassistant_custom_component",
+        "pytest_httpx",
+        "pytest_lazy_fixtures",
+        "pytest_lazyfixture",
+        "pytest_mock",
+        "pytest_postgresql",
+        "pytest_qt",
+        "pytest_randomly",
+        "pytest_recording",
+        "pytest_remotedata",
+        "pytest_sanic",
+        "pytest_socket",
+        "pytest_structlog",
+        "pytest_subprocess",
+        "pytest_subtests",
+        "pytest_tornado",
+        "pytest_tornasync",
+        "pytest_trio",
+        "pytest_twisted",
+        "pytestqt",
+        "time_machine",
     )
-
-
-# Plugins that have a part in making reports.
-
-_REPORT_MAKERS = (
-    "_pytest.",
-    "pytest_leakguard.",
-    "_hypothesis_pytestplugin",
-    "pytest_asyncio.",
-    "xdist.",
 )
-"""Modules whose part in making a report changes nothing about a phase that raised nothing."""
+"""Packages whose hooks set up what a test needs, or run it; without them a repeated run would be
+another."""
+BUSY = frozenset(("xdist", "execnet", "pytest_leakguard", "_pytest"))
+"""Packages whose objects change while a test runs, by other threads or by ourselves: never put
+back."""
+_FAILING = ("pytest_check.", "pytest_subtests.")
+"""Modules that turn a phase which raised nothing into a failure."""
 
 
-def only_known_report_makers(item: pytest.Item) -> bool:
-    """Whether nobody unknown to us looks at the reports of phases, or turns one into a failure."""
+def may_fail_in_report(item: pytest.Item) -> bool:
+    """Whether a phase that raised nothing may fail while its report is made."""
     for implementation in item.ihook.pytest_runtest_makereport.get_hookimpls():
-        if not implementation.function.__module__.startswith(_REPORT_MAKERS):
-            return False
-    return "subtests" not in item.fixturenames  # type: ignore[attr-defined]  # of pytest.Function
+        if implementation.function.__module__.startswith(_FAILING):
+            return True
+    return "subtests" in item.fixturenames  # type: ignore[attr-defined]  # of pytest.Function
+
+
+# pytest-forked.
+
+
+def is_forked(item: pytest.Item) -> bool:
+    """Whether pytest-forked runs this test in a process of its own, by pytest's own protocol."""
+    if _plugin(item.config, "pytest_forked", "pytest_forked") is None:
+        return False
+    marker = item.get_closest_marker("forked")
+    return marker is not None or bool(item.config.getoption("forked", False))
+
+
+def _probe_forked() -> str:
+    source = _source(import_module("pytest_forked"))
+    calls = "from _pytest.runner import runtestprotocol" in source
+    return expect(calls, "it does not look for pytest's protocol when it runs a test")
+
+
+# pytest-benchmark.
+
+_BENCHMARKS = "_benchmarksession"
+
+
+@contextmanager
+def not_benchmarked(config: pytest.Config) -> Iterator[None]:
+    """While this lasts, pytest-benchmark calls what it would measure once and measures nothing."""
+    session = getattr(config, _BENCHMARKS, None)
+    if session is None or not hasattr(session, "disabled"):
+        yield
+        return
+    before, session.disabled = session.disabled, True
+    try:
+        yield
+    finally:
+        session.disabled = before
+
+
+def _probe_benchmark() -> str:
+    source = _source(import_module("pytest_benchmark.plugin"))
+    is_there = f"config.{_BENCHMARKS}" in source and "disabled=bs.disabled" in source
+    return expect(is_there, "its session does not say whether it measures")
+
+
+# allure.
+
+
+def attachment_hooks() -> Any:
+    """Hooks of allure's own manager, by which attachments reach its files; ``None`` without it."""
+    core = sys.modules.get("allure_commons._core")
+    manager = getattr(core, "MetaPluginManager", None)
+    return None if manager is None else manager.get_plugin_manager().hook
+
+
+def _probe_allure() -> str:
+    import_module("allure_commons._core")
+    return expect(hasattr(attachment_hooks(), "attach_data"), "it has no hook for attachments")
 
 
 # hypothesis.
@@ -168,11 +252,23 @@ def few_examples(function: Any) -> Iterator[None]:
         max_examples=min(settings.max_examples, EXAMPLES),
         phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate],
     )
+    _few[function] = few
     setattr(function, _SETTINGS, few)
     try:
         yield
     finally:
+        del _few[function]
         setattr(function, _SETTINGS, settings)
+
+
+_few: dict[Any, Any] = {}
+"""By test function, the settings that it has meanwhile."""
+
+
+def unnest_settings() -> None:
+    """The settings as before the run; hypothesis wraps those of a parametrized test in new ones."""
+    for function, few in _few.items():
+        setattr(function, _SETTINGS, few)
 
 
 def empty_caches() -> None:
@@ -267,7 +363,9 @@ _PROBES: tuple[tuple[str, str, Callable[[], str]], ...] = (
     ("pytest_rerunfailures", "runtestprotocol and get_reruns_count", _probe_rerunfailures),
     ("pytest_rerunfailures", _RERUNS, _probe_attempts),
     ("flaky", _FLAKY_MARK, _probe_flaky),
-    ("pytest_memray", "memray_manager", _probe_memray),
+    ("pytest_forked", "runtestprotocol", _probe_forked),
+    ("pytest_benchmark", _BENCHMARKS, _probe_benchmark),
+    ("allure_commons", "MetaPluginManager", _probe_allure),
     ("hypothesis", _SETTINGS, _probe_hypothesis_settings),
     ("pytest_split", "pytestsplitplugin", _probe_split),
     ("xdist", "workerinput, workeroutput and gateway.id", _probe_xdist),

@@ -17,10 +17,13 @@ from pytest_leakguard.core.errors import UsageProblem
 from pytest_leakguard.core.leaks import LeakKind
 from pytest_leakguard.core.programs import Target
 from pytest_leakguard.core.settings import Settings
+from pytest_leakguard.counters._cpython import calling_frame
+from pytest_leakguard.explain.code_owner import frames_of
 from pytest_leakguard.programs.cases import Case, check_case
 from pytest_leakguard.programs.check import check_program
 from pytest_leakguard.reporters.terminal import failure_text
 from pytest_leakguard.screening.loop import NO_HARNESS, Harness
+from pytest_leakguard.screening.watch import WatchedBlock, Watches
 from pytest_leakguard.services import session
 from pytest_leakguard.services.launch import ServiceTarget
 from pytest_leakguard.services.readiness import Ready
@@ -43,10 +46,13 @@ class Leakguard:
         location: tuple[str, int] | None = None,
         progress: Callable[[str], None] = lambda text: None,
         harness: Callable[[], Harness] = lambda: NO_HARNESS,
+        watches: Callable[[], Watches] = Watches,
     ) -> None:
         self._id, self._settings, self._record, self._policy = check_id, settings, record, policy
         self._location, self._progress = location, progress
-        self._harness = harness
+        self._harness, self._watches = harness, watches
+        self._watched: dict[int, tuple[WatchedBlock, float]] = {}
+        """Blocks that this test has entered, and how much each may leave."""
         self._calls = 0
 
     def run(
@@ -132,9 +138,45 @@ class Leakguard:
             iterations=iterations,
             budget_bytes=budget_bytes,
             seconds=seconds or self._settings.confirm_s,
+            sees_native=self._settings.native != "off",
             harness=self._harness(),
         )
         return self._finish(check)
+
+    @contextmanager
+    def watch(self, *, budget: int | str | None = None) -> Iterator[None]:
+        """Fails the test at its end when the block under ``with`` leaves something allocated.
+
+        Counted is what the block itself has allocated, in every thread, and what is alive at its
+        end: Python objects and native memory to the byte, descriptors, threads, child processes,
+        temporary files, tasks. ``budget`` is what it may leave, in bytes or like ``"64 B"``.
+
+        A block that is entered once (or up to three times) leaks what piles up in a container that
+        was there before, and what nothing refers to any more. What a running call still has, what
+        is bound to a name, what imports and caches keep is no leak. Entered four times or more, in
+        a loop or by parametrization, each entry is one run and only they decide: it leaks what
+        every entry but the first has left, and what is still there.
+        """
+        budget_bytes = self._settings.budget_bytes
+        if budget is not None:
+            budget_bytes = options.size(str(budget))
+        stack = frames_of(calling_frame().f_back)
+        with self._watches().watch(stack) as block:
+            yield
+        self._watched[id(block)] = block, budget_bytes
+
+    def finish(self) -> None:
+        """Judges what the test has watched; fails it on a leak or an inconclusive check."""
+        watched, self._watched = list(self._watched.values()), {}
+        failures = []
+        for block, budget_bytes in watched:
+            blank = Check(self._next_id(), "test", "tracker", location=self._location)
+            check = self._watches().check(block, blank, budget_bytes)
+            judged = self._record(check)
+            if judged.has_failed:
+                failures.append(failure_text(judged, self._policy, self._settings.root))
+        if failures:
+            pytest.fail("\n".join(failures), pytrace=False)
 
     @contextmanager
     def serve(

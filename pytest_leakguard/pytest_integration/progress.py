@@ -5,10 +5,9 @@ Nothing with ``-q``, nothing in workers.
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
+from pytest_leakguard.core.clock import Clock
 from pytest_leakguard.core.text import one_line
 from pytest_leakguard.pytest_integration import _other_plugins, _pytest_internals
 
@@ -47,7 +46,7 @@ class Progress:
         if not text:
             self._end(reporter)
             return
-        now_s = time.monotonic()
+        now_s = Clock.elapsed_s()
         if self._due_s is None:
             self._due_s = now_s + (FIRST_S if reporter.isatty else EVERY_S)
         if now_s < self._due_s:

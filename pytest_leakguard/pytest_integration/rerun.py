@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
+from pytest_leakguard.processes.deadline import Deadline
 from pytest_leakguard.pytest_integration import _other_plugins, _pytest_internals
+from pytest_leakguard.pytest_integration.plugin_state import PluginState
+from pytest_leakguard.screening.forks import children_end, end_if_child
+from pytest_leakguard.screening.gc_freeze import collect
 
 _MOST_PROBLEM_CHARACTERS = 300
 """How much of a failing run's message is kept, in characters: it becomes one line of the report."""
+RUN_S = 3.0
+"""Seconds that any repeated run may take, however short the test's own run was: a busy machine
+stalls for less."""
+SLOWER = 10
+"""A repeated run may take so many times as long as the test's own run: on a busy machine, with
+cold caches."""
+TEARDOWN_SLOWER = 10
+"""A tear-down may take so many times longer: an interrupted one leaves fixtures behind."""
+TRACED_SLOWER = 20
+"""The same once more while the line is looked for: every line of the test is traced then."""
 
 
 def reraised(config: pytest.Config) -> tuple[type[BaseException], ...]:
@@ -20,40 +35,18 @@ def reraised(config: pytest.Config) -> tuple[type[BaseException], ...]:
     return ends if config.getoption("usepdb", False) else (*ends, KeyboardInterrupt)
 
 
-_KEYS = [pytest.StashKey[None]() for _ in range(6)]
-"""As many as pytest and its plugins put into an item's stash while it runs; the stash never
-shrinks."""
-
-
-def settle(item: pytest.Item) -> None:
-    """Brings about what a run leaves in the item's stash and in pytest's log handlers."""
+def empty_handlers(item: pytest.Item) -> None:
+    """Empties pytest's log handlers, as the next set-up and every report do."""
     for handler in _pytest_internals.log_handlers(item.config):
-        handler.reset()  # as the next set-up does, and as every report does
-        # Read at the end of every phase, which makes the stream one block smaller.
-        handler.stream.getvalue()
-    for key in _KEYS:
-        item.stash[key] = None
-    for key in _KEYS:
-        del item.stash[key]
-
-
-def kind_of(item: pytest.Item) -> Hashable:
-    """Tests of one kind leave the same behind, in the item and in pytest.
-
-    Fixtures of plugins keep a state there.
-    """
-    return type(item), type(item.parent), _pytest_internals.fixture_names_of_plugins(item)
+        handler.reset()
 
 
 class NotRepeatable(Exception):
     """A later run of the test did not pass; says how."""
 
 
-class Control(pytest.Item):
-    """An empty test, whose growth is the harness's own."""
-
-    def runtest(self) -> None:
-        """Does nothing."""
+class TooSlow(NotRepeatable):
+    """A later run took too long and was ended."""
 
 
 class Repeater:
@@ -80,13 +73,28 @@ class Repeater:
             *_pytest_internals.finalizers(item.session),
         ]
         """What a run makes longer."""
+        self._attributes = dict(item.__dict__)
+        self._registrations = _pytest_internals.Registrations(item)
+        self._plugins = PluginState(item.session)
         self._lengths = tuple(map(len, self._lists))
+        self.is_simple = _pytest_internals.is_simple(item)
+        """A run is a call of the test's function and nothing else."""
         self.runs = 0
+        self._deadline = Deadline()
+        self._limit_s = RUN_S
+        self.is_too_slow = False
+        """A run was ended since it took too long."""
 
-    def settle(self) -> None:
-        """Brings about what a run leaves on the item and in log handlers; the next adds nothing."""
-        settle(self._item)
-        self._forget()
+    def expect(self, own_s: float, is_traced: bool = False) -> None:
+        """How long runs may take, by what the test's own run took."""
+        times = SLOWER * TRACED_SLOWER if is_traced else SLOWER
+        self._limit_s = max(RUN_S, times * own_s)
+
+    @contextmanager
+    def limited(self) -> Iterator[None]:
+        """While this lasts, a run that takes too long ends, and a child that comes out of one."""
+        with self._deadline.ready(), children_end():
+            yield
 
     def run(self) -> None:
         """One run; raises ``NotRepeatable`` unless it passes."""
@@ -95,17 +103,25 @@ class Repeater:
         with warnings.catch_warnings(record=True):
             warnings.filters[:] = self._filters  # type: ignore[index]
             try:
-                failure = self._phases()
+                self._deadline.has_fired = False
+                with self._registrations.noted():
+                    failure = self._phases()
             finally:
                 self._finish()
                 self._forget()
+                collect()
+                empty_handlers(self._item)
         self.runs += 1
+        if self._deadline.has_fired:
+            self.is_too_slow = True
+            raise TooSlow(f"run {self.runs + 1} took longer than {self._limit_s:.0f} s")
         if failure:
             raise NotRepeatable(f"run {self.runs + 1}: {failure}")
 
     def restore(self) -> None:
         """Leaves the item as after its first run."""
         self._forget()
+        _pytest_internals.restore_attributes(self._item, self._attributes)
 
     def _phases(self) -> str:
         """All three phases; what went wrong, as in ``_phase``."""
@@ -121,7 +137,14 @@ class Repeater:
 
     def _phase(self, when: Any, call: Callable[[], object]) -> str:
         """One phase; what went wrong in one line, empty when nothing did."""
-        info = pytest.CallInfo.from_call(call, when=when, reraise=self._reraise)
+        limit_s = self._limit_s * (TEARDOWN_SLOWER if when == "teardown" else 1)
+
+        def limited() -> object:
+            with self._deadline.limit(limit_s):
+                return call()
+
+        info = pytest.CallInfo.from_call(limited, when=when, reraise=self._reraise)
+        end_if_child(has_failed=info.excinfo is not None)
         if info.excinfo is None and not self._needs_report:
             _pytest_internals.note_passed(self._item, when)
             return ""
@@ -135,16 +158,19 @@ class Repeater:
         for entries, length in zip(self._lists, self._lengths, strict=True):
             if len(entries) > length:
                 del entries[length:]
+        self._registrations.take_back()
+        self._plugins.take_back()
+        _other_plugins.unnest_settings()
         if _pytest_internals.has_request(self._item):
             _pytest_internals.end_request(self._item)
             _pytest_internals.forget_instance(self._item, self._function)
 
 
 def _needs_report(item: pytest.Item) -> bool:
-    """Whether a phase that raised nothing may have failed, or somebody waits for its report.
+    """Whether a phase that raised nothing may have failed.
 
     Making reports is a third of what repeating a quick test takes.
     """
     if not isinstance(item, pytest.Function) or _pytest_internals.is_of_unittest(item):
         return True  # a control item, or one of unittest, which keeps what went wrong to itself
-    return not _other_plugins.only_known_report_makers(item)
+    return _other_plugins.may_fail_in_report(item)

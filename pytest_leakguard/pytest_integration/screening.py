@@ -1,13 +1,13 @@
-"""Pytest's side of screening: runs each test, holds its reports back, and turns a leak into a failure.
+"""Pytest's side of screening: runs each test and turns a leak into a failure.
 
-The first run is the real one and its reports are the test's own; they are held back until the screening is done,
-so that a leak can turn the call's report into a failure. Later runs report to nobody. All runs but the last tear
-down no more than the test's own fixtures, since the item's parent stands for the next item.
+The first run is the real one and its reports are the test's own; they are held back until the
+screening is done, so that a leak can turn the call's report into a failure. Later runs report to
+nobody. All runs but the last tear down no more than the test's own fixtures, since the item's
+parent stands for the next item.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -16,11 +16,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_leakguard.core.checks import Check
+from pytest_leakguard.counters import originals
+from pytest_leakguard.counters.originals import Original
 from pytest_leakguard.counters.tempfiles import temporary_files
 from pytest_leakguard.pytest_integration import _other_plugins, _pytest_internals
 from pytest_leakguard.pytest_integration._pytest_internals import call_and_report
+from pytest_leakguard.pytest_integration.arming import Arming
 from pytest_leakguard.pytest_integration.isolation import silenced
 from pytest_leakguard.pytest_integration.rerun import reraised
+from pytest_leakguard.pytest_integration.session import runs_no_test
 from pytest_leakguard.pytest_integration.test_check import Stages, blank_check
 from pytest_leakguard.reporters.terminal import failure_text
 
@@ -31,13 +35,14 @@ if TYPE_CHECKING:
 class Screening:
     """Registered beside the session while tests are screened."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, arming: Arming) -> None:
         self._session = session
-        self._stages = Stages(session)
+        self._stages = Stages(session, arming)
         self._held: dict[str, list[pytest.TestReport]] = {}
         self._told: dict[str, str] = {}
         """Fingerprints of leaks, and the test that has told all about each."""
-        self._pid = os.getpid()
+        self._attributes = _pytest_internals.NO_ATTRIBUTES
+        self._pid = Original.getpid()
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Counts the tests, to know how much time each may take."""
@@ -50,8 +55,12 @@ class Screening:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> object:
-        """The first run of a test that is screened; other tests are left to pytest and its plugins."""
-        if _other_plugins.rerunner(item) is not None or not self._may_screen(item):
+        """The first run of a test that is screened.
+
+        Other tests are left to pytest and its plugins.
+        """
+        is_others = _other_plugins.rerunner(item) is not None or _other_plugins.is_forked(item)
+        if is_others or not self._may_screen(item):
             return None
         item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
         self._own_run(item, log=True, nextitem=nextitem)
@@ -65,24 +74,40 @@ class Screening:
     ) -> Generator[None, Any, Any]:
         """Outside everybody else's wrappers, so that no time limit of theirs counts our runs."""
         reruns = _other_plugins.rerunner(item)
-        if reruns is not None and self._may_screen(item):
+        if not self._may_screen(item):
+            result = yield
+        elif _other_plugins.is_forked(item):
+            with _pytest_internals.protocol_replaced(self._in_child):
+                result = yield
+        elif reruns is not None:
             with self._inside(reruns, item):
                 result = yield
         else:
             result = yield
         reports = self._held.pop(item.nodeid, None)
-        if reports is None or os.getpid() != self._pid:
+        if reports is None:
             return result
-        try:
-            if all(_has_passed(report) for report in reports):
-                check = self._stages.cleared_by_own_run(item) or self._stages.check(item)
-                self._judge(check, reports[1])
-        finally:
-            self._finish(item, nextitem, reports)
+        with self._attributes.there_again(item):
+            self._conclude(item, nextitem, reports)
         return result
 
+    def _conclude(
+        self, item: pytest.Item, nextitem: pytest.Item | None, reports: list[pytest.TestReport]
+    ) -> None:
+        """Checks the test, and then does what pytest would have done.
+
+        A child that the test has forked is not checked.
+        """
+        try:
+            if Original.getpid() == self._pid and all(map(_has_passed, reports)):
+                check = self._stages.cleared_by_own_run(item) or self._stages.check(item)
+                with originals.in_place():
+                    self._judge(check, reports[1])
+        finally:
+            self._finish(item, nextitem, reports)
+
     def _may_screen(self, item: pytest.Item) -> bool:
-        return os.getpid() == self._pid and self._is_screened(item)
+        return Original.getpid() == self._pid and self._is_screened(item)
 
     @contextmanager
     def _inside(self, reruns: Any, item: pytest.Item) -> Iterator[None]:
@@ -108,19 +133,39 @@ class Screening:
             reruns.runtestprotocol = attempt
             yield
 
+    def _in_child(
+        self, item: pytest.Item, log: bool = True, nextitem: pytest.Item | None = None
+    ) -> list[pytest.TestReport]:
+        """All of a test in the process that pytest-forked has made for it; it sends the reports.
+
+        Nothing comes after it there, so all that is set up is torn down.
+        """
+        self._pid = self._stages.begin_in_child()
+        reports = self._own_run(item, log=False, nextitem=None)
+        if self._held.pop(item.nodeid, None) is None:
+            return reports
+        check = self._stages.cleared_by_own_run(item) or self._stages.check(item)
+        self._session.is_sent = True
+        self._judge(check, reports[1])
+        last = self._torn_down(item, None)
+        if last is not None:
+            reports[2:] = [last] if reports[2].passed else [reports[2], last]
+        return reports
+
     def _own_run(
         self, item: pytest.Item, log: bool, nextitem: pytest.Item | None
     ) -> list[pytest.TestReport]:
         """The test's own run, as pytest would do it.
 
-        When set-up and call have passed, the larger fixtures stay and the reports are held back; what is returned
-        are all reports. With ``log`` the others are told at once.
+        When set-up and call have passed, the larger fixtures stay and the reports are held back;
+        what is returned are all reports. With ``log`` the others are told at once.
         """
         _pytest_internals.renew_request(item)  # which an attempt before this one has ended
         with self._stages.own_run(item):
             try:
                 return self._phases(item, log, nextitem)
             finally:
+                self._attributes = _pytest_internals.AttributesOfRun(item)
                 _pytest_internals.end_request(item)
 
     def _phases(
@@ -128,6 +173,7 @@ class Screening:
     ) -> list[pytest.TestReport]:
         reports = [call_and_report(item, "setup", log=log)]
         if reports[0].passed:
+            _pytest_internals.show_set_up(item)
             reports.append(call_and_report(item, "call", log=False))
         has_passed = len(reports) == 2 and all(map(_has_passed, reports))
         if has_passed:
@@ -144,7 +190,7 @@ class Screening:
         return reports
 
     def _judge(self, check: Check, call: pytest.TestReport) -> None:
-        """Sends the check along with the test's report, and turns that into a failure when the test leaks."""
+        """Sends the check along with the test's report, which fails when the test leaks."""
         judged = self._session.attach(call, check)
         if judged.has_failed:
             call.outcome = "failed"
@@ -166,17 +212,26 @@ class Screening:
         last = reports[-1:]
         staying = nextitem.listchain() if nextitem else []
         if any(node not in staying for node in _pytest_internals.set_up_nodes(item.session)):
-            call = pytest.CallInfo.from_call(
-                lambda: _pytest_internals.tear_down(item, nextitem),
-                when="teardown",
-                reraise=reraised(item.config),
-            )
-            if call.excinfo is not None:
-                report = item.ihook.pytest_runtest_makereport(item=item, call=call)
-                last = [report] if last[0].passed else [*last, report]
+            told = self._torn_down(item, nextitem)
+            if told is not None:
+                last = [told] if last[0].passed else [*last, told]
         for report in last:
             item.ihook.pytest_runtest_logreport(report=report)
         item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+
+    def _torn_down(
+        self, item: pytest.Item, nextitem: pytest.Item | None
+    ) -> pytest.TestReport | None:
+        """Tears down larger fixtures; the report of what went wrong."""
+        call = pytest.CallInfo.from_call(
+            lambda: _pytest_internals.tear_down(item, nextitem),
+            when="teardown",
+            reraise=reraised(item.config),
+        )
+        if call.excinfo is None:
+            return None
+        report: pytest.TestReport = item.ihook.pytest_runtest_makereport(item=item, call=call)
+        return report
 
     def _is_screened(self, item: pytest.Item) -> bool:
         """Whether this test can be repeated and is meant to be."""
@@ -190,16 +245,8 @@ class Screening:
                 item, replace(blank_check(item), skipped=str(marker.kwargs["skip"]))
             )
             return False
-        return not _is_interactive(item.config) and not _other_plugins.belongs_to_flaky(item)
+        return not runs_no_test(item.config) and not _other_plugins.belongs_to_flaky(item)
 
 
 def _has_passed(report: pytest.TestReport) -> bool:
     return report.passed and not hasattr(report, "wasxfail")
-
-
-def _is_interactive(config: pytest.Config) -> bool:
-    """Somebody watches: a debugger, set-up only."""
-    return any(
-        config.getoption(name, False)
-        for name in ("usepdb", "trace", "setuponly", "setupplan", "setupshow")
-    )

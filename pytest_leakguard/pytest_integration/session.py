@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Generator, Iterator
 from dataclasses import replace
@@ -19,6 +20,8 @@ from pytest_leakguard.core.errors import UsageProblem
 from pytest_leakguard.core.options import OPTIONS, Option
 from pytest_leakguard.core.patterns import Patterns, Rule
 from pytest_leakguard.core.settings import Settings
+from pytest_leakguard.counters import originals
+from pytest_leakguard.counters.originals import Original
 from pytest_leakguard.programs.toml_table import read_patterns
 from pytest_leakguard.pytest_integration import _other_plugins, _pytest_internals
 from pytest_leakguard.pytest_integration.github_output import Muzzle
@@ -28,14 +31,17 @@ from pytest_leakguard.pytest_integration.unmeasured import MEASURED
 from pytest_leakguard.reporters import accepted, conclude, terminal
 from pytest_leakguard.reporters import write as reports
 from pytest_leakguard.reporters.conclude import Conclusion
+from pytest_leakguard.screening.instruments import NATIVE_OFF
 from pytest_leakguard.verdict import Judged, Run, Selection, judge_check
 
 if TYPE_CHECKING:
     from pytest_leakguard.pytest_integration.fixture import Leakguard
     from pytest_leakguard.screening.loop import Harness
+    from pytest_leakguard.screening.watch import Watches
 
 
 CHECKS = pytest.StashKey[list[Check]]()
+FIXTURE = pytest.StashKey["Leakguard"]()
 ELSEWHERE = "leakguard_elsewhere"
 OUTCOME = "leakguard_outcome"
 TRANSPORT = "leakguard_checks"
@@ -62,15 +68,19 @@ class Session:
         self.ran: set[str] = set()
         self.elsewhere: set[str] = set()
         self.is_worker = _other_plugins.is_xdist_worker(config)
+        self.is_sent = False
+        """This is a child that pytest-forked has made for one test, whose reports it sends."""
+        self._pid = Original.getpid()
         self.muzzle = Muzzle(config, self.is_worker)
         self.progress = Progress(config)
         self.patterns = Patterns()
+        self._watches: Watches | None = None
 
     @classmethod
     def of(cls, config: pytest.Config) -> Session:
         """Reads options and baseline; what is wrong with them ends the run with exit status 4."""
-        given = {option.name: _given(config, option) for option in OPTIONS}
         try:
+            given = {option.name: _given(config, option) for option in OPTIONS}
             settings = options.resolve(given, _root(config), os.environ)
             is_worker = _other_plugins.is_xdist_worker(config)
             if settings.report is not None and not is_worker and not config.option.collectonly:
@@ -90,7 +100,7 @@ class Session:
         from pytest_leakguard.pytest_integration.fixture import Leakguard
 
         path, line, _ = item.location
-        return Leakguard(
+        leakguard = Leakguard(
             item.nodeid,
             _marked(item, self.settings),
             lambda check: self.record(item, check),
@@ -98,7 +108,27 @@ class Session:
             (path, (line or 0) + 1),
             self.progress,
             self._harness,
+            self._watches_of_session,
         )
+        item.stash[FIXTURE] = leakguard
+        return leakguard
+
+    def _watches_of_session(self) -> Watches:
+        """One for all tests: a block may be entered by several of them."""
+        if self._watches is None:
+            from pytest_leakguard.screening.watch import Watches
+
+            self._watches = Watches(self._harness(), self.settings.native != "off")
+        return self._watches
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, Any, Any]:
+        """Judges what the test has watched, as a part of its call."""
+        result = yield
+        leakguard = item.stash.get(FIXTURE, None)
+        if leakguard is not None:
+            leakguard.finish()
+        return result
 
     def _harness(self) -> Harness:
         """pytest's part in a loop that begins now."""
@@ -125,14 +155,15 @@ class Session:
         """Sends a check made after the test along with its report, and says what its answer is."""
         check = self.chosen(check)
         judged = self._answer(check)
-        if self.is_worker:
-            data = encode(check, is_lean=True)
+        if self.is_worker or self.is_sent:
+            # Another process reads it; pytest-forked sends nothing but plain types.
+            data = json.loads(json.dumps(encode(check, is_lean=True)))
         else:
             self._made[check.id] = check
             data = {"id": check.id}
         setattr(report, TRANSPORT, [*getattr(report, TRANSPORT, []), data])
-        setattr(report, OUTCOME, judged.outcome.value)
-        if judged.outcome is not Outcome.CLEAN:
+        if judged.has_failed:  # any other report is what it is without us
+            setattr(report, OUTCOME, judged.outcome.value)
             report.user_properties.extend(_properties(judged))
         return judged
 
@@ -166,7 +197,7 @@ class Session:
         if self.is_worker:
             return
         self.ran.add(report.nodeid)
-        for data in getattr(report, TRANSPORT, []):
+        for data in report.__dict__.pop(TRANSPORT, ()):  # other plugins write down what they find
             check = self._made.get(data["id"]) or decode(Check, data)
             self.checks[check.id] = check
 
@@ -207,15 +238,18 @@ class Session:
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         """Judges the run, writes every report, and only then decides the exit status."""
+        if Original.getpid() != self._pid:
+            return  # a child that a test has forked and that has come back to pytest
         if self.is_worker:
             _other_plugins.xdist_output(self.config)[ELSEWHERE] = sorted(self.elsewhere)
-        if self.is_worker or self.config.option.collectonly:
+        if self.is_worker or self.config.option.collectonly or runs_no_test(self.config):
             return
-        run = self._run_of(session, exitstatus)
-        self.conclusion = conclude.conclude(run, conclude.Wanted.by(self.settings))
-        said = patterns.remarks(run.checks, self.patterns, clock.today())
-        messages = (*self.conclusion.messages, *said)
-        self.conclusion = replace(self.conclusion, messages=messages)
+        with originals.in_place():
+            run = self._run_of(session, exitstatus)
+            self.conclusion = conclude.conclude(run, conclude.Wanted.by(self.settings))
+            said = patterns.remarks(run.checks, self.patterns, clock.today())
+            messages = (*self.conclusion.messages, *said)
+            self.conclusion = replace(self.conclusion, messages=messages)
         if exitstatus == pytest.ExitCode.OK and self.conclusion.verdict.has_failed:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
@@ -234,6 +268,7 @@ class Session:
             self.baseline,
             self.settings,
             problems=tuple(problems),
+            notes=(NATIVE_OFF,) if self.settings.native == "off" else (),
             selection=Selection(
                 ran_unchecked=tuple(sorted(self.ran - checked)),
                 never_ran=tuple(sorted(never_ran)),
@@ -256,6 +291,14 @@ class Session:
             terminalreporter.write_line(text)
 
 
+def runs_no_test(config: pytest.Config) -> bool:
+    """Fixtures are set up or shown, and no test is run, so there is nothing to check.
+
+    ``--pdb`` and ``--trace`` stop in a test's own run, and nowhere in later ones.
+    """
+    return any(config.getoption(name, False) for name in ("setuponly", "setupplan"))
+
+
 def session_of(config: pytest.Config) -> Session:
     """The session of a run that is switched on."""
     session = config.pluginmanager.get_plugin("leakguard-session")
@@ -264,9 +307,18 @@ def session_of(config: pytest.Config) -> Session:
 
 
 def _given(config: pytest.Config, option: Option) -> Any:
-    """Command line before ini; ``None`` when neither says anything."""
+    """Command line before ini; ``None`` when neither says anything.
+
+    Raises ``UsageProblem``.
+    """
     value = config.getoption(option.ini, None)
-    return value if value is not None else config.getini(option.ini) or None
+    if value is not None:
+        return value
+    try:
+        ini = _pytest_internals.ini_value(config, option.ini)
+    except (pytest.UsageError, TypeError, ValueError) as problem:
+        raise UsageProblem(f"{option.flag}: {problem}") from None
+    return None if ini in ("", []) else ini
 
 
 def _patterns(config: pytest.Config) -> Patterns:

@@ -1,344 +1,413 @@
-"""The stages of one test: its own run counted, a quick look, the confirmation of a suspect, the explanation.
+"""The check of one test: its first run, a quick check, the confirmation, the explanation.
 
 How much of it there is time for depends on what the suite's own tests take.
 """
 
 from __future__ import annotations
 
-import shlex
-import time
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_leakguard.core.checks import Check
-from pytest_leakguard.core.clock import Spent
+from pytest_leakguard.core.clock import Clock, Spent
 from pytest_leakguard.core.settings import Settings
-from pytest_leakguard.counters.reader import COUNTERS, PRIVATE_GRAIN_BYTES, Reader
+from pytest_leakguard.counters.originals import Original
+from pytest_leakguard.counters.reader import COUNTERS, HEAP, MAPPED, Reader
 from pytest_leakguard.counters.tempfiles import temporary_files
 from pytest_leakguard.counters.transients import TRANSIENT, Population
-from pytest_leakguard.explain.interned_strings import immortal_count, interns_new_strings
+from pytest_leakguard.explain.interned_strings import interns_new_strings
 from pytest_leakguard.pytest_integration._pytest_internals import temporary_directories
-from pytest_leakguard.pytest_integration.isolation import (
-    RUNNER_CACHES,
-    is_of_hypothesis,
-    undisturbed,
+from pytest_leakguard.pytest_integration.arming import Arming
+from pytest_leakguard.pytest_integration.isolation import RUNNER_CACHES, undisturbed
+from pytest_leakguard.pytest_integration.loading import load_while_there_is_room
+from pytest_leakguard.pytest_integration.naming import reproducing
+from pytest_leakguard.pytest_integration.rerun import (
+    NotRepeatable,
+    Repeater,
+    TooSlow,
+    empty_handlers,
 )
-from pytest_leakguard.pytest_integration.own_run import FirstRun
-from pytest_leakguard.pytest_integration.rerun import Control, NotRepeatable, Repeater, kind_of
-from pytest_leakguard.screening.confirmation import Limits, Repetition
+from pytest_leakguard.screening import thresholds
+from pytest_leakguard.screening.confirmation import Confirmation, Examination, Limits
 from pytest_leakguard.screening.findings import check_of, within_budget
-from pytest_leakguard.screening.gc_freeze import SetAside
-from pytest_leakguard.screening.known_causes import Causes, growth_of
+from pytest_leakguard.screening.gc_freeze import SetAside, collect
+from pytest_leakguard.screening.instruments import DISPLACED, instruments, qualified
+from pytest_leakguard.screening.known_causes import Causes
+from pytest_leakguard.screening.ledger import Ledger, Run
 from pytest_leakguard.screening.process_state import ProcessState
 from pytest_leakguard.screening.quick_check import (
-    SMALL_BYTES,
-    SUSPECT_AFTER,
-    SUSPECT_OF_KNOWN_AFTER,
-    Circumstances,
-    QuickLook,
-    Suspicion,
-    patience,
-    unseen,
+    EVERYTHING,
+    QuickCheck,
+    Suspect,
+    raised_by,
+    settled,
+    text_of,
 )
+from pytest_leakguard.screening.room import EXPLAINING_RUNS, OutOfRoom, Room
+from pytest_leakguard.screening.users_containers import UsersContainers, united
 
 if TYPE_CHECKING:
     from pytest_leakguard.pytest_integration.session import Session
 
 
-SMALL_SUITE = 100
-SMALL_SUITE_SECONDS = 5.0
-"""A small suite has time to spare: its tests share so much for leaks that are not in every run."""
-MOST_SPARE_S = 0.5
-"""For one test: enough for every hundredth run of a quick one."""
-SHARE = 0.25
-"""Of the suite's own time: so much is spent on small rises of the allocator's bytes, which mostly mean nothing."""
-CONFIRM = Limits(warm_up=1, first_window=16, enough_when_clean=48, enough_when_growing=2000)
 INTERNED = "it has new strings interned, which this interpreter never frees"
-MOST_RUNS = 6000
-"""Of one confirmation: more show what the interpreter itself keeps of ever new names."""
-CONFIRMING_S = 60.0
-CONFIRMATIONS = 6
-"""So many times what one suspect may take are spent on all of them, or as much as the suite itself takes."""
 
 
 class Stages:
-    """Takes one test after another through as many of them as it needs."""
+    """Takes one test after another through as many stages as it needs."""
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
+    def __init__(self, session: Session, arming: Arming) -> None:
+        self._session, self._arming = session, arming
         self.tests = 0
         """In the whole suite."""
-        self._reader: Reader | None = None
-        self._look: QuickLook | None = None
-        self._first: FirstRun | None = None
         self._aside = SetAside()
+        self._pid = Original.getpid()
         self._filters: list[Any] = []
-        self._control: tuple[float, ...] = ()
         self._causes = Causes()
-        self._tests_s = self._screening_s = self._confirming_s = self._took_s = 0.0
-        self._spent = Spent()
-        """Since the screening of the current test began."""
+        self._first: Run | None = None
+        """The first run of the current test."""
+        self._raised: frozenset[int] = frozenset()
+        """Counters that it has raised."""
+        self._is_patient = False
+        self._users_containers = UsersContainers()
+        self._grown: list[Any] = []
+        """Older containers that it has made longer."""
+        self._tests_s = self._confirming_s = self._spare_s = self._first_s = 0.0
+        self._suspects = 0
         self._progress = session.progress
+        self._instruments = instruments(session.settings.native != "off")
+        self.problem = self._instruments.problem
+        """Why nothing can be screened; empty when it can."""
+        self._ledger = self._made_ledger()
+
+    def begin_in_child(self) -> int:
+        """A process was made for one test, and is the one that tracks from now on; its id."""
+        if self._ledger is not None:
+            self._ledger.tracker.reset()
+        self._pid = Original.getpid()
+        return self._pid
 
     @contextmanager
     def own_run(self, item: pytest.Item) -> Iterator[None]:
         """Around the run that pytest would make."""
         self._filters = list(warnings.filters)
-        began = Spent()
-        with self._made_first().counted(item) if self._counts_own_run(item) else nullcontext():
+        self._first = None
+        self._grown.clear()
+        if self._ledger is None:
+            yield
+            return
+        with self._frozen(item, self._ledger):
+            lengths = self._users_containers.lengths()
             spent = Spent()
             try:
-                yield
+                with self._arming.around(item, self._ledger):
+                    yield
             finally:
-                took_s = spent.seconds
-        self._took_s = took_s
-        self._tests_s += took_s
-        self._screening_s += began.seconds - took_s
+                self._aside.hush()
+                self._first_s = spent.seconds
+                self._tests_s += spent.seconds
+                if Original.getpid() == self._pid:  # otherwise a child that the test has forked
+                    lengths.note_run()
+                    self._after_own_run(item, self._ledger, lengths.containers)
+                if self._ledger.take_displaced() and self._instruments.sees_native:
+                    self._raised |= {HEAP, MAPPED}  # later runs, in which nobody measures, can tell
+
+    @contextmanager
+    def _frozen(self, item: pytest.Item, ledger: Ledger) -> Iterator[None]:
+        self._aside.begin()
+        try:
+            ledger.begin()
+            self._aside.listen()
+            yield
+        finally:
+            self._aside.end()
+
+    def _after_own_run(self, item: pytest.Item, ledger: Ledger, longer: list[Any]) -> None:
+        if not self._aside.is_frozen:
+            return  # a collection would take its whole time
+        collect()  # or the handlers would take what the test has put into free lists
+        empty_handlers(item)
+        self._note_first(ledger, longer)
+        load_while_there_is_room()
+
+    def _note_first(self, ledger: Ledger, longer: list[Any]) -> None:
+        self._first = settled(ledger, ledger.end())
+        self._raised = raised_by(ledger, self._first)
+        if self._raised:  # a cache of the library that fills is no reason to run the test again
+            ledger.empty_caches()
+            self._raised = raised_by(ledger, self._first)
+        self._grown = united(longer, ledger.grown_by(self._first))
+        self._is_patient = ledger.has_touched_old and not self._grown
 
     def cleared_by_own_run(self, item: pytest.Item) -> Check | None:
-        """A check when the test's own run has cleared it, and nothing is left that there is time to look at."""
-        if not self._counts_own_run(item) or not self._made_first().is_clean():
+        """A check when the test's first run has left nothing and rare leaks are not looked for."""
+        if self._ledger is None:
+            return replace(blank_check(item), problems=(self.problem,))
+        if self._first is None or self._raised or self._is_patient or self._grown:
             return None
-        self._spent = Spent()
-        first, factor = self._made_first(), patience(self._took_s)
-        is_much = (
-            first.unusual_bytes >= factor * SMALL_BYTES
-            or first.claimed_bytes >= factor * PRIVATE_GRAIN_BYTES
-        )
-        rise = max(first.native_bytes, first.claimed_bytes)
-        if is_much or (rise > 0 and self._has_time()):
+        if self._spare_of(item) > 0 or _iterations(item) is not None:
             return None
-        first.learn(was_repeated=False)
-        self._screening_s += self._spent.seconds
-        return replace(blank_check(item), notes=(unseen(rise),) if rise > 0 else ())
+        return self.qualified(blank_check(item))
+
+    def qualified(self, check: Check) -> Check:
+        """``check``, which is inconclusive where one of its counters did not see."""
+        if self._ledger is None:
+            return check
+        unseen = [*self._instruments.blind, *self._ledger.reader.take_unread()]
+        if self._ledger.take_displaced() and self._instruments.sees_native:
+            unseen.append(DISPLACED)
+        return qualified(check, *unseen)
 
     def check(self, item: pytest.Item) -> Check:
-        """What repeating the test says of it.
-
-        What is there by now is set aside meanwhile, so that collecting the garbage of one run takes microseconds.
-        """
-        began, self._spent = time.perf_counter(), Spent()
+        """What repeating the test says of it."""
+        began = Clock.elapsed_s()
+        assert self._ledger is not None
         state = ProcessState()
+        self._room = Room(self._ledger)
 
         def prepare() -> None:
             state.enter_directory()
             self._aside.listen()
 
         repeater = Repeater(item, self._filters, prepare, self._aside.hush)
-        self._made_look()
+        repeater.expect(self._first_s)
         try:
-            with undisturbed(item):
+            with repeater.limited(), undisturbed(item):
                 self._aside.begin()
-                check = self._check(item, repeater)
+                check = self._check(item, repeater, self._ledger)
         except NotRepeatable as problem:
-            check = replace(blank_check(item), not_repeatable=f"{item.nodeid}: {problem}")
+            check = replace(blank_check(item), not_repeatable=str(problem))
         finally:
             self._aside.end()
             repeater.restore()
             changed = state.restore()
             self._progress("")
-        self._screening_s += self._spent.seconds
         notes = [f"not as before its repeated runs: {name}" for name in changed]
-        duration_s = time.perf_counter() - began
-        return replace(check, duration_s=duration_s, notes=(*check.notes, *notes))
+        duration_s = Clock.elapsed_s() - began
+        return self.qualified(replace(check, duration_s=duration_s, notes=(*check.notes, *notes)))
 
-    def _counts_own_run(self, item: pytest.Item) -> bool:
-        """Small suites have the time to repeat every test, and what is marked is to be repeated."""
-        return self.tests > SMALL_SUITE and item.get_closest_marker("leakguard") is None
+    def _check(self, item: pytest.Item, repeater: Repeater, ledger: Ledger) -> Check:
+        def run(calls: int = 1) -> Run:
+            return self._run(item, repeater, ledger, calls)
 
-    def _check(self, item: pytest.Item, repeater: Repeater) -> Check:
-        settings = self._session.settings_of(item)
-        wanted = _iterations(item)
-        if wanted is not None:
-            return self._confirm(item, repeater, settings, wanted, "as its marker asks")
-        spare_s = (
-            min(MOST_SPARE_S, SMALL_SUITE_SECONDS / self.tests)
-            if 0 < self.tests <= SMALL_SUITE
-            else 0.0
-        )
-        strings = immortal_count()
-        check = self._looked_at(item, repeater, settings, spare_s)
-        if not check.findings and immortal_count() > strings and interns_new_strings(repeater.run):
-            return self._confirm(item, repeater, settings, CONFIRM.enough_when_clean, INTERNED)
-        return check
-
-    def _looked_at(
-        self, item: pytest.Item, repeater: Repeater, settings: Settings, spare_s: float
-    ) -> Check:
-        may_be_known = self._causes and not spare_s
-        suspicion: Suspicion
-        circumstances = self._circumstances(item, spare_s)
-        for enough in (SUSPECT_OF_KNOWN_AFTER, SUSPECT_AFTER) if may_be_known else (SUSPECT_AFTER,):
-            before = self._causes.lengths()
-            repeater.settle()  # last, so that nobody brings anything about that a run takes back
-            seen = self._made_look().at(repeater.run, circumstances, enough)
-            if seen is None:
-                return self._cleared(item)
-            suspicion = seen
-            known = self._causes.behind(suspicion, before, self._causes.lengths(), repeater.run)
-            if self._causes.has_traced:
-                self._made_first().disturb()
-            if known is not None:
-                blank = replace(blank_check(item), growth=growth_of(suspicion))
-                return within_budget(
-                    blank, replace(known, checks=(item.nodeid,)), settings.budget_bytes
-                )
-        if self._confirming_s > max(
-            CONFIRMING_S, CONFIRMATIONS * settings.confirm_s, self._tests_s
-        ):
-            return _unconfirmed(blank_check(item), suspicion)
-        wanted = max(CONFIRM.enough_when_clean, 4 * suspicion.runs)
-        return self._confirm(item, repeater, settings, wanted, str(suspicion))
-
-    def _circumstances(self, item: pytest.Item, spare_s: float) -> Circumstances:
-        circumstances = Circumstances(
-            kind=kind_of(item),
-            spare_s=spare_s,
-            has_time=lambda: bool(spare_s) or self._has_time(),
-            small_bytes=patience(self._took_s) * SMALL_BYTES,
-            empties_library_caches=is_of_hypothesis(item),
-        )
-        if not self._counts_own_run(item):
-            return circumstances
-        first = self._made_first()
-        return replace(
-            circumstances,
-            may_leak=first.may_leak,
-            excess_blocks=first.excess_blocks,
-            native_bytes=first.native_bytes,
-        )
-
-    def _cleared(self, item: pytest.Item) -> Check:
-        if self._counts_own_run(item):
-            self._made_first().learn(was_repeated=True)
-        note = self._made_look().left_open
-        return replace(blank_check(item), notes=(note,) if note else ())
-
-    def _has_time(self) -> bool:
-        """Whether screening has so far taken little beside the suite itself, one more run of this test included."""
-        return self._screening_s + self._spent.seconds + self._took_s < SHARE * self._tests_s
-
-    def _confirm(
-        self, item: pytest.Item, repeater: Repeater, settings: Settings, wanted: int, why: str
-    ) -> Check:
-        spent = Spent()
-        self._made_first().disturb()
+        first = (self._first,) if self._first is not None else ()
+        quick = QuickCheck(ledger, run, first)
+        before = self._causes.lengths()
+        raised = self._raised if self._first is not None else EVERYTHING
         try:
-            return self._confirmed(item, repeater, settings, wanted, why)
+            spare_s = self._spare_of(item)
+            suspect = quick.check(raised, self._is_patient, spare_s, self._grown)
+            self._spare_s += spare_s
+            if quick.stopped:
+                return self._stopped(item, repeater, ledger, suspect, quick, run)
+            wanted = _iterations(item)
+            if suspect is None and wanted is not None:
+                suspect = self._as_marked(quick, run, wanted, ledger)
+            if suspect is None or suspect.grown is not None:  # what it holds may stay for good too
+                suspect = self._interning(quick, repeater, ledger) or quick.continued(suspect)
+            if suspect is None:
+                return blank_check(item)
+            return self._suspected(item, repeater, ledger, suspect, run, before)
+        except OutOfRoom as problem:  # while it was looked for what is not in every run
+            return replace(blank_check(item), notes=(f"repeated no further: {problem}",))
         finally:
-            self._confirming_s += spent.seconds
+            ledger.counts_interned = False
+            ledger.counts_others = True
+            ledger.forget(*first, *quick.runs)
+
+    def _stopped(
+        self,
+        item: pytest.Item,
+        repeater: Repeater,
+        ledger: Ledger,
+        suspect: Suspect | None,
+        quick: QuickCheck,
+        run: Callable[[int], Run],
+    ) -> Check:
+        """The answer of the few runs that there was room for."""
+        if suspect is None:
+            return replace(blank_check(item), notes=(f"repeated no further: {quick.stopped}",))
+        if quick.runs:
+            settings = self._session.settings_of(item)
+            return self._confirmed(item, repeater, ledger, suspect, run, settings)
+        if repeater.is_too_slow:
+            raise NotRepeatable(quick.stopped)
+        text = f"suspect after its own run, which could not be repeated: {quick.stopped}"
+        return replace(blank_check(item), problems=(text,))
+
+    def _as_marked(
+        self, quick: QuickCheck, run: Callable[[int], Run], wanted: int, ledger: Ledger
+    ) -> Suspect | None:
+        """As many runs as the marker asks for, each looked at."""
+        from pytest_leakguard.screening.quick_check import rare_counters
+
+        while len(quick.runs) < wanted:
+            quick.runs.append(run(1))
+        counters = rare_counters(ledger, quick.runs[thresholds.FIRST_RUNS :])
+        return Suspect(counters, tuple(quick.runs), is_rare=True) if counters else None
+
+    def _interning(self, quick: QuickCheck, repeater: Repeater, ledger: Ledger) -> Suspect | None:
+        """A suspect when the user's or a package's code has new strings interned in each run."""
+        if len(quick.runs) < 1 or not all(map(ledger.has_interned, quick.runs)):
+            return None
+        while len(quick.runs) < thresholds.SUSPECT_AFTER:
+            quick.runs.append(quick.run_again())
+            if not ledger.has_interned(quick.runs[-1]):
+                return None
+
+        def traced_run() -> list[str]:
+            quick.runs.append(quick.run_again())
+            return ledger.interned_by(quick.runs[-1])
+
+        if not interns_new_strings(repeater.run, traced_run):
+            return None
+        ledger.counts_interned = True
+        return Suspect(frozenset({0}), tuple(quick.runs))
+
+    def _suspected(
+        self,
+        item: pytest.Item,
+        repeater: Repeater,
+        ledger: Ledger,
+        suspect: Suspect,
+        run: Callable[[int], Run],
+        before: tuple[int, ...],
+    ) -> Check:
+        settings = self._session.settings_of(item)
+        known = self._causes.behind(suspect, ledger, before, repeater.run)
+        if known is not None:
+            finding, growth = known
+            blank = replace(blank_check(item), growth=growth)
+            return within_budget(
+                blank, replace(finding, checks=(item.nodeid,)), settings.budget_bytes
+            )
+        self._suspects += 1
+        each_s = thresholds.CONFIRMATION_S * self._suspects
+        if self._confirming_s > max(thresholds.CONFIRMATIONS_S + each_s, self._tests_s):
+            return _unconfirmed(blank_check(item), text_of(ledger, suspect))
+        began_s = Clock.cpu_s()
+        try:
+            return self._confirmed(item, repeater, ledger, suspect, run, settings)
+        finally:
+            self._confirming_s += Clock.cpu_s() - began_s
 
     def _confirmed(
-        self, item: pytest.Item, repeater: Repeater, settings: Settings, wanted: int, why: str
+        self,
+        item: pytest.Item,
+        repeater: Repeater,
+        ledger: Ledger,
+        suspect: Suspect,
+        run: Callable[[int], Run],
+        settings: Settings,
     ) -> Check:
-        reader = (
-            self._new_reader(leaves_out_interned=False) if why == INTERNED else self._made_reader()
-        )
-        # What shows only in many runs needs many times as many to be told from a step.
-        growing = max(CONFIRM.enough_when_growing, min(MOST_RUNS, 4 * wanted))
-        limits = replace(
-            CONFIRM,
-            seconds=settings.confirm_s,
-            enough_when_clean=wanted,
-            enough_when_growing=growing,
-        )
-        text = f"confirming {item.nodeid} ({why})"
+        text = f"confirming {item.nodeid} ({text_of(ledger, suspect)})"
         self._progress(text)
         population = Population()
 
         def show(runs: int) -> None:
             self._progress(f"{text}, {runs:,} runs so far")
 
-        examination = Repetition(repeater.run, reader, limits, show).examine()
+        limits = Limits(settings.confirm_s)
+        confirmation = Confirmation(ledger, run, suspect, limits, show)
+        examination = confirmation.examine()
         counter = examination.leaking
         if counter in TRANSIENT and population.comes_back(repeater.run):
-            note = f"the {COUNTERS[counter].metric.replace('_', ' ')} it leaves behind end by themselves"
-            return replace(blank_check(item), notes=(note,))
-        if counter is not None and self._is_harness(
-            item, counter, examination.evidence[counter].per_run, limits
-        ):
-            note = "what grows is the test session's own bookkeeping: an empty test grows as much"
-            return replace(blank_check(item), notes=(note,))
+            name = COUNTERS[counter].metric.replace("_", " ")
+            return replace(blank_check(item), notes=(f"the {name} it leaves end by themselves",))
         self._progress(f"explaining {item.nodeid}")
         self._aside.end()  # what is new is told from what is frozen, so the test must not thaw it
+
+        repeater.expect(self._first_s, is_traced=True)
+
+        def armed(calls: int = 1) -> None:
+            self._room.check(EXPLAINING_RUNS)
+            self._run_armed(item, repeater, ledger, calls)
+
+        def examine_further(runs: int) -> Examination:
+            examination = confirmation.examine_further(runs)
+            self._aside.end()
+            return examination
+
         confirmed = check_of(
             blank_check(item),
             examination,
-            repeater.run,
-            reader,
+            armed,
+            ledger,
             settings.budget_bytes,
             settings.confirm_s,
+            examine_further,
         )
         self._causes.remember(confirmed)
         return confirmed.check
 
-    def _is_harness(self, item: pytest.Item, counter: int, per_run: float, limits: Limits) -> bool:
-        """Whether an empty test in the same session grows as much."""
-        if not self._control:
-            control = Repeater(
-                Control.from_parent(_collector(item), name="leakguard control"), self._filters, int
-            )
-            short = replace(limits, enough_when_clean=48, enough_when_growing=48, seconds=2.0)
-            examination = Repetition(control.run, self._made_reader(), short).examine()
-            self._control = tuple(max(0.0, one.low) for one in examination.evidence)
-        return per_run <= 1.1 * self._control[counter] and self._control[counter] > 0
+    def _run(self, item: pytest.Item, repeater: Repeater, ledger: Ledger, calls: int) -> Run:
+        """So many runs under one number; raises ``OutOfRoom`` where there is no room for them."""
+        self._room.check()
+        self._aside.freeze_again()
+        ledger.begin()
+        try:
+            self._run_armed(item, repeater, ledger, calls)
+        except TooSlow as problem:
+            ledger.abandon()
+            self._room.close(str(problem))
+            raise OutOfRoom(str(problem)) from None
+        return ledger.end(calls)
 
-    def _made_reader(self) -> Reader:
-        if self._reader is None:
-            self._reader = self._new_reader(leaves_out_interned=True)
-        return self._reader
+    def _run_armed(self, item: pytest.Item, repeater: Repeater, ledger: Ledger, calls: int) -> None:
+        """The test so many times, or its function where that is all there is of it."""
+        inside, around = (calls, 1) if repeater.is_simple else (1, calls)
+        for _ in range(around):
+            with self._arming.around(item, ledger, inside):
+                repeater.run()
 
-    def _new_reader(self, leaves_out_interned: bool) -> Reader:
-        watcher = temporary_files()
+    def _is_small(self) -> bool:
+        return 0 < self.tests <= thresholds.SPARE_TESTS
+
+    def _spare_of(self, item: pytest.Item) -> float:
+        """Seconds for leaks of this test that are not in every run."""
+        if not self._is_small():
+            return 0.0
+        budget_s = max(thresholds.SPARE_S, thresholds.SPARE_SHARE * self._tests_s)
+        return max(0.0, min(thresholds.SPARE_S / self.tests, budget_s - self._spare_s))
+
+    def _made_ledger(self) -> Ledger | None:
+        tracker = self._instruments.tracker
+        if tracker is None:
+            return None
+        files = temporary_files()
         directories = temporary_directories(self._session.config)
-        if not watcher.is_watching:
-            watcher.watch(directories)
-        return Reader(watcher, leaves_out_interned, directories, RUNNER_CACHES)
-
-    def _made_first(self) -> FirstRun:
-        if self._first is None:
-            self._first = FirstRun(self._made_reader(), self._aside)
-        return self._first
-
-    def _made_look(self) -> QuickLook:
-        if self._look is None:
-            self._look = QuickLook(self._made_reader())
-        return self._look
+        if not files.is_watching:
+            files.watch(directories)
+        return Ledger(tracker, Reader(files, directories, RUNNER_CACHES))
 
 
 def blank_check(item: pytest.Item) -> Check:
-    """Of which nothing is known yet."""
+    """A check of the test of which nothing is known yet."""
     path, line, _ = item.location
     return Check(
         item.nodeid,
         "test",
-        "counters",
+        "tracker",
         location=(path, (line or 0) + 1),
-        reproduce=f"pytest --leakguard {shlex.quote(item.nodeid)}",
+        reproduce=f"pytest --leakguard {reproducing(item)}",
     )
 
 
-def _unconfirmed(blank: Check, suspicion: Suspicion) -> Check:
-    problem = f"suspect ({suspicion}), but the time to confirm suspects is used up; run it alone for an answer"
-    if (
-        suspicion.is_sparse
-    ):  # not with every run: a cache, a pool, a buffer as well; no reason to stop a build
-        return replace(blank, notes=(f"undecided: {problem}",))
+def _unconfirmed(blank: Check, suspicion: str) -> Check:
+    problem = (
+        f"suspect ({suspicion}), but the time to confirm suspects is used up; "
+        "run it alone for an answer"
+    )
     return replace(blank, problems=(problem,))
 
 
-def _collector(item: pytest.Item) -> pytest.Collector:
-    assert item.parent is not None
-    return item.parent
-
-
 def _iterations(item: pytest.Item) -> int | None:
-    """Runs the marker asks for."""
+    """Runs that the marker asks for."""
     marker = item.get_closest_marker("leakguard")
     value = marker.kwargs.get("iterations") if marker else None
     return int(value) if value is not None else None

@@ -83,6 +83,7 @@ def run_of(
     baseline: Baseline,
     settings: Settings,
     problems: tuple[str, ...] = (),
+    notes: tuple[str, ...] = (),
     selection: Selection = _NOTHING_SELECTED,
 ) -> Run:
     """All that was measured here and today, ready to be judged."""
@@ -93,6 +94,7 @@ def run_of(
         judged_on=clock.today(),
         policy=policy_of(settings),
         problems=problems,
+        notes=notes,
         selection=selection,
         environment=this_environment(),
         root=settings.root,

@@ -166,7 +166,7 @@ def _cause(finding: Finding, through: Through, run: Run) -> dict[str, Any]:
         "owner": one_line(finding.owner),
         "calls": calls,
         "details": [one_line(detail) for detail in (*finding.details, *_forecast(finding, run))],
-        "holders": [one_line(holder) for holder in finding.holders],
+        "held_by": one_line(finding.way),
         "through": list(through.of(finding)),
         "checks": [one_line(check) for check in finding.checks[:_MOST_CHECKS]],
         "more_checks": max(0, len(finding.checks) - _MOST_CHECKS),

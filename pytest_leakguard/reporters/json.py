@@ -41,6 +41,7 @@ def as_dict(verdict: Verdict, run: Run) -> dict[str, Any]:
             "not_checked": list(verdict.not_checked),
         },
         "problems": list(verdict.problems),
+        "notes": list(verdict.notes),
         "exit_status": verdict.exit_status,
         "run": _run(run),
     }
@@ -156,6 +157,7 @@ def _growth(growth: Growth) -> dict[str, Any]:
 
 def finding_as_dict(finding: Finding) -> dict[str, Any]:
     """One finding; its fingerprint is the key it stands under."""
+    path = {"held_by": finding.held_by} if finding.held_by else {}
     values = {
         "kind": finding.kind.value,
         "status": finding.status.value,
@@ -167,6 +169,7 @@ def finding_as_dict(finding: Finding) -> dict[str, Any]:
         "details": list(finding.details),
         "rate": encode(finding.rate),
         "holders": list(finding.holders),
+        **path,
         "checks": list(finding.checks),
         "owner": finding.owner,
         "reason": finding.reason,

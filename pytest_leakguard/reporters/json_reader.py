@@ -174,7 +174,13 @@ def _run(data: Mapping[str, Any], checks: tuple[Check, ...], where: str) -> Run:
     about = _object(data, "run", where)
     if not about or about.get("accepted") is None:
         problems, compared = _strings(data, "problems", where), _compared(data, checks, where)
-        return Run(checks, problems=problems, environment=environment, compared=compared)
+        return Run(
+            checks,
+            problems=problems,
+            notes=_strings(data, "notes", where),
+            environment=environment,
+            compared=compared,
+        )
     place = f"{where}: run"
     accepted = _object(about, "accepted", place)
     leaks = decode(tuple[AcceptedLeak, ...], accepted.get("leaks"), f"{place}.accepted.leaks")
@@ -187,6 +193,7 @@ def _run(data: Mapping[str, Any], checks: tuple[Check, ...], where: str) -> Run:
         judged_on=decode(dt.date, about.get("judged_on"), f"{place}.judged_on"),
         policy=decode(Policy, about.get("policy"), f"{place}.policy"),
         problems=_strings(about, "problems", place),
+        notes=_strings(data, "notes", where),
         selection=decode(Selection, about.get("selection"), f"{place}.selection"),
         environment=environment,
         root=_path(about, "root", place),

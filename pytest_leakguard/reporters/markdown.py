@@ -107,6 +107,8 @@ def _parts(verdict: Verdict, run: Run) -> Iterator[str]:
     yield f"## {mark} {in_words(verdict)}"
     if verdict.problems:
         yield "\n".join(f"- **Run:** {code(problem)}" for problem in verdict.problems)
+    if verdict.notes:
+        yield "\n".join(f"- **Note:** {code(note)}" for note in verdict.notes)
     rows = [judged for judged in verdict.checks if _is_shown(judged)]
     if rows:
         yield "\n".join(_table(rows[:MOST_ROWS], run))

@@ -66,6 +66,7 @@ def _joined(runs: Sequence[tuple[str, Run]], problems: tuple[str, ...]) -> Run:
             *_measured_twice(runs),
             *_never_measured(alone),
         ),
+        notes=tuple(dict.fromkeys(note for run in alone for note in run.notes)),
         selection=_selection(alone),
         environment=_environment(alone),
         root=first.root,

@@ -162,8 +162,8 @@ def _message(finding: Finding, run: Run) -> str:
     if finding.status is not Status.NEW:
         text += f" ({finding.status}: {one_line(finding.reason)})"
     text += "."
-    if finding.holders:
-        text += f" Held by {one_line(' > '.join(finding.holders))}."
+    if finding.way:
+        text += f" Held by {one_line(finding.way)}."
     text += f" Seen in {', '.join(one_line(check) for check in finding.checks[:_MOST_CHECKS])}"
     if len(finding.checks) > _MOST_CHECKS:
         text += f" and {len(finding.checks) - _MOST_CHECKS} more"

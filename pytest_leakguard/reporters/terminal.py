@@ -91,6 +91,8 @@ def render(
         yield from _skipped(verdict)
         if verbosity > 0:
             yield from _all_checks(verdict)
+    for note in verdict.notes:
+        yield Line(f"note: {one_line(note)}", "yellow")
     if failing:
         yield Line(f'next: fix it, or accept it with  {how_to_accept}="why it may stay"')
     yield last_line(verdict)
@@ -132,7 +134,11 @@ class Through:
 def last_line(verdict: Verdict) -> Line:
     """The verdict in one line, with what is wrong with the run as a whole."""
     also = "".join(f"; {one_line(problem)}" for problem in verdict.problems)
-    return Line(f"{in_words(verdict)}{also}", "red" if verdict.has_failed else "green")
+    colour = "red" if verdict.has_failed else "green"
+    if verdict.is_mostly_unrepeatable:
+        also += "; most tests could not be repeated, so they were not checked: -v says why"
+        colour = "red" if verdict.has_failed else "yellow"
+    return Line(f"{in_words(verdict)}{also}", colour)
 
 
 def in_words(verdict: Verdict) -> str:
@@ -162,8 +168,8 @@ def finding_lines(
     if finding.rate is not None:
         for text in _forecast(finding, verdict):
             yield Line(f"      {indented(text)}")
-    for holder in finding.holders:
-        yield Line(f"      held by {one_line(holder)}")
+    if finding.way:
+        yield Line(f"      held by {one_line(finding.way)}")
     for text in through.of(finding):
         yield Line(f"      {text}")
     if finding.status is not Status.NEW and finding.reason:
@@ -332,6 +338,8 @@ def _all_checks(verdict: Verdict) -> Iterator[Line]:
         check = judged.check
         notes = f" ({one_line('; '.join(check.notes))})" if check.notes else ""
         yield Line(f"{judged.outcome:<14} {one_line(check.id)} [{one_line(check.tool)}]{notes}")
+        if judged.outcome is Outcome.NOT_REPEATABLE:
+            yield Line(f"               {one_line(check.not_repeatable)}", "yellow")
 
 
 def failure_text(
@@ -357,7 +365,8 @@ def failure_text(
             continue
         lines.extend(f"    from {place(frame, root)}" for frame in _calls(finding))
         lines.extend(f"    {one_line(detail)}" for detail in finding.details)
-        lines.extend(f"    held by {one_line(holder)}" for holder in finding.holders)
+        if finding.way:
+            lines.append(f"    held by {one_line(finding.way)}")
         lines.extend(f"    {text}" for text in through.of(finding))
         if finding.status is not Status.NEW:
             lines.append(f"    {finding.status}: {one_line(finding.reason)}{_owner(finding)}")

@@ -1,19 +1,17 @@
-"""Repeats a unit of work until its counters have an answer: growing windows, samples at irregular places.
+"""Repeats a suspect until some run's blocks disappear again, or enough runs have kept theirs.
 
-A clean unit is left after a few calls. A suspect goes on until its growth outlasts every plausible cache, or the
-time given is used up. Scarce things (descriptors, threads, processes) are counted one by one, so few prove a leak.
+A bounded cache, a pool and a buffer that is flushed lose what old runs have left; a leak never
+does. Scarce things are counted one by one, so few runs prove a leak of them. Running out of time is
+never a leak.
 """
 
 from __future__ import annotations
 
-import gc
-import random
-from array import array
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 
 from pytest_leakguard.core.clock import Spent
-from pytest_leakguard.core.shapes import Shape
 from pytest_leakguard.counters.reader import (
     BLOCKS,
     CHILDREN,
@@ -22,240 +20,438 @@ from pytest_leakguard.counters.reader import (
     FILES,
     HEAP,
     MAPPED,
-    PRIVATE,
     TASKS,
     THREADS,
-    Reader,
 )
-from pytest_leakguard.screening.statistics import Evidence, weigh
+from pytest_leakguard.screening import thresholds
+from pytest_leakguard.screening.ledger import MEMORY, RESOURCES, Ledger, Run
+from pytest_leakguard.screening.quick_check import Suspect
+from pytest_leakguard.screening.room import OutOfRoom
+from pytest_leakguard.screening.statistics import (
+    Answer,
+    Kept,
+    PerRun,
+    Total,
+    answer,
+    events,
+    has_lost_all,
+    is_even,
+    is_growth,
+    per_run,
+)
 
-SAMPLES_PER_WINDOW = 16
-MOST_SAMPLES = 24 * SAMPLES_PER_WINDOW
-QUOTAS = {DESCRIPTORS: 100, THREADS: 64, CHILDREN: 64, FILES: 100}
-"""So many more of them, in even steps, are a leak and no pool."""
-RELUCTANCE = 8
-"""So many times more runs for a counter that still creeps before it is called still."""
-MEMORY_QUOTA_BYTES = 256 * 1024**2
-_REAL_SHARE = 0.8
-"""So much of what has grown, at least, stays when everything is collected."""
+ORDER = (THREADS, CHILDREN, DESCRIPTORS, TASKS, FILES, MAPPED, BLOCKS, HEAP)
+"""Which counter names the leak: scarce things before memory, causes before what follows from
+them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
     """How long to go on."""
 
-    warm_up: int = 20
-    first_window: int = 50
-    enough_when_clean: int = 1500
-    """Runs after which a unit whose counters are all still is clean."""
-    enough_when_growing: int = 20_000
-    """Runs after which growth in even steps is a leak: more than a 10,000-entry cache takes."""
     seconds: float = 10.0
+    """Of computing, for everything."""
+    most_runs: int = thresholds.MOST_RUNS
+    least_runs: int = thresholds.LEAST_RUNS
+    confirming_s: float = thresholds.CONFIRMING_S
 
 
 @dataclass(frozen=True, slots=True)
 class Examination:
-    """All samples of one unit of work and what they say."""
+    """What all runs of one unit say."""
 
-    evidence: tuple[Evidence, ...]
-    """One per counter."""
-    samples: tuple[tuple[tuple[float, float], ...], ...]
-    """One series per counter."""
-    runs: int
-    seconds: float
-    ran_out_of_time: bool
+    series: dict[int, tuple[Kept, ...]]
+    """By counter, one entry per number."""
+    per_run: dict[int, PerRun]
+    """By counter that leaks."""
+    undecided: str = ""
+    """Why there is no answer, and what it would take. ``per_run`` then has what every run has kept
+    the same of: a leak if what holds it has no limit."""
+    runs: int = 0
+    seconds: float = 0.0
+    is_rare: bool = False
+    old_run: tuple[int | None, int] = (None, 1)
+    """Number of a run that is over for long and has kept what it lost, and the calls under it."""
+    share: float = 1.0
+    """Of the runs, so many lose something."""
 
     @property
     def leaking(self) -> int | None:
-        """The counter that names the leak: scarce things before memory, causes before what follows from them."""
-        order = (THREADS, CHILDREN, DESCRIPTORS, FILES, MAPPED, BLOCKS, HEAP, PRIVATE, TASKS)
-        for index in order:
-            if self.evidence[index].shape is Shape.LEAK and not self._is_arena_growth(index):
-                return index
-        return None
-
-    def _is_arena_growth(self, index: int) -> bool:
-        """Pages that the interpreter's own small blocks (at most 512 bytes) or the allocator explain."""
-        if index not in (MAPPED, PRIVATE):
-            return False
-        blocks, heap = self.evidence[BLOCKS].per_run, self.evidence[HEAP].per_run
-        return self.evidence[index].per_run <= 512 * max(0.0, blocks) + 1.25 * max(0.0, heap)
+        """The counter that names the leak."""
+        return next((at for at in ORDER if at in self.per_run), None)
 
     @property
-    def undecided(self) -> tuple[int, ...]:
-        """Counters that grew without proof."""
-        # Allocators use more and more of their pages for a while: that alone, and unevenly, is no sign of a leak.
-        return tuple(
-            at
-            for at, one in enumerate(self.evidence)
-            if one.shape is Shape.UNDECIDED and at != PRIVATE
-        )
+    def size_bytes(self) -> float:
+        """Of one run, Python's and native memory and mappings together."""
+        return sum(self.per_run[at].size_bytes for at in MEMORY if at in self.per_run)
 
 
-class Repetition:
-    """One examination under way. ``work`` is called again and again; what it raises ends the examination."""
+class Confirmation:
+    """One confirmation under way."""
 
     def __init__(
         self,
-        work: Callable[[], object],
-        reader: Reader,
+        ledger: Ledger,
+        run: Callable[[int], Run],
+        suspect: Suspect,
         limits: Limits,
-        progress: Callable[[int], None] = lambda runs: None,
-        sets_aside: bool = True,
+        progress: Callable[[int], object] = int,
     ) -> None:
-        self._work, self._reader, self._limits = work, reader, limits
-        self._sets_aside = sets_aside
-        self._rows = array("d", bytes(8 * len(COUNTERS) * (MOST_SAMPLES + 1)))
-        self._at = array("d", bytes(8 * (MOST_SAMPLES + 1)))
-        self._used = 0
-        self._random = random.Random(20240229)
-        self._progress = progress
-        self.runs = 0
+        """``run`` makes so many runs under one number; what it raises is the caller's."""
+        self._ledger, self._run, self._suspect = ledger, run, suspect
+        self._limits, self._progress = limits, progress
+        self.runs = list(suspect.runs)
         self._spent = Spent()
+        self._chunk = suspect.runs[-1].calls if suspect.runs else 1
+        self._chunk_s = self._chunk_before_s = 0.0
+        """Seconds of one run, in the last chunk and in the one before."""
+        self._stopped = ""
+        """Why there may be no further runs."""
+        self._known: dict[int, tuple[Kept, ...]] = {}
+        ledger.counts_others = not (suspect.is_rare and ledger.has_older_threads)
+        self._totals: dict[int, list[Total]] = {}
+        for counter in suspect.counters:
+            self._totals[counter] = self._history(counter)
 
     def examine(self) -> Examination:
-        """Runs the unit until there is an answer.
-
-        What has survived a sample's collection is set aside, since going through all of it again for every sample
-        would take longer than the runs do. Should a cache throw out what is part of a reference cycle, it stays. So
-        growth that a collection of everything takes back is examined again without that.
-        """
-        self._warm_up()
-        gc.unfreeze()  # what is garbage among it must not be taken for a part of the growth when it goes
-        gc.collect()
-        gc.freeze()
-        try:
-            examination = self._windows()
-        finally:
-            gc.unfreeze()
-        if not self._sets_aside or self._is_real(examination):
-            return examination
-        rest = replace(
-            self._limits,
-            seconds=max(self._limits.seconds - self._elapsed, self._limits.seconds / 2),
-        )
-        again = Repetition(self._work, self._reader, rest, self._progress, sets_aside=False)
-        return again.examine()
-
-    def _windows(self) -> Examination:
-        length = self._limits.first_window
+        """Runs the unit until there is an answer, or the limits are reached."""
+        limits = self._limits
         while True:
-            self._window(length)
-            if answer := self._answer():
-                return answer
-            length *= 2
+            self._add_totals()
+            if not self._open():
+                return self._examination({})
+            if self._is_scarce_proved():
+                return self._leak()
+            if self._is_exhausted() or self._spent.seconds > self._most_s():
+                return self._at_the_end()
+            if self._has_enough(limits) and self._steady():
+                return self._leak()
+            self._next_chunk()
+            self._progress(self._calls)
 
-    def _is_real(self, examination: Examination) -> bool:
-        """Whether what has grown is still there after everything was collected."""
-        grown = {
-            at: self._grown(at)
-            for at in (examination.leaking, *examination.undecided)
-            if at is not None
-        }
-        if not grown:
-            return True
-        self._reader.read(self._rows, self._used - 1, True)
-        return all(self._grown(at) >= _REAL_SHARE * gain for at, gain in grown.items())
+    def examine_further(self, runs: int) -> Examination:
+        """Goes on until so many runs, as a holder with so many places asks for."""
+        self._limits = Limits(self._limits.seconds, runs, runs, self._limits.seconds)
+        return self.examine()
 
-    def _warm_up(self) -> None:
-        for _ in range(self._limits.warm_up):
-            self._work()
-            self.runs += 1
-            if self._elapsed > self._limits.seconds / 4:
-                break
-        self._reader.read(
-            self._rows, MOST_SAMPLES, True
-        )  # the first reading makes what later ones reuse
+    def _add_totals(self) -> None:
+        self._known.clear()
+        for counter, totals in self._totals.items():
+            totals.append(Total(self._calls, self._weight(counter)))
 
-    def _window(self, length: int) -> None:
-        """One window; samples lie at random places of equal stretches, so that no period of the unit is met."""
-        work, start = self._work, self.runs
-        places = sorted(
-            {
-                max(1, round((part + self._random.random()) * length / SAMPLES_PER_WINDOW))
-                for part in range(SAMPLES_PER_WINDOW)
-            }
-            | {length}
-        )
-        del places[:-SAMPLES_PER_WINDOW]
-        if not self._used:
-            self._sample()
-        for place in places:
-            for _ in range(start + place - self.runs):
-                work()
-            self.runs = start + place
-            self._sample()
-            self._progress(self.runs)
-            if self._is_over or self._is_exhausted():
-                break
+    def _weight(self, counter: int) -> float:
+        """What all runs together keep now.
 
-    def _sample(self) -> None:
-        self._reader.read(self._rows, self._used, True)
-        if self._sets_aside or gc.get_freeze_count() == 0:  # or the unit has thawed what was frozen
-            gc.freeze()
-        self._at[self._used] = self.runs
-        self._used += 1
+        Blocks, since a table that is replaced by a larger one would outweigh all else in bytes;
+        bytes of all that is known where only older blocks grow.
+        """
+        if self._suspect.grown is not None:
+            return float(self._suspect.grown.sizes_bytes[-1])
+        series = self._series(counter)
+        if is_growth(series):
+            return float(self._ledger.all_bytes(counter))
+        return float(sum(kept.blocks for kept in series))
+
+    def _answer(self, counter: int) -> Answer:
+        return answer(self._series(counter), self._totals[counter], self._suspect.is_rare)
+
+    def _most_s(self) -> float:
+        """Seconds for all of it."""
+        if self._suspect.is_rare:
+            return min(self._limits.seconds, thresholds.RARE_S)
+        return self._limits.seconds
 
     @property
-    def _elapsed(self) -> float:
-        return self._spent.seconds
+    def _calls(self) -> int:
+        return sum(run.calls for run in self.runs)
 
-    @property
-    def _is_over(self) -> bool:
-        return (
-            self._elapsed > self._limits.seconds
-            or self._used > MOST_SAMPLES - 2 * SAMPLES_PER_WINDOW
-        )
+    def _has_enough(self, limits: Limits) -> bool:
+        if self._suspect.is_rare and not self._has_rare_proof():
+            return False
+        return self._calls >= limits.most_runs or self._has_run_enough(limits)
 
-    def _grown(self, counter: int) -> float:
-        width = len(COUNTERS)
-        return self._rows[(self._used - 1) * width + counter] - self._rows[counter]
+    def _has_run_enough(self, limits: Limits) -> bool:
+        """The least number of runs, for the least time; a part of it where there is little of that.
+
+        Where the runs do not keep the same, only their trend tells: it takes all runs that there
+        is time for.
+        """
+        if not self._is_even():
+            return False
+        least_s = min(limits.confirming_s, limits.seconds / 2)
+        return self._calls >= limits.least_runs and self._spent.seconds >= least_s
+
+    def _has_proof_at_the_end(self) -> bool:
+        if self._suspect.is_rare:
+            return self._has_rare_proof()
+        least_runs = self._limits.least_runs
+        if not self._is_even():
+            least_runs = max(least_runs, thresholds.UNEVEN_RUNS)
+        return self._calls >= least_runs
+
+    def _is_even(self) -> bool:
+        """Whether every run keeps the same of something."""
+        return any(is_even(self._series(counter)) for counter in self._suspect.counters)
+
+    def _has_rare_proof(self) -> bool:
+        return any(self._is_rare_proof(counter) for counter in self._suspect.counters)
+
+    def _is_rare_proof(self, counter: int) -> bool:
+        """Enough losses; of what comes in many of the runs the trend as well.
+
+        A cache that fills with keys that come by chance is often one key short of the last.
+        """
+        series = self._series(counter)
+        if events(series) < thresholds.RARE_PROOF:
+            return False
+        single = [kept for kept in series if kept.calls == 1]
+        is_frequent = events(single) > thresholds.FREQUENT_SHARE * len(single)
+        return not is_frequent or self._calls >= self._limits.most_runs
+
+    def _next_chunk(self) -> None:
+        """The next runs: first one by one, then ever more under one number."""
+        if len(self.runs) >= thresholds.SINGLE_RUNS:
+            most = max(thresholds.LARGEST_CHUNK, self._suspect.runs[-1].calls)
+            part = max(self._chunk, self._calls // thresholds.STEPS_IN_ALL)
+            self._chunk = min(part, most, self._affordable())
+        spent = Spent()
+        if self._add(self._chunk):
+            self._chunk_before_s = self._chunk_s
+            self._chunk_s = spent.seconds / self._chunk
+
+    def _add(self, calls: int) -> bool:
+        """So many runs under one number, unless there is no room for them."""
+        try:
+            self.runs.append(self._run(calls))
+        except OutOfRoom as problem:
+            self._stopped = str(problem)
+            return False
+        if self._suspect.grown is not None:
+            self._suspect.grown.note_runs()
+        return True
+
+    def _affordable(self) -> int:
+        """Runs that fit into the time of one chunk."""
+        return max(1, int(thresholds.CHUNK_S / max(self._chunk_s, 1e-6)))
+
+    def _open(self) -> frozenset[int]:
+        """Suspected counters that no run has cleared."""
+        found = set()
+        for counter in self._suspect.counters:
+            if self._answer(counter) is not Answer.NOTHING:
+                found.add(counter)
+        return frozenset(found)
+
+    def _steady(self) -> dict[int, PerRun]:
+        """Counters that leak: each part of the runs keeps as much."""
+        found = {}
+        for counter in self._suspect.counters:
+            if self._answer(counter) is Answer.STEADY:
+                found[counter] = per_run(self._series(counter), self._suspect.is_rare)
+        return found
+
+    def _is_scarce_proved(self) -> bool:
+        """Few runs prove leaks of what is scarce; memory that is kept with it comes along."""
+        for counter in RESOURCES:
+            if counter in self._suspect.counters:
+                series = self._series(counter)
+                if events(series) >= thresholds.SCARCE_PROOF and self._is_kept(series):
+                    return counter in self._steady()
+        return False
+
+    def _leak(self) -> Examination:
+        """What of the steady counters is left when all that may be dropped has been dropped.
+
+        What one run keeps is seen best in some last runs one by one: everything has settled by
+        then.
+        """
+        steady = self._steady()
+        is_scarce = any(counter in RESOURCES for counter in steady)
+        if is_scarce or self._is_exhausted():
+            return self._examination(steady)
+        first_last = len(self.runs)
+        if not self._suspect.is_rare:
+            self._add_last_runs()
+        self._ledger.empty_caches()
+        self._known.clear()
+        leaking = {}
+        for counter in steady:
+            series = self._series(counter)
+            if has_lost_all(series[:-1], self._suspect.is_rare):
+                continue  # it was a cache, or is not in every run
+            leaking[counter] = per_run(series, self._suspect.is_rare)
+            last = series[first_last : first_last + thresholds.LAST_RUNS]
+            if last and is_even(last):
+                leaking[counter] = per_run(last, is_rare=False)
+        return self._examination(_growth_as_bytes(leaking))
+
+    def _add_last_runs(self) -> None:
+        """Runs one by one, whose loss is exact, and some more after which it has settled.
+
+        What is pruned now and then, such as a list of weak references, goes with those.
+        """
+        calls = self._calls
+        for _ in range(thresholds.LAST_RUNS):
+            if not self._add(1):
+                return
+        affordable = int(self._limits.confirming_s / 2 / max(self._chunk_s, 1e-6))
+        for _ in range(thresholds.SETTLING_STEPS):
+            part = min(calls, affordable) // thresholds.SETTLING_STEPS
+            if part > 0 and not self._add(part):
+                return
+
+    def _is_kept(self, series: Iterable[Kept]) -> bool:
+        return self._suspect.is_rare or all(not kept.is_nothing for kept in series)
 
     def _is_exhausted(self) -> bool:
-        """Going on would break the process: it has lost as much as any proof needs."""
-        memory = max(self._grown(HEAP), self._grown(MAPPED), self._grown(PRIVATE))
-        threads = (
-            self._grown(THREADS) > 2 * QUOTAS[THREADS]
-        )  # their stacks are address space, not memory
-        scarce = any(self._grown(one) > 2.5 * quota for one, quota in QUOTAS.items())
-        return scarce or threads or (memory > MEMORY_QUOTA_BYTES and self._grown(THREADS) <= 0)
+        """Going on would break the process."""
+        kept_bytes = 0
+        for counter in self._suspect.counters:
+            kept_bytes += sum(kept.size_bytes for kept in self._series(counter))
+        return kept_bytes > thresholds.MEMORY_LIMIT_BYTES or bool(self._stopped)
 
-    def _weigh(self) -> tuple[Evidence, ...]:
-        width, used = len(COUNTERS), self._used
-        at = list(self._at[:used])
-        return tuple(
-            weigh(at, list(self._rows[index : used * width : width]), counter.unit)
-            for index, counter in enumerate(COUNTERS)
-        )
+    def _at_the_end(self) -> Examination:
+        """The answer from the runs there were, when there can be no more."""
+        has_no_more = self._is_exhausted() or self._is_ever_slower()
+        exhausting = has_no_more and self._all_even(in_blocks=True)
+        if exhausting:  # whatever holds it: a few more runs would break the process
+            return self._examination(exhausting)
+        steady = self._steady()
+        if steady and self._has_proof_at_the_end():
+            return self._examination(steady)
+        names = ", ".join(COUNTERS[at].metric.replace("_", " ") for at in sorted(self._open()))
+        time = f"{self._spent.seconds:.1f} s"
+        why = f"{names}: kept by {self._calls:,} runs in {time}, which is no proof"
+        advice = "give it more time with @pytest.mark.leakguard(confirm=SECONDS)"
+        likely = {} if self._suspect.is_rare else self._all_even()
+        return self._examination(likely, f"{why}; {self._stopped or advice}")
 
-    def _answer(self) -> Examination | None:
-        """The examination when it is done; nothing else is kept, since it would be counted."""
-        evidence = self._weigh()
-        return self._examination(evidence) if self._is_answered(evidence) or self._is_over else None
+    def _is_ever_slower(self) -> bool:
+        """The last run took so long that the next would take longer than all before it.
 
-    def _is_answered(self, evidence: tuple[Evidence, ...]) -> bool:
-        for index, quota in QUOTAS.items():
-            if evidence[index].shape is Shape.LEAK and self._grown(index) >= quota:
-                return True
-        if self._is_exhausted():
-            return True
-        if all(one.shape in (Shape.STABLE, Shape.CACHE) for one in evidence):
-            # A rise too small to be called growth may be the beginning of one.
-            patience = 1 if all(one.has_settled for one in evidence) else RELUCTANCE
-            return self.runs >= min(
-                patience * self._limits.enough_when_clean, self._limits.enough_when_growing
-            )
-        return self.runs >= self._limits.enough_when_growing and all(
-            one.shape is not Shape.UNDECIDED or index != BLOCKS
-            for index, one in enumerate(evidence)
-        )
+        It goes through what it has piled up: there will never be the time for more of them.
+        """
+        is_slower = self._chunk_s > thresholds.EVER_SLOWER * self._chunk_before_s > 0
+        return is_slower and 3 * self._chunk_s * self.runs[-1].calls > self._spent.seconds
 
-    def _examination(self, evidence: tuple[Evidence, ...]) -> Examination:
-        width, used = len(COUNTERS), self._used
-        series = tuple(
-            tuple(zip(self._at[:used], self._rows[index : used * width : width], strict=True))
-            for index in range(width)
-        )
+    def _all_even(self, in_blocks: bool = False) -> dict[int, PerRun]:
+        """Counters of which every run, one by one, has kept the same, or something that is scarce.
+
+        ``in_blocks``: as many blocks, whose sizes may differ, as those of instances' tables do.
+        """
+        found = {}
+        if len(self.runs) >= thresholds.EXHAUSTING_RUNS:
+            for counter in self._suspect.counters:
+                series = self._series(counter)
+                is_kept = all(not kept.is_nothing for kept in series)
+                is_same = is_even(series) or (in_blocks and _has_even_blocks(series))
+                if is_kept and (counter in RESOURCES or is_same):
+                    found[counter] = per_run(series, is_rare=False)
+        return found
+
+    def _series(self, counter: int) -> tuple[Kept, ...]:
+        """What each run has kept by now; looked up once until there are new runs."""
+        if counter not in self._known:
+            self._known[counter] = self._read_series(counter)
+        return self._known[counter]
+
+    def _read_series(self, counter: int) -> tuple[Kept, ...]:
+        if self._suspect.grown is not None:
+            return self._growth_of_tables(self._suspect.grown.sizes_bytes)
+        found = []
+        for run in self.runs:
+            if counter in MEMORY:
+                amount = self._ledger.kept(run, counter)
+                found.append(Kept(run.calls, amount.blocks, amount.size_bytes, amount.grown_bytes))
+            else:
+                found.append(Kept(run.calls, int(run.rises[counter]), 0))
+        return tuple(found)
+
+    def _growth_of_tables(self, sizes_bytes: list[int]) -> tuple[Kept, ...]:
+        """What each run has added to the items of older containers."""
+        found = []
+        for run, (before, after) in zip(self.runs, pairwise(sizes_bytes), strict=True):
+            found.append(Kept(run.calls, 0, 0, after - before))
+        return tuple(found)
+
+    def _history(self, counter: int) -> list[Total]:
+        """What all runs together had kept after each of the runs of a suspect."""
+        series = self._series(counter)
+        if self._suspect.grown is None and is_growth(series):
+            return []  # how large older blocks were is known only now
+        totals, calls, weight = [], 0, 0.0
+        for kept in series[:-1]:
+            calls += kept.calls
+            weight += kept.blocks
+            totals.append(Total(calls, weight))
+        if self._suspect.grown is not None:
+            sizes_bytes = self._suspect.grown.sizes_bytes[1:-1]
+            return [Total(t.calls, size) for t, size in zip(totals, sizes_bytes, strict=True)]
+        return totals
+
+    def _examination(self, leaking: dict[int, PerRun], undecided: str = "") -> Examination:
+        series = {counter: self._series(counter) for counter in self._suspect.counters}
         return Examination(
-            evidence, series, self.runs, self._elapsed, self._elapsed > self._limits.seconds
+            series,
+            leaking,
+            undecided,
+            self._calls,
+            self._spent.seconds,
+            self._suspect.is_rare,
+            self._old_run(leaking),
+            self._share(leaking),
         )
+
+    def _old_run(self, leaking: dict[int, PerRun]) -> tuple[int | None, int]:
+        """The oldest run that has kept just what one loses, or else any that has kept something."""
+        has_objects = BLOCKS in leaking or (leaking and BLOCKS in self._suspect.counters)
+        counter = BLOCKS if has_objects else next(iter(leaking), None)
+        if counter not in MEMORY:
+            return None, 1
+        exact = leaking.get(counter) or per_run(self._series(counter), self._suspect.is_rare)
+        candidates = []
+        for run in self.runs[1:-1]:
+            amount = self._ledger.kept(run, counter)
+            if amount.blocks > 0:
+                is_typical = (amount.blocks, amount.size_bytes) == (exact.blocks, exact.size_bytes)
+                candidates.append((not is_typical, run.calls, run.number))
+        if not candidates:
+            return None, 1
+        _, calls, number = min(candidates)
+        return number, calls
+
+    def _share(self, leaking: dict[int, PerRun]) -> float:
+        """Of the calls, so many lose something: what all have lost, as a part of what one loses."""
+        if not self._suspect.is_rare or not leaking or leaking.keys().isdisjoint(self._totals):
+            return 1.0
+        shares = []
+        for counter, kept in leaking.items():
+            if counter not in self._totals:
+                continue
+            single = [entry for entry in self._series(counter) if entry.calls == 1]
+            of_one = max((entry.blocks for entry in single), default=0)
+            if of_one > 0:
+                shares.append(kept.blocks / of_one)
+            else:
+                shares.append(events(self._series(counter)) / self._calls)
+        return min(1.0, max(shares))
+
+
+def _has_even_blocks(series: Sequence[Kept]) -> bool:
+    return len({kept.blocks / kept.calls for kept in series[1:-1]}) == 1 and series[1].blocks > 0
+
+
+def _growth_as_bytes(leaking: dict[int, PerRun]) -> dict[int, PerRun]:
+    """A buffer of Python's that only grows has no blocks to count: it is growth in bytes."""
+    found = {}
+    for counter, kept in leaking.items():
+        is_growth = counter == BLOCKS and kept.blocks < LEAST_BLOCKS
+        found[HEAP if is_growth else counter] = kept
+    if HEAP in leaking:
+        found[HEAP] = leaking[HEAP]
+    return found
+
+
+LEAST_BLOCKS = 5e-4
+"""Blocks per run below which it is the growth of a buffer: a leak of blocks has a dozen in at most
+20,000 runs."""

@@ -1,27 +1,47 @@
-"""From an examination to a ``Check``: which counter leaks, why, by what name, and what could not be decided."""
+"""From an examination to a ``Check``: what leaks, how much, why, and by what name."""
 
 from __future__ import annotations
 
-import gc
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pytest_leakguard.core import fingerprint
 from pytest_leakguard.core.checks import Check, Growth
+from pytest_leakguard.core.collector import Collector
 from pytest_leakguard.core.leaks import Finding, LeakKind
 from pytest_leakguard.core.shapes import Shape
-from pytest_leakguard.counters.reader import BLOCKS, COUNTERS, HEAP, MAPPED, PRIVATE, Reader
+from pytest_leakguard.core.text import ordinal
+from pytest_leakguard.counters import originals
+from pytest_leakguard.counters.reader import BLOCKS, COUNTERS, HEAP, MAPPED
+from pytest_leakguard.screening import thresholds
 from pytest_leakguard.screening.confirmation import Examination
+from pytest_leakguard.screening.ledger import MEMORY, Ledger
+from pytest_leakguard.screening.room import OutOfRoom
+from pytest_leakguard.screening.statistics import Kept
 
 if TYPE_CHECKING:
     from pytest_leakguard.explain.explainer import Cause
+    from pytest_leakguard.explain.rhythm import Rhythm
+
+
+class Work(Protocol):
+    """Runs a unit under the tracker, as its own runs were."""
+
+    def __call__(self, calls: int = 1) -> object:
+        """So many times."""
 
 
 MOST_POINTS = 40
+"""Points of a curve in the report; more say nothing to a reader."""
 _GRAIN_BYTES = 16
-"""Sizes are told in steps of the allocator, so that the accepted size of a leak does not flicker."""
+"""Step in bytes, the allocator's, of sizes that differ from run to run.
+
+An accepted size does not flicker then.
+"""
+EVENT_SLACK = 0.05
+"""Part of a block per run that is not rounded up: it comes with a list that is resized."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,72 +60,207 @@ class Confirmed:
 def check_of(
     blank: Check,
     examination: Examination,
-    work: Callable[[], object],
-    reader: Reader,
+    work: Work,
+    ledger: Ledger,
     budget_bytes: float,
     seconds: float,
+    further: Callable[[int], Examination] | None = None,
 ) -> Confirmed:
-    """``blank`` with growth, and with a finding when the unit leaks more than its budget per run."""
-    check = replace(blank, growth=growth_of(examination), duration_s=examination.seconds)
+    """``blank`` with growth, and with a finding when the unit leaks more than its budget per run.
+
+    ``further`` makes more runs, for a holder that says how much it will ever keep.
+    """
+    if examination.undecided and examination.per_run:
+        found = _held_for_good(blank, examination, work, ledger, budget_bytes, seconds)
+        if found is not None:
+            return found
+    if examination.undecided:
+        return _undecided(blank, examination)
     counter = examination.leaking
     if counter is None:
-        return Confirmed(
-            replace(check, notes=(*check.notes, *undecided_notes(examination))), examination
-        )
-    cause = _explained(work, counter, examination.evidence[counter].per_run, reader, seconds)
+        return Confirmed(_with_growth(blank, examination), examination)
+    cause = _explained(work, counter, examination, ledger, seconds)
     if cause.bounded and not COUNTERS[counter].is_resource:
-        note = f"{COUNTERS[counter].metric} still grows after {examination.runs} runs, but {cause.bounded}"
-        return Confirmed(
-            replace(check, growth=_as(check.growth, Shape.CACHE), notes=(*check.notes, note)),
-            examination,
-        )
-    if examination.ran_out_of_time and cause.removal:
-        return Confirmed(_out_of_time(check, examination, cause.removal), examination)
-    finding = finding_of(counter, examination, cause, check.id)
-    found = within_budget(check, finding, budget_bytes)
-    return Confirmed(found, examination, cause.container, cause.entries_per_run, cause.site.names)
+        if not cause.limit or further is None:
+            return _as_cache(blank, examination, counter, cause.bounded)
+        runs = runs_beyond(cause.limit, cause.entries_per_run)
+        examination = further(runs)
+        if examination.leaking is None or examination.runs < runs:
+            return _as_cache(blank, examination, counter, cause.bounded)
+        # And yet it keeps more.
+        cause = _explained(work, counter, examination, ledger, seconds, is_unbounded=True)
+    doubt = _doubt_about(cause, counter, examination)
+    if doubt and further is not None:
+        examination = further(thresholds.MOST_RUNS)
+        least = thresholds.MOST_RUNS if cause.removal else thresholds.DOUBTFUL_RUNS
+        if examination.leaking is None or examination.runs < least:
+            return _not_proved(blank, examination, doubt)
+    finding = finding_of(counter, examination, cause, blank.id)
+    check = within_budget(_with_growth(blank, examination), finding, budget_bytes)
+    return Confirmed(check, examination, cause.container, cause.entries_per_run, cause.site.names)
 
 
-def _out_of_time(check: Check, examination: Examination, removal: str) -> Check:
-    """Undecided: what has piled up so far is taken out again by somebody's code, maybe later."""
-    problem = (
-        f"undecided: it has grown in all {examination.runs:,} runs there was time for, but "
-        f"{removal} takes entries out again. More runs tell whether that is enough: "
-        "@pytest.mark.leakguard(confirm=SECONDS), or seconds= of a loop"
+def _undecided(blank: Check, examination: Examination) -> Confirmed:
+    check = _with_growth(blank, examination)
+    text = f"undecided: {examination.undecided}"
+    if examination.is_rare:  # a cache or a pool as well: no reason to stop a build
+        return Confirmed(replace(check, notes=(*check.notes, text)), examination)
+    return Confirmed(replace(check, problems=(*check.problems, text)), examination)
+
+
+def _doubt_about(cause: Cause, counter: int, examination: Examination) -> str:
+    """Why what the runs have kept may yet go again, so that more of them have to tell.
+
+    Empty when it will not.
+    """
+    is_told = examination.is_rare or COUNTERS[counter].is_resource
+    if is_told or examination.runs >= thresholds.MOST_RUNS:
+        return ""
+    if cause.removal:
+        return f"{cause.removal} takes entries out again"
+    if cause.container is None and _is_held_by_python(cause):
+        return "nothing that holds it becomes longer"
+    return ""
+
+
+def _is_held_by_python(cause: Cause) -> bool:
+    from pytest_leakguard.explain.roots import UNKNOWN
+
+    return bool(cause.holders) and not cause.holders[0].startswith(UNKNOWN)
+
+
+def _held_for_good(
+    blank: Check,
+    examination: Examination,
+    work: Work,
+    ledger: Ledger,
+    budget_bytes: float,
+    seconds: float,
+) -> Confirmed | None:
+    """The leak when too few runs have all kept the same in a container that stays.
+
+    It has no limit, and nobody empties it.
+    """
+    decided = replace(examination, undecided="")
+    counter = decided.leaking
+    if counter is None:
+        return None
+    cause = _explained(work, counter, decided, ledger, seconds)
+    if cause.container is None or cause.bounded or cause.removal:
+        return None
+    finding = finding_of(counter, decided, cause, blank.id)
+    found = within_budget(_with_growth(blank, decided), finding, budget_bytes)
+    return Confirmed(found, decided, cause.container, cause.entries_per_run, cause.site.names)
+
+
+BEYOND = 2.5
+"""How many times its limit a holder is filled before what it keeps is a leak all the same.
+
+Only the later half of the runs is judged, and the limit may be one of several parts.
+"""
+
+
+def runs_beyond(limit: int, entries_per_run: float) -> int:
+    """Runs that fill a holder well beyond what it says that it keeps at most."""
+    return math.ceil(BEYOND * limit / max(entries_per_run, 0.01))
+
+
+def _not_proved(blank: Check, examination: Examination, doubt: str) -> Confirmed:
+    """Clean when it has gone by now, or else undecided: somebody's code takes entries out again."""
+    check = _with_growth(blank, examination)
+    if examination.leaking is None and not examination.undecided:
+        return Confirmed(check, examination)
+    text = (
+        f"undecided: every one of {examination.runs:,} runs has kept something, but {doubt}; "
+        f"{thresholds.MOST_RUNS:,} runs would decide: give it more time "
+        "with @pytest.mark.leakguard(confirm=SECONDS)"
     )
-    return replace(
-        check, growth=_as(check.growth, Shape.UNDECIDED), problems=(*check.problems, problem)
-    )
+    growth = tuple(_called_undecided(growth) for growth in check.growth)
+    undecided = replace(check, growth=growth, problems=(*check.problems, text))
+    return Confirmed(undecided, examination)
+
+
+def _called_undecided(growth: Growth) -> Growth:
+    return replace(growth, shape=Shape.UNDECIDED) if growth.shape is Shape.LEAK else growth
+
+
+def _with_growth(blank: Check, examination: Examination) -> Check:
+    return replace(blank, growth=growth_of(examination), duration_s=examination.seconds)
+
+
+def _as_cache(blank: Check, examination: Examination, counter: int, why: str) -> Confirmed:
+    """Clean, with a note when the holder is not full yet."""
+    check = _with_growth(blank, examination)
+    if examination.leaking is None and not examination.undecided:
+        return Confirmed(check, examination)
+    growth = tuple(_called_cache(growth) for growth in check.growth)
+    name = COUNTERS[counter].metric
+    note = f"{name} still grows after {examination.runs:,} runs, but {why}"
+    return Confirmed(replace(check, growth=growth, notes=(*check.notes, note)), examination)
+
+
+def _called_cache(growth: Growth) -> Growth:
+    is_growing = growth.shape in (Shape.LEAK, Shape.UNDECIDED)
+    return replace(growth, shape=Shape.CACHE) if is_growing else growth
+
+
+def amount_per_run(counter: int, examination: Examination) -> float:
+    """What one run keeps: bytes of native memory and mappings, blocks or things of all else."""
+    kept = examination.per_run[counter]
+    return kept.size_bytes if counter in (HEAP, MAPPED) else kept.blocks
 
 
 def _explained(
-    work: Callable[[], object], counter: int, per_run: float, reader: Reader, seconds: float
+    work: Work,
+    counter: int,
+    examination: Examination,
+    ledger: Ledger,
+    seconds: float,
+    is_unbounded: bool = False,
 ) -> Cause:
     """The cause; a unit that fails when it is run once more for it leaks all the same."""
-    from pytest_leakguard.explain.explainer import (  # most runs find nothing to explain
-        Cause,
-        explain,
-    )
+    # Most runs find nothing to explain.
+    with originals.in_place():
+        from pytest_leakguard.explain.explainer import Cause, explain
+        from pytest_leakguard.explain.probe import Evidence, Probe
+        from pytest_leakguard.programs.symbolize import named
 
+    probe = Probe(
+        work,
+        work,
+        ledger.begin_unjudged,
+        ledger.tracker,
+        ledger.reader,
+        named,
+        seconds,
+        ledger.counts_interned,
+    )
+    old_run, calls = examination.old_run
+    evidence = Evidence(
+        counter,
+        amount_per_run(counter, examination) or 1.0,
+        old_run,
+        calls,
+        examination.share,
+        is_unbounded,
+    )
     try:
-        return explain(work, counter, per_run, reader, seconds)
+        with ledger.uncollected():
+            return explain(probe, evidence)
+    except OutOfRoom as problem:
+        Collector.unfreeze()
+        return Cause(details=(f"no explanation, which takes more runs: {problem}",))
     except Exception as problem:
-        gc.unfreeze()
+        Collector.unfreeze()
         told = f"{type(problem).__name__}: {problem}"[:300]
-        return Cause(
-            details=(
-                f"no explanation: it failed when it was run once more to find the line: {told}",
-            )
-        )
+        detail = f"no explanation: it failed when it was run once more to find the line: {told}"
+        return Cause(details=(detail,))
 
 
 def within_budget(check: Check, finding: Finding, budget_bytes: float) -> Check:
     """``check`` with the finding, or with a note when it is memory within the budget per run."""
-    is_memory = (
-        finding.kind in (LeakKind.PYTHON_OBJECTS, LeakKind.GROWTH, LeakKind.MAPPINGS)
-        and finding.size_bytes
-    )
-    if is_memory and finding.size_bytes <= budget_bytes:
+    is_memory = finding.kind in (LeakKind.PYTHON_OBJECTS, LeakKind.GROWTH, LeakKind.MAPPINGS)
+    if is_memory and finding.size_bytes and finding.size_bytes <= budget_bytes:
         note = f"grows by {finding.size_bytes} bytes per run, within its budget of {budget_bytes:g}"
         return replace(check, notes=(*check.notes, note))
     return replace(check, findings=(finding,))
@@ -113,65 +268,122 @@ def within_budget(check: Check, finding: Finding, budget_bytes: float) -> Check:
 
 def finding_of(counter: int, examination: Examination, cause: Cause, check_id: str) -> Finding:
     """The leak by its name; its size is that of one run."""
-    kind, evidence = COUNTERS[counter].kind, examination.evidence
-    native = evidence[counter].per_run if counter in (HEAP, MAPPED, PRIVATE) else 0.0
-    size = math.ceil(max(native, cause.size_bytes) / _GRAIN_BYTES) * _GRAIN_BYTES
-    blocks = evidence[counter].per_run if counter != HEAP else evidence[BLOCKS].per_run
+    kind = COUNTERS[counter].kind
     own = cause.site.own
-    is_known = bool(
-        cause.site.calls or cause.holders
-    )  # or else accepting one would accept all without a cause
     return Finding(
-        fingerprint=fingerprint.of_names(kind.value, cause.names if is_known else (check_id,)),
+        fingerprint=fingerprint.of_names(kind.value, _names(cause, check_id)),
         kind=kind,
-        size_bytes=size,
-        blocks=max(1, math.ceil(blocks - 0.05)) if counter not in (MAPPED, PRIVATE) else 1,
+        size_bytes=size_of(examination),
+        blocks=blocks_of(counter, examination),
         stack=cause.site.reading_order,
         holders=cause.holders,
+        held_by=cause.held_by,
         checks=(check_id,),
         sites=(f"{own.file}:{own.line}",) if own else (),
-        details=(pace(counter, examination), *cause.details),
+        details=(
+            pace(counter, examination, cause.rhythm),
+            *_behind(counter, examination),
+            *cause.details,
+        ),
     )
 
 
-def pace(counter: int, examination: Examination) -> str:
-    """``+4 blocks per run over 25,570 runs``."""
-    evidence = examination.evidence[counter]
-    return f"{evidence.per_run:+.3g} {COUNTERS[counter].unit} per run over {evidence.runs:,} runs"
+def _names(cause: Cause, check_id: str) -> tuple[str, ...]:
+    """The name of the cause; of the test where neither line nor holder tells it from others.
+
+    Accepting one leak would otherwise accept all that nobody can explain.
+    """
+    has_line = cause.site.own is not None or cause.site.library is not None
+    return cause.names if has_line or cause.is_held else (check_id, *cause.names[1:])
+
+
+def _behind(counter: int, examination: Examination) -> tuple[str, ...]:
+    """How much of what the objects keep is not Python's own memory."""
+    behind = sum(
+        examination.per_run[at].size_bytes for at in (HEAP, MAPPED) if at in examination.per_run
+    )
+    if counter in (HEAP, MAPPED) or behind < 1:
+        return ()
+    return (f"{behind:,.0f} of the bytes per run are native memory that goes with it",)
+
+
+def size_of(examination: Examination) -> int:
+    """Bytes that one run keeps, Python's, native and mapped together.
+
+    Exact where all runs keep as much.
+    """
+    size = examination.size_bytes
+    if all(examination.per_run[at].is_exact for at in examination.per_run if at in MEMORY):
+        return math.ceil(size)
+    return math.ceil(size / _GRAIN_BYTES) * _GRAIN_BYTES
+
+
+def blocks_of(counter: int, examination: Examination) -> int:
+    """Blocks, or things that are scarce, that one run keeps."""
+    if COUNTERS[counter].is_resource:
+        blocks = examination.per_run[counter].blocks
+    else:
+        blocks = sum(examination.per_run[at].blocks for at in MEMORY if at in examination.per_run)
+    return max(1, math.ceil(blocks - EVENT_SLACK))
+
+
+def pace(counter: int, examination: Examination, rhythm: Rhythm | None = None) -> str:
+    """``+4 blocks per run over 25,570 runs``, ``+2 blocks (64 bytes) in every 40th run ...``."""
+    unit = COUNTERS[counter].unit
+    over = f"over {examination.runs:,} runs"
+    if rhythm is not None and rhythm.every > 1:
+        return f"{_one_loss(counter, unit, rhythm)} in every {ordinal(rhythm.every)} run {over}"
+    amount = amount_per_run(counter, examination)
+    number = f"{amount:+,.0f}" if amount == int(amount) else f"{amount:+,.3g}"
+    return f"{number} {unit} per run {over}"
+
+
+def _one_loss(counter: int, unit: str, rhythm: Rhythm) -> str:
+    if counter in (HEAP, MAPPED):
+        return f"{rhythm.size_bytes:+,} {unit}"
+    size = f" ({rhythm.size_bytes:,} bytes)" if rhythm.size_bytes else ""
+    return f"{rhythm.blocks:+,} {unit}{size}"
 
 
 def growth_of(examination: Examination) -> tuple[Growth, ...]:
-    """One entry per counter that moved, and the two memory counters always, for what they could have seen."""
-    return tuple(
-        evidence.growth(counter.metric, _thinned(series), counter.unit)
-        for index, (counter, evidence, series) in enumerate(
-            zip(COUNTERS, examination.evidence, examination.samples, strict=True)
-        )
-        if index in (BLOCKS, HEAP) or evidence.shape not in _quiet(index)
+    """One entry for each counter that was suspected, and the two of memory always."""
+    counters = sorted({BLOCKS, HEAP, *examination.series})
+    return tuple(_growth(counter, examination) for counter in counters)
+
+
+def _growth(counter: int, examination: Examination) -> Growth:
+    samples = _samples(counter, examination.series.get(counter, ()))
+    leaks = counter in examination.per_run
+    rate = amount_per_run(counter, examination) if leaks else 0.0
+    shape = Shape.LEAK if leaks else Shape.STABLE
+    if examination.undecided and counter in examination.series:
+        shape = Shape.UNDECIDED
+    return Growth(
+        COUNTERS[counter].metric,
+        shape,
+        rate,
+        rate,
+        rate,
+        examination.runs,
+        _thinned(samples),
+        unit=COUNTERS[counter].unit,
+        rise=samples[-1][1] if samples else 0.0,
+        detectable_per_iteration=1.0,
     )
 
 
-def _quiet(counter: int) -> tuple[Shape, ...]:
-    """Shapes that say nothing: allocators use ever more of their pages for a while."""
-    return (Shape.STABLE, Shape.CACHE, Shape.UNDECIDED) if counter == PRIVATE else (Shape.STABLE,)
-
-
-def undecided_notes(examination: Examination) -> tuple[str, ...]:
-    """What grew without proof, and the smallest leak that would have been seen."""
-    notes = []
-    for index in examination.undecided:
-        counter, evidence = COUNTERS[index], examination.evidence[index]
-        notes.append(
-            f"undecided: {counter.metric} rose unevenly over {evidence.runs} runs; a leak of "
-            f"{evidence.detectable_per_run:.3g} {counter.unit} per run would have been seen"
-        )
-    return tuple(notes)
+def _samples(counter: int, series: tuple[Kept, ...]) -> tuple[tuple[float, float], ...]:
+    """What had piled up after how many runs."""
+    calls, total = 0, 0.0
+    samples = []
+    for kept in series:
+        calls += kept.calls
+        is_bytes = counter in (HEAP, MAPPED)
+        total += kept.size_bytes + kept.grown_bytes if is_bytes else kept.blocks
+        samples.append((float(calls), total))
+    return tuple(samples)
 
 
 def _thinned(series: tuple[tuple[float, float], ...]) -> tuple[tuple[float, float], ...]:
     step = max(1, math.ceil(len(series) / MOST_POINTS))
     return (*series[:-1:step], series[-1]) if series else ()
-
-
-def _as(growth: tuple[Growth, ...], shape: Shape) -> tuple[Growth, ...]:
-    return tuple(replace(one, shape=shape) if one.shape is Shape.LEAK else one for one in growth)

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import time
+from collections.abc import Iterator
 from typing import Any
 
+from pytest_leakguard.core.clock import Clock
+from pytest_leakguard.core.collector import Collector
 from pytest_leakguard.counters.tempfiles import listen
 
 FULL_SHARE = 0.01
@@ -19,8 +21,10 @@ FULL_SHARE = 0.01
 now and then."""
 _LOOKING = ("gc.get_objects", "gc.get_referrers")
 _OLDEST = 2
-_frozen: list[SetAside] = []
+_frozen: list[object] = []
 """More than one when a test runs a session of its own."""
+_ours: list[bool] = []
+"""While our own code collects."""
 _listening: list[SetAside] = []
 """While others run; what our own code asks for is not meant."""
 
@@ -29,22 +33,28 @@ class SetAside:
     """Freezes what exists at ``begin`` until ``end``, or until the code in between asks for it."""
 
     def __init__(self) -> None:
-        self._collected_at, self._collecting_s = time.process_time(), 0.0
+        self._collected_at, self._collecting_s = Clock.cpu_s(), 0.0
 
     def begin(self) -> None:
         """Freezes; call ``listen`` once our own collections are done."""
-        now = time.process_time()
+        now = Clock.cpu_s()
         if now - self._collected_at > self._collecting_s / FULL_SHARE:
-            gc.collect()
-            self._collected_at = time.process_time()
+            Collector.collect()
+            self._collected_at = Clock.cpu_s()
             self._collecting_s = self._collected_at - now
-        gc.freeze()
+        Collector.freeze()
         _frozen.append(self)
 
     @property
     def is_frozen(self) -> bool:
         """Nobody has asked so far."""
         return self in _frozen
+
+    def freeze_again(self) -> None:
+        """Makes what follows quick again after somebody has asked for all objects."""
+        if not self.is_frozen:
+            Collector.freeze()
+            _frozen.append(self)
 
     def listen(self) -> None:
         """From here on others run, who may ask for all objects."""
@@ -63,8 +73,42 @@ class SetAside:
         _thaw()
 
 
+@contextlib.contextmanager
+def frozen() -> Iterator[None]:
+    """What exists is frozen while this lasts; nobody else runs who could ask for it."""
+    Collector.collect()
+    Collector.freeze()
+    mark = object()
+    _frozen.append(mark)
+    try:
+        yield
+    finally:
+        Collector.unfreeze()
+        _frozen.remove(mark)
+
+
+@contextlib.contextmanager
+def thawed() -> Iterator[None]:
+    """The collector tells of everything while this lasts, and afterwards of no more than before."""
+    Collector.unfreeze()
+    try:
+        yield
+    finally:
+        if _frozen:
+            Collector.freeze()
+
+
+def collect() -> None:
+    """A collection of ours, which asks for nothing that is frozen."""
+    _ours.append(True)
+    try:
+        Collector.collect()
+    finally:
+        _ours.pop()
+
+
 def _thaw() -> None:
-    gc.unfreeze()
+    Collector.unfreeze()
     _frozen.clear()
 
 
@@ -74,7 +118,9 @@ def _on_look(*_: Any) -> None:
 
 
 def _on_collection(phase: str, info: dict[str, int]) -> None:
-    if phase == "start" and info["generation"] == _OLDEST and _frozen and _is_asked_for():
+    if _ours or phase != "start" or info["generation"] != _OLDEST:
+        return
+    if _frozen and _is_asked_for():
         _thaw()
 
 
@@ -83,5 +129,6 @@ def _is_asked_for() -> bool:
 
     The interpreter's own start where a threshold is passed.
     """
-    threshold = gc.get_threshold()[0]
-    return not gc.isenabled() or threshold == 0 or gc.get_count()[0] <= threshold
+    threshold = Collector.get_threshold()[0]
+    is_off = not Collector.isenabled() or threshold == 0
+    return is_off or Collector.get_count()[0] <= threshold

@@ -1,27 +1,31 @@
-"""Root causes confirmed earlier in the session, so that a thousand tests with one leak cost one confirmation."""
+"""Root causes confirmed earlier: a thousand tests with one leak cost one confirmation."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 from pytest_leakguard.core.checks import Growth
 from pytest_leakguard.core.clock import Spent
-from pytest_leakguard.core.leaks import Finding
+from pytest_leakguard.core.leaks import Finding, Frame
 from pytest_leakguard.core.shapes import Shape
-from pytest_leakguard.counters.reader import BLOCKS, COUNTERS, HEAP, MAPPED, PRIVATE, TASKS
+from pytest_leakguard.counters.reader import BLOCKS, COUNTERS, HEAP, MAPPED, TASKS
 from pytest_leakguard.explain.growing_containers import length, newest
 from pytest_leakguard.screening.findings import Confirmed
-from pytest_leakguard.screening.quick_check import SCREENED, Suspicion
+from pytest_leakguard.screening.ledger import MEMORY, Ledger
+from pytest_leakguard.screening.quick_check import Suspect
+from pytest_leakguard.tracker.tracker import Amount
 
-_MEMORY = (BLOCKS, HEAP, MAPPED, TASKS, PRIVATE)
-_BYTES = (HEAP, MAPPED, PRIVATE)
 SLACK = 2.0
-"""What an entry of the same container weighs in another test, as a multiple of what it weighed in the first."""
+"""What an entry of the same container may take in another test, as a multiple of its blocks in the
+first."""
 SLACK_BLOCKS = 8
+"""Blocks per run beside that, which a list that is resized or a cache of the library may add."""
 MOST_TRACING_S = 3.0
-"""Seconds of one session for comparing places of allocation."""
+"""Seconds of one session for comparing places of allocation; after that a container alone
+identifies a cause."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +39,8 @@ class Known:
     names: tuple[str, ...]
     """Where an entry is allocated, without lines; empty when that is not known."""
     blocks_per_entry: float
-    rises: tuple[float, ...]
-    """Per run of the test it was confirmed in, one for each counter."""
+    counters: frozenset[int]
+    """What leaks with it."""
 
 
 class Causes:
@@ -45,24 +49,23 @@ class Causes:
     def __init__(self) -> None:
         self._known: list[Known] = []
         self._tracing_s = 0.0
-        self.has_traced = False
-        """For the last answer, which leaves something behind that goes with the next test."""
-
-    def __bool__(self) -> bool:
-        """Whether any is known."""
-        return bool(self._known)
 
     def remember(self, confirmed: Confirmed) -> None:
-        """Keeps a cause for the tests to come; one without a container cannot be told again by looking."""
+        """Keeps a cause for the tests to come.
+
+        One without a container cannot be told again by looking.
+        """
         container, entries = confirmed.container, confirmed.entries_per_run
         if container is None or entries <= 0:
             return
-        rises = tuple(one.per_run for one in confirmed.examination.evidence)
+        leaking = confirmed.examination.per_run
+        blocks = leaking[BLOCKS].blocks if BLOCKS in leaking else 0.0
         for finding in confirmed.check.findings:
             entry = type(newest(container))
-            self._known.append(
-                Known(finding, container, entry, confirmed.names, rises[BLOCKS] / entries, rises)
+            known = Known(
+                finding, container, entry, confirmed.names, blocks / entries, frozenset(leaking)
             )
+            self._known.append(known)
 
     def lengths(self) -> tuple[int, ...]:
         """How many entries each container has now."""
@@ -70,66 +73,84 @@ class Causes:
 
     def behind(
         self,
-        suspicion: Suspicion,
+        suspect: Suspect,
+        ledger: Ledger,
         before: tuple[int, ...],
-        after: tuple[int, ...],
         run: Callable[[], object],
-    ) -> Finding | None:
-        """The known cause that accounts for all that rose, as a finding of this test; ``None`` when none does.
+    ) -> tuple[Finding, tuple[Growth, ...]] | None:
+        """The known cause that accounts for all that a suspect keeps, as a finding of this test.
 
-        ``before`` and ``after`` are the lengths around the runs of the suspicion. One more run is traced, to see
-        that what has come into the container was allocated at the same place: several leaks may share a registry.
+        ``before`` are the lengths at the suspect's first run. One more run is traced, to see that
+        what has come into the container was allocated at the same place: several leaks may share a
+        registry.
         """
-        self.has_traced = False
-        for known, first, last in zip(self._known, before, after, strict=False):
-            entries = (last - first) / suspicion.runs
-            fits = entries > 0 and all(
-                self._accounts(known, entries, suspicion, at) for at in SCREENED
-            )
-            if (
-                fits
-                and type(newest(known.container)) is known.entry
-                and self._is_same_place(known, run)
-            ):
-                return replace(known.finding, blocks=max(1, round(suspicion.rises[BLOCKS])))
+        if suspect.is_rare or TASKS in suspect.counters:  # a task may end by itself
+            return None
+        amounts = {at: _least(ledger, suspect, at) for at in MEMORY}
+        for known, first in zip(self._known, before, strict=False):
+            entries = (length(known.container) - first) / len(suspect.runs)
+            if not _accounts(known, entries, suspect, amounts[BLOCKS]):
+                continue
+            if type(newest(known.container)) is known.entry and self._is_same_place(known, run):
+                return _as_finding(known, suspect, amounts), _growth(suspect, amounts)
         return None
 
     def _is_same_place(self, known: Known, run: Callable[[], object]) -> bool:
         if self._tracing_s > MOST_TRACING_S:
             return True  # seen often enough to take it for what it has always been
-        from pytest_leakguard.explain.explainer import site_of_newest
+        from pytest_leakguard.explain.places import site_of_newest
 
         spent, count = Spent(), length(known.container)
-        self.has_traced = True
         site = site_of_newest(run, known.container, 1)
         self._tracing_s += spent.seconds
         has_come = length(known.container) > count
-        return site is None or not has_come or site.names == known.names
-
-    @staticmethod
-    def _accounts(known: Known, entries: float, suspicion: Suspicion, counter: int) -> bool:
-        rise = suspicion.rises[counter]
-        if rise <= 0:
+        if site is None or not site.calls or not has_come:
             return True
-        if counter == BLOCKS:
-            return rise <= SLACK * known.blocks_per_entry * entries + SLACK_BLOCKS
-        if (
-            counter in _MEMORY
-        ):  # what entries weigh outside the interpreter's blocks differs from test to test
-            return known.rises[counter] > 0 or suspicion.rises[BLOCKS] > 0
-        return known.rises[counter] > 0 and rise <= SLACK * known.rises[counter]
+        entry = site.calls[0]
+        return any(_is_in_function(frame, entry) for frame in known.finding.stack)
 
 
-def growth_of(suspicion: Suspicion) -> tuple[Growth, ...]:
-    """What the runs of a suspicion showed, for a test whose cause is known."""
-    return tuple(_growths(suspicion))
+def _is_in_function(frame: Frame, other: Frame) -> bool:
+    return (frame.file, frame.function) == (other.file, other.function)
 
 
-def _growths(suspicion: Suspicion) -> Iterator[Growth]:
-    for at in SCREENED:
-        rise = suspicion.rises[at]
-        if rise > 0:
-            unit = "bytes" if at in _BYTES else COUNTERS[at].unit
-            yield Growth(
-                COUNTERS[at].metric, Shape.LEAK, rise, rise, rise, suspicion.runs, unit=unit
+def _least(ledger: Ledger, suspect: Suspect, counter: int) -> Amount:
+    """What each run keeps at least.
+
+    Some also have a list resized or a cache of the library filled.
+    """
+    amounts = [ledger.kept(run, counter) for run in suspect.runs]
+    return min(amounts, key=lambda amount: (amount.size_bytes, amount.blocks))
+
+
+def _accounts(known: Known, entries: float, suspect: Suspect, blocks: Amount) -> bool:
+    if entries <= 0 or not suspect.counters - MEMORY.keys() <= known.counters:
+        return False
+    return blocks.blocks <= SLACK * known.blocks_per_entry * entries + SLACK_BLOCKS
+
+
+def _as_finding(known: Known, suspect: Suspect, amounts: dict[int, Amount]) -> Finding:
+    kept = [amounts[at] for at in suspect.counters if at in MEMORY]
+    return replace(
+        known.finding,
+        size_bytes=math.ceil(sum(amount.size_bytes for amount in kept)),
+        blocks=max(1, sum(amount.blocks for amount in kept)),
+    )
+
+
+def _growth(suspect: Suspect, amounts: dict[int, Amount]) -> tuple[Growth, ...]:
+    """What the runs of the suspect have shown."""
+    found = []
+    for counter in sorted(suspect.counters):
+        if counter in MEMORY:
+            amount = amounts[counter]
+            rate = float(amount.size_bytes if counter in (HEAP, MAPPED) else amount.blocks)
+        else:
+            rate = suspect.runs[-1].rises[counter]
+        unit = COUNTERS[counter].unit
+        found.append(
+            Growth(
+                COUNTERS[counter].metric, Shape.LEAK, rate, rate, rate, len(suspect.runs), unit=unit
             )
+        )
+    return tuple(found)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 import gc
 import locale
 import logging
 import os
 import random
+import resource
 import signal
 import socket
 import sys
@@ -18,7 +20,13 @@ from collections.abc import Callable
 from operator import is_
 from typing import Any
 
-from pytest_leakguard.counters._cpython import RAW_ENVIRONMENT, decoded, signal_handler
+from pytest_leakguard.counters._cpython import (
+    RAW_ENVIRONMENT,
+    decoded,
+    exit_callbacks,
+    signal_handler,
+)
+from pytest_leakguard.counters.originals import Original
 
 _MOST_PROBLEM_CHARACTERS = 200
 """How much of a message is kept, in characters: it becomes part of a note, which is one line."""
@@ -31,11 +39,20 @@ class ProcessState:
         self.directory = _directory()
         self._environ = dict(RAW_ENVIRONMENT)
         self._signals = _signals() if _is_main() else []
-        lists: tuple[list[Any], ...] = (sys.path, sys.meta_path, sys.path_hooks, sys.argv)
+        lists: tuple[list[Any], ...] = (
+            sys.path,
+            sys.meta_path,
+            sys.path_hooks,
+            sys.argv,
+            gc.callbacks,
+            sys.warnoptions,
+        )
         self._lists = [(entries, list(entries)) for entries in lists]
         self._modules = dict(sys.modules)
-        self._hooks = {name: getattr(sys, name) for name in _HOOKS}
-        self._values = [(name, read, write, read()) for name, read, write in _VALUES]
+        self._hooks = [(owner, name, getattr(owner, name)) for owner, name in _HOOKS]
+        self._builtins = dict(vars(builtins))
+        self._readings = [(name, read, _answer_of(read)) for name, read in _READINGS]
+        self._values = [(name, read, write, _answer_of(read)) for name, read, write in _VALUES]
         self._root = (logging.root.level, list(logging.root.handlers), list(logging.root.filters))
         self._is_tracing = tracemalloc.is_tracing()
         numpy: Any = sys.modules.get("numpy.random")
@@ -45,7 +62,7 @@ class ProcessState:
         """The working directory as it was, where it still exists."""
         if self.directory:
             with contextlib.suppress(OSError):
-                os.chdir(self.directory)
+                Original.chdir(self.directory)
 
     def restore(self) -> tuple[str, ...]:
         """Puts back what is different by now; never raises.
@@ -61,7 +78,8 @@ class ProcessState:
             ("signal handlers", self._restore_signals),
             ("sys.path and other lists of sys", self._restore_lists),
             ("sys.modules", self._restore_modules),
-            ("hooks of sys", self._restore_hooks),
+            ("hooks of sys and threading", self._restore_hooks),
+            ("builtins", self._restore_builtins),
             ("logging", self._restore_logging),
             ("tracemalloc", self._restore_tracing),
             ("numpy.random", self._restore_numpy),
@@ -75,11 +93,15 @@ class ProcessState:
             except Exception as error:  # whatever a test has put there may raise what it likes
                 message = f"{type(error).__name__}: {error}"[:_MOST_PROBLEM_CHARACTERS]
                 problems.append(f"{name} ({message})")
+        for name, read, value in self._readings:
+            now = _answer_of(read)
+            if now != value:
+                problems.append(f"{name} ({value} before, {now} now)"[:_MOST_PROBLEM_CHARACTERS])
         return tuple(problems)
 
     def _restore_directory(self) -> None:
         if self.directory and _directory() != self.directory:
-            os.chdir(self.directory)
+            Original.chdir(self.directory)
 
     def _restore_environment(self) -> None:
         if self._environ == RAW_ENVIRONMENT:
@@ -114,8 +136,17 @@ class ProcessState:
                 sys.modules[name] = module
 
     def _restore_hooks(self) -> None:
-        for name, hook in self._hooks.items():
-            setattr(sys, name, hook)
+        for owner, name, hook in self._hooks:
+            setattr(owner, name, hook)
+
+    def _restore_builtins(self) -> None:
+        now = vars(builtins)
+        is_same = len(now) == len(self._builtins)
+        if is_same and all(map(is_, now.values(), self._builtins.values())):
+            return
+        for name in now.keys() - self._builtins.keys() - {"_"}:
+            del now[name]
+        now.update(self._builtins)
 
     def _restore_logging(self) -> None:
         level, handlers, filters = self._root
@@ -144,9 +175,13 @@ def _restorer(
     return restore
 
 
+def _place(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
+
+
 def _directory() -> str:
     try:
-        return os.getcwd()  # noqa: PTH109  # pathlib interns what it sees
+        return Original.getcwd()
     except OSError:
         return ""
 
@@ -172,7 +207,81 @@ def _set_locale(value: str) -> None:
     locale.setlocale(locale.LC_ALL, value)
 
 
-_HOOKS = ("excepthook", "displayhook", "unraisablehook")
+def _mask() -> int:
+    """Reading it means to set it."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
+
+
+def _limits() -> dict[int, tuple[int, int]]:
+    return {number: resource.getrlimit(number) for number in _LIMITS}
+
+
+def _set_limits(limits: dict[int, tuple[int, int]]) -> None:
+    for number, limit in limits.items():
+        if resource.getrlimit(number) != limit:
+            resource.setrlimit(number, limit)
+
+
+def _timer() -> bool:
+    """Whether an alarm is set; how much of it is left changes all the time."""
+    return signal.getitimer(signal.ITIMER_REAL)[0] > 0
+
+
+def _set_timer(was_set: bool) -> None:
+    if not was_set:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def _start_method() -> str:
+    """That of multiprocessing, where it has been imported and somebody has chosen one."""
+    processes: Any = sys.modules.get("multiprocessing")
+    return "" if processes is None else str(processes.get_start_method(allow_none=True) or "")
+
+
+def _set_start_method(method: str) -> None:
+    sys.modules["multiprocessing"].set_start_method(method or None, force=True)
+
+
+def _precision() -> Any:
+    """That of ``decimal``, with its rounding."""
+    numbers: Any = sys.modules.get("decimal")
+    if numbers is None:
+        return None
+    context = numbers.getcontext()
+    return context.prec, context.rounding
+
+
+def _set_precision(value: Any) -> None:
+    context = sys.modules["decimal"].getcontext()
+    if value is not None:
+        context.prec, context.rounding = value
+
+
+def _answer_of(read: Callable[[], Any]) -> Any:
+    try:
+        return read()
+    except Exception:  # whatever somebody has put in its place
+        return None
+
+
+_HOOKS: tuple[tuple[Any, str], ...] = (
+    (sys, "excepthook"),
+    (sys, "displayhook"),
+    (sys, "unraisablehook"),
+    (sys, "breakpointhook"),
+    (threading, "excepthook"),
+)
+_LIMITS = (resource.RLIMIT_NOFILE, resource.RLIMIT_CORE, resource.RLIMIT_AS, resource.RLIMIT_STACK)
+_READINGS: tuple[tuple[str, Callable[[], Any]], ...] = (
+    ("callbacks of atexit", exit_callbacks),
+    ("the user", lambda: (os.getuid(), os.geteuid(), os.getgid(), os.getegid())),
+    ("the session and process group", lambda: (os.getsid(0), os.getpgrp())),
+    ("the priority", lambda: os.getpriority(os.PRIO_PROCESS, 0)),
+    ("the root directory", lambda: _place(Original.stat("/"))),
+)
+"""What can be read and not set, or not again."""
 _NUMBERS = tuple(sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}))
 _VALUES: tuple[tuple[str, Callable[[], Any], Callable[[Any], Any]], ...] = (
     ("the recursion limit", sys.getrecursionlimit, sys.setrecursionlimit),
@@ -183,6 +292,11 @@ _VALUES: tuple[tuple[str, Callable[[], Any], Callable[[Any], Any]], ...] = (
     ("random", random.getstate, random.setstate),
     ("the default timeout of sockets", socket.getdefaulttimeout, socket.setdefaulttimeout),
     ("the locale", _locale, _set_locale),
+    ("the umask", _mask, os.umask),
+    ("resource limits", _limits, _set_limits),
+    ("the alarm", _timer, _set_timer),
+    ("the start method of multiprocessing", _start_method, _set_start_method),
+    ("the context of decimal", _precision, _set_precision),
     ("logging.disable", lambda: logging.root.manager.disable, logging.disable),
 )
 """What has a value that can be read and set: its name, and both."""

@@ -1,177 +1,255 @@
-"""Whether an exact counter grows with the repetitions: pure arithmetic on samples, no threshold to guess.
+"""What a series of runs says of one counter. Pure.
 
-A leak raises the *least* value of every stretch of the run; a buffer that is flushed, garbage that is collected
-and temporary objects do not. So the last half of the run is cut into parts, and their minima must all rise,
-at the pace of the whole, well above what the counter moves besides. ``growth`` answers the same question for
-services, where the series are noisy; here one object in a hundred calls is proof enough.
+Does every run keep as much, do some of them, or do the later ones keep ever less?
 """
 
 from __future__ import annotations
 
+import math
+from collections import Counter as Tally
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from enum import Enum
+from fractions import Fraction
 
-from pytest_leakguard.core.checks import Growth
-from pytest_leakguard.core.shapes import Shape
-
-PARTS = 4
-STEADY = 0.4
-"""A part must rise by at least this share of the pace of the whole."""
-LASTING = 0.75
-"""The pace of the last half, as a share of that of the quarter before it, below which growth is fading."""
-QUIET = 3.0
-"""Growth must exceed what the counter moves besides by this factor."""
-FLOORS = {"blocks": 6, "bytes": 2048, "tasks": 6, "bytes of pages": 512 * 1024}
-"""Rise over the last half below which a counter is still: interpreter caches and allocator bins move so much."""
-RESOURCE_FLOOR = 4
-OCTAVES = 4
-LEAST_STEPS = 3
-"""In each octave: buffers that grow by a quarter of their size take so many."""
-LEAST_RATIO, MOST_RATIO, WHOLE_RATIO = 1.2, 6.0, 5.0
-"""Of the rises over runs that double each time: a straight line makes them 2 and 8, a random walk's peak 1.4 and 2.8,
-the peak of independent sizes 1 and 1."""
-LEAST_CLIMB = 16 * 1024
-"""Bytes in the last octave: smaller buffers take few steps, as a cache does whose last entries come by chance."""
+from pytest_leakguard.screening import thresholds
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
-    """What the samples of one counter say."""
+class Kept:
+    """What some calls under one number have left that is there now."""
 
-    shape: Shape
-    per_run: float
-    low: float
-    high: float
-    runs: int
-    detectable_per_run: float
-    """The smallest leak that would have been seen."""
-    has_settled: bool = False
-    """The last half of the run ended no higher than it began."""
+    calls: int
+    blocks: int
+    """Blocks, or descriptors, threads, processes, files."""
+    size_bytes: int
+    """Of these blocks; 0 for what has no size."""
+    grown_bytes: int = 0
+    """By which older blocks have grown."""
 
-    def growth(self, metric: str, samples: Sequence[tuple[float, float]], unit: str) -> Growth:
-        """As it stands in the report; pages are bytes there."""
-        return Growth(
-            metric,
-            self.shape,
-            self.per_run,
-            self.low,
-            self.high,
-            self.runs,
-            tuple(samples),
-            unit="bytes" if unit.startswith("bytes") else unit,
-            rise=samples[-1][1] - samples[0][1] if samples else 0.0,
-            detectable_per_iteration=self.detectable_per_run,
-        )
+    @property
+    def is_nothing(self) -> bool:
+        """Whether nothing is left."""
+        return self.blocks <= 0 and self.grown_bytes <= 0
+
+    @property
+    def is_growth(self) -> bool:
+        """Whether only older blocks have grown."""
+        return self.blocks <= 0 < self.grown_bytes
 
 
-def weigh(runs: Sequence[float], values: Sequence[float], unit: str) -> Evidence:
-    """The evidence of one counter; ``unit`` sets the floor. Samples must cover the last half with 8 or more."""
-    end = runs[-1]
-    half = end / 2
-    floor = FLOORS.get(unit, RESOURCE_FLOOR)
-    late = [(x, y) for x, y in zip(runs, values, strict=True) if x >= half]
-    before = [y for x, y in zip(runs, values, strict=True) if half / 2 <= x < half] or [values[0]]
-    minima = _part_minima(late, half, end)
-    slope, error = _slope([(x, y) for x, y in zip(runs, values, strict=True) if x >= half / 2])
-    moves = _besides(late)
-    rise = minima[-1] - minima[0]
-    grown = slope * half
-    detectable = max(floor, QUIET * moves) / max(half, 1.0)
-    facts = (slope, slope - error, slope + error, int(end), detectable)
-    pace, _ = _slope(late)
-    pace_before, _ = _slope(
-        [(x, y) for x, y in zip(runs, values, strict=True) if half / 2 <= x < half]
-    )
-    is_fading = pace < LASTING * pace_before
-    has_settled = (
-        minima[-1] <= min(before) or minima[-1] <= minima[0] or (is_fading and rise < floor)
-    )
-    if unit == "bytes" and _climbs_in_steps(runs, values):
-        return Evidence(Shape.LEAK, *facts)
-    if has_settled or rise < floor * (PARTS - 1) / PARTS:
-        early = min(before) - min(values[:2])
-        is_cache = early > 4 * floor or min(late[0][1], minima[0]) - values[0] > 4 * floor
-        return Evidence(Shape.CACHE if is_cache else Shape.STABLE, *facts, has_settled=has_settled)
-    steady = all(
-        later - earlier >= STEADY * slope * half / PARTS - 1
-        and later > earlier - (1 if slope * half / PARTS < 2 else 0)
-        for earlier, later in pairwise(minima)
-    )
-    if (
-        steady
-        and grown >= QUIET * moves
-        and grown >= floor
-        and not is_fading
-        and min(before) < minima[0]
-    ):
-        return Evidence(Shape.LEAK, *facts)
-    if rise < QUIET * moves:  # not above what it moves anyway: nothing this measurement could see
-        return Evidence(Shape.STABLE, *facts)
-    return Evidence(Shape.UNDECIDED, *facts)
+class Answer(Enum):
+    """What the runs say so far."""
+
+    NOTHING = "nothing is kept"
+    STEADY = "every part of the runs keeps as much"
+    FADING = "the later runs keep less"
 
 
-def _climbs_in_steps(runs: Sequence[float], values: Sequence[float]) -> bool:
-    """Whether it grows as a buffer does that takes a share of its size at once: ever larger steps, ever further apart.
+@dataclass(frozen=True, slots=True)
+class PerRun:
+    """What one run keeps."""
 
-    From octave to octave of the runs (the last half, the quarter before it, ...) such a counter rises twice as much,
-    and it never falls.
+    blocks: float
+    size_bytes: float
+    is_exact: bool
+    """Nearly all runs have kept the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Total:
+    """What all runs together had kept after so many calls."""
+
+    calls: int
+    weight: float
+
+
+def answer(series: Sequence[Kept], totals: Sequence[Total], is_rare: bool) -> Answer:
+    """What the runs say of one counter; the last entry of ``series`` is of the newest calls.
+
+    Two things must hold for a leak: no old run has lost all it had kept, and in the later half of
+    the calls all runs together keep ever more, as much in each part. A cache that is full uses the
+    blocks of old entries for new ones: only the second tells. A leak beside a cache that fills
+    shows when that is full.
     """
-    ends = [runs[-1] / 2**octave for octave in range(OCTAVES, -1, -1)]
-    reached = [
-        max((y for x, y in zip(runs, values, strict=True) if x <= end), default=values[0])
-        for end in ends
-    ]
-    rises = [later - earlier for earlier, later in pairwise(reached)]
-    changes = [
-        (x, later - earlier) for x, (earlier, later) in zip(runs[1:], pairwise(values), strict=True)
-    ]
-    steps = [
-        sum(change > 0 for x, change in changes if start < x <= end)
-        for start, end in pairwise(ends)
-    ]
-    falls = -sum(change for x, change in changes if change < 0 and x > ends[0])
-    return (
-        min(steps) >= LEAST_STEPS
-        and rises[-1] >= max(LEAST_CLIMB, WHOLE_RATIO * rises[0])
-        and falls <= 0.02 * (reached[-1] - reached[0])
-        and all(
-            LEAST_RATIO * earlier <= later <= MOST_RATIO * earlier
-            for earlier, later in pairwise(rises)
-        )
-    )
+    if is_rare:
+        return _answer_of_rare(series, totals)
+    if has_lost_all(series[:-1] or series, is_rare):
+        return Answer.NOTHING
+    pace = _later_pace(totals)
+    if pace is None:
+        return Answer.FADING  # nothing can be said yet
+    if pace.whole < thresholds.LEAST_PER_CALL:
+        return Answer.NOTHING if _is_flat(totals) else Answer.FADING
+    return Answer.STEADY if pace.holds(thresholds.STEADY_SHARE) else Answer.FADING
 
 
-def _part_minima(late: Sequence[tuple[float, float]], start: float, end: float) -> list[float]:
-    """The least value of each part of the last half; a part without a sample takes its neighbour's."""
-    length = (end - start) / PARTS or 1.0
-    minima: list[float] = []
-    for part in range(PARTS):
-        inside = [
-            y
-            for x, y in late
-            if part <= (x - start) / length < part + 1 or (part == PARTS - 1 and x == end)
-        ]
-        minima.append(min(inside) if inside else minima[-1] if minima else late[0][1])
-    return minima
+@dataclass(frozen=True, slots=True)
+class _Pace:
+    """What all runs together gain per call in the later half of the calls."""
+
+    early: float
+    """Between the least of its first third and the least of its second."""
+    late: float
+    """Between the least of its second third and the least of its last."""
+    whole: float
+
+    def holds(self, share: float) -> bool:
+        """Whether the late pace has at least this share of the early one."""
+        return self.late >= share * self.early > 0
 
 
-def _besides(late: Sequence[tuple[float, float]]) -> float:
-    """How far the samples lie from their own line, from the lowest to the highest."""
-    slope, _ = _slope(late)
-    off = [y - slope * x for x, y in late]
-    return max(off) - min(off)
+def _later_pace(totals: Sequence[Total]) -> _Pace | None:
+    """``None`` with too few totals.
+
+    A leak raises the least of every stretch. What is pruned now and then, or freed once, does not
+    change it.
+    """
+    end = totals[-1].calls if totals else 0
+    parts: list[list[Total]] = [[], [], []]
+    for total in totals:
+        if total.calls > end / 2:
+            part = int(3 * (total.calls - end / 2 - 1e-9) / (end / 2))
+            parts[min(2, part)].append(total)
+    if min(map(len, parts)) < thresholds.LEAST_STEPS // 3:
+        return None
+    first, second, third = (min(part, key=lambda total: total.weight) for part in parts)
+    return _Pace(_per_call(first, second), _per_call(second, third), _per_call(first, third))
 
 
-def _slope(points: Sequence[tuple[float, float]]) -> tuple[float, float]:
-    """Least squares and twice its standard error."""
-    count = len(points)
-    if count < 3:
-        return 0.0, 0.0
-    mean_x, mean_y = sum(x for x, _ in points) / count, sum(y for _, y in points) / count
-    spread = sum((x - mean_x) ** 2 for x, _ in points)
-    if not spread:
-        return 0.0, 0.0
-    slope = sum((x - mean_x) * (y - mean_y) for x, y in points) / spread
-    left = sum((y - mean_y - slope * (x - mean_x)) ** 2 for x, y in points)
-    return slope, 2.0 * (left / (count - 2) / spread) ** 0.5
+def _is_flat(totals: Sequence[Total]) -> bool:
+    """Whether the later half of the calls would show a leak, whatever else comes and goes there."""
+    end = totals[-1].calls
+    later = [total.weight for total in totals if total.calls > end / 2]
+    is_long = end >= thresholds.FLAT_AFTER
+    return is_long and max(later) - min(later) < thresholds.LEAST_PER_CALL * end / 2
+
+
+def _per_call(before: Total, after: Total) -> float:
+    return (after.weight - before.weight) / (after.calls - before.calls)
+
+
+def is_growth(series: Sequence[Kept]) -> bool:
+    """Whether nothing but the growth of older blocks is kept."""
+    return any(kept.is_growth for kept in series) and not any(kept.blocks > 0 for kept in series)
+
+
+def _answer_of_rare(series: Sequence[Kept], totals: Sequence[Total]) -> Answer:
+    """For a leak that is not in every run: its losses stay, do not stop, nor become rarer."""
+    gaps, silence = _gaps(series)
+    if not gaps or silence > thresholds.SILENCE * max(gaps) or _has_all_gone(series):
+        return Answer.NOTHING
+    if not any(kept.blocks > 0 for kept in series):
+        return _answer_of_growth(totals)
+    early, late = _outer_thirds(series)
+    is_fewer = early - late > thresholds.FEWER_SIGMAS * math.sqrt(early + late)
+    has_some = late >= max(thresholds.RARE_LATE_EVENTS, thresholds.RARE_SHARE * early)
+    return Answer.STEADY if has_some and not is_fewer else Answer.FADING
+
+
+def _has_all_gone(series: Sequence[Kept]) -> bool:
+    """Whether only newer runs still hold something, of enough that older ones should as well."""
+    half = sum(kept.calls for kept in series) / 2
+    older = newer = seen = 0
+    for kept in series:
+        seen += kept.calls
+        if not kept.is_nothing:
+            older += seen <= half
+            newer += seen > half
+    return older == 0 and newer >= thresholds.NEWER_EVENTS
+
+
+def _answer_of_growth(totals: Sequence[Total]) -> Answer:
+    """Of a buffer: the least that it takes in each part of the calls must rise.
+
+    Otherwise it is emptied now and then.
+    """
+    pace = _later_pace(totals)
+    if pace is None:
+        return Answer.FADING
+    if pace.whole <= 0:
+        return Answer.NOTHING if totals[-1].calls >= thresholds.FLAT_AFTER else Answer.FADING
+    return Answer.STEADY if pace.holds(thresholds.RARE_SHARE) else Answer.FADING
+
+
+def _gaps(series: Sequence[Kept]) -> tuple[list[int], int]:
+    """Calls between the entries that have kept something, and since the last of them."""
+    gaps, since = [], 0
+    for kept in series:
+        since += kept.calls
+        if not kept.is_nothing:
+            gaps.append(since)
+            since = 0
+    return gaps, since
+
+
+def _outer_thirds(series: Sequence[Kept]) -> tuple[float, float]:
+    """Losses in the first and in the last third of the calls.
+
+    Several in one entry are as many as its blocks are of the fewest that any entry has.
+    """
+    of_one = min((kept.blocks for kept in series if kept.blocks > 0), default=1)
+    calls = sum(kept.calls for kept in series)
+    early = late = 0.0
+    seen = 0
+    for kept in series:
+        middle = seen + kept.calls / 2
+        seen += kept.calls
+        losses = max(0, kept.blocks) / of_one
+        if middle < calls / 3:
+            early += losses
+        elif middle >= 2 * calls / 3:
+            late += losses
+    return early, late
+
+
+def has_lost_all(old: Sequence[Kept], is_rare: bool) -> bool:
+    """Whether one of the old runs keeps nothing any more.
+
+    Of a leak that is not in every run, whether all do.
+    """
+    if is_rare:
+        return all(kept.is_nothing for kept in old)
+    return any(kept.is_nothing for kept in old)
+
+
+def events(series: Sequence[Kept]) -> int:
+    """Entries that have kept something."""
+    return sum(not kept.is_nothing for kept in series)
+
+
+def per_run(series: Sequence[Kept], is_rare: bool) -> PerRun:
+    """What one run keeps: what most of the old runs have, or the mean where they differ."""
+    old = series[1:-1] or series
+    calls = sum(kept.calls for kept in old)
+    if not is_rare:
+        exact = _most_common(old)
+        if exact is not None:
+            return exact
+    blocks_kept = sum(max(0, kept.blocks) for kept in old)
+    bytes_kept = sum(kept.size_bytes + max(0, kept.grown_bytes) for kept in old)
+    return PerRun(blocks_kept / calls, bytes_kept / calls, is_exact=False)
+
+
+def is_even(series: Sequence[Kept]) -> bool:
+    """Whether nearly every run has kept just as much as the others."""
+    return _most_common(series[1:-1] or series) is not None
+
+
+def _most_common(series: Sequence[Kept]) -> PerRun | None:
+    """What one run keeps, when that is the same in nearly all of them.
+
+    Growth counts where nothing else is kept.
+    """
+    growth = is_growth(series)
+    calls = sum(kept.calls for kept in series)
+    tally: Tally[tuple[Fraction, Fraction]] = Tally()
+    for kept in series:
+        kept_bytes = kept.grown_bytes if growth else kept.size_bytes
+        tally[Fraction(kept.blocks, kept.calls), Fraction(kept_bytes, kept.calls)] += kept.calls
+    (blocks, size_bytes), count = tally.most_common(1)[0]
+    is_whole = blocks.denominator == size_bytes.denominator == 1
+    is_something = blocks > 0 or (growth and size_bytes > 0)
+    if is_something and is_whole and count >= thresholds.EXACT_SHARE * calls:
+        return PerRun(int(blocks), int(size_bytes), is_exact=True)
+    return None

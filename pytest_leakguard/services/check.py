@@ -18,11 +18,18 @@ from pytest_leakguard.services import sampling_schedule
 from pytest_leakguard.services.timeline import Timeline
 
 _KINDS: Mapping[str, LeakKind] = {
+    MetricName.MAPPED_BYTES: LeakKind.MAPPINGS,
     MetricName.DESCRIPTORS: LeakKind.FILE_DESCRIPTORS,
     MetricName.THREADS: LeakKind.THREADS,
     MetricName.PROCESSES: LeakKind.CHILD_PROCESSES,
 }
-_DECIDING = (MetricName.HEAP_BYTES, MetricName.PRIVATE_BYTES, *SERVICE_COUNTERS)
+_DECIDING = (
+    MetricName.HEAP_BYTES,
+    MetricName.MAPPED_BYTES,
+    MetricName.PRIVATE_BYTES,
+    MetricName.SHARED_FILES,
+    *SERVICE_COUNTERS,
+)
 """Series a finding may be made of; the others are second readings of the same pages."""
 _MOST_NAMED = 4
 """Upper limit of the kinds that one line names."""
@@ -45,7 +52,7 @@ def check_of(
         blank,
         findings=tuple(_findings(judgement, growth, blank.id, budget_bytes)),
         problems=(*blank.problems, *_problems(timeline, judgement)),
-        notes=(*blank.notes, *_replaced(timeline), *_dear(timeline)),
+        notes=(*blank.notes, *_full(timeline), *_replaced(timeline), *_dear(timeline)),
         # It is stopped by us, so how it ends says nothing.
         expected_exit=None,
         duration_s=round(timeline.duration_s, 3),
@@ -81,10 +88,27 @@ def _replaced(timeline: Timeline) -> Iterator[str]:
         yield f"{named}{others}: processes that come and go hide leaks"
 
 
+def _full(timeline: Timeline) -> Iterator[str]:
+    """Say that a process ran out of descriptors, and what came of it."""
+    if timeline.descriptors_full_from() is not None:
+        workers = timeline.workers.values()
+        limits = [worker.limits.get(MetricName.DESCRIPTORS, 0.0) for worker in workers]
+        limit = min((one for one in limits if one), default=0.0)
+        then = f"; then: {timeline.failure}" if timeline.failure else ""
+        yield f"a process reached its limit of {limit:,.0f} open descriptors{then}"
+
+
+def _is_explained(timeline: Timeline, judgement: Judgement) -> bool:
+    """Return whether requests failed because the descriptors that leak were all used up."""
+    is_of_descriptors = judgement.overall.metric.name == MetricName.DESCRIPTORS
+    is_full = timeline.descriptors_full_from() is not None
+    return is_full and is_of_descriptors and isinstance(judgement.overall, Leaking)
+
+
 def _dear(timeline: Timeline) -> Iterator[str]:
     """Say that sampling took more than it should, and what would help; nothing if it did not."""
     most = sampling_schedule.MOST_SHARE
-    if timeline.overhead <= most or not timeline.done:
+    if timeline.overhead <= most or not timeline.done or timeline.has_ended_early:
         return
     spent_s = timeline.working_s + timeline.sampling_s
     need = timeline.done * timeline.sampling_s / (most * spent_s)
@@ -131,7 +155,7 @@ def growth_name(check_id: str, metric: str) -> str:
 
 
 def _problems(timeline: Timeline, judgement: Judgement) -> Iterator[str]:
-    if timeline.failure:
+    if timeline.failure and not _is_explained(timeline, judgement):
         yield f"{timeline.failure} (after {timeline.done:,} requests)"
         return
     overall = judgement.overall

@@ -10,26 +10,27 @@ import shutil
 import socket
 import tempfile
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pytest_leakguard.core.errors import LeakguardError
 from pytest_leakguard.processes import supervisor, tree
 from pytest_leakguard.programs import binary
+from pytest_leakguard.tracker.live import LiveMemory, ProcessLive, can_be_preloaded, find_lost
 
 AGENTS = Path(__file__).parent.parent / "agents"
 _ANSWER_S = 10.0
 """Upper limit of the time an agent or ``jcmd`` may take to answer, in seconds."""
-_COMPILE_S = 30.0
-"""Upper limit of the time the preloaded agent may take to compile, in seconds."""
-_OTHER_AGENTS = ("node", "java", "bash", "dash", "busybox")
-"""Programs that have an agent of their own, or that are shells."""
+_OTHER_RUNTIMES = ("node", "nodejs", "deno", "java", "go")
+"""Programs whose heap is collected, or mapped without C's help: an agent or ``jcmd`` tells it, or
+nobody, and blocks say little."""
 _UNSEEN = "small leaks and fragmentation cannot be told from free memory that is kept"
 
 
 @dataclass(slots=True)
 class HeapReader:
-    """Asks every process of a tree that has an agent; ``report`` says what that gives."""
+    """Counts or asks every process of a tree; ``report`` says what that gives."""
 
     directory: Path | None = None
     """Where the agents' sockets are; private."""
@@ -37,8 +38,19 @@ class HeapReader:
     """Whether it is worth asking; false for good once nobody answered at the first time."""
     report: str = f"no live heap, as no agent was put inside, so {_UNSEEN}"
     """What the report says of it."""
+    epoch: int = 0
+    """Number of the request batch that is running."""
+    counted: dict[int, ProcessLive] = field(default_factory=dict)
+    """What the last reading has found in each process whose blocks are all counted."""
+    is_whole: bool = True
+    """Whether all processes tell their live heap."""
+    _own: dict[int, int] = field(default_factory=dict)
+    _live: LiveMemory | None = None
     _known: frozenset[int] = field(default_factory=frozenset)
     _asked: frozenset[int] = field(default_factory=frozenset)
+    _mute: set[int] = field(default_factory=set)
+    """Whose agent took a question and did not answer: one without a descriptor left."""
+    _programs: dict[int, str] = field(default_factory=dict)
     _is_jvm: bool = False
 
     def environment(
@@ -46,45 +58,53 @@ class HeapReader:
     ) -> dict[str, str]:
         """Return the variables that switch the agents on in the service to be started."""
         self.directory = Path(tempfile.mkdtemp(prefix="leakguard-agent-"))
-
-        def earlier(name: str) -> str:
-            return given.get(name, os.environ.get(name, ""))
-
-        paths = [str(AGENTS / "python"), earlier("PYTHONPATH")]
-        options = [earlier("NODE_OPTIONS"), f"--require={AGENTS / 'node/agent.js'}"]
+        merged = {**os.environ, **given}
+        paths = [str(AGENTS / "python"), merged.get("PYTHONPATH", "")]
+        options = [merged.get("NODE_OPTIONS", ""), f"--require={AGENTS / 'node/agent.js'}"]
         added = {
             "LEAKGUARD_AGENT": str(self.directory),
             "PYTHONPATH": os.pathsep.join(filter(None, paths)),
             "NODE_OPTIONS": " ".join(filter(None, options)),
         }
-        library = self._preload(argv, cwd)
-        if library:
-            added["LD_PRELOAD"] = f"{library} {earlier('LD_PRELOAD')}".strip()
-            # What sits in a thread's own cache counts as in use; without it the reading is exact.
-            tunables = f"{earlier('GLIBC_TUNABLES')}:glibc.malloc.tcache_count=0"
-            added["GLIBC_TUNABLES"] = tunables.strip(":")
+        if argv and can_be_preloaded(merged) and _takes_preload(binary.inspect(argv[0], cwd)):
+            with suppress(OSError):  # no room for a folder: agents alone
+                self._live = LiveMemory.create()
+                added |= self._live.environment(merged)
         return added
 
-    def _preload(self, argv: tuple[str, ...], cwd: Path | None) -> str:
-        """Return a library for dynamically linked programs of C and the like, compiled now.
+    @property
+    def is_exact(self) -> bool:
+        """Whether every process that is asked counts all of its blocks."""
+        return bool(self.counted) and self.counted.keys() >= self._asked
 
-        Empty where the program is none, or where there is no compiler.
+    def own_bytes_of(self, pid: int) -> int:
+        """Return the private memory that the tracker itself has in a process."""
+        return self._own.get(pid, 0)
+
+    def lost_share(self, first: int, last: int) -> float:
+        """Return how much of what is alive of these epochs nothing leads to any more.
+
+        0 where a process that has some of it cannot be searched.
         """
-        assert self.directory is not None
-        compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
-        if compiler is None or not argv or not _takes_preload(binary.inspect(argv[0], cwd)):
-            return ""
-        library = self.directory / "agent.so"
-        options = ["-shared", "-fPIC", "-O2", "-pthread", "-o", str(library)]
-        command = [compiler, *options, str(AGENTS / "glibc/agent.c")]
-        try:
-            code, _, _ = supervisor.capture(command, _COMPILE_S)
-        except LeakguardError:
-            return ""
-        return str(library) if code == 0 and library.exists() else ""
+        all_bytes = lost_bytes = 0
+        for pid, counted in self.counted.items():
+            if not any(counted.heap_bytes[first : last + 1]):
+                continue
+            found = find_lost(pid, counted, first, last)
+            if found is None:
+                return 0.0
+            all_bytes += found.bytes
+            lost_bytes += found.lost_bytes
+        return lost_bytes / all_bytes if all_bytes else 0.0
+
+    def begin_batch(self) -> None:
+        """What is allocated from now on belongs to the next request batch."""
+        if self._live is not None:
+            self.epoch += 1
+            self._live.begin_epoch(self.epoch)
 
     def read(self, pids: Iterable[int]) -> dict[int, float]:
-        """Return the bytes in use in each process whose agent answers.
+        """Return the bytes in use in each process that is counted or whose agent answers.
 
         Empty where one that answered before does not: a part would look like a fall.
         """
@@ -93,10 +113,40 @@ class HeapReader:
         pids = list(pids)
         if frozenset(pids) != self._asked:  # which is dear to find out each time
             self._asked, self._is_jvm = frozenset(pids), tree.runtime(pids) == "jvm"
+            self._look_at(pids)
         if self._is_jvm:
             return self._known_of({pid: _ask_jvm(pid) for pid in pids}, pids)
-        callers = [(pid, self._call(pid)) for pid in pids]  # all at once: they answer side by side
-        return self._known_of({pid: self._hear(caller) for pid, caller in callers}, pids)
+        # All at once: they answer side by side. Who did not answer once is not waited for again.
+        asked = [pid for pid in pids if pid not in self._mute]
+        callers = [(pid, self._call(pid)) for pid in asked]
+        answers = {pid: self._hear(caller) for pid, caller in callers}
+        self._mute |= {pid for pid, caller in callers if caller and answers[pid] is None}
+        self._count(pids)
+        for pid, counted in self.counted.items():
+            answers[pid] = float(sum(counted.heap_bytes))
+        return self._known_of(answers, pids)
+
+    def _look_at(self, pids: list[int]) -> None:
+        for pid in pids:
+            if pid not in self._programs:
+                self._programs[pid] = "go" if tree.is_go(pid) else tree.executable(pid)
+        if self._live is not None:
+            self._live.sweep(pids)
+
+    def _count(self, pids: list[int]) -> None:
+        if self._live is None:
+            return
+        found = self._live.read(pids, self.epoch)
+        self._own = {pid: one.own_bytes for pid, one in found.items()}
+        self.counted = {pid: one for pid, one in found.items() if self._sees(pid, one)}
+
+    def _sees(self, pid: int, counted: ProcessLive) -> bool:
+        """Return whether all that the process holds is counted, block by block."""
+        program = self._programs.get(pid, "")
+        if not counted.sees_all or counted.lost or program in _OTHER_RUNTIMES:
+            return False
+        # An interpreter that was told to load nothing has no agent that counts its blocks.
+        return counted.has_python or not program.startswith("python")
 
     def _known_of(self, answers: dict[int, float | None], pids: list[int]) -> dict[int, float]:
         known: dict[int, float] = {}
@@ -108,26 +158,42 @@ class HeapReader:
             self._known = frozenset(known)
             self.is_active = bool(known)
             self.report = self._summary(len(known), len(pids))
+        self.is_whole = not known or known.keys() >= self._asked
         are_silent = self._known & set(pids) - known.keys()
         return {} if are_silent else known
 
     def _summary(self, known: int, total: int) -> str:
         if known:
-            return f"live heap read in {known} of {total} process(es)"
+            counted = len(self.counted)
+            exact = f", in {counted} of them to the byte" if counted else ""
+            unseen = total - known
+            rest = f"; what the other {unseen} hold is judged by their pages" if unseen else ""
+            return f"live heap read in {known} of {total} process(es){exact}{rest}"
         return (
-            "no live heap: no agent answered "
-            "(Python, Node, Java and dynamically linked glibc programs can), "
+            "no live heap: nothing is counted inside, and no agent answered "
+            "(Python, Node, Java and dynamically linked programs can), "
             f"so {_UNSEEN}"
         )
 
-    def _call(self, pid: int) -> socket.socket | None:
+    def list_growth(self) -> float:
+        """Return by how many entries the lists grew that grew most since the last question.
+
+        Of each interpreter one: who appends with each request, and never takes away.
+        """
+        python = {pid for pid, counted in self.counted.items() if counted.has_python}
+        pids = python - self._mute
+        return sum(self._hear(self._call(pid, b"lists\n")) or 0.0 for pid in pids)
+
+    def _call(self, pid: int, question: bytes = b"") -> socket.socket | None:
         if self.directory is None:
             return None
         caller = socket.socket(socket.AF_UNIX)
         try:
             caller.settimeout(_ANSWER_S)
             caller.connect(f"{self.directory}/{pid}.sock")
-            caller.sendall(b"heap\n")
+            counted = self.counted.get(pid)
+            usual = b"collect\n" if counted and counted.has_python else b"heap\n"
+            caller.sendall(question or usual)
         except OSError:  # no agent inside, or it is gone
             caller.close()
             return None
@@ -146,18 +212,19 @@ class HeapReader:
             return None
 
     def close(self) -> None:
-        """Remove the sockets."""
+        """Remove the sockets and the counts."""
         if self.directory is not None:
             shutil.rmtree(self.directory, ignore_errors=True)
+        if self._live is not None:
+            self._live.close()
+            self._live = None
 
 
 def _takes_preload(program: binary.Binary) -> bool:
     """Return whether a preloaded library can count what it allocates."""
-    if program.path is None or not program.is_elf or program.is_static:
+    if program.sanitizer:
         return False
-    if program.sanitizer or program.is_python:
-        return False
-    return program.path.resolve().name not in _OTHER_AGENTS
+    return program.path is None or program.path.resolve().name not in _OTHER_RUNTIMES
 
 
 def _ask_jvm(pid: int) -> float | None:

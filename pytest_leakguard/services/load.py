@@ -52,6 +52,8 @@ class Work(Protocol):
 
     is_fixed_set: bool
     """The same few requests over and over."""
+    concurrency: int
+    """Clients that send at once."""
 
     def run(self, first: int, count: int) -> int:
         """Do ``count`` requests from number ``first`` on; return how many it became."""
@@ -164,6 +166,7 @@ class Calls:
     is_fixed_set = True
 
     def __init__(self, call: Callable[..., object], concurrency: int) -> None:
+        self.concurrency = concurrency
         self._call, self._shared = call, _Shared(concurrency)
         self._takes_number = _required_arguments(call) == 1
         self.is_fixed_set = not self._takes_number
@@ -201,6 +204,7 @@ class Requests:
 
     def __init__(self, lines: Sequence[RequestLine], url: str, concurrency: int) -> None:
         self._lines, self._shared = lines, _Shared(concurrency)
+        self.concurrency = concurrency
         self._clients = [_Client(url) for _ in range(concurrency)]
         are_few = len(set(lines)) <= thresholds.FIXED_REQUESTS
         self.is_fixed_set = are_few and not any(line.is_unique for line in lines)
@@ -284,6 +288,8 @@ class LoadCommand:
     """Somebody else's load generator, run again and again; each run is one batch."""
 
     is_fixed_set = True
+    concurrency = 1
+    """Not known; each run is over before the next begins."""
 
     def __init__(self, argv: Sequence[str]) -> None:
         self._argv = argv

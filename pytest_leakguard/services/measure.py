@@ -17,8 +17,10 @@ from pytest_leakguard.growth.metrics import Source
 from pytest_leakguard.growth.stopping import (
     CAREFUL,
     DEFAULT,
+    AgedLook,
     Preset,
     may_stop,
+    may_stop_by_age,
     missing,
     next_checkpoint,
 )
@@ -75,6 +77,7 @@ def measure(
     sampler = Sampler(service, heap, preset.max_requests)
     started = time.monotonic()
     timeline = sampler.timeline
+    timeline.batches.patience *= work.concurrency
     before = None
     try:
         sampler.begin()
@@ -96,6 +99,7 @@ def measure(
     elif before is not None:
         _note_gains(timeline, before, sampler.inventory())
     timeline.replaced = list(sampler.ended())
+    timeline.are_ages_broken |= bool(timeline.replaced)
     return timeline
 
 
@@ -133,6 +137,9 @@ class _Loop:
         self._timeline = sampler.timeline
         self._asked = preset.max_requests
         self._checkpoint_at = next_checkpoint(0)
+        self._aged: list[AgedLook] = []
+        self._search_at = 0
+        self._lists_at: int | None = None
 
     def run(self) -> str:
         """Send requests and return why it stopped."""
@@ -184,7 +191,8 @@ class _Loop:
         """
         done, preset = self._timeline.done, self._preset
         is_time = self._asked / _EXTENDED_FROM <= done <= preset.max_requests / 2
-        if not preset.is_elastic or not is_time:
+        is_counted = self._timeline.batches.ends and not self._timeline.are_ages_broken
+        if not preset.is_elastic or not is_time or is_counted:
             return
         per_request_s = self._timeline.working_s / done
         cost_s = self._sampler.reading_cost_s
@@ -198,6 +206,11 @@ class _Loop:
 
     def _why_stop(self, is_last: bool) -> str:
         done = self._timeline.done
+        aged = self._stop_by_age(is_last)
+        if aged:
+            self._timeline.checkpoints.append(self._timeline.checkpoint())
+            self._timeline.has_ended_early = True
+            return aged
         if self._are_workers_recycled():
             count = thresholds.RECYCLED_PROCESSES
             return f"its processes come and go: after {done} requests {count} and more had ended"
@@ -210,6 +223,46 @@ class _Loop:
         if not stopped and is_last and time.monotonic() >= self._deadline:
             return f"the time is used after {done} of {self._preset.max_requests} requests"
         return stopped
+
+    def _stop_by_age(self, is_last: bool) -> str:
+        """Say why what became of the batches is answer enough; empty when the run goes on."""
+        timeline = self._timeline
+        if is_last or not self._preset.stops_early or not timeline.batches.ends:
+            return ""
+        if timeline.are_ages_broken or list(self._sampler.ended()):
+            return ""
+        started = time.monotonic()
+        look = AgedLook(timeline.done, timeline.ages(), timeline.stands_still())
+        self._aged.append(replace(look, is_for_good=self._keeps_for_good(look)))
+        # Part of each reading: what is set aside for checkpoints is left to them.
+        timeline.reading_s += time.monotonic() - started
+        return may_stop_by_age(self._aged, self._preset)
+
+    def _keeps_for_good(self, look: AgedLook) -> bool:
+        """Return whether what leaks can never be given back; asked now and then only."""
+        heap = look.ages.get(MetricName.HEAP_BYTES)
+        before = self._aged[1 - thresholds.AGED_LOOKS :]
+        is_seen = len(before) == thresholds.AGED_LOOKS - 1 and all(one.is_leak() for one in before)
+        if heap is None or not heap.is_leak or not is_seen:
+            return False
+        if self._do_lists_grow(look.requests):
+            return True
+        if look.requests < self._search_at:
+            return False
+        self._search_at = math.ceil(thresholds.AGED_LOST_AGAIN * look.requests)
+        return self._sampler.is_lost(heap)
+
+    def _do_lists_grow(self, requests: int) -> bool:
+        """Return whether lists have taken an entry with each request between two looks at them."""
+        if self._lists_at is None:
+            self._sampler.list_growth()
+            self._lists_at = requests
+            return False
+        since = requests - self._lists_at
+        if since < thresholds.AGED_LISTS_FROM or requests < 2 * thresholds.AGED_LISTS_FROM:
+            return False
+        self._lists_at = requests
+        return self._sampler.list_growth() >= thresholds.AGED_LIST_PACE * since
 
     def _checkpoint(self, is_last: bool) -> str:
         """Judge what there is, and return why to stop; empty when the run goes on."""

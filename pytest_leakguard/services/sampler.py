@@ -11,16 +11,22 @@ from dataclasses import dataclass
 
 from pytest_leakguard.core.metric_names import MetricName
 from pytest_leakguard.growth import thresholds
+from pytest_leakguard.growth.ages import Ages
 from pytest_leakguard.growth.workers import Worker
 from pytest_leakguard.processes import mappings as kinds
 from pytest_leakguard.processes import memory, tree
 from pytest_leakguard.services import sampling_schedule
 from pytest_leakguard.services.launch import Service
 from pytest_leakguard.services.live_heap import HeapReader
+from pytest_leakguard.services.shared_files import SharedFiles
 from pytest_leakguard.services.timeline import Timeline
+from pytest_leakguard.tracker.live import EPOCHS
 
 _WALK_EVERY = 8
-"""Samples between two walks over the process tree while nobody seems to have come or gone."""
+"""Samples between two walks over a process tree that is dear to walk, as one of many threads."""
+_CHEAP_WALK_S = 0.002
+"""Upper limit of what a walk may take that is done at every sample, in seconds; a child that is
+kept then shows at once, and their number is no staircase."""
 _COMPARED = (0, 8)
 """Numbers of the first samples at which a full reading says whether the cheap one is exact."""
 _COMPARED_EVERY = 48
@@ -33,6 +39,10 @@ _PAGES_APART_BYTES = 4 * thresholds.PAGE_BYTES
 the same moment."""
 _MUCH_BYTES = 8 * thresholds.MIB
 """Least growth after which a service may soon be killed, or the run end with a leak, in bytes."""
+_MOST_UNCOUNTED = 3
+"""Samples in a row with a process that is not counted after which batches are no longer judged."""
+_MANY_DESCRIPTORS = 32
+"""Least number of descriptors gained after which the service may soon be at its limit."""
 _RECENT = 5
 """Readings whose median is the cost of one; the machine does other things too."""
 _REST_S = 5.0
@@ -81,6 +91,9 @@ class Sampler:
         self._checkpoint_s = 0.0
         self._pids: list[int] = []
         self._walked_at = -_WALK_EVERY
+        self._walk_s = 0.0
+        self._uncounted = 0
+        self._shared_files = SharedFiles()
         self._births: dict[int, int] = {}
         self._apart = 0
         self._is_doubted = False
@@ -133,8 +146,12 @@ class Sampler:
         name = MetricName.HEAP_BYTES if self._heap.is_active else MetricName.PRIVATE_BYTES
         limit = self.limit
         # It may be killed at a limit, or end as a leak, long before its budget.
-        if self.timeline.gained(name) >= _MUCH_BYTES:
+        has_many = self.timeline.gained(MetricName.DESCRIPTORS) >= _MANY_DESCRIPTORS
+        if has_many or self.timeline.gained(name) >= _MUCH_BYTES:
             limit = sampling_schedule.likely_end(done, limit)
+        is_counted = self._heap.is_exact or 0 < self._uncounted < _MOST_UNCOUNTED
+        if is_counted and not self.timeline.are_ages_broken:
+            return sampling_schedule.next_batch_end(done, affordable, limit)
         return sampling_schedule.next_reading(done, affordable, limit)
 
     @property
@@ -155,6 +172,8 @@ class Sampler:
         self._costs_s.append(time.monotonic() - started)
         # Nothing before the first request is part of the loop's time.
         self.timeline.reading_s = 0.0
+        self._heap.begin_batch()
+        self.timeline.batches.first_epoch = self._heap.epoch
 
     def _await_rest(self) -> None:
         """Wait until no worker starts any more: what those take is no growth per request."""
@@ -176,11 +195,37 @@ class Sampler:
         cost_s = time.monotonic() - started
         self.timeline.reading_s += cost_s
         if is_whole:
+            self._end_batch(done)
             self._costs_s.append(cost_s)
             self.timeline.heap_report = self._heap.report
+            self.timeline.is_heap_whole = self._heap.is_whole
             # A load generator's batches are shorter than the distance of two heap readings.
             self._heap_due = self.next_sample(done)
         return self._pids
+
+    def _end_batch(self, done: int) -> None:
+        """Note what is alive of each batch; a batch goes on where somebody is not counted."""
+        if done == 0 or not self._heap.is_active:
+            return
+        timeline = self.timeline
+        if self._heap.epoch >= EPOCHS - 1:  # no more epochs can be told apart
+            timeline.are_ages_broken = True
+        self._uncounted = 0 if self._heap.is_exact else self._uncounted + 1
+        if self._uncounted:  # a child that has only just begun is counted by the next sample
+            timeline.are_ages_broken |= self._uncounted >= _MOST_UNCOUNTED
+        elif not timeline.batches.ends or done > timeline.batches.ends[-1]:
+            timeline.batches.add(done, self._heap.counted.values())
+            self._heap.begin_batch()
+
+    def is_lost(self, ages: Ages) -> bool:
+        """Return whether nothing in the service leads to what its batches have kept."""
+        first = self.timeline.batches.first_epoch + ages.first
+        last = first + ages.batches - 1
+        return self._heap.lost_share(first, last) >= thresholds.AGED_LOST_SHARE
+
+    def list_growth(self) -> float:
+        """Return by how many entries lists have grown since the last question."""
+        return self._heap.list_growth()
 
     def check_liveness(self, done: int) -> None:
         """See whether the known processes still live: cheap enough to be done between samples."""
@@ -206,8 +251,11 @@ class Sampler:
     def _walk(self, is_due: bool) -> None:
         """See who is there, now and then: the tree of a server with many threads is dear."""
         number = len(self.timeline.requests)
-        if is_due or number - self._walked_at >= _WALK_EVERY:
+        every = 1 if self._walk_s <= _CHEAP_WALK_S else _WALK_EVERY
+        if is_due or number - self._walked_at >= every:
+            started = time.monotonic()
             self._pids, self._walked_at = self.service.pids(), number
+            self._walk_s = time.monotonic() - started
 
     def _reading(self, is_thorough: bool) -> memory.Reading:
         """Return a cheap reading where it is known to be exact, a full one elsewhere."""
@@ -238,11 +286,12 @@ class Sampler:
 
     def _keep(self, done: int, reading: memory.Reading, live: Mapping[int, float]) -> None:
         values: dict[str, float | None] = {
-            MetricName.PRIVATE_BYTES: reading.private_bytes,
+            MetricName.PRIVATE_BYTES: self._memory_of(reading),
             MetricName.RESIDENT_SET: reading.rss,
             MetricName.DESCRIPTORS: reading.descriptors,
             MetricName.THREADS: reading.threads,
             MetricName.PROCESSES: len(reading.processes),
+            MetricName.SHARED_FILES: self._shared_files.size_bytes(),
         }
         if self._heap.is_active:
             values[MetricName.HEAP_BYTES] = sum(live.values()) if live else None
@@ -251,15 +300,29 @@ class Sampler:
             series = self.timeline.series.setdefault(name, [None] * number)
             series.append(value if reading.processes else None)
         self.timeline.requests.append(done)
+        counted = self._heap.counted.values()
+        is_known = bool(live) and self._heap.is_exact
+        peak = sum(one.peak_bytes for one in counted)
+        mapped = sum(sum(one.mapped_bytes) for one in counted)
+        self.timeline.peak.append(peak if is_known else None)
+        self.timeline.mapped.append(mapped if is_known else None)
         self._moment += 1
         for process in reading.processes:
             self._note(process.pid, process.started, done)
-            self._worker(process).add(process.ticks, _part(process, live))
+            own = self._heap.own_bytes_of(process.pid)
+            self._worker(process).add(process.ticks, _part(process, live, own))
+
+    def _memory_of(self, reading: memory.Reading) -> int:
+        """Return private and shared memory, without the tracker's own."""
+        own = sum(self._heap.own_bytes_of(process.pid) for process in reading.processes)
+        return reading.private_bytes + reading.shared_bytes - own
 
     def _worker(self, process: memory.ProcessReading) -> Worker:
         workers, key = self.timeline.workers, (process.pid, process.started)
         if key not in workers:
-            workers[key] = Worker(tree.program(process.pid))
+            limits = {str(MetricName.DESCRIPTORS): float(kinds.descriptor_limit(process.pid))}
+            first = len(self.timeline.requests) - 1
+            workers[key] = Worker(tree.program(process.pid), limits=limits, first=first)
         return workers[key]
 
     def ended(self) -> Iterator[str]:
@@ -275,10 +338,12 @@ class Sampler:
         return sum(1 for _ in self.ended())
 
 
-def _part(process: memory.ProcessReading, live: Mapping[int, float]) -> dict[str, float | None]:
+def _part(
+    process: memory.ProcessReading, live: Mapping[int, float], own_bytes: int
+) -> dict[str, float | None]:
     """Return what one process adds to each series."""
     return {
-        MetricName.PRIVATE_BYTES: process.anonymous + process.swap,
+        MetricName.PRIVATE_BYTES: process.anonymous + process.swap - own_bytes,
         MetricName.RESIDENT_SET: process.rss,
         MetricName.DESCRIPTORS: process.descriptors,
         MetricName.THREADS: process.threads,

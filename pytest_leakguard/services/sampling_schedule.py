@@ -35,6 +35,15 @@ _FINEST = 0.025
 """Least distance of two readings, as a share of the requests so far."""
 _LEAST_GAP = 4
 """Least distance of two readings, in requests."""
+BATCH = 10
+"""Least number of requests in a batch whose blocks are counted."""
+FREQUENT_UNTIL = 500
+"""Requests until which batches are short even where readings are dear."""
+_LONGEST_BATCH = 60
+"""Upper limit of the requests in a batch, unless there are many batches already; a leak in one
+request of a hundred is then in every other one."""
+_BATCHES_SO_FAR = 30
+"""Batches whose length the next one has, later on: as many as tell a leak from a cache."""
 _LIKELY_READINGS = 10
 """Readings between now and the end of a service that grows much, when each comes a tenth of the
 requests later, so that it can be judged wherever it ends."""
@@ -62,6 +71,18 @@ def next_reading(done: int, affordable: float, limit: int) -> int:
     earliest = done + max(_LEAST_GAP, int(done * _FINEST))
     # Later, and the run would end with too few readings for any answer.
     latest = done + max(_LEAST_GAP, limit // thresholds.LEAST_READINGS)
+    return min(max(earliest, math.ceil(affordable)), max(earliest, latest))
+
+
+def next_batch_end(done: int, affordable: float, limit: int) -> int:
+    """Return the request at which a batch ends whose blocks are counted one by one.
+
+    At first often, whatever it costs: that ends the run within hundreds of requests.
+    """
+    earliest = done + max(BATCH, done // _BATCHES_SO_FAR)
+    if done < FREQUENT_UNTIL:
+        return earliest
+    latest = done + min(_LONGEST_BATCH, max(BATCH, limit // thresholds.LEAST_READINGS))
     return min(max(earliest, math.ceil(affordable)), max(earliest, latest))
 
 

@@ -6,19 +6,23 @@ Touches nothing: the sampler fills it, the reporters read it.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
 from pytest_leakguard.core.metric_names import SERVICE_COUNTERS, MetricName
 from pytest_leakguard.growth import thresholds
+from pytest_leakguard.growth.ages import Ages, Counted
 from pytest_leakguard.growth.answers import Judgement
 from pytest_leakguard.growth.classify import judge
 from pytest_leakguard.growth.metrics import HEAP, METRICS, RESIDENT, Metric, Source
-from pytest_leakguard.growth.workers import Worker, levelled
+from pytest_leakguard.growth.workers import Worker, full_from, levelled
+from pytest_leakguard.services.batches import Batches
 
+_MAPPED = replace(HEAP, name=MetricName.MAPPED_BYTES, quantum=thresholds.PAGE_BYTES)
 _LIVE_HEAP = replace(HEAP, name=MetricName.HEAP_BYTES, floor=thresholds.SERVICE_HEAP_FLOOR_BYTES)
-SERVICE_METRICS = (_LIVE_HEAP, *METRICS)
+SERVICE_METRICS = (_LIVE_HEAP, _MAPPED, *METRICS)
 """Metrics of a service, whose live heap is read here rather than recorded by somebody else."""
 _SECOND_READINGS = (MetricName.RESIDENT_SET,)
 """Series that count pages another series counts better."""
@@ -57,6 +61,18 @@ class Timeline:
     """Resident bytes that each kind of mapping gained."""
     descriptors: Mapping[str, int] = field(default_factory=dict)
     """Open descriptors of each kind gained."""
+    batches: Batches = field(default_factory=Batches)
+    """What each request batch allocated, where every block of every process is counted."""
+    peak: list[float | None] = field(default_factory=list)
+    """The most that was ever in blocks at once, by sample."""
+    mapped: list[float | None] = field(default_factory=list)
+    """What the processes have mapped by themselves, by sample."""
+    has_ended_early: bool = False
+    """Whether what became of the batches was answer enough; then it took moments."""
+    are_ages_broken: bool = False
+    """Whether a process has ended, or was there that is not counted."""
+    is_heap_whole: bool = True
+    """Whether each process that there was told its live heap, or none did."""
     page_cache_bytes: int = 0
     """Page cache that the control group gained; no part of the service."""
     private_dirty_bytes: int = 0
@@ -113,15 +129,63 @@ class Timeline:
         known = [value for value in self.series.get(name, ()) if value is not None]
         return int(known[-1] - known[0]) if known else 0
 
+    def descriptors_full_from(self) -> int | None:
+        """Return the sample from which on a process is at its limit; ``None`` where none is."""
+        return full_from(self.workers.values(), MetricName.DESCRIPTORS)
+
+    def ages(self) -> dict[str, Ages]:
+        """Return what became of what the batches allocated, by the name of the series.
+
+        Nothing where a process has gone, and has taken with it what it held.
+        """
+        return {} if self.are_ages_broken else self.batches.judge()
+
+    def stands_still(self) -> bool:
+        """Return whether nothing else has grown in the late part of the run.
+
+        Neither counters nor memory beyond what is counted: what the tracker cannot see.
+        """
+        begin = bisect_left(self.requests, thresholds.AGED_QUIET_FROM * self.done)
+        for name in (*SERVICE_COUNTERS, MetricName.SHARED_FILES):
+            late = _known(self.series.get(name, ())[begin:])
+            middle = len(late) // 2
+            # The lowest of each half: a connection may be open when a sample is taken.
+            if middle and min(late[middle:]) > min(late[:middle]):
+                return False
+        private = _known(self.series.get(MetricName.PRIVATE_BYTES, ())[begin:])
+        peak = _known(self.peak[begin:])
+        if not private or not peak:
+            return False
+        # A peak that still rises, as requests become larger, leaves pages behind.
+        peak_rise = peak[-1] - peak[0]
+        unexplained = private[-1] - private[0] - peak_rise
+        return max(peak_rise, unexplained) <= thresholds.AGED_UNSEEN_BYTES * self.processes
+
     def _judge(self, series: Mapping[str, list[float | None]]) -> Judgement:
+        ages = self.ages()
+        mapped = ages.get(MetricName.MAPPED_BYTES)
+        # An allocator's own mappings come and go; of others only a leak is worth a line.
+        if mapped is not None and mapped.is_leak:
+            self.series[MetricName.MAPPED_BYTES] = self.mapped
+            series = {**series, MetricName.MAPPED_BYTES: self.mapped}
+        full = self.descriptors_full_from()
+        if full is not None:  # afterwards it cannot grow, whatever it is
+            before = self.series[MetricName.DESCRIPTORS][: full + 1]
+            series = {**series, MetricName.DESCRIPTORS: before}
         return judge(
             self.requests,
             series,
+            counted=Counted(ages, self.peak) if ages else None,
+            is_heap_whole=self.is_heap_whole,
             processes=self.processes,
             runtime=self.runtime,
             metrics=_metrics_under(self.runtime),
             levelled=partial(levelled, self.requests, self.workers.values()),
         )
+
+
+def _known(values: Sequence[float | None]) -> list[float]:
+    return [value for value in values if value is not None]
 
 
 def _metrics_under(runtime: str) -> Sequence[Metric]:

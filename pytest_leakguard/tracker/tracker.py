@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum, IntEnum
 from pathlib import Path
+from typing import Any
 
 from pytest_leakguard.tracker.library import load
 
@@ -132,6 +133,33 @@ class _RunTotals(ctypes.Structure):
     _fields_ = (("blocks", _PerDomain), ("bytes", _PerDomain), ("grown", _PerDomain))
 
 
+class _ObjectLayout(ctypes.Structure):
+    """``ObjectLayout`` of ``native/owners.h``."""
+
+    _fields_ = (("type", ctypes.c_uint64), ("basic_size", ctypes.c_uint64))
+
+
+def _layout() -> _ObjectLayout | None:
+    """Where this interpreter keeps the type of an object and the size of a type's objects."""
+    word_bytes = ctypes.sizeof(ctypes.c_size_t)
+    for type_offset in (8, 16, 24):  # after the reference count; further on without the GIL
+        if _word_at(id(_SAMPLE) + type_offset) != id(object):
+            continue
+        basic_size = type_offset + 3 * word_bytes  # the type, its size, its name
+        if _word_at(id(object) + basic_size) == object.__basicsize__:
+            return _ObjectLayout(type_offset, basic_size)
+    return None  # pragma: no cover  # no interpreter that we know
+
+
+def _word_at(address: int) -> int:
+    return ctypes.c_size_t.from_address(address).value
+
+
+_SAMPLE = object()
+_LAYOUT = _layout()
+_NO_OWNER = (1 << 64) - 1
+
+
 class Tracker:
     """Which blocks allocated in run k are still alive.
 
@@ -217,6 +245,22 @@ class Tracker:
     def is_tracked(self, address: int) -> bool:
         """Whether an address is the start of a live tracked block, or in a mapping."""
         return self.find(address) is not None
+
+    def owners(self, objects: list[Any], addresses: Sequence[int]) -> list[Any]:
+        """For each address, which of the objects has it among its own first fields; or ``None``.
+
+        So the list of a list's items is found, and the dict of a dict's table. Reads memory only.
+        """
+        if _LAYOUT is None or not addresses or not objects:
+            return [None] * len(addresses)
+        # Of a list: after its type and its length, the address of its items.
+        items = _word_at(id(objects) + _LAYOUT.type + 2 * ctypes.sizeof(ctypes.c_size_t))
+        blocks = (ctypes.c_size_t * len(addresses))(*addresses)
+        found = (ctypes.c_uint64 * len(addresses))()
+        self._library.tracker_owners(
+            items, len(objects), blocks, len(addresses), ctypes.byref(_LAYOUT), found
+        )
+        return [None if at == _NO_OWNER else objects[at] for at in found]
 
     def retag(self, first_run: int, last_run: int, to_run: int = OLD_RUN) -> None:
         """What is alive of some runs belongs to another one from now on, by default to the old."""
@@ -310,6 +354,15 @@ def _declare(library: ctypes.PyDLL) -> None:
     library.tracker_forget_runs.argtypes = (run, run)
     library.tracker_forget_runs.restype = None
     library.tracker_reset.restype = library.tracker_uninstall_native.restype = None
+    library.tracker_owners.argtypes = (
+        pointer,
+        ctypes.c_uint64,
+        pointer,
+        ctypes.c_uint64,
+        pointer,
+        pointer,
+    )
+    library.tracker_owners.restype = None
     library.tracker_record_stacks.argtypes = (ctypes.c_uint32,)
     library.tracker_stack_of.argtypes = (address, pointer, ctypes.c_uint32)
     library.tracker_stack_of.restype = ctypes.c_uint32

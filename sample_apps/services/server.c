@@ -30,7 +30,7 @@ static void handle(const char *mode)
     if (!strcmp(mode, "slow_leak")) {
         session = new_session(48);
         session[0] = 0;
-        return; /* BUG: likewise, 64 bytes with malloc's own */
+        return; /* BUG: likewise */
     }
     if (!strcmp(mode, "cache")) {
         unsigned slot = requests % 500;

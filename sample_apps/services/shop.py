@@ -62,7 +62,7 @@ def cache():
 
 def burst():
     """The daily report is loaded once and kept."""
-    if REQUESTS == 600:
+    if REQUESTS == 60:
         AUDIT.append(bytearray(b"x" * (20 * 1024 * 1024)))
 
 

@@ -316,6 +316,16 @@ def test_the_action_keeps_to_its_form() -> None:
     assert pinned and all(len(one.rpartition("@")[2]) == 40 for one in pinned)
 
 
+def test_the_published_action_is_the_one_for_copying() -> None:
+    """Only the way to the script differs, and what the first lines say of it."""
+    texts = []
+    for path in (ACTION / "action.yml", ACTION.parents[1] / "action.yml"):
+        lines = path.read_text(encoding="utf-8").splitlines()
+        texts.append("\n".join(line for line in lines if not line.startswith("#")))
+    assert texts[1] == texts[0].replace("PATH/gate.sh", "PATH/ci/github-action/gate.sh")
+    assert texts[1] != texts[0]
+
+
 INJECTING = """import os
 
 import pytest

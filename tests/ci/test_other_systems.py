@@ -63,7 +63,7 @@ class Job:
         runner = Runner(self.workspace, self.scratch / f"job-{self._count}", self.environment)
         runner.github |= self.github
         runner.needs = {name: {"result": result} for name, result in needs.items()}
-        ours = {"./ci/github-action": self._action, "./.github/actions/leakguard": self._action}
+        ours = {"./": self._action, "./.github/actions/leakguard": self._action}
         others = ("actions/checkout", "actions/setup-python")
         runner.uses = {
             **dict.fromkeys(others, nothing), **ours,
@@ -80,7 +80,9 @@ class Job:
         runner = Runner(
             self.workspace, self.scratch / f"action-{self._count}", self.environment, uses
         )
-        result = runner.run_action(ROOT / "ci" / "github-action", step.inputs)
+        is_published = step.uses == "./"
+        action = ROOT if is_published else ROOT / "ci" / "github-action"
+        result = runner.run_action(action, step.inputs)
         step.log = result.log
         if result.status == "failure":
             raise ActionFailed(result.outputs)
@@ -131,7 +133,7 @@ def test_our_own_workflow_sees_the_action_pass_and_fail(
 ) -> None:
     result = Job(own_sample_apps, tmp_path / "scratch", machine).run(CI, "gate", case)
     assert result.status == "success", result.log
-    action = next(step for step in result.steps if step.uses == "./ci/github-action")
+    action = next(step for step in result.steps if step.uses == "./")
     assert action.outputs["result"] == case["expected"]
     assert action.outcome == ("success" if case["expected"] == "pass" else "failure")
 

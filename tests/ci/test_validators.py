@@ -18,7 +18,8 @@ pytestmark = pytest.mark.programs
 
 ROOT = Path(__file__).parents[2]
 WORKFLOWS = sorted([*ROOT.glob(".github/workflows/*.yml"), *ROOT.glob("ci/workflows/*.yml")])
-ACTIONS = sorted(ROOT.glob("ci/**/action.yml"))
+ACTIONS = sorted([ROOT / "action.yml", *ROOT.glob("ci/**/action.yml")])
+FORMS = sorted(ROOT.glob(".github/ISSUE_TEMPLATE/[!c]*.yml"))
 GITLAB = sorted(ROOT.glob("ci/gitlab/*.yml"))
 NODE = ROOT / ".tools" / "node_modules" / ".bin"
 
@@ -129,6 +130,9 @@ def test_actionlint_finds_nothing(path: Path) -> None:
         ("vendor.github-workflows", WORKFLOWS),
         ("vendor.github-actions", ACTIONS),
         ("vendor.gitlab-ci", GITLAB),
+        ("vendor.github-issue-forms", FORMS),
+        ("vendor.github-issue-config", [ROOT / ".github" / "ISSUE_TEMPLATE" / "config.yml"]),
+        ("vendor.dependabot", [ROOT / ".github" / "dependabot.yml"]),
     ],
 )
 def test_the_published_schemas_are_kept(schema: str, files: list[Path]) -> None:
@@ -190,5 +194,9 @@ def test_a_workflow_has_no_more_rights_than_it_needs(path: Path) -> None:
         if "workflow_run" in triggers:
             assert job["permissions"] == {"actions": "read", "pull-requests": "write"}
             assert not any("checkout" in step.get("uses", "") for step in job["steps"])
+        elif "environment" in job:  # publishes; runs nothing of the repository
+            assert job["permissions"] == {"id-token": "write", "attestations": "write"}
+            assert not any("checkout" in step.get("uses", "") for step in job["steps"])
+            assert "tags" in triggers["push"] and "pull_request" not in triggers
         else:
             assert job["permissions"] == {"contents": "read"}

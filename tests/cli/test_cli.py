@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from junitparser import JUnitXml
 
 from pytest_leakguard.cli.main import main
+from pytest_leakguard.counters import reader
 from pytest_leakguard.pytest_integration import _pytest_internals
 
 GOLDEN = Path(__file__).parent.parent / "golden"
@@ -302,6 +304,7 @@ def test_doctor_plants_a_leak_through_every_backend(capsys: pytest.CaptureFixtur
         "sanitizer",
         "memray",
         "private names",
+        "screening",
     }
     if os.environ.get("LEAKGUARD_REQUIRE_TOOLS"):
         assert all(answer["sees_leaks"] for answer in answers), answers
@@ -316,6 +319,29 @@ def test_doctor_says_what_to_install(
     out = capsys.readouterr().out
     assert "valgrind: not found" in out and "fix: apt-get install valgrind" in out
     assert "fix: apt-get install gcc" in out
+
+
+def test_doctor_says_of_each_counter_of_screening_whether_it_sees(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    main(["doctor"])
+    out = capsys.readouterr().out
+    rows = re.findall(r"^screening, ([\w ]+): .*\n    sees: (\w+)", out, re.MULTILINE)
+    assert rows == [
+        ("tracker library", "yes"),
+        ("Python blocks", "yes"),
+        ("native blocks", "yes"),
+        ("mappings", "yes"),
+        ("descriptors", "yes"),
+        ("threads", "yes"),
+        ("child processes", "yes"),
+        ("asyncio tasks", "yes"),
+    ]
+    monkeypatch.setattr(reader, "_DESCRIPTORS", "/nowhere")
+    assert main(["doctor"]) == 3
+    out = capsys.readouterr().out
+    assert "screening, descriptors: here\n    sees: NO: /nowhere: No such file" in out
 
 
 def test_doctor_names_what_is_private_to_pytest_and_gone(

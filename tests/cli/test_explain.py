@@ -64,10 +64,7 @@ def test_holders_and_what_piles_up_are_told(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     text = explained("f" * 16, capsys)
-    assert (
-        "held by, outermost first:\n    module shop\n    dict _SESSIONS\n    item of type dict\n"
-        in text
-    )
+    assert "held by module shop -> dict _SESSIONS -> item of type dict\n" in text
     assert (
         "    line: _SESSIONS[object()]" in text
         and "not accepted in leakguard-baseline.toml" in text

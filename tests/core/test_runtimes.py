@@ -182,3 +182,14 @@ def test_what_may_hang_on_either_of_two_lost_blocks_is_told_apart() -> None:
     hung = Leak(LeakKind.INDIRECTLY_LOST, 90, 9, (MALLOC, Frame("fill", "a.c", 9)))
     findings = [replace(each, checks=("it",)) for each in fingerprint.group((*roots, hung))]
     assert len(root_causes(findings)) == 3
+
+
+def test_a_stack_whose_only_named_calls_are_a_librarys_is_named_by_them() -> None:
+    unknown = Frame(None, address=16)
+    of_library = Frame("hashbrown::raw::RawTable<T>::reserve_rehash")
+    fingerprints = {
+        fingerprint.folded(Leak(LeakKind.DEFINITELY_LOST, 8, 1, stack, 1))
+        for stack in ((unknown,), (of_library, unknown))
+    }
+    assert len(fingerprints) == 2
+    assert len(list(filter(fingerprint.is_nameless, fingerprints))) == 1

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import pytest_leakguard
 from pytest_leakguard.cli import main
 from pytest_leakguard.core.options import OPTIONS, Option
 from pytest_leakguard.programs.declarations import KEYS
@@ -34,9 +35,17 @@ def _anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", title.lower()).strip().replace(" ", "-") for title in titles}
 
 
+_OWN_ADDRESS = re.compile(
+    r"^https://(?:github\.com/pytest-leakguard/pytest-leakguard/(?:blob|tree)/main"
+    r"|raw\.githubusercontent\.com/pytest-leakguard/pytest-leakguard/main)/"
+)
+"""Of files of this repository, as PyPI needs them; each must be here."""
+
+
 def _links(page: Path) -> Iterator[tuple[str, str]]:
     text = _INLINE_CODE.sub("", _FENCE.sub("", page.read_text(encoding="utf-8")))
     for target in _LINK.findall(text):
+        target = _OWN_ADDRESS.sub(f"{ROOT}/", target)
         if not re.match(r"[a-z]+:", target):
             path, _, anchor = target.partition("#")
             yield path, anchor
@@ -157,6 +166,20 @@ def test_relative_links_resolve(page: Path) -> None:
     assert broken == []
 
 
+def test_the_readme_has_only_links_that_work_on_pypi() -> None:
+    text = _INLINE_CODE.sub("", _FENCE.sub("", (ROOT / "README.md").read_text(encoding="utf-8")))
+    targets = _LINK.findall(text)
+    assert len(targets) > 10
+    assert [target for target in targets if not target.startswith(("https://", "#"))] == []
+
+
+def test_the_action_is_named_with_this_version() -> None:
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        versions = re.findall(r"pytest-leakguard/pytest-leakguard@v([\d.]+\d)", text)
+        assert set(versions) <= {pytest_leakguard.__version__}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=_name)
 def test_commands_of_the_console_script_are_accepted(page: Path) -> None:
     assert [words for words in _console_script(page) if not _is_accepted(words)] == []
@@ -226,3 +249,12 @@ def test_the_rooms_that_the_architecture_walks_through_exist() -> None:
         if name != "verdict.judge":
             path = ROOT / "pytest_leakguard" / name.replace(".", "/")
             assert path.is_dir() or path.with_suffix(".py").is_file(), name
+
+
+def test_every_proof_of_a_leak_is_shown_on_its_page() -> None:
+    page = ROOT / "docs" / "found-in-the-wild.md"
+    linked = {path for path, _ in _links(page)}
+    scripts = sorted((ROOT / "docs" / "found_in_the_wild").glob("*.py"))
+    assert [
+        script.name for script in scripts if f"found_in_the_wild/{script.name}" not in linked
+    ] == []

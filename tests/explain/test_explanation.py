@@ -142,7 +142,6 @@ def losing(pytester: pytest.Pytester, compile_c: Callable[..., Path]) -> Path:
         ("losing.object()", "calls losing.object", "losing"),
         ("losing.text()", "calls losing.text", "losing"),
         ("losing.memory()", "calls losing.memory", "losing"),
-        ("losing.pages(1 << 30)", "calls losing.pages", "losing"),
         ("wrapping.wrapped()", "wrapped (*wrapping.py:3)", "losing"),
     ],
 )
@@ -167,10 +166,7 @@ def test_a_pool_that_is_used_over_and_over_is_no_leak(pytester: pytest.Pytester)
 
 
 @pytest.mark.usefixtures("losing")
-def test_the_function_that_loses_memory_is_named_where_memray_is_installed(
-    pytester: pytest.Pytester,
-) -> None:
-    pytest.importorskip("memray")
+def test_the_function_that_loses_memory_is_named(pytester: pytest.Pytester) -> None:
     source = "import losing\ndef test_it(leakguard):\n    leakguard.loop(lambda: losing.object(), iterations=200)\n"
     result, _ = explained(pytester, source)
     result.stdout.fnmatch_lines(
@@ -202,9 +198,7 @@ NOW_AND_THEN = """
 def test_the_size_is_what_one_run_loses(pytester: pytest.Pytester) -> None:
     source = "KEEP = []\ndef remember(): KEEP.append(bytes(100))\ndef test_it(): remember()\n"
     _, finding = explained(pytester, source)
-    assert finding["size_bytes"] in (144, 160), (
-        "133 bytes, and 8 of the list, in steps of the allocator"
-    )
+    assert finding["size_bytes"] == sys.getsizeof(bytes(100)), "to the byte"
 
 
 def test_objects_that_are_merely_new_hold_nothing(pytester: pytest.Pytester) -> None:
@@ -214,10 +208,10 @@ def test_objects_that_are_merely_new_hold_nothing(pytester: pytest.Pytester) -> 
 
 
 UNEXPLAINED = """
-    import tracemalloc
+    import sys, tracemalloc
     KEEP = []
     def remember():
-        assert not tracemalloc.is_tracing(), "too slow"
+        assert not tracemalloc.is_tracing() and sys.gettrace() is None, "too slow"
         KEEP.append(object())
     def test_it(): remember()
     def test_loop(leakguard): leakguard.loop(remember, iterations=200)

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from pytest_leakguard.explain.explainer import first_of
 from pytest_leakguard.explain.growing_containers import Growing, growing
+from pytest_leakguard.explain.holders import first_of
 
 
 class Order:

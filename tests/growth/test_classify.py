@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from pytest_leakguard.growth.ages import Ages, Counted, Fate
 from pytest_leakguard.growth.answers import (
     Burst,
     Cache,
@@ -24,7 +25,15 @@ from pytest_leakguard.growth.answers import (
 )
 from pytest_leakguard.growth.classify import judge, judge_series
 from pytest_leakguard.growth.forecasting import forecast
-from pytest_leakguard.growth.metrics import BLOCKS, DESCRIPTORS, HEAP, IN_PROCESS_METRICS, RESIDENT
+from pytest_leakguard.growth.metrics import (
+    BLOCKS,
+    DESCRIPTORS,
+    HEAP,
+    IN_PROCESS_METRICS,
+    METRICS,
+    PROCESSES,
+    RESIDENT,
+)
 from pytest_leakguard.growth.statistics import Slope
 from pytest_leakguard.growth.stopping import (
     CAREFUL,
@@ -387,3 +396,52 @@ def test_what_a_verdict_still_takes_is_said() -> None:
     assert "8 MiB of growth" in missing([checkpoint(Leaking, 900, rise=MIB)], 900, DEFAULT)
     assert "leak of 256 bytes" in missing([checkpoint(Stable, 900, 600)], 900, DEFAULT)
     assert missing([checkpoint(Stable, 900, 600)], 900, FULL) == "at most 4,100 more requests"
+
+
+def test_a_child_kept_now_and_then_is_a_leak_of_processes() -> None:
+    requests = list(range(0, 2001, 10))
+    kept = [float(1 + request // 100) for request in requests]
+    trend = judge_series(requests, kept, PROCESSES)
+    assert trend.shape == "leak"
+    assert trend.per_iteration == pytest.approx(0.01, rel=0.1)
+    pool = [float(min(9, 1 + request // 100)) for request in requests]
+    assert judge_series(requests, pool, PROCESSES).shape != "leak"
+
+
+def test_where_each_block_is_counted_pages_without_a_block_decide() -> None:
+    """Memory that a program takes from the kernel by itself is neither fragmentation nor quiet."""
+    requests = list(range(0, 5001, 50))
+    flat = [float(10 * MIB)] * len(requests)
+    mapped = [float(20 * MIB + 2000 * request) for request in requests]
+    gone = Counted({"heap": Ages(Fate.GONE, requests=4000, batches=40)}, flat)
+    judgement = judge(requests, {"heap": flat, "private_bytes": mapped}, counted=gone)
+    assert (judgement.shape, judgement.overall.metric.name) == ("leak", "private_bytes")
+    assert any("no block of any allocator" in text for text in judgement.overall.evidence)
+
+
+def test_pages_that_follow_the_peak_of_live_memory_are_fragmentation() -> None:
+    requests = list(range(0, 5001, 50))
+    flat = [float(10 * MIB)] * len(requests)
+    pages = [float(20 * MIB + 2000 * request) for request in requests]
+    peak = [float(12 * MIB + 2000 * request) for request in requests]
+    gone = Counted({"heap": Ages(Fate.GONE, requests=4000, batches=40)}, peak)
+    judgement = judge(requests, {"heap": flat, "private_bytes": pages}, counted=gone)
+    assert judgement.shape == "fragmentation"
+
+
+def test_a_heap_that_is_read_in_some_processes_only_outvotes_nobody() -> None:
+    requests = list(range(0, 5001, 50))
+    flat = [float(10 * MIB)] * len(requests)
+    pages = [float(20 * MIB + 2000 * request) for request in requests]
+    series = {"heap": flat, "private_bytes": pages}
+    assert judge(requests, series).shape == "fragmentation"
+    assert judge(requests, series, is_heap_whole=False).shape == "leak"
+
+
+def test_of_blocks_and_mappings_the_larger_leak_is_named() -> None:
+    requests = list(range(0, 2001, 10))
+    heap = [96.0 * request for request in requests]
+    mapped = [8192.0 * request for request in requests]
+    metrics = (*METRICS, replace(HEAP, name="mapped_bytes"))
+    judgement = judge(requests, {"heap": heap, "mapped_bytes": mapped}, metrics=metrics)
+    assert judgement.overall.metric.name == "mapped_bytes"

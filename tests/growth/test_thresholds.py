@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import math
 import os
+import random
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -440,11 +441,11 @@ def bursts(rooms: Rooms, name: str, *steps: float) -> tuple[str, ...]:
     return steps_of(rooms, kind, *((step, 0.6 * step) for step in steps))
 
 
-def v8_floor(rooms: Rooms) -> tuple[str, ...]:
+def floor_of(rooms: Rooms, runtime: str, *rises: float) -> tuple[str, ...]:
     shapes = []
-    for rise in (9 * MIB, 7 * MIB):
+    for rise in rises:
         series = {"anon": [40 * MIB + value for value in through((0.0, 0), (1.0, rise / 0.75))]}
-        shapes.append(str(rooms.growth_classify.judge(times(), series, runtime="v8").shape))
+        shapes.append(str(rooms.growth_classify.judge(times(), series, runtime=runtime).shape))
     return tuple(shapes)
 
 
@@ -640,6 +641,185 @@ def python_objects(rooms: Rooms) -> tuple[bool, ...]:
     return tuple(gating)
 
 
+def aged(
+    rooms: Rooms,
+    count: int,
+    kept: Callable[[int], int],
+    life: Callable[[int, int], float] = lambda batch, age: 1.0,
+    size: int = 10,
+) -> Any:
+    """What became of ``count`` batches; ``life`` is the share that is alive at some age."""
+    alive = []
+    for last in range(count):
+        alive.append([round(kept(k) * life(k, last - k)) for k in range(last + 1)])
+    ends = [size * (last + 1) for last in range(count)]
+    return rooms.growth_ages.judge_ages(ends, alive)
+
+
+def fates(rooms: Rooms, *cases: tuple[Any, ...]) -> tuple[str, ...]:
+    return tuple(str(aged(rooms, *case).fate) for case in cases)
+
+
+def keeping(count: int) -> Callable[[int], int]:
+    """Of each twenty batches so many keep something."""
+    return lambda k: 100 * (k % 20 < count)
+
+
+def partly(share: float) -> Callable[[int, int], float]:
+    return lambda batch, age: 1.0 if age <= 2 else share
+
+
+def events(*at: int) -> Callable[[int], int]:
+    return lambda k: 1000 * (k in at)
+
+
+def sizes(odd: int) -> Callable[[int], int]:
+    """Every fifth batch keeps something; of twenty so many keep far more than the others."""
+    return lambda k: (4000 if k // 5 % 20 < odd else 1000) * (k % 5 == 0)
+
+
+def noisy(noise: int) -> Callable[[int], int]:
+    """Every fifth batch keeps 1,000 bytes, half of the others a little."""
+    return lambda k: 1000 if k % 5 == 0 else noise * (k % 2)
+
+
+def ring(life: int) -> tuple[Any, ...]:
+    """A cache that keeps the last batches, over a leak of one byte in a hundred."""
+    return (100, lambda k: 10_000, lambda batch, age: 1.0 if age < life else 0.01)
+
+
+def unseen(rooms: Rooms) -> tuple[bool, ...]:
+    """Whether pages that were gained beyond all blocks keep a run from its end."""
+    found = []
+    for gained in (60 * KIB, 68 * KIB):
+        timeline = rooms.services_timeline.Timeline(requests=times(100))
+        timeline.series["private_bytes"] = [0.0] * 90 + [float(gained)] * 10
+        timeline.peak = [0.0] * 100
+        found.append(timeline.stands_still())
+    return tuple(found)
+
+
+def looks(rooms: Rooms, fate: str, count: int, requests: int = 400, for_good: bool = True) -> bool:
+    """Whether a run may end whose last looks saw that, after two that saw nothing."""
+    stopping, ages = rooms.growth_stopping, rooms.growth_ages
+    seen = [stopping.AgedLook(100, {"heap": ages.Ages(ages.Fate.UNKNOWN)}, True)] * 2
+    last = {"heap": ages.Ages(ages.Fate(fate))}
+    seen += [stopping.AgedLook(requests, last, True, for_good)] * count
+    return bool(stopping.may_stop_by_age(seen, stopping.DEFAULT))
+
+
+def lost_shares(rooms: Rooms) -> tuple[bool, ...]:
+    found = []
+    for share in (0.48, 0.52):
+        heap = SimpleNamespace(lost_share=lambda first, last, share=share: share)
+        service = rooms.services_launch.Service(os.getpid(), 0, "service")
+        sampler = rooms.services_sampler.Sampler(service, heap, 100)
+        found.append(sampler.is_lost(rooms.growth_ages.Ages(rooms.growth_ages.Fate.KEPT)))
+    return tuple(found)
+
+
+def near_limit(rooms: Rooms) -> tuple[int | None, ...]:
+    """From which sample on a process has no room, having come to 95 % and to 97 %."""
+    workers = rooms.growth_workers
+    found = []
+    for most in (950.0, 970.0):
+        worker = workers.Worker("", series={"fds": [10.0, 500.0, most]}, limits={"fds": 1000.0})
+        found.append(workers.full_from([worker], "fds"))
+    return tuple(found)
+
+
+HOUR_S = 3600.0
+
+
+def hours(count: int) -> list[float]:
+    return [HOUR_S * hour for hour in range(count)]
+
+
+def sawtooth_of(pieces: int, samples: int, fall: float = 1.0, rise: float = 0.0) -> list[float]:
+    """Pieces that gain 100 over a start of 100, and fall back by that share of it."""
+    values: list[float] = []
+    level = 100.0
+    for _ in range(pieces):
+        piece = [level + (200 - level) * i / (samples - 1) for i in range(samples)]
+        values += piece[: samples // 2] + [value + rise for value in piece[samples // 2 :]]
+        level = 200 - 100 * fall
+    return values
+
+
+def restarted(rooms: Rooms, *series: Sequence[float]) -> tuple[int, ...]:
+    return tuple(len(rooms.growth_pieces.restarts_in(values)) for values in series)
+
+
+def slid(slide: float) -> list[float]:
+    """Two pieces; the first has given back so much of the 100 gained before it falls to its start."""
+    piece = [100 + 100 * i / 29 for i in range(30)]
+    return [*piece, *(200 - slide * i / 9 for i in range(10)), *piece]
+
+
+def small_gain(gain: float) -> list[float]:
+    return [100 + gain * i / 29 for i in range(30)] * 2
+
+
+def spiked(rise: float) -> list[float]:
+    """Two long pieces, the second of which rises once by so much at once."""
+    return [100 + 2.0 * i for i in range(50)] + [100 + i + rise * (i > 25) for i in range(50)]
+
+
+def cycles(rooms: Rooms, *cases: tuple[int, float, float]) -> tuple[bool, ...]:
+    """For so many samples over so many days, of which so much is noise: is there a cycle?"""
+    found = []
+    for count, days, noise in cases:
+        chance = random.Random(3)
+        xs = [days * 24 * HOUR_S * i / (count - 1) for i in range(count)]
+        ys = []
+        for x in xs:
+            ys.append(math.sin(2 * math.pi * x / (24 * HOUR_S)) + noise * chance.gauss(0, 1))
+        found.append(rooms.growth_pieces.has_cycle(xs, ys, 24 * HOUR_S))
+    return tuple(found)
+
+
+def calmed(rooms: Rooms) -> int:
+    values = rooms.growth_pieces._calmed([1.0] * 1000)
+    return sum(value is not None for value in values)
+
+
+def compared_blocks(rooms: Rooms) -> int:
+    xs = hours(2000)
+    return len(rooms.growth_pieces._block_rates(xs, xs))
+
+
+def compared_interval(rooms: Rooms) -> float:
+    chance = random.Random(1)
+    xs = hours(640)
+    first, second = ([chance.gauss(0, 1) for _ in xs] for _ in range(2))
+    found = rooms.growth_pieces.compared((xs, first), (xs, second))
+    return float(round((found.high - found.low) * 1e9))
+
+
+def noise_floors(rooms: Rooms) -> float:
+    metrics = rooms.growth_metrics
+    return float(metrics.above_noise(metrics.RESIDENT, MIB).floor)
+
+
+def searched_again(rooms: Rooms) -> int:
+    one = loop(rooms)
+    ages = rooms.growth_ages.Ages(rooms.growth_ages.Fate.KEPT)
+    look = rooms.growth_stopping.AgedLook(200, {"heap_bytes": ages}, True)
+    one._aged = [look] * 5
+    one._sampler.is_lost = lambda ages: False
+    one._sampler.list_growth = lambda: 0.0
+    one._keeps_for_good(look)
+    return int(one._search_at)
+
+
+def lists(rooms: Rooms, grown: float, first: int, second: int) -> bool:
+    """Whether lists that have grown so much between two looks hold what leaks."""
+    one = loop(rooms)
+    one._sampler.list_growth = lambda: grown
+    one._do_lists_grow(first)
+    return bool(one._do_lists_grow(second))
+
+
 NEAR = (0.9, 1.1)
 """For pairs of inputs that lie less than a tenth below and above the number."""
 APART = (0.8, 1.25)
@@ -744,7 +924,12 @@ CASES = {
     "MACHINE_STEP_BYTES": Case(
         lambda rooms: bursts(rooms, "memused", 68 * MIB, 60 * MIB), ("burst", "cache"), APART
     ),
-    "V8_FLOOR_BYTES": Case(v8_floor, ("leak", "cache"), APART),
+    "V8_FLOOR_BYTES": Case(
+        lambda rooms: floor_of(rooms, "v8", 9 * MIB, 7 * MIB), ("leak", "cache"), APART
+    ),
+    "GO_FLOOR_BYTES": Case(
+        lambda rooms: floor_of(rooms, "go", 5.6 * MIB, 4.4 * MIB), ("leak", "cache"), APART
+    ),
     "V8_YOUNG_BYTES": Case(v8_young, ("fragmentation", "cache"), APART),
     "SETTLED_FLOORS": Case(
         lambda rooms: settles(rooms, "RESIDENT", 136 * KIB, 120 * KIB), ("cache", "stable"), APART
@@ -755,6 +940,7 @@ CASES = {
     "WORKERS_COMPARED_FROM": Case(compared_from, INSIDE, (0.5, 1.5)),
     "WORKER_STANDS_STILL": Case(stands_still, INSIDE, (0.7, 1.4)),
     "WORKER_SAME_SIZE": Case(same_size, INSIDE, NEAR),
+    "NEAR_LIMIT": Case(near_limit, (None, 2), (0.98, 1.02)),
     "SETTLED_SHARE": Case(settled_at, 2825, NEAR),
     "ALERT_SHARE": Case(reached, (85.0, 95.0)),
     "SEVERE_SHARE": Case(reached, (85.0, 95.0)),
@@ -810,6 +996,143 @@ CASES = {
     "LOAD_BATCHES": Case(lambda rooms: batches(rooms, 1000), 30_000),
     "UNCOUNTED_BATCHES": Case(lambda rooms: batches(rooms, 1), 60),
     "LEAST_PYTHON_BYTES": Case(python_objects, OUTSIDE, NEAR),
+    "AGED_AFTER_REQUESTS": Case(lambda rooms: aged(rooms, 40, lambda k: 100).batches, 28),
+    "AGED_WARM_UP": Case(lambda rooms: aged(rooms, 40, lambda k: 100).first, 10),
+    "AGED_BATCHES": Case(
+        lambda rooms: fates(
+            rooms, (14, lambda k: 100, partly(1), 12), (15, lambda k: 100, partly(1), 12)
+        ),
+        ("unknown", "kept"),
+        NEAR,
+    ),
+    "AGED_REQUESTS": Case(
+        lambda rooms: fates(
+            rooms, (19, lambda k: 100, partly(1), 8), (20, lambda k: 100, partly(1), 8)
+        ),
+        ("unknown", "kept"),
+        NEAR,
+    ),
+    "AGED_KEEPING": Case(
+        lambda rooms: fates(rooms, (110, keeping(19)), (110, keeping(17))),
+        ("kept", "kept now and then"),
+        NEAR,
+    ),
+    "AGED_KEPT": Case(
+        lambda rooms: fates(
+            rooms, (100, lambda k: 1000, partly(0.97)), (100, lambda k: 1000, partly(0.93))
+        ),
+        ("kept", "unknown"),
+        NEAR,
+    ),
+    "AGED_LOST": Case(
+        lambda rooms: fates(
+            rooms, (30, lambda k: 1000, partly(0.63)), (30, lambda k: 1000, partly(0.57))
+        ),
+        ("unknown", "lost"),
+        NEAR,
+    ),
+    "AGED_EVENTS": Case(
+        lambda rooms: fates(
+            rooms, (100, events(30, 50, 65, 80, 90)), (100, events(30, 40, 50, 65, 80, 90))
+        ),
+        ("unknown", "kept now and then"),
+        (0.8, 1.2),
+    ),
+    "AGED_EVENT_SHARE": Case(
+        lambda rooms: fates(rooms, (134, noisy(108)), (134, noisy(92))),
+        ("unknown", "kept now and then"),
+        NEAR,
+    ),
+    "AGED_PARTS": Case(
+        lambda rooms: fates(
+            rooms,
+            (100, events(26, 28, 30, 48, 50, 60, 70, 76)),
+            (100, events(26, 28, 40, 45, 50, 60, 64, 83)),
+        ),
+        ("unknown", "kept now and then"),
+        APART,
+    ),
+    "AGED_ALIKE": Case(
+        lambda rooms: fates(rooms, (134, sizes(5)), (134, sizes(7))),
+        ("kept now and then", "unknown"),
+        NEAR,
+    ),
+    "AGED_QUIET_FROM": Case(
+        lambda rooms: fates(
+            rooms, (100, lambda k: 10_000 * (k < 33)), (100, lambda k: 10_000 * (k < 37))
+        ),
+        ("gone", "unknown"),
+        NEAR,
+    ),
+    "AGED_QUIET_REQUESTS": Case(
+        lambda rooms: fates(rooms, (26, lambda k: 0), (27, lambda k: 0)), ("unknown", "gone"), NEAR
+    ),
+    "AGED_LEAST_BYTES": Case(
+        lambda rooms: fates(
+            rooms, (60, lambda k: 19, partly(1), 20), (60, lambda k: 21, partly(1), 20)
+        ),
+        ("gone", "kept"),
+        NEAR,
+    ),
+    "AGED_BENEATH_FROM": Case(
+        lambda rooms: fates(rooms, ring(22), ring(26)), ("kept", "lost"), NEAR
+    ),
+    "AGED_UNSEEN_BYTES": Case(unseen, INSIDE, NEAR),
+    "AGED_LOOKS": Case(
+        lambda rooms: (looks(rooms, "kept", 2), looks(rooms, "kept", 3)), OUTSIDE, (0.6, 1.4)
+    ),
+    "AGED_QUIET_LOOKS": Case(
+        lambda rooms: (looks(rooms, "gone", 1), looks(rooms, "gone", 2)), OUTSIDE
+    ),
+    "AGED_SURE_REQUESTS": Case(
+        lambda rooms: (
+            looks(rooms, "kept", 3, 1400, False),
+            looks(rooms, "kept", 3, 1600, False),
+        ),
+        OUTSIDE,
+        NEAR,
+    ),
+    "AGED_LOST_SHARE": Case(lost_shares, OUTSIDE, NEAR),
+    "AGED_LOST_AGAIN": Case(searched_again, 300),
+    "AGED_LISTS_FROM": Case(
+        lambda rooms: (
+            lists(rooms, 1e9, 300, 490),
+            lists(rooms, 1e9, 300, 510),
+            lists(rooms, 1e9, 100, 390),
+            lists(rooms, 1e9, 100, 410),
+        ),
+        (False, True, False, True),
+        NEAR,
+    ),
+    "PIECE_SAMPLES": Case(
+        lambda rooms: restarted(rooms, sawtooth_of(3, 14), sawtooth_of(3, 15)), (0, 2), NEAR
+    ),
+    "RESTART_FALL": Case(
+        lambda rooms: restarted(rooms, slid(13), slid(22)),
+        (1, 0),
+        NEAR,
+    ),
+    "RESTART_LEFT": Case(
+        lambda rooms: restarted(rooms, sawtooth_of(2, 40, 0.81), sawtooth_of(2, 40, 0.84)),
+        (1, 1),
+        (0.9, 0.5),
+    ),
+    "RESTART_OF_START": Case(
+        lambda rooms: restarted(rooms, small_gain(10.5), small_gain(9.5)), (1, 0), NEAR
+    ),
+    "RESTART_RISE": Case(lambda rooms: restarted(rooms, spiked(46), spiked(51)), (1, 0), NEAR),
+    "CYCLES_NEEDED": Case(lambda rooms: cycles(rooms, (200, 1.9, 0), (200, 2.1, 0)), OUTSIDE, NEAR),
+    "CYCLE_SAMPLES": Case(lambda rooms: cycles(rooms, (51, 10, 0), (63, 10, 0)), OUTSIDE, APART),
+    "CYCLE_ALIKE": Case(
+        lambda rooms: cycles(rooms, (2000, 10, 0.79), (2000, 10, 0.85)), INSIDE, NEAR
+    ),
+    "CALMED_SAMPLES": Case(calmed, 100),
+    "COMPARED_BLOCKS": Case(compared_blocks, 15),
+    "COMPARED_ERRORS": Case(compared_interval, 3106, NEAR),
+    "NOISE_FLOORS": Case(noise_floors, 4.0 * MIB),
+    "AGED_LIST_PACE": Case(
+        lambda rooms: (lists(rooms, 170, 300, 500), lists(rooms, 150, 300, 500)), INSIDE, NEAR
+    ),
 }
 
 

@@ -23,6 +23,7 @@ EXAMPLES: dict[str, tuple[str, str, Any]] = {
     "prune": ("true", "prune", True),
     "report": ("out", "report", Path("out")),
     "budget": ("64 B", "budget_bytes", 64.0),
+    "native": ("off", "native", "off"),
     "missing-tool": ("fail", "missing_tool", "fail"),
     "strict": ("true", "is_strict", True),
     "kinds": ("still_reachable", "kinds", (LeakKind.STILL_REACHABLE,)),
@@ -85,13 +86,59 @@ def test_the_command_line_beats_the_ini_file(pytester: pytest.Pytester) -> None:
 def test_a_wrong_value_is_a_usage_error_that_names_the_option(
     pytester: pytest.Pytester, option: Option
 ) -> None:
-    if not option.name:
-        pytest.skip("the switch itself: anything but true in an ini file is off")
     pytester.makeini(f"[pytest]\n{option.ini} = nonsense!\n")
     pytester.makepyfile(PRINTS)
     result = pytester.runpytest("--leakguard")
     assert result.ret == 4
-    result.stderr.fnmatch_lines([f"*{option.flag}: *"])
+    result.stderr.fnmatch_lines([f"*{option.flag if option.name else 'leakguard'}: *"])
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("pytest.ini", "[pytest]\nleakguard = ture\n"),
+        ("pyproject.toml", '[tool.pytest.ini_options]\nleakguard = "ture"\n'),
+        ("pyproject.toml", '[tool.pytest]\nleakguard = "ture"\n'),
+        ("pytest.ini", "[pytest]\nleakguard = 2\n"),
+    ],
+)
+def test_a_misspelt_switch_in_an_ini_file_is_an_error_that_says_where_and_what_is_right(
+    pytester: pytest.Pytester, file: str, text: str
+) -> None:
+    pytester.path.joinpath(file).write_text(text)
+    pytester.makepyfile("def test_it(): pass")
+    result = pytester.runpytest()
+    if "[tool.pytest]" in text and not HAS_TYPES:
+        return  # pytest 8 does not read this table
+    assert result.ret == 4
+    result.stderr.fnmatch_lines([f"*{file}: leakguard must be true or false*"])
+
+
+HAS_TYPES = int(pytest.__version__.partition(".")[0]) >= 9
+"""Whether pytest reads numbers, truth values and lists from TOML as what they are."""
+
+
+@pytest.mark.skipif(not HAS_TYPES, reason="pytest 8 reads everything as text")
+def test_values_of_a_toml_file_may_have_their_own_types(pytester: pytest.Pytester) -> None:
+    pytester.path.joinpath("pyproject.toml").write_text(
+        "[tool.pytest]\nleakguard = true\nleakguard_native = false\nleakguard_budget = 64\n"
+        'leakguard_kinds = ["python_objects", "growth"]\nleakguard_timeout = 7.5\n'
+        "leakguard_strict = true\n"
+    )
+    pytester.makepyfile(PRINTS)
+    out = pytester.runpytest("-s").stdout.str()
+    for text in ("native='off'", "budget_bytes=64.0", "timeout_s=7.5", "is_strict=True"):
+        assert text in out
+    assert "LeakKind.GROWTH" in out.partition("kinds=")[2].partition(")")[0]
+
+
+@pytest.mark.parametrize(("value", "is_on"), [("on", True), ("1", True), ("no", False)])
+def test_the_switch_may_stand_in_the_ini_file(
+    pytester: pytest.Pytester, value: str, is_on: bool
+) -> None:
+    pytester.makeini(f"[pytest]\nleakguard = {value}\n")
+    pytester.makepyfile("def test_it(): pass")
+    assert ("leakguard:" in pytester.runpytest().stdout.str()) is is_on
 
 
 def test_every_field_of_the_settings_comes_from_an_option_or_the_place() -> None:

@@ -235,7 +235,7 @@ def test_the_summary_has_verdict_table_leaks_and_what_to_type() -> None:
         "reproduce: pytest-leakguard run",
         "--leakguard-accept=",
         "1 known leak(s), 2,048 bytes",
-        "held by dict",
+        "held by module",
     ):
         assert told in text
 

@@ -21,6 +21,8 @@ NAMES = [
 MEASURE = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
+from pytest_leakguard.tracker.installed import installed
+installed()  # as pytest's door does, before anybody looks up the address of malloc
 import cases
 from pytest_leakguard.screening.loop import check_loop
 check = check_loop(getattr(cases, sys.argv[2]), sys.argv[2])
@@ -65,7 +67,10 @@ def test_the_leak_is_found_with_counter_pace_line_and_holder(name: str) -> None:
     if sys.version_info >= (3, 13):  # instances carry their attributes themselves there
         wanted = expected.get("per_call_from_3_13", wanted)
     assert shape == "leak"
-    assert per_call == pytest.approx(wanted, rel=0.1)
+    if wanted == int(wanted):
+        assert per_call == wanted  # numbers from 257 on are blocks of their own
+    else:  # the last of so many calls may be over before the next loss
+        assert per_call == pytest.approx(wanted, rel=0.1)
     assert expected["line"] in finding["functions"], finding
     if "holder" in expected:
         assert any(expected["holder"] in step for step in finding["holders"]), finding

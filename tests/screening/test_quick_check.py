@@ -1,83 +1,253 @@
-"""The quick look at one test, by what each of its runs leaves: one accident hides no leak, and caches are cleared."""
+"""A few runs clear what keeps nothing; what every run keeps, or some of many, is suspected."""
 
 from __future__ import annotations
 
-from array import array
-from collections.abc import Iterator
-from typing import cast
-
 import pytest
 
-from pytest_leakguard.counters.reader import BLOCKS, COUNTERS, Reader
+from pytest_leakguard.counters.reader import BLOCKS, CHILDREN, DESCRIPTORS, FILES, HEAP, THREADS
+from pytest_leakguard.screening import quick_check, thresholds
+from pytest_leakguard.screening.ledger import Run
 from pytest_leakguard.screening.quick_check import (
-    EMPTIED_AFTER,
-    SUSPECT_AFTER,
-    SUSPECT_OF_KNOWN_AFTER,
-    Circumstances,
-    QuickLook,
-    Suspicion,
+    EVERYTHING,
+    QuickCheck,
+    Suspect,
+    kept_by_all,
+    raised_by,
+    rare_counters,
+    settled,
+    text_of,
+)
+from tests.screening.scripted import (
+    GROWN,
+    MANY_THREADS,
+    ScriptedLedger,
+    always,
+    every,
+    first,
+    flushed_after,
+    follow_clock,
+    last,
+    on,
 )
 
-
-class Scripted:
-    """A reader of blocks that rise as the script says, one entry per run; 1 when it is used up."""
-
-    def __init__(self, rises: list[int]) -> None:
-        self.empties_library_caches = False
-        self._blocks, self._rises, self.runs = 0, iter(rises), 0
-
-    def run(self) -> None:
-        self._blocks += next(self._rises, 1)
-        self.runs += 1
-
-    def read_cheap(self, into: array[float], row: int, clears_caches: bool = False) -> None:
-        into[row * len(COUNTERS) + BLOCKS] = self._blocks
-
-    def read_heap(self, into: array[float], row: int) -> None:
-        """No memory is read here."""
-
-    read = read_cheap
+SPARE_S = 0.1
+"""Seconds for rare leaks: a hundred scripted runs."""
 
 
-def look(rises: list[int], enough: int = SUSPECT_AFTER) -> tuple[Suspicion | None, int]:
-    """What the look says, and how many runs it took."""
-    script = Scripted(rises)
-    seen = QuickLook(cast("Reader", script)).at(script.run, Circumstances(), enough)
-    return seen, script.runs
+def checked(
+    ledger: ScriptedLedger,
+    suspected: frozenset[int] = EVERYTHING,
+    is_patient: bool = False,
+    spare_s: float = 0.0,
+) -> Suspect | None:
+    """The suspect after the quick check of a scripted unit."""
+    return QuickCheck(ledger, ledger.repeat).check(suspected, is_patient, spare_s)
 
 
-def accidents(runs: int) -> Iterator[list[int]]:
-    """A leak of one block, with one run that stands still or falls."""
-    for at in range(runs):
-        for fall in (0, -1, -3):
-            yield [*[1] * at, fall]
+def checked_for_rare(
+    monkeypatch: pytest.MonkeyPatch, ledger: ScriptedLedger, spare_s: float = SPARE_S
+) -> Suspect | None:
+    follow_clock(monkeypatch, ledger, quick_check)
+    return checked(ledger, spare_s=spare_s)
 
 
-@pytest.mark.parametrize("rises", list(accidents(SUSPECT_AFTER + 1)), ids=str)
-def test_one_accident_hides_no_leak(rises: list[int]) -> None:
-    seen, _ = look(rises)
-    assert seen is not None
-    assert 0 < seen.rises[BLOCKS] <= 1
+def test_the_first_run_that_keeps_nothing_clears() -> None:
+    ledger = ScriptedLedger()
+    assert checked(ledger) is None
+    assert ledger.calls == 1
 
 
-@pytest.mark.parametrize("rises", list(accidents(SUSPECT_OF_KNOWN_AFTER)), ids=str)
-def test_nor_one_that_is_known_already_of_which_two_runs_are_looked_at(rises: list[int]) -> None:
-    assert look(rises, SUSPECT_OF_KNOWN_AFTER)[0] is not None
+def test_nothing_is_run_where_nothing_is_suspected() -> None:
+    ledger = ScriptedLedger({BLOCKS: always})
+    assert checked(ledger, suspected=frozenset()) is None
+    assert ledger.calls == 0
 
 
-@pytest.mark.parametrize("first", [0, -2, -50])
-def test_the_first_run_with_empty_library_caches_counts_for_nothing(first: int) -> None:
-    seen, runs = look([*[1] * EMPTIED_AFTER, first])
-    assert seen is not None
-    assert seen.rises[BLOCKS] == 1
-    assert runs == SUSPECT_AFTER + 1
+def test_a_value_that_is_replaced_is_cleared_by_the_second_run() -> None:
+    ledger = ScriptedLedger({BLOCKS: last(1)})
+    assert checked(ledger) is None
+    assert ledger.calls == 2
 
 
-@pytest.mark.parametrize(
-    ("rises", "most"),
-    [([0] * 9, 2), ([1, 0, 0, 0], 3), ([40, 3, 0, 0, 0], 5), ([1, -1, 1, -1, 1, -1], 6)],
-)
-def test_what_stops_rising_is_cleared_soon(rises: list[int], most: int) -> None:
-    seen, runs = look(rises)
-    assert seen is None
-    assert runs <= most
+def test_what_is_made_on_first_use_is_cleared_by_the_second_run() -> None:
+    ledger = ScriptedLedger({BLOCKS: first(1)})
+    assert checked(ledger) is None
+    assert ledger.calls == 2
+
+
+def test_what_every_run_keeps_is_suspected_after_a_few() -> None:
+    ledger = ScriptedLedger({BLOCKS: always})
+    suspect = checked(ledger)
+    assert suspect is not None
+    assert suspect.counters == {BLOCKS} and not suspect.is_rare
+    assert len(suspect.runs) == ledger.calls == thresholds.SUSPECT_AFTER
+
+
+def test_only_counters_that_the_first_run_has_raised_are_looked_at() -> None:
+    ledger = ScriptedLedger({BLOCKS: always, HEAP: always})
+    suspect = checked(ledger, suspected=frozenset({HEAP}))
+    assert suspect is not None and suspect.counters == {HEAP}
+
+
+def test_a_counter_that_is_cleared_leaves_the_others_suspected() -> None:
+    ledger = ScriptedLedger({BLOCKS: last(2), HEAP: always}, {DESCRIPTORS: lambda call: 1.0})
+    suspect = checked(ledger)
+    assert suspect is not None and suspect.counters == {HEAP, DESCRIPTORS}
+
+
+def test_an_older_buffer_that_grows_in_every_run_is_suspected() -> None:
+    suspect = checked(ScriptedLedger({BLOCKS: every(1, GROWN)}))
+    assert suspect is not None and suspect.counters == {BLOCKS}
+
+
+def test_a_descriptor_of_every_run_is_suspected() -> None:
+    suspect = checked(ScriptedLedger(scarce={DESCRIPTORS: lambda call: 1.0}))
+    assert suspect is not None and suspect.counters == {DESCRIPTORS}
+
+
+def test_a_pool_of_three_descriptors_is_cleared() -> None:
+    assert checked(ScriptedLedger(scarce={DESCRIPTORS: lambda call: float(call < 3)})) is None
+
+
+def test_a_list_that_is_resized_now_and_then_is_suspected_with_patience() -> None:
+    ledger = ScriptedLedger({BLOCKS: every(8, GROWN)})
+    suspect = checked(ledger, is_patient=True)
+    assert suspect is not None
+    assert suspect.counters == {BLOCKS} and suspect.is_rare
+    assert ledger.calls == thresholds.BUFFER_PATIENCE
+
+
+def test_a_list_that_is_resized_now_and_then_is_cleared_without_patience() -> None:
+    ledger = ScriptedLedger({BLOCKS: every(8, GROWN)})
+    assert checked(ledger) is None
+    assert ledger.calls == 1
+
+
+def test_a_buffer_that_is_resized_twice_more_is_cleared() -> None:
+    assert checked(ScriptedLedger({HEAP: on(9, 17, amount=GROWN)}), is_patient=True) is None
+
+
+def test_the_first_repeated_run_does_not_count_for_a_buffer() -> None:
+    assert checked(ScriptedLedger({HEAP: on(0, 9, 17, amount=GROWN)}), is_patient=True) is None
+
+
+def test_what_every_run_keeps_needs_no_patience() -> None:
+    ledger = ScriptedLedger({BLOCKS: always})
+    suspect = checked(ledger, is_patient=True)
+    assert suspect is not None and not suspect.is_rare
+    assert ledger.calls == thresholds.SUSPECT_AFTER
+
+
+def test_a_leak_in_every_tenth_run_is_suspected_in_spare_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ledger = ScriptedLedger({BLOCKS: every(10)})
+    suspect = checked_for_rare(monkeypatch, ledger)
+    assert suspect is not None
+    assert suspect.counters == {BLOCKS} and suspect.is_rare
+    assert len(suspect.runs) == ledger.calls
+
+
+def test_a_rare_descriptor_is_suspected_in_spare_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger = ScriptedLedger(scarce={DESCRIPTORS: lambda call: float(call % 10 == 9)})
+    suspect = checked_for_rare(monkeypatch, ledger)
+    assert suspect is not None and suspect.counters == {DESCRIPTORS}
+
+
+def test_without_spare_time_a_rare_leak_is_not_looked_for() -> None:
+    ledger = ScriptedLedger({BLOCKS: every(10)})
+    assert checked(ledger) is None
+    assert ledger.calls == 1
+
+
+def test_quiet_runs_end_with_the_spare_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger = ScriptedLedger()
+    assert checked_for_rare(monkeypatch, ledger) is None
+    assert ledger.calls == pytest.approx(1 + SPARE_S / ledger.run_s, abs=1)
+
+
+def test_a_run_that_leaves_something_gets_more_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger = ScriptedLedger({BLOCKS: every(40)})
+    suspect = checked_for_rare(monkeypatch, ledger)
+    assert suspect is not None and suspect.is_rare
+    more = thresholds.SPARE_OF_EVENT_S / ledger.run_s
+    assert ledger.calls == pytest.approx(1 + SPARE_S / ledger.run_s + more, abs=2)
+
+
+def test_what_is_made_on_first_use_gets_no_more_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger = ScriptedLedger({BLOCKS: on(1, 2)})
+    assert checked_for_rare(monkeypatch, ledger) is None
+    assert ledger.calls < 2 * SPARE_S / ledger.run_s
+
+
+def test_a_rare_leak_that_stops_is_cleared(monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger = ScriptedLedger({BLOCKS: on(10, 20, 30, 40, 50, 60)})
+    assert checked_for_rare(monkeypatch, ledger) is None
+
+
+def test_a_buffer_that_is_flushed_is_cleared() -> None:
+    assert checked(ScriptedLedger({BLOCKS: flushed_after(3)})) is None
+
+
+def test_rare_runs_end_where_the_process_has_no_more_descriptors(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ledger = ScriptedLedger(rooms=20)
+    assert checked_for_rare(monkeypatch, ledger) is None
+    assert ledger.calls == 20
+
+
+def test_what_a_run_raises_is_the_callers() -> None:
+    def fails() -> Run:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        QuickCheck(ScriptedLedger(), fails).check(EVERYTHING)
+
+
+@pytest.mark.parametrize("counter", [THREADS, CHILDREN])
+def test_threads_and_processes_that_end_by_themselves_are_waited_for(
+    counter: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits = []
+    monkeypatch.setattr(
+        quick_check, "wait_for_ends", lambda threads, patience_s: waits.append(threads)
+    )
+    ledger = ScriptedLedger(scarce={counter: lambda call: 1.0})
+    run = settled(ledger, ledger.repeat())
+    assert not any(run.rises)
+    assert waits == [MANY_THREADS] and ledger.read_again_count == 1
+
+
+def test_nothing_is_waited_for_where_no_thread_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quick_check, "wait_for_ends", None)
+    ledger = ScriptedLedger({BLOCKS: always}, {DESCRIPTORS: lambda call: 1.0})
+    run = ledger.repeat()
+    assert settled(ledger, run) is run
+
+
+def test_a_run_raises_what_it_has_kept() -> None:
+    ledger = ScriptedLedger({BLOCKS: always, HEAP: every(2)}, {FILES: lambda call: 2.0})
+    assert raised_by(ledger, ledger.repeat()) == {BLOCKS, FILES}
+    assert raised_by(ledger, ledger.repeat()) == {BLOCKS, HEAP, FILES}
+
+
+def test_a_counter_is_kept_by_all_only_if_each_run_keeps_it() -> None:
+    ledger = ScriptedLedger({BLOCKS: always, HEAP: first(2)}, {FILES: lambda call: -1.0})
+    runs = [ledger.repeat() for _ in range(3)]
+    assert kept_by_all(ledger, (BLOCKS, HEAP, FILES), runs) == {BLOCKS}
+
+
+def test_events_in_the_early_runs_alone_are_not_rare_leaks() -> None:
+    ledger = ScriptedLedger({BLOCKS: first(5), HEAP: on(0, 1, 2, 19)})
+    runs = [ledger.repeat() for _ in range(20)]
+    assert rare_counters(ledger, runs) == {HEAP}
+
+
+def test_a_suspicion_is_told_in_words() -> None:
+    ledger = ScriptedLedger({BLOCKS: always}, {DESCRIPTORS: lambda call: 1.0})
+    suspect = checked(ledger)
+    assert suspect is not None
+    assert text_of(ledger, suspect).endswith("file descriptors kept by each of 4 runs")
+    rare = Suspect(frozenset({BLOCKS}), suspect.runs, is_rare=True)
+    assert text_of(ledger, rare).endswith("kept by some of 4 runs")

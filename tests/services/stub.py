@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import http.server
+import mmap
 import os
+import resource
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -12,6 +16,7 @@ from typing import Any
 
 KEPT: list[Any] = []
 SERVED = 0
+PREFIX = "pytest-stub-"
 
 
 def leak() -> None:
@@ -25,6 +30,37 @@ def cache() -> None:
 
 def descriptors() -> None:
     KEPT.append(os.open(os.devnull, os.O_RDONLY))
+
+
+def shared_files() -> None:
+    name = f"/dev/shm/{PREFIX}{os.getpid()}-{SERVED}"
+    KEPT.append(name)
+    with open(name, "wb") as file:
+        file.write(b"x" * 8192)
+
+
+def remove_shared_files() -> None:
+    for name in KEPT:
+        os.unlink(name)
+
+
+def mapped() -> None:
+    memory = mmap.mmap(-1, 8192)
+    memory[:] = b"x" * 8192
+    KEPT.append(memory)
+
+
+def children() -> None:
+    if SERVED % int(mode.removeprefix("children")) == 0:
+        KEPT.append(subprocess.Popen(["sleep", "300"]))
+
+
+def limited() -> None:
+    try:
+        descriptors()
+    except OSError:
+        if mode == "limited_dies":
+            os._exit(3)
 
 
 def deaf() -> None:
@@ -64,7 +100,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 "fds": descriptors,
                 "deaf": deaf,
                 "suicide": suicide,
-            }.get(mode, clean)()
+                "shared_files": shared_files,
+                "mapped": mapped,
+                "limited": limited,
+                "limited_dies": limited,
+                "children": children,
+            }.get(mode.rstrip("0123456789"), clean)()
         self.send_response(500 if self.path == "/broken" or mode == "broken" else 200)
         self.send_header("Content-Length", "3")
         self.end_headers()
@@ -83,6 +124,11 @@ if mode == "refuses":
     sys.exit("no configuration found")
 if mode == "forks" and os.fork():
     os._exit(0)
+if mode == "shared_files":
+    atexit.register(remove_shared_files)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+if mode.startswith("limited"):
+    resource.setrlimit(resource.RLIMIT_NOFILE, (512, 512))
 if mode == "stubborn":
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 if (

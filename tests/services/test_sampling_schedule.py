@@ -112,6 +112,14 @@ CASES: dict[str, tuple[Callable[[], object], object, tuple[float, float]]] = {
     "_LIVENESS_CHECKS": (lambda: sampling_schedule.liveness_check_after(5000), 50, (0.5, 2)),
     "_FINEST": (lambda: sampling_schedule.next_reading(1000, 0, 5000), 1025, (0.9, 1.1)),
     "_LEAST_GAP": (lambda: sampling_schedule.next_reading(10, 0, 5000), 14, (0.5, 2)),
+    "BATCH": (lambda: sampling_schedule.next_batch_end(0, 1e9, 5000), 10, (0.5, 2)),
+    "FREQUENT_UNTIL": (
+        lambda: [sampling_schedule.next_batch_end(done, 1e9, 5000) for done in (480, 520)],
+        [496, 580],
+        (0.9, 1.1),
+    ),
+    "_BATCHES_SO_FAR": (lambda: sampling_schedule.next_batch_end(900, 0, 5000), 930, (0.5, 2)),
+    "_LONGEST_BATCH": (lambda: sampling_schedule.next_batch_end(600, 1e9, 5000), 660, (0.5, 2)),
     "_LIKELY_READINGS": (lambda: sampling_schedule.likely_end(100, 5000), 280, (0.5, 2)),
 }
 """For each number what is asked, what is promised, and the factors by which it is moved."""

@@ -309,7 +309,7 @@ def test_a_c_server_is_seen_to_the_byte(bench: Any, tmp_path: Path) -> None:
     )
     judged = bench.run(ServiceTarget((str(server), "{port}", "slow_leak")), requests=2500)
     assert judged.outcome is Outcome.LEAK
-    assert judged.check.findings[0].rate.per_iteration == pytest.approx(64, abs=1)
+    assert judged.check.findings[0].rate.per_iteration == 48
     assert bench.run(ServiceTarget((str(server), "{port}", "fixed"))).outcome is Outcome.CLEAN
 
 

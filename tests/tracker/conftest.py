@@ -88,7 +88,9 @@ def scenarios(tracker_library: Path, libraries: dict[str, str]) -> Scenarios:
 
     def run(*names: str, interpreter: tuple[str, ...] = (), **environment: str) -> dict[str, Any]:
         command = [sys.executable, *interpreter, str(HERE / "scenarios.py"), *names]
-        printed = run_program(command, **{**libraries, "PYTHONPATH": str(ROOT), **environment})
+        # Traces that a JIT makes are objects of the run in which they are made, once.
+        given = {**libraries, "PYTHON_JIT": "0", "PYTHONPATH": str(ROOT), **environment}
+        printed = run_program(command, **given)
         result: dict[str, Any] = json.loads(printed.splitlines()[-1])
         return result
 

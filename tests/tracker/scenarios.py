@@ -19,9 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from pytest_leakguard.tracker.canary import CANARY_RUN, find_unseen
+from pytest_leakguard.tracker.library import LIBRARY, load
 from pytest_leakguard.tracker.tracker import Domain, NativeState, Threads, Tracker
 
-tracker = Tracker()
+tracker = Tracker(
+    load(Path(os.environ["TRACKER_LIBRARY"]) if "TRACKER_LIBRARY" in os.environ else LIBRARY)
+)
 kept: list[Any] = []
 next_run = 1
 PAGE = mmap.PAGESIZE
@@ -240,6 +243,20 @@ def scenario_arenas() -> Any:
 
     deep = run(lambda: recurse(900))
     return alive(number, Domain.MAPPING), alive(deep, Domain.MAPPING)
+
+
+def scenario_compiled_code() -> Any:
+    """What the JIT compiles in a run; the numbers are of mappings alone."""
+
+    def compute() -> int:
+        total = 0
+        for number in range(20_000):
+            total += number % 7 if number & 1 else -number
+        return total
+
+    is_enabled = "_jit" in vars(sys) and vars(sys)["_jit"].is_enabled()
+    numbers = [run(compute) for _ in range(3)]
+    return is_enabled, [alive(number, Domain.MAPPING) for number in numbers]
 
 
 def scenario_cpp() -> Any:

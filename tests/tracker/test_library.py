@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -62,43 +61,55 @@ def test_without_a_compiler_the_build_says_so(
 ) -> None:
     monkeypatch.delenv("CC", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
-    reason = build_hook.compile_library(NATIVE, tmp_path / "out.so")
+    reason = build_hook.compile_library(NATIVE.glob("*.c"), tmp_path / "out.so")
     assert reason == "there is no C compiler (CC is not set; no cc, gcc or clang)"
     monkeypatch.setenv("CC", "no-such-compiler -m64")
-    assert "cannot be started" in build_hook.compile_library(NATIVE, tmp_path / "out.so")
+    assert "cannot be started" in build_hook.compile_library(
+        NATIVE.glob("*.c"), tmp_path / "out.so"
+    )
 
 
 def test_a_compiler_that_fails_is_quoted(
     build_hook: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, build: Callable[..., Path]
 ) -> None:
     monkeypatch.setenv("CFLAGS", "-no-such-flag")
-    assert "no-such-flag" in build_hook.compile_library(NATIVE, tmp_path / "out.so")
+    assert "no-such-flag" in build_hook.compile_library(NATIVE.glob("*.c"), tmp_path / "out.so")
 
 
-def test_a_wheel_is_of_its_platform_with_a_compiler_and_of_any_without(
-    build_hook: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tracker_library: Path
+MACOS = [
+    # platform of the Python, ARCHFLAGS, MACOSX_DEPLOYMENT_TARGET: tag, built for
+    ("macosx-10.13-universal2", "", "", "macosx_10_13_universal2", "10.13"),
+    ("macosx-10.13-universal2", "-arch arm64", "", "macosx_11_0_arm64", "11.0"),
+    ("macosx-10.13-universal2", "-arch x86_64", "", "macosx_10_13_x86_64", "10.13"),
+    ("macosx-14.4-arm64", "", "", "macosx_14_0_arm64", "14.0"),
+    ("macosx-11.0-arm64", "", "12.3", "macosx_12_0_arm64", "12.0"),
+    ("macosx-10.9-x86_64", "", "", "macosx_10_9_x86_64", "10.9"),
+]
+
+
+@pytest.mark.parametrize(("platform", "flags", "wanted", "tag", "target"), MACOS)
+def test_a_wheel_for_macos_promises_what_its_library_was_compiled_for(
+    build_hook: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    platform: str,
+    flags: str,
+    wanted: str,
+    tag: str,
+    target: str,
 ) -> None:
-    from hatchling.builders.wheel import WheelBuilder
-
-    def wheel(name: str) -> Path:
-        (built,) = WheelBuilder(str(ROOT)).build(
-            directory=str(tmp_path / name), versions=["standard"]
-        )
-        return Path(built)
-
-    native = wheel("native")
-    assert "-py3-none-linux_" in native.name or "-py3-none-macosx_" in native.name
-    assert _has_library(native)
-    monkeypatch.setenv("CC", "no-such-compiler")
-    pure = wheel("pure")
-    assert pure.name.endswith("-py3-none-any.whl")
-    assert not _has_library(pure)
-    monkeypatch.setenv("LEAKGUARD_REQUIRE_NATIVE", "1")
-    with pytest.raises(RuntimeError, match="LEAKGUARD_REQUIRE_NATIVE=1 is set"):
-        wheel("required")
-
-
-def _has_library(wheel: Path) -> bool:
-    names = zipfile.ZipFile(wheel).namelist()
-    assert not [name for name in names if "tracker/native" in name]
-    return "pytest_leakguard/tracker/_tracker.so" in names
+    compiler = tmp_path / "compiler"
+    compiler.write_text(f'#!/bin/sh\necho "$MACOSX_DEPLOYMENT_TARGET $*" > {tmp_path}/called\n')
+    compiler.chmod(0o755)
+    for name, value in (("ARCHFLAGS", flags), ("MACOSX_DEPLOYMENT_TARGET", wanted)):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("CC", str(compiler))
+    monkeypatch.setattr(build_hook.sys, "platform", "darwin")
+    monkeypatch.setattr(build_hook.sysconfig, "get_platform", lambda: platform)
+    assert build_hook._platform_tag() == tag
+    assert build_hook.compile_library(NATIVE.glob("*.c"), tmp_path / "out.so") is None
+    called = (tmp_path / "called").read_text()
+    assert called.startswith(f"{target} ")
+    for architecture in ("x86_64", "arm64"):
+        is_in_tag = architecture in tag or "universal2" in tag
+        assert (f"-arch {architecture}" in called) == is_in_tag

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.tracker.conftest import HERE, NATIVE, missing, run_program
+from tests.tracker.conftest import HERE, NATIVE, Scenarios, missing, run_program
 
 CORE = ("core", "table", "ranges", "runs", "stacks", "pages", "lock")
 """The parts that know nothing of hooks."""
@@ -42,6 +42,69 @@ def test_the_table_does_what_its_reference_does(build: Callable[..., Path], sani
     assert run_program([str(driver)]) == "as the references\n"
 
 
+SANITIZED = ("-O1", "-fno-omit-frame-pointer", "-fno-sanitize-recover=all")
+EVERYWHERE = (
+    "python_objects",
+    "list_growth",
+    "shrinking",
+    "grows_in_own_run",
+    "nothing",
+    "runs",
+    "bad_runs",
+    "python_threads",
+)
+"""Scenarios of Python's blocks alone: a sanitizer's own allocator is never hooked."""
+
+
+def _sanitized(build: Callable[..., Path], sanitizer: str) -> str:
+    sources = [str(path) for path in sorted(NATIVE.glob("*.c"))]
+    flags = ("-shared", "-fPIC", "-fvisibility=hidden", "-std=c11", *SANITIZED)
+    name = f"tracker_{sanitizer.replace(',', '_')}.so"
+    return str(build(name, *flags, f"-fsanitize={sanitizer}", *sources, "-ldl", "-pthread"))
+
+
+@pytest.mark.programs
+def test_the_whole_library_does_nothing_undefined(
+    build: Callable[..., Path], scenarios: Scenarios
+) -> None:
+    library = _sanitized(build, "undefined")
+    names = ("c_functions", "native_growth", "mappings", "survivors", "cpp", "stacks", "stale")
+    seen = scenarios(*EVERYWHERE, *names, "threads", "fork", TRACKER_LIBRARY=library)
+    assert seen["threads"] == [0, 0]
+    assert seen["python_objects"][1] == [[0, 0]] * 3
+
+
+@pytest.mark.programs
+def test_the_whole_library_touches_no_memory_that_is_not_its_own(
+    build: Callable[..., Path], scenarios: Scenarios
+) -> None:
+    library = _sanitized(build, "address,undefined")
+    runtime = run_program(["gcc", "-print-file-name=libasan.so"]).strip()
+    seen = scenarios(
+        *EVERYWHERE,
+        TRACKER_LIBRARY=library,
+        LD_PRELOAD=runtime,
+        ASAN_OPTIONS="detect_leaks=0",
+        NOT_HOOKED="1",
+    )
+    assert seen["python_objects"][1] == [[0, 0]] * 3
+    assert seen["python_threads"] == 0
+
+
+@pytest.mark.programs
+def test_owners_are_found_and_no_object_is_read_beyond_its_end(build: Callable[..., Path]) -> None:
+    driver = build(
+        "owners",
+        "-O1",
+        "-fsanitize=address,undefined",
+        "-fno-sanitize-recover=all",
+        f"-I{NATIVE}",
+        str(HERE / "native" / "owners_driver.c"),
+        str(NATIVE / "owners.c"),
+    )
+    assert run_program([str(driver)]) == "as expected\n"
+
+
 @pytest.mark.programs
 @pytest.mark.parametrize("compiler", ["gcc", "clang"])
 @pytest.mark.parametrize("how", ["-pie", "-no-pie", "-Wl,-z,now", "-Wl,-z,lazy"])
@@ -49,6 +112,14 @@ def test_a_program_without_python_is_exact(
     build: Callable[..., Path], compiler: str, how: str
 ) -> None:
     assert _program(build, compiler, how, ()) == "exact\n"
+
+
+@pytest.mark.programs
+@pytest.mark.parametrize("how", ["-pie", "-no-pie", "-Wl,-z,now"])
+def test_a_program_under_musl_is_exact(build: Callable[..., Path], how: str) -> None:
+    if shutil.which("musl-gcc") is None:
+        pytest.skip("there is no compiler for musl here")
+    assert _program(build, "musl-gcc", how, ()) == "exact\n"
 
 
 @pytest.mark.programs

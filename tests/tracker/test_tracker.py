@@ -139,6 +139,13 @@ def test_the_interpreters_arenas_and_frames_are_no_mappings(seen: dict[str, Any]
     assert seen["arenas"] == [[0, 0], [0, 0]]
 
 
+def test_what_the_interpreters_jit_compiles_is_no_mapping(scenarios: Scenarios) -> None:
+    is_enabled, alive = scenarios("compiled_code", "arenas", PYTHON_JIT="1")["compiled_code"]
+    if not is_enabled:
+        pytest.skip("this interpreter has no JIT")
+    assert alive == [[0, 0]] * 3
+
+
 def test_every_form_of_operator_new_is_exact(seen: dict[str, Any]) -> None:
     assert seen["cpp"] == NEW_FORMS | NEW_THAT_THROWS
 

@@ -32,53 +32,67 @@ def main(capture: str) -> None:
     import memray
 
     with memray.FileReader(capture) as reader:
-        retained, clock, events, repeated = _retained(reader, memray)
+        retained = _retained(reader, memray)
         answer = {
             "pid": reader.metadata.pid,
             "command": reader.metadata.command_line,
-            "records": events,
-            "repeated": repeated,
-            "leaks": _leaks(retained, clock),
+            "records": retained.records,
+            "repeated": retained.repeated,
+            "leaks": _leaks(retained),
         }
     json.dump(answer, sys.stdout)
 
 
-def _retained(reader: Any, memray: Any) -> tuple[list[tuple[int, Any]], int, int, int]:
-    """Time and record of each block that was never freed, the time of the last, all records.
+class _Retained:
+    """What one capture holds."""
 
-    The time counts allocations from the program's first on: what starts it compiles and imports
-    before, and what ends it frees thousands of blocks (3.14 as many as a small program allocates).
-    Besides, how many blocks were allocated where another one was alive, which no allocator does.
-    """
+    def __init__(self) -> None:
+        self.blocks: list[tuple[int, Any]] = []
+        """Time and record of each block that was never freed.
+
+        The time counts allocations from the program's first on: what starts it compiles and imports
+        before, and what ends it frees thousands of blocks (3.14 as many as a small program
+        allocates).
+        """
+        self.clock = 0
+        """The time of the last allocation."""
+        self.records = 0
+        """All allocations and frees."""
+        self.repeated = 0
+        """Blocks that were allocated where another one was alive, which no allocator does."""
+
+
+def _retained(reader: Any, memray: Any) -> _Retained:
     by_address: dict[int, tuple[int, Any]] = {}
     frees, mappings = _frees(memray), {memray.AllocatorType.MMAP.value}
-    events = repeated = clock = 0
+    found = _Retained()
     has_begun = False
     for record in reader.get_allocation_records():
-        events += 1
+        found.records += 1
         if record.allocator in frees:
             by_address.pop(record.address, None)
             continue
         if record.allocator not in mappings and record.address in by_address:
-            repeated += by_address[record.address][1].allocator not in mappings
+            found.repeated += by_address[record.address][1].allocator not in mappings
         has_begun = has_begun or _is_programs_own(_stack(record))
-        clock += has_begun
-        by_address[record.address] = (clock, record)
-    return sorted(by_address.values(), key=itemgetter(0)), clock, events, repeated
+        found.clock += has_begun
+        by_address[record.address] = (found.clock, record)
+    found.blocks = sorted(by_address.values(), key=itemgetter(0))
+    return found
 
 
 def _is_programs_own(stack: _Stack) -> bool:
     """Whether code of the program itself was running."""
-    return bool(stack) and not _is_import(stack)
+    return bool(stack) and not _is_import(stack) and not stack[-1][1].startswith("<frozen")
 
 
-def _leaks(retained: list[tuple[int, Any]], events: int) -> list[list[Any]]:
+def _leaks(retained: _Retained) -> list[list[Any]]:
     """Stacks that kept allocating blocks which were never freed: size, blocks, calls."""
     stacks: dict[_Stack, list[tuple[int, int]]] = {}
     clock = last = 0
     # A service has hundreds of records per stack, each dozens of calls deep.
     stack_by_id: dict[int, _Stack] = {}
-    for when, record in retained:
+    for when, record in retained.blocks:
         if record.stack_id not in stack_by_id:
             stack_by_id[record.stack_id] = _stack(record)
         stack = stack_by_id[record.stack_id]
@@ -91,7 +105,7 @@ def _leaks(retained: list[tuple[int, Any]], events: int) -> list[list[Any]]:
         last = when
         if stack:
             stacks.setdefault(stack, []).append((clock, record.size))
-    clock += events - last
+    clock += retained.clock - last
     leaks: list[list[Any]] = []
     for stack, blocks in stacks.items():
         parts = {when * PARTS // (clock + 1) for when, _ in blocks}

@@ -41,15 +41,16 @@ def elements(stream: BinaryIO) -> Iterator[bytes]:
     """The elements of interest in file order, from ``<name>`` to ``</name>``.
 
     One that was cut lacks its end. After an opening tag only its closing tag is looked for, so what
-    a user comment quotes is not taken for valgrind's. ``STRAY`` stands for remains between them.
+    a user comment quotes is not taken for valgrind's. Between them whole stacks are elements as
+    well, and ``STRAY`` stands for other remains.
     Raises ``TooLong``.
     """
     pending, at, searched = b"", 0, 0
     while chunk := stream.read(CHUNK_BYTES):
         pending, searched, at = pending[at:] + chunk, searched - at, 0
         while opening := _OPENING.search(pending, at):
-            if not searched and _is_stray(pending, at, opening):
-                yield STRAY
+            if not searched:
+                yield from _remains(pending, at, opening)
             end = _end(pending, opening, searched)
             searched = 0
             if end < 0:
@@ -68,14 +69,20 @@ def elements(stream: BinaryIO) -> Iterator[bytes]:
     yield from _rest(pending[at:])
 
 
-def _is_stray(text: bytes, at: int, opening: re.Match[bytes]) -> bool:
-    """Whether remains of an error stand between ``at`` and this opening tag.
+def _remains(text: bytes, at: int, opening: re.Match[bytes]) -> Iterator[bytes]:
+    """What stands between ``at`` and this opening tag: stacks alone, or what is left of an error.
 
-    Before a fatal signal valgrind writes the stack of an instruction that it does not know.
+    Before a fatal signal valgrind writes the stack of an instruction that it does not know; that
+    one is left out.
     """
-    if opening.group(1) == b"fatal_signal" and (stack := _STACK.match(text, at, opening.start())):
+    stacks: list[bytes] = []
+    while stack := _STACK.match(text, at, opening.start()):
+        stacks.append(stack.group().strip())
         at = stack.end()
-    return _INNER.search(text, at, opening.start()) is not None
+    if _INNER.search(text, at, opening.start()):
+        yield STRAY
+    elif opening.group(1) != b"fatal_signal" or len(stacks) > 1:
+        yield from stacks
 
 
 def _end(text: bytes, opening: re.Match[bytes], searched: int) -> int:
@@ -93,8 +100,7 @@ def _rest(text: bytes) -> Iterator[bytes]:
     unclosed: set[bytes] = set()
     at = 0
     while opening := _OPENING.search(text, at):
-        if _is_stray(text, at, opening):
-            yield STRAY
+        yield from _remains(text, at, opening)
         name = opening.group(1)
         end = -1 if name in unclosed else _end(text, opening, 0)
         if end >= 0:

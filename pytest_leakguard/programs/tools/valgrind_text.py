@@ -205,9 +205,7 @@ def _is_own(line: str) -> bool:
 
 def _take(line: str, log: _Log) -> None:
     if frame := _FRAME.match(line):
-        log.stacks += 1
-        if log.head or log.other:
-            log.frames.append(_frame(int(frame.group(1), 16), frame.group(2)))
+        _take_frame(frame, log)
         return
     _close_record(log)
     if head := _HEAD.match(line):
@@ -225,8 +223,25 @@ def _take(line: str, log: _Log) -> None:
         _end(line, log)
     elif _CONTEXT.match(line):
         log.is_repeating = log.has_ended
-    else:
+    elif not _begins_other(line, log):
         _take_header(line, log)
+
+
+def _take_frame(frame: re.Match[str], log: _Log) -> None:
+    log.stacks += 1
+    if log.head or log.other:
+        log.frames.append(_frame(int(frame.group(1), 16), frame.group(2)))
+
+
+def _begins_other(line: str, log: _Log) -> bool:
+    """Whether an error that is no leak of memory begins; one that is shown again is no new one."""
+    if valgrind_errors.is_unset(line):
+        log.has_unset = True
+        return True
+    if valgrind_errors.is_invalid(line) or valgrind_errors.OPEN_DESCRIPTOR.match(line):
+        log.other = "" if log.is_repeating else line
+        return True
+    return False
 
 
 def _begin_record(head: re.Match[str], log: _Log) -> None:
@@ -260,20 +275,7 @@ def _forget(log: _Log) -> None:
     log.hanging_bytes.clear()
 
 
-def _take_other(line: str, log: _Log) -> bool:
-    """Notes the first line of an error that is no leak of memory; whether it is one."""
-    if valgrind_errors.is_invalid(line) or valgrind_errors.OPEN_DESCRIPTOR.match(line):
-        log.other = line
-        return True
-    if valgrind_errors.is_unset(line):
-        log.has_unset = True
-        return True
-    return False
-
-
 def _take_header(line: str, log: _Log) -> None:
-    if _take_other(line, log):
-        return
     if header := _HEADER.match(line):
         _forget(log)  # after an exec the same pid begins anew
         log.totals.clear()

@@ -57,6 +57,7 @@ _OF_A_LEAK = re.compile(rb"<kind>\s*Leak|</?leaked|loss record|</?xwhat>")
 _PAIR = re.compile(rb"<unique>\s*(0x[0-9a-fA-F]{1,16})\s*</unique>")
 _CONTEXTS = re.compile(rb"<error_contexts>\s*([\d,]{1,12})\s*</error_contexts>")
 _SHOWS_ALL = re.compile(rb"<arg>--(?:show-leak-kinds=all|show-reachable=yes)</arg>")
+_TRACKS_DESCRIPTORS = re.compile(rb"<arg>--track-fds=(?:yes|all)</arg>")
 _IN_PAIRS = tuple(b"stack frame ip fn obj file xwhat what unique".split())
 _COUNTS = (b"<leak_summary>", b"<errorcounts>", b"<suppcounts>", b"<error_summary>")
 _SWALLOWED = re.compile(rb"<error>|<leakedb|<kind>Leak_")
@@ -106,12 +107,9 @@ class _Document:
     summary: dict[LeakKind, Totals] = field(default_factory=dict)
     damaged_elements: int = 0
     starts_static: bool = False
-    faults: dict[str, None] = field(default_factory=dict)
-    has_unset: bool = False
-    descriptors: list[tuple[Frame, ...]] = field(default_factory=list)
-    """Where each was opened that was still open at the end."""
     shows_all: bool = False
     """Its options ask for a record of every block that is left."""
+    tracks_descriptors: bool = False
     has_suppressed: bool = False
     first_unique: int = -1
     """The number that the first loss record has or would have among all errors."""
@@ -128,6 +126,10 @@ class _Document:
     """Of the loss records since the last status."""
     highest: int = 0
     """How many loss records there are, as each of them says."""
+    faults: dict[str, None] = field(default_factory=dict)
+    has_unset: bool = False
+    descriptors: list[tuple[Frame, ...]] = field(default_factory=list)
+    """Where each was opened that was still open at the end."""
 
 
 def parse(artifact: Path) -> Report:
@@ -182,8 +184,9 @@ def _take(token: bytes, documents: list[_Document], frames: _Frames) -> None:
     document = documents[-1]
     if b"\0" in token or (_SWALLOWED.search(token, 1) and not token.startswith(_MAY_QUOTE)):
         _open(documents).damaged_elements += 1
-    if token.startswith(b"<error>"):
-        _take_error(token, _open(documents), frames)
+    if token.startswith((b"<error>", b"<stack>")):
+        take = _take_error if token.startswith(b"<error>") else _take_lone_stack
+        take(token, _open(documents), frames)
     elif token in (STRAY, b"</error>") or (b"</" not in token and token != b"<?xml"):
         _open(documents).damaged_elements += 1  # one half of it is lost
     elif token.startswith((b"<pid>", b"<ppid>")):
@@ -200,6 +203,17 @@ def _take(token: bytes, documents: list[_Document], frames: _Frames) -> None:
         _take_counts(token, _open(documents))
     else:
         _take_header(token, document)
+
+
+def _take_lone_stack(token: bytes, document: _Document, frames: _Frames) -> None:
+    """Up to version 3.20 valgrind writes so where a descriptor was opened that is still open.
+
+    What it says about it goes to standard error. Anywhere else an error has lost what is around it.
+    """
+    if document.tracks_descriptors and document.is_finished and not document.records:
+        document.descriptors.append(frames.read(_between(token, b"<stack>", b"</stack>")))
+    else:
+        document.damaged_elements += 1
 
 
 def _take_pid(token: bytes, document: _Document) -> None:
@@ -282,6 +296,7 @@ def _take_header(token: bytes, document: _Document) -> None:
         document.tool = _text(token[6:-7][:40]).strip()
     elif token.startswith(b"<args>"):
         document.shows_all = _SHOWS_ALL.search(token) is not None
+        document.tracks_descriptors = _TRACKS_DESCRIPTORS.search(token) is not None
         document.command = " ".join(
             _text(part) for part in _PART.findall(_between(token, b"<argv>", b"</argv>"))
         )
@@ -338,21 +353,6 @@ def _take_error(token: bytes, document: _Document, frames: _Frames) -> None:
     )
 
 
-def _take_other(token: bytes, document: _Document, frames: _Frames) -> None:
-    """An error that is no leak of memory."""
-    named, words = _NAME_OF_KIND.search(token), _WHAT.search(token)
-    kind = _text(named.group(1)) if named else ""
-    what = _text(words.group(1) or words.group(2)) if words else ""
-    stack = frames.read(_between(token, b"<stack>", b"</stack>"))
-    if valgrind_errors.is_open_descriptor(kind):
-        if stack:  # one without was inherited
-            document.descriptors.append(stack)
-    elif valgrind_errors.is_unset(what):
-        document.has_unset = True
-    elif valgrind_errors.is_invalid(what) and len(document.faults) < valgrind_errors.MOST_ERRORS:
-        document.faults[valgrind_errors.described(what, stack)] = None
-
-
 def _before_stack(token: bytes) -> int:
     """Where the first stack begins, whose frames may hold any name."""
     at = token.find(b"<stack>")
@@ -386,6 +386,21 @@ def _compare_words(
         document.first_unique = int(unique.group(1), 16) - number + 1
     document.numbers.add(number)
     document.highest = max(document.highest, _number(words.group(5)))
+
+
+def _take_other(token: bytes, document: _Document, frames: _Frames) -> None:
+    """An error that is no leak of memory."""
+    named, words = _NAME_OF_KIND.search(token), _WHAT.search(token)
+    kind = _text(named.group(1)) if named else ""
+    what = _text(words.group(1) or words.group(2)) if words else ""
+    stack = frames.read(_between(token, b"<stack>", b"</stack>"))
+    if valgrind_errors.is_open_descriptor(kind):
+        if stack:  # one without was inherited
+            document.descriptors.append(stack)
+    elif valgrind_errors.is_unset(what):
+        document.has_unset = True
+    elif valgrind_errors.is_invalid(what) and len(document.faults) < valgrind_errors.MOST_ERRORS:
+        document.faults[valgrind_errors.described(what, stack)] = None
 
 
 def _is_static_start(token: bytes, frames: _Frames) -> bool:

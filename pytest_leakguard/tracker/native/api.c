@@ -91,3 +91,13 @@ int tracker_locate(uintptr_t address, const char **file, uintptr_t *base, const 
     *symbol_address = (uintptr_t)info.dli_saddr;
     return 1;
 }
+
+void tracker_owners(const uintptr_t *objects, uint64_t object_count, const uintptr_t *blocks,
+                    uint64_t block_count, const ObjectLayout *layout, uint64_t *owners) {
+    owners_find(objects, object_count, blocks, block_count, layout, owners);
+}
+
+int tracker_lost_blocks(int pid, uint64_t cells_root, uint32_t first, uint32_t last,
+                        uint64_t most_bytes, LostBlocks *found) {
+    return lost_blocks(pid, cells_root, first, last, most_bytes, found);
+}

@@ -3,7 +3,9 @@
 #define LEAKGUARD_API_H
 
 #include "core.h"
+#include "lost_blocks.h"
 #include "native_hooks.h"
+#include "owners.h"
 
 #if defined(__GNUC__)
 #define API __attribute__((visibility("default")))
@@ -11,7 +13,7 @@
 #define API
 #endif
 
-#define API_VERSION 1
+#define API_VERSION 2
 
 API int tracker_api_version(void);
 
@@ -51,8 +53,15 @@ API int tracker_is_child(void);
 /* Frames to keep of each native allocation; 0: none, forget all. 1: done. */
 API int tracker_record_stacks(uint32_t depth);
 API uint32_t tracker_stack_of(uint64_t address, uintptr_t *frames, uint32_t most);
+/* Which of these objects has which of these blocks: an index each, or NO_OWNER. */
+API void tracker_owners(const uintptr_t *objects, uint64_t object_count, const uintptr_t *blocks,
+                        uint64_t block_count, const ObjectLayout *layout, uint64_t *owners);
 /* Where an instruction is. 1: found. `symbol` NULL: the object has no name for it. */
 API int tracker_locate(uintptr_t address, const char **file, uintptr_t *base, const char **symbol,
                        uintptr_t *symbol_address);
+
+/* Of another process; see lost_blocks.h. */
+API int tracker_lost_blocks(int pid, uint64_t cells_root, uint32_t first, uint32_t last,
+                            uint64_t most_bytes, LostBlocks *found);
 
 #endif

@@ -94,8 +94,8 @@ static void put_entry(void *block, uint64_t value) {
 }
 
 /* True when a stack was taken. Unwinding may allocate: those calls are inner ones. */
-static bool capture_stack(Stack *stack, Domain domain) {
-    if (LIKELY(!stacks_are_recorded()) || domain == DOMAIN_PYTHON) return false;
+static bool capture_stack(Stack *stack) {
+    if (LIKELY(!stacks_are_recorded())) return false;
     core_depth++;
     stacks_capture(stack);
     core_depth--;
@@ -106,7 +106,7 @@ static bool capture_stack(Stack *stack, Domain domain) {
 static __attribute__((noinline)) void enter_with_stack(void *block, size_t size_bytes,
                                                        Domain domain) {
     Stack stack;
-    bool has_stack = capture_stack(&stack, domain);
+    bool has_stack = capture_stack(&stack);
     LockWay way = core_lock();
     uint32_t run = core_armed_run();
     if (run) {
@@ -214,7 +214,7 @@ static void put_range(uintptr_t start, size_t size_bytes, uint64_t value) {
 
 void core_mapped(void *start, size_t size_bytes) {
     Stack stack;
-    bool has_stack = core_counts_now() && capture_stack(&stack, DOMAIN_MAPPING);
+    bool has_stack = core_counts_now() && capture_stack(&stack);
     LockWay way = core_lock();
     uint32_t run = core_armed_run();
     uintptr_t address = (uintptr_t)start;
@@ -253,7 +253,7 @@ void core_remap_begin(Remap *remap, void *old, size_t old_bytes) {
 void core_remap_end(const Remap *remap, void *new, size_t new_bytes) {
     if (!remap->was_tracked && !core_counts_now()) return;
     Stack stack;
-    bool has_stack = capture_stack(&stack, DOMAIN_MAPPING);
+    bool has_stack = capture_stack(&stack);
     LockWay way = core_lock();
     put_range((uintptr_t)new, new_bytes, remap->value);
     book_growth(remap->value, (int64_t)new_bytes - (int64_t)remap->size_bytes);

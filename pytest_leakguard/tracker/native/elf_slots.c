@@ -191,6 +191,7 @@ static void *definition_in(const Object *object, const char *name) {
 typedef struct {
     const char *name, *other;
     void *found;
+    LoadedRange range;
     bool is_together;
 } Search;
 
@@ -201,6 +202,7 @@ static int search_object(struct dl_phdr_info *info, size_t size, void *argument)
     if (!read_object(&object, info)) return 0;
     search->found = definition_in(&object, search->name);
     if (!search->found) return 0;
+    search->range = (LoadedRange){object.low, object.high};
     search->is_together = search->other && definition_in(&object, search->other);
     return 1;
 }
@@ -209,6 +211,12 @@ void *elf_find_definition(const char *name) {
     Search search = {.name = name};
     dl_iterate_phdr(search_object, &search);
     return search.found;
+}
+
+LoadedRange elf_range_of(const char *name) {
+    Search search = {.name = name};
+    dl_iterate_phdr(search_object, &search);
+    return search.range;
 }
 
 bool elf_is_defined_together(const char *name, const char *other) {
@@ -266,6 +274,11 @@ static void write_slot(Walk *walk, void **slot, void *value) {
     if (!walk->job->is_restoring) counts.replaced++;
 }
 
+/* Whatever else takes the slots over (memray) has these two replaced, but perhaps no others. */
+static bool is_of_every_tool(const Replacement *item) {
+    return strcmp(item->name, "malloc") == 0 || strcmp(item->name, "free") == 0;
+}
+
 static void visit_slot(Walk *walk, void **slot, const ElfW(Sym) *symbol, bool is_call) {
     const Replacement *item = replacement_for(walk->job, walk->object->strings + symbol->st_name);
     if (!item || !*item->original || (walk->is_allocator && item->is_mapping)) return;
@@ -278,7 +291,7 @@ static void visit_slot(Walk *walk, void **slot, const ElfW(Sym) *symbol, bool is
     bool is_ours = value == *item->original;
     if (is_ours || (is_call && is_unbound(walk->object, symbol, value))) {
         write_slot(walk, slot, item->replacement);
-        if (!sample_slot) sample_slot = slot;
+        if (!sample_slot && is_of_every_tool(item)) sample_slot = slot;
     } else if (value && !contains(walk->object, value)) {
         counts.foreign++;
     }

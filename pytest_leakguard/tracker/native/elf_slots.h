@@ -31,6 +31,13 @@ typedef struct {
 
 /* The definition that the program uses: of the first object in load order that has one. */
 void *elf_find_definition(const char *name);
+/* Where an object is loaded. */
+typedef struct {
+    uintptr_t low, high;
+} LoadedRange;
+
+/* Of the object that defines a name; {0, 0} where none does. */
+LoadedRange elf_range_of(const char *name);
 /* True where one object defines both names. */
 bool elf_is_defined_together(const char *name, const char *other);
 /* Replaces in every object that was loaded since the last call; in all of them when `all`. */

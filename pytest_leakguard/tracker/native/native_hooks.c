@@ -43,6 +43,7 @@ static void *(*real_mmap)(void *, size_t, int, int, int, off_t);
 static void *(*real_mmap64)(void *, size_t, int, int, int, off_t);
 static int (*real_munmap)(void *, size_t);
 static void *(*real_mremap)(void *, size_t, size_t, int, ...);
+static int (*real_mprotect)(void *, size_t, int);
 static void *(*real_dlsym)(void *, const char *);
 /* Not replaced; what the allocator says of a block. */
 static size_t (*usable_size)(void *);
@@ -178,6 +179,18 @@ static void *hook_mremap(void *old, size_t old_size, size_t size, int flags, voi
     return start;
 }
 
+/* Pages that the interpreter itself makes executable are code that its JIT has compiled: as little a
+   mapping of the test as its arenas are. */
+static LoadedRange interpreter;
+
+static int hook_mprotect(void *start, size_t size, int protection) {
+    uintptr_t caller = (uintptr_t)__builtin_return_address(0);
+    bool is_interpreters = interpreter.low <= caller && caller < interpreter.high;
+    if (is_interpreters && (protection & PROT_EXEC) && core_tracks_mappings())
+        core_unmapped(start, whole_pages(size));
+    return real_mprotect(start, size, protection);
+}
+
 /* ---- C++: an allocator with malloc of its own brings operator new, which does not call malloc
    through a slot. Depth stays as it is, because operator new may throw through us. All forms have
    at most three arguments, in registers: handing on one too many does no harm. */
@@ -240,6 +253,7 @@ static const Replacement replacements[] = {
     MAPPING(mmap64),
     MAPPING(munmap),
     MAPPING(mremap),
+    MAPPING(mprotect),
     REPLACEMENT(dlsym),
     NEW_FORMS(OPERATOR) DELETE_FORMS(OPERATOR)};
 
@@ -300,6 +314,7 @@ static void find_originals(void) {
         if (is_operator(item->name) && !has_own_new) continue;
         *item->original = elf_find_definition(item->name);
     }
+    interpreter = elf_range_of("PyMem_SetAllocator");
     usable_size = (size_t(*)(void *))elf_find_definition("malloc_usable_size");
 }
 

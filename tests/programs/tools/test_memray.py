@@ -158,7 +158,7 @@ def _record(number: int, allocator: Any, stack: list[tuple[str, str, int]]) -> S
 
 
 def test_what_starts_and_ends_a_program_does_not_count_as_its_run() -> None:
-    capture = _Recorded(before=1500, kept=200, after=3000)
-    retained, clock, _, _ = memray_reader._retained(capture, memray)
-    ((_, blocks, calls),) = memray_reader._leaks(retained, clock)
-    assert (blocks, calls[0][0]) == (200, "plant")
+    recorded = memray_reader._retained(_Recorded(before=1500, kept=200, after=3000), memray)
+    assert recorded.records == 1500 + 200 + 3000
+    ((_, blocks, stack),) = memray_reader._leaks(recorded)
+    assert (blocks, stack[0][0]) == (200, "plant")

@@ -296,6 +296,40 @@ def test_log_of_a_clean_run_cut_anywhere_is_inconclusive(tmp_path: Path) -> None
                 SANITIZER.parse(path)
 
 
+CLEAN_OF_GCC_16 = b"""\
+==327==Processing thread 323.
+==327==Stack at 0x7fff2c8f2000-0x7fff2d0f2000 (SP = 0x7fff2d0f0670).
+==327==TLS at 0x7f59b9da7000-0x7f59b9db5c40.
+==323==Thread T0/323 was created by T-1
+Thread T1/324 was created by T0/323
+    <empty stack>
+
+"""
+
+
+def test_the_threads_origins_behind_a_clean_check_are_no_report(tmp_path: Path) -> None:
+    """They stand behind the report of a leaking program, so whole lines of them prove that none is.
+
+    A line that was cut proves that the log was.
+    """
+    leaky = golden("sanitizer", "gcc16_leaky.txt").read_bytes()
+    assert leaky.index(b"SUMMARY: ") < leaky.index(b" was created by ")
+    log = tmp_path / "log.323"
+    checked = CLEAN_OF_GCC_16.index(b"==323==")
+    for length in range(checked + 1, len(CLEAN_OF_GCC_16) + 1):
+        log.write_bytes(CLEAN_OF_GCC_16[:length])
+        if CLEAN_OF_GCC_16[:length].endswith(b"\n"):
+            assert BACKENDS["sanitizer"].parse(log).leaks == ()
+        else:
+            with pytest.raises(MalformedReport):
+                BACKENDS["sanitizer"].parse(log)
+    log.write_bytes(CLEAN_OF_GCC_16 + b"\n")
+    assert BACKENDS["sanitizer"].parse(log).leaks == ()
+    log.write_bytes(CLEAN_OF_GCC_16 + b"=====")
+    with pytest.raises(MalformedReport):
+        BACKENDS["sanitizer"].parse(log)
+
+
 def is_part(report: Report, whole: Report) -> bool:
     return _figures(report) <= _figures(whole)
 

@@ -3,6 +3,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "core.h"
 
@@ -160,11 +162,52 @@ static void check_threads(void) {
     }
 }
 
+/* Children of a process whose threads are inside: none waits for a thread that it has not got. */
+#define CHILDREN 30
+#define CHILD_TIMEOUT_S 60
+
+static void behave_as_child(void) {
+    alarm(CHILD_TIMEOUT_S); /* a deadlock ends the child by a signal */
+    char *block = (char *)base_of(9);
+    core_freed(block);
+    if (core_arm(1)) _exit(2); /* not before it is reset */
+    core_allocated(block, 16, DOMAIN_NATIVE);
+    if (table_used(&core.blocks)) _exit(3);
+    core_reset();
+    if (!core_arm(1)) _exit(4);
+    core_allocated(block, 16, DOMAIN_NATIVE);
+    core_disarm();
+    if (table_used(&core.blocks) != 1) _exit(5);
+    core_freed(block);
+    _exit(table_used(&core.blocks) ? 6 : 0);
+}
+
+static void check_forks(void) {
+    pthread_t workers[2], control;
+    is_over = 0;
+    core_install_fork_handler();
+    pthread_create(&control, NULL, arm_and_disarm, (void *)4);
+    for (uintptr_t at = 0; at < 2; at++) pthread_create(&workers[at], NULL, work, (void *)at);
+    for (int forked = 0; forked < CHILDREN; forked++) {
+        pid_t child = fork();
+        if (child == 0) behave_as_child();
+        int status = 0;
+        CHECK(waitpid(child, &status, 0) == child);
+        if (status) fprintf(stderr, "child %d ended with %d\n", forked, status);
+        CHECK(status == 0);
+    }
+    for (int at = 0; at < 2; at++) pthread_join(workers[at], NULL);
+    is_over = 1;
+    pthread_join(control, NULL);
+    CHECK(table_used(&core.blocks) == 0);
+}
+
 int main(int count, char **arguments) {
     long rounds = count > 1 ? atol(arguments[1]) : 300000;
     check_table(rounds);
     check_ranges(rounds / 20);
     for (int repeated = 0; repeated < 3; repeated++) check_threads();
+    check_forks();
     puts("as the references");
     return 0;
 }

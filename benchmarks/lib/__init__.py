@@ -1,0 +1,1 @@
+"""What several benchmarks of screening need."""

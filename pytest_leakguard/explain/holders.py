@@ -1,0 +1,228 @@
+"""Who holds what a run has left, and which container grows by it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pytest_leakguard.core.foreign import is_a
+from pytest_leakguard.core.text import ordinal
+from pytest_leakguard.counters import _cpython
+from pytest_leakguard.counters.caches import LRU_CACHE
+from pytest_leakguard.counters.reader import HEAP, MAPPED, THREADS
+from pytest_leakguard.explain import limits
+from pytest_leakguard.explain.buffers import Buffer, growing_buffer
+from pytest_leakguard.explain.growing_containers import Growing, growing, length, newest
+from pytest_leakguard.explain.kinds import IsNew, is_type_of_double, kind_of
+from pytest_leakguard.explain.path_words import Growth
+from pytest_leakguard.explain.probe import EVENTS, Evidence, Probe
+from pytest_leakguard.explain.references import Path, path_to, path_without
+from pytest_leakguard.explain.removals import removal_of
+from pytest_leakguard.explain.roots import AT_EXIT, UNKNOWN, Root
+from pytest_leakguard.explain.survivors import Survivors, Target, made_since, survivors_of
+
+MOST_TIED = 8
+"""Containers of one pace whose chains are compared; each chain takes some passes over the heap."""
+MOST_NEAR = 64
+"""Steps from either end of a chain that are asked whether they grow, and for a limit."""
+_WHOLE = 0.05
+"""A pace that is so near to a whole number is that number: a run more or less was counted."""
+BUFFER_SHARE = 0.5
+"""The least part of what a run loses that a buffer must grow by to be what is lost."""
+
+
+class Held:
+    """What the search for a holder has found; of ours, so that it is never taken for a holder."""
+
+    __slots__ = (
+        "bounded",
+        "buffer",
+        "chain",
+        "container",
+        "is_known",
+        "limit",
+        "read",
+        "removal",
+        "types",
+    )
+
+    def __init__(self) -> None:
+        self.chain: tuple[str, ...] = ()
+        self.read = ""
+        """The same as one line."""
+        self.is_known = False
+        """The chain begins at something of Python's."""
+        self.container: Growing | None = None
+        self.buffer: Buffer | None = None
+        self.types: list[tuple[type, int]] = []
+        """Of what one run has left."""
+        self.limit = 0
+        self.bounded = ""
+        self.removal = ""
+
+
+def holder_of(probe: Probe, evidence: Evidence, runs: int) -> Held:
+    """The chain to what an old run has left, and the container on it that grows."""
+    is_new = made_since(probe.tracker, evidence.old_run)
+    survivors = Survivors(survivors_of(probe.tracker, evidence.old_run))
+    types, first = survivors.types(), survivors.roots()
+    del survivors  # or its list would be taken for a holder
+    held = Held() if first is None else _held_by_path(probe, runs, first, is_new)
+    if not held.is_known:
+        grown = _growing_held(probe, evidence, runs)
+        held = grown if grown.is_known or first is None else held
+    held.types = types
+    return held
+
+
+def _path(first: Target, is_new: IsNew) -> tuple[Path, bool]:
+    """The way to the first of the survivors, and whether only test doubles hold any of them."""
+    path = path_to(first.thing, is_new)
+    if not limits.is_test_double(path.steps):
+        return path, False
+    for target in first.all():
+        other = path_without(target.thing, is_new, is_type_of_double)
+        if other is not None:
+            return other, False
+    return path, True
+
+
+def _held_by_path(probe: Probe, runs: int, first: Target, is_new: IsNew) -> Held:
+    path, is_double = _path(first, is_new)
+    exits = _cpython.exit_callbacks()
+    growth = Growth()
+    held = Held()
+    near = _near(path.steps[:-1])
+    held.container = _growing_of(near, probe, runs)
+    if held.container is not None:
+        item = _item_below(path, held.container.container)
+        growth = Growth(held.container.container, pace_of(held.container.per_run), item)
+        held.removal = removal_of(held.container.container)
+    if not path.is_complete and path.root.text == UNKNOWN and _cpython.exit_callbacks() > exits:
+        path.root = Root(AT_EXIT)
+        path.is_complete = True
+    held.is_known = path.is_complete
+    held.chain, held.read = path.texts_to(growth), path.read(growth)
+    _look_for_limit(held, _above(near, held.container), is_double)
+    return held
+
+
+def _above(steps: list[Any], container: Growing | None) -> list[Any]:
+    """The container that grows and what holds it; what is in it says nothing of its size."""
+    for at, step in enumerate(steps):
+        if container is not None and step is container.container:
+            return steps[: at + 1]
+    return steps
+
+
+def _near(steps: list[Any]) -> list[Any]:
+    """Those near the root and near the object; between them may be thousands of one kind."""
+    return steps if len(steps) <= 2 * MOST_NEAR else [*steps[:MOST_NEAR], *steps[-MOST_NEAR:]]
+
+
+def _item_below(path: Path, container: Any) -> str:
+    """The type of what the container gets; where it is a key, of the value under it."""
+    steps = path.steps
+    at = next(at for at, step in enumerate(steps) if step is container)
+    child = newest(container) if type(container) is LRU_CACHE else steps[at + 1]
+    if is_a(container, dict):
+        for key, value in list(dict.items(container)):
+            if key is child:
+                child = value
+                break
+    return kind_of(child, path.is_new)
+
+
+def _growing_of(steps: list[Any], probe: Probe, runs: int) -> Growing | None:
+    """The outermost container among the holders that grows."""
+    probe.begin()
+    before = [length(holder) for holder in steps]
+    for _ in range(runs):
+        probe.work()
+    probe.reader.forget_what_is_gone()
+    for holder, count in zip(steps, before, strict=True):
+        grown = length(holder) - count
+        if grown > 0:
+            return Growing(holder, grown / runs, None)
+    return None
+
+
+def pace_of(per_run: float) -> str:
+    """``+1 item per run``, ``+1 item in every 10th run``."""
+    if 0 < per_run < 1 - _WHOLE:
+        return f"+1 item in every {ordinal(round(1 / per_run))} run"
+    is_whole = abs(per_run - round(per_run)) <= _WHOLE * per_run
+    number = f"{round(per_run)}" if is_whole else f"{per_run:.3g}"
+    return f"+{number} {'item' if number == '1' else 'items'} per run"
+
+
+def _growing_held(probe: Probe, evidence: Evidence, runs: int) -> Held:
+    """What grows, found by comparing all there is: for what leaves no object of its own."""
+    if evidence.counter == THREADS:
+        return Held()
+    probe.begin()
+    tidy = probe.reader.forget_what_is_gone
+    if evidence.counter in (HEAP, MAPPED):
+        held = _buffer_held(probe, evidence, runs)
+        if held is not None:
+            return held
+    containers = growing(probe.work, EVENTS, tidy)
+    if not containers and runs > EVENTS:
+        containers = growing(probe.work, runs, tidy)
+    first = first_of(containers)
+    if first is None or (
+        evidence.counter in (HEAP, MAPPED) and evidence.per_run >= 1 and first.most
+    ):
+        return Held()
+    return _of_container(first)
+
+
+def _of_container(first: Growing) -> Held:
+    path = path_to(first.container)
+    growth = Growth(first.container, pace_of(first.per_run), kind_of(first.element))
+    held = Held()
+    held.container = first
+    held.is_known = path.is_complete
+    held.chain, held.read = path.texts_to(growth), path.read(growth)
+    if first.most:
+        held.limit = first.most
+        held.bounded = f"it holds at most {first.most} items"
+    return held
+
+
+def _buffer_held(probe: Probe, evidence: Evidence, runs: int) -> Held | None:
+    buffer = growing_buffer(probe.work, runs, probe.reader.forget_what_is_gone)
+    if buffer is None or buffer.bytes_per_run < BUFFER_SHARE * evidence.per_run:
+        return None
+    path = path_to(buffer.thing)
+    held = Held()
+    held.buffer = buffer
+    held.is_known = path.is_complete
+    held.chain = path.texts
+    held.read = path.read(Growth(buffer.thing, f"+{buffer.bytes_per_run:,.0f} bytes per run"))
+    return held
+
+
+def _look_for_limit(held: Held, steps: list[Any], is_double: bool) -> None:
+    if is_double:
+        held.bounded = "a test double (unittest.mock) records it, which is the test's own"
+        return
+    found = limits.limit_on(steps)
+    if found is not None:
+        held.limit = found[0]
+        held.bounded = f"its holder says that it keeps at most {found[0]:,} ({found[1]})"
+
+
+def first_of(containers: tuple[Growing, ...]) -> Growing | None:
+    """The one that grows fastest.
+
+    Of several at one pace the one nearest to a root, so that each run names the same.
+    """
+    as_fast = [candidate for candidate in containers if candidate.is_like(containers[0])]
+    if len(as_fast) < 2:
+        return next(iter(as_fast), None)
+
+    def nearest(candidate: Growing) -> tuple[bool, int, tuple[str, ...]]:
+        path = path_to(candidate.container)
+        return not path.is_complete, len(path.texts), path.texts
+
+    return min(as_fast[:MOST_TIED], key=nearest)

@@ -1,0 +1,163 @@
+"""What a run has left, and on which of it the rest hangs. Runs nobody's code."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections import Counter as Tally
+from collections.abc import Callable, Iterator
+from typing import Any
+from weakref import ReferenceType
+
+from pytest_leakguard.core.foreign import module_of, name_of
+from pytest_leakguard.explain.kinds import IsNew, is_context_node, is_type_of_double
+from pytest_leakguard.tracker.objects import PREFIXES_BYTES, counted_blocks, objects_of
+from pytest_leakguard.tracker.tracker import LARGEST_RUN, Tracker
+
+MOST_ROOTS = 6
+"""Survivors whose ways to a root are looked at, where the first is held by a test double."""
+_MOST_STEPS = 200_000
+"""References followed to weigh survivors; more would take seconds."""
+_SIZED = tuple(map(id, (bytearray, bytes, str, list, dict, set, tuple, int, float)))
+
+
+def survivors_of(tracker: Tracker, run: int | None) -> list[Any]:
+    """The objects that a run has left, without what the interpreter keeps for good."""
+    return [] if run is None else objects_of(tracker, counted_blocks(tracker, run))
+
+
+def made_since(tracker: Tracker, run: int | None) -> IsNew:
+    """Whether an object was made in this run or a later one."""
+
+    def is_new(thing: Any) -> bool:
+        if run is None:
+            return False
+        for prefix in PREFIXES_BYTES:
+            block = tracker.find(id(thing) - prefix)
+            if block is not None and block.address == id(thing) - prefix:
+                return block.run != 0 and (block.run - run) % LARGEST_RUN < LARGEST_RUN // 2
+        return False
+
+    return is_new
+
+
+def is_interpreters(kind: type) -> bool:
+    """Whether a type is of the interpreter itself, which says little about a program."""
+    return module_of(kind) in _INTERPRETERS
+
+
+_INTERPRETERS = ("builtins", "weakref", "_contextvars", "_thread", "_asyncio", "asyncio.events")
+
+
+class Target:
+    """An object to look for, and the next best; of ours, so that it is never taken for a holder."""
+
+    __slots__ = ("following", "thing")
+
+    def __init__(self, thing: Any, following: Target | None) -> None:
+        self.thing, self.following = thing, following
+
+    def all(self) -> Iterator[Target]:
+        """This one and those after it."""
+        at: Target | None = self
+        while at is not None:
+            yield at
+            at = at.following
+
+
+class Survivors:
+    """The objects of one run; of ours, so that it is never taken for a holder."""
+
+    __slots__ = ("_inside", "_things", "kinds")
+
+    def __init__(self, things: list[Any]) -> None:
+        self._things = things
+        self._inside = {id(thing): at for at, thing in enumerate(things)}
+        self.kinds: Tally[int] = Tally(id(type(thing)) for thing in things)
+        """How many there are of each type, by the identity of the type."""
+
+    def types(self) -> list[tuple[type, int]]:
+        """The types, the interpreter's own last, then the most frequent first."""
+        by_id = {id(type(thing)): type(thing) for thing in self._things}
+        found = [(by_id[key], count) for key, count in self.kinds.items()]
+        return sorted(
+            found,
+            key=lambda entry: (is_interpreters(entry[0]), -entry[1], name_of(entry[0])),
+        )
+
+    def roots(self) -> Target | None:
+        """Those that something outside refers to, the one on which most of the others hang first.
+
+        ``None`` where there are no survivors.
+        """
+        candidates = self._referred_from_outside() or self._things
+        strong = [thing for thing in candidates if _is_telling(thing)]
+        weighed: list[tuple[bool, int, str, int, Any]] = []
+        steps = 0
+        for thing in strong or candidates:
+            weight, followed = self._weight_below(thing)
+            kind = type(thing)
+            order = (is_type_of_double(kind), -weight, name_of(kind), len(weighed))
+            weighed.append((*order, thing))
+            steps += followed
+            if steps > _MOST_STEPS:
+                break
+        weighed.sort(key=lambda entry: entry[:4])
+        first: Target | None = None
+        for thing in reversed(_one_of_each_type([entry[4] for entry in weighed])):
+            first = Target(thing, first)
+        return first
+
+    def _referred_from_outside(self) -> list[Any]:
+        """As the collector finds it: more references than come from the survivors themselves."""
+        things, inner = self._things, [0] * len(self._things)
+        for thing in things:
+            if is_context_node(thing):
+                continue  # what a context holds says more than the inner parts of it
+            for part in gc.get_referents(thing):
+                if id(part) in self._inside:
+                    inner[self._inside[id(part)]] += 1
+        sample = [object()]
+        ours = sys.getrefcount(sample[0])
+        found = []
+        for at in range(len(things)):
+            if sys.getrefcount(things[at]) - ours > inner[at]:
+                found.append(things[at])
+        return found
+
+    def _weight_below(self, thing: Any) -> tuple[int, int]:
+        """Bytes of survivors that hang on one of them, and how many references that took."""
+        seen = {id(thing)}
+        level = [thing]
+        total = steps = 0
+        while level:
+            following = []
+            for part in level:
+                total += weight_bytes(part)
+                for further in gc.get_referents(part):
+                    steps += 1
+                    if id(further) in self._inside and id(further) not in seen:
+                        seen.add(id(further))
+                        following.append(further)
+            level = following
+        return total, steps
+
+
+def _is_telling(thing: Any) -> bool:
+    """Neither a weak reference, which holds nothing, nor an inner part of a context."""
+    return not issubclass(type(thing), ReferenceType) and not is_context_node(thing)
+
+
+def _one_of_each_type(things: list[Any]) -> list[Any]:
+    """The first of each type, of as many types as are looked for."""
+    found: dict[int, Any] = {}
+    for thing in things:
+        found.setdefault(id(type(thing)), thing)
+    return list(found.values())[:MOST_ROOTS]
+
+
+def weight_bytes(thing: Any) -> int:
+    """Size with its buffers, of the interpreter's own types; asks nobody else's ``__sizeof__``."""
+    kind: Any = type(thing)
+    measure: Callable[[Any], int] = kind.__sizeof__ if id(kind) in _SIZED else object.__sizeof__
+    return int(measure(thing))

@@ -1,0 +1,54 @@
+"""What CPython itself loses when tracemalloc is started and stopped: no leak of anybody here.
+
+CPython 3.11 and 3.12 do not free the stacks that tracemalloc has noted when it is stopped. They are
+known by their shape: ``traceback_t`` of ``Modules/_tracemalloc.c``, since 3.12 of
+``Python/tracemalloc.c``.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+
+from pytest_leakguard.explain.probe import Evidence, Probe
+from pytest_leakguard.tracker.tracker import Block, Domain
+
+LOSES = sys.version_info < (3, 13)
+"""Later versions free them."""
+_HEAD_BYTES = 12
+"""The hash and two numbers of frames, packed."""
+_FRAME_BYTES = 12
+"""The file's name and the line, packed."""
+_AT_COUNT = 8
+"""Where the number of frames is, in bytes; after it the number there were in all."""
+
+
+def loss_of_tracemalloc(probe: Probe, evidence: Evidence) -> str:
+    """Why all native memory that a run has left is CPython's, in words; empty where it is not."""
+    if not LOSES or evidence.old_run is None or "tracemalloc" not in sys.modules:
+        return ""
+    blocks = []
+    for block in probe.tracker.survivors(evidence.old_run):
+        if block.domain is not Domain.PYTHON:
+            blocks.append(block)
+    if not blocks or not all(map(is_lost_stack, blocks)):
+        return ""
+    size_bytes = sum(block.size_bytes for block in blocks) / evidence.calls
+    version = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    return (
+        f"these {size_bytes:,.0f} bytes are lost by CPython {version} itself, with each start and "
+        "stop of tracemalloc"
+    )
+
+
+def is_lost_stack(block: Block) -> bool:
+    """Whether a block is as large as the number of frames in it says, and not freed by CPython."""
+    if (
+        not LOSES
+        or block.domain is not Domain.NATIVE
+        or block.size_bytes < _HEAD_BYTES + _FRAME_BYTES
+    ):
+        return False
+    kept = ctypes.c_uint16.from_address(block.address + _AT_COUNT).value
+    in_all = ctypes.c_uint16.from_address(block.address + _AT_COUNT + 2).value
+    return block.size_bytes == _HEAD_BYTES + kept * _FRAME_BYTES and in_all >= kept

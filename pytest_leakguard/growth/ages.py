@@ -1,0 +1,304 @@
+"""Growth by age: what is still alive of what each batch allocated, when later ones are done.
+
+A leak keeps what it allocated, a full cache loses the old for the new, a session expires. So a few
+hundred requests tell what a sum over all batches shows only after thousands. Numbers only, no I/O.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from statistics import median
+
+from pytest_leakguard.growth import thresholds
+
+
+class Fate(StrEnum):
+    """What became of what the batches had allocated."""
+
+    KEPT = "kept"
+    """Each batch keeps as much per request as any other, and none loses any: a leak."""
+    KEPT_NOW_AND_THEN = "kept now and then"
+    """Some batches keep as much as one another, all over the run, and none loses any: a leak in
+    one request of many."""
+    LOST = "lost"
+    """Old batches lose what they had kept at first: a cache that is full, sessions that end."""
+    GONE = "gone"
+    """Nothing of it is left."""
+    UNKNOWN = "unknown"
+    """None of these, or too few batches."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ages:
+    """The answer, and the growth per request in bytes with its interval."""
+
+    fate: Fate
+    per_request: float = 0.0
+    low: float = 0.0
+    high: float = 0.0
+    kept_bytes: int = 0
+    """Alive of all batches that were looked at."""
+    batches: int = 0
+    """Batches that were looked at."""
+    requests: int = 0
+    """Their requests."""
+    lost_bytes: int = 0
+    """Alive of them at first, and no longer."""
+    first: int = 0
+    """Number of the first batch that was looked at."""
+    is_settled: bool = False
+    """Nothing is left of those that are old enough: no leak beneath a cache either."""
+
+    @property
+    def is_leak(self) -> bool:
+        return self.fate in (Fate.KEPT, Fate.KEPT_NOW_AND_THEN)
+
+    @property
+    def summary(self) -> str:
+        """What they say, for the reader."""
+        of_batches = f"of what {self.batches} batches of {self.requests:,} requests allocated"
+        if self.is_leak:
+            return f"{of_batches}, {self.kept_bytes:,} bytes are still alive, and none lost any"
+        if self.fate is Fate.LOST:
+            return f"{of_batches}, {self.lost_bytes:,} bytes are gone again: old ones lose theirs"
+        return f"{of_batches}, {self.kept_bytes:,} bytes are still alive"
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """What is counted block by block in every process, where it is."""
+
+    ages: Mapping[str, Ages]
+    """By the name of the series."""
+    peak: Sequence[float | None] = ()
+    """The most that was ever in blocks at once, by sample: what allocators keep pages for."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    requests: int
+    at_first: int
+    """Alive once the batch after it was done."""
+    now: int
+
+    @property
+    def rate(self) -> float:
+        return self.now / self.requests
+
+
+def judge_ages(
+    ends: Sequence[int],
+    alive: Sequence[Sequence[int]],
+    older: Sequence[int] = (),
+    patience: int = thresholds.AGED_AFTER_REQUESTS,
+) -> Ages:
+    """Return what became of what each batch had allocated.
+
+    ``ends[i]`` are the requests that were done at the end of batch ``i``; ``alive[i][k]`` is what
+    was alive then of what batch ``k <= i`` had allocated, in bytes, and ``older[i]`` of what is
+    older than the first batch. Only ``patience`` requests after its end a batch is asked what it
+    keeps: until then its connections may be open.
+    """
+    done = ends[-1] if ends else 0
+    first = _first_after(ends, thresholds.AGED_WARM_UP * done)
+    batches = _batches(ends, alive, first, patience)
+    if len(batches) < thresholds.AGED_BATCHES:
+        return Ages(Fate.UNKNOWN)
+    late = _first_after(ends, thresholds.AGED_QUIET_FROM * done)
+    if _is_gone(_batches(ends, alive, late, patience)):
+        grown = _has_grown(ends, alive, older, late)
+        return replace(_facts(batches, first), fate=Fate.UNKNOWN if grown else Fate.GONE)
+    answer = _answer(batches, first)
+    return _beneath_cache(ends, alive, answer) if answer.fate is Fate.LOST else answer
+
+
+def _is_gone(late: Sequence[_Batch]) -> bool:
+    """Return whether next to nothing is left of the late batches.
+
+    Or of the older half of them, where the last ones are not the beginning of growth, or a cache.
+    """
+    older, last = late[: len(late) // 2], late[-(len(late) // 4) :]
+    return _is_empty(late) or (_is_empty(older) and not _keeps_all(last))
+
+
+def _is_empty(batches: Sequence[_Batch]) -> bool:
+    requests = sum(batch.requests for batch in batches)
+    left = sum(batch.now for batch in batches)
+    is_enough = requests >= thresholds.AGED_QUIET_REQUESTS
+    return is_enough and left < thresholds.AGED_LEAST_BYTES * requests
+
+
+def _beneath_cache(ends: Sequence[int], alive: Sequence[Sequence[int]], cache: Ages) -> Ages:
+    """Return a leak beside a cache: old batches have lost what the cache had, and keep the rest.
+
+    The cache itself where they keep nothing, or where it is too early to tell.
+    """
+    first = cache.first
+    since = _first_after(ends, thresholds.AGED_BENEATH_FROM * ends[-1])
+    if since >= len(ends):
+        return cache
+    old: list[_Batch] = []
+    for k in range(first, (first + since) // 2):
+        requests = ends[k] - (ends[k - 1] if k else 0)
+        old.append(_Batch(requests, max(0, alive[since][k]), max(0, alive[-1][k])))
+    if len(old) < thresholds.AGED_BATCHES:
+        return cache
+    if _is_empty(old):
+        return replace(cache, is_settled=True)
+    answer = _answer(old, first)
+    return answer if answer.fate is Fate.KEPT else cache
+
+
+def _has_grown(
+    ends: Sequence[int], alive: Sequence[Sequence[int]], older: Sequence[int], first: int
+) -> bool:
+    """Return whether what is older than batch ``first`` has grown since: a buffer, a table."""
+    if not older or first >= len(ends):
+        return False
+    before = older[first] + sum(alive[first][:first])
+    now = older[-1] + sum(alive[-1][:first])
+    return now - before >= ends[-1] - ends[first]
+
+
+def _first_after(ends: Sequence[int], requests: float) -> int:
+    """Return the first batch that begins at that request or after it."""
+    for i, end in enumerate(ends):
+        begin = ends[i - 1] if i else 0
+        if begin >= requests or end > ends[-1]:
+            return i
+    return len(ends)
+
+
+def _batches(
+    ends: Sequence[int], alive: Sequence[Sequence[int]], first: int, patience: int
+) -> list[_Batch]:
+    """Return the batches from ``first`` on that are old enough to have lost what they lose."""
+    found: list[_Batch] = []
+    for k in range(first, len(ends)):
+        aged = bisect_left(ends, ends[k] + patience)
+        if aged >= len(ends):
+            break
+        requests = ends[k] - (ends[k - 1] if k else 0)
+        if requests > 0:
+            found.append(_Batch(requests, max(0, alive[aged][k]), max(0, alive[-1][k])))
+    return found
+
+
+def _facts(batches: Sequence[_Batch], first: int) -> Ages:
+    now = sum(batch.now for batch in batches)
+    at_first = sum(batch.at_first for batch in batches)
+    return Ages(
+        Fate.UNKNOWN,
+        kept_bytes=now,
+        batches=len(batches),
+        requests=sum(batch.requests for batch in batches),
+        lost_bytes=max(0, at_first - now),
+        first=first,
+    )
+
+
+def _answer(batches: Sequence[_Batch], first: int) -> Ages:
+    facts = _facts(batches, first)
+    now, at_first = facts.kept_bytes, facts.kept_bytes + facts.lost_bytes
+    if facts.requests < thresholds.AGED_REQUESTS or not at_first:
+        return facts
+    if now < thresholds.AGED_LOST * at_first:
+        return replace(facts, fate=Fate.LOST)
+    if now < thresholds.AGED_KEPT * at_first:
+        return facts
+    if _keeps_all(batches):
+        return _with_rate(facts, batches, Fate.KEPT)
+    if _keeps_some(batches):
+        return _with_rate(facts, batches, Fate.KEPT_NOW_AND_THEN)
+    return facts
+
+
+def _keeps_all(batches: Sequence[_Batch]) -> bool:
+    """Return whether each batch keeps something, about as much as others, and in either half."""
+    keeping = sum(batch.now > 0 for batch in batches)
+    if len(batches) < 2 or keeping < thresholds.AGED_KEEPING * len(batches):
+        return False
+    rates = [batch.rate for batch in batches]
+    # Where most of it is in a few batches, it is what those few keep that leaks.
+    is_in_few = sum(rates) > 2 * median(rates) * len(rates)
+    return _are_alike(rates) and _is_level(rates) and not (is_in_few and _keeps_some(batches))
+
+
+def _are_alike(sizes: Sequence[float]) -> bool:
+    """Return whether most are between half and twice the usual one."""
+    usual = median(sizes)
+    alike = sum(usual / 2 <= size <= usual * 2 for size in sizes)
+    return alike >= thresholds.AGED_ALIKE * len(sizes)
+
+
+def _is_level(rates: Sequence[float]) -> bool:
+    """Return whether the second half is as large as the first, but for single large ones."""
+    middle = len(rates) // 2
+    earlier, later = median(rates[:middle]), median(rates[middle:])
+    return later > 0 and later >= thresholds.SECOND_HALF_PACE * earlier
+
+
+def _keeps_some(batches: Sequence[_Batch]) -> bool:
+    """Return whether batches keep something again and again, all over the run, of one size.
+
+    Beside it a batch may keep a little, such as the time as text.
+    """
+    kept = sorted(batch.now for batch in batches if batch.now > 0)
+    if not kept:
+        return False
+    least = kept[len(kept) * 9 // 10] * thresholds.AGED_EVENT_SHARE
+    events = [size for size in kept if size >= least]
+    if len(events) < thresholds.AGED_EVENTS or not _are_alike(events):
+        return False
+    return all(any(batch.now >= least for batch in part) for part in _parts(batches))
+
+
+def _parts(batches: Sequence[_Batch]) -> list[Sequence[_Batch]]:
+    """Return as many parts of the run as there have to be events in, of about equal requests."""
+    count = thresholds.AGED_PARTS
+    total = sum(batch.requests for batch in batches)
+    parts: list[list[_Batch]] = [[] for _ in range(count)]
+    done = 0
+    for batch in batches:
+        parts[min(count - 1, done * count // total)].append(batch)
+        done += batch.requests
+    return list(parts)
+
+
+def _with_rate(facts: Ages, batches: Sequence[_Batch], fate: Fate) -> Ages:
+    """Return the answer with its rate: the usual one, or that from the first event to the last.
+
+    The interval is that of a fifth of the batches at either end, or one event more or less.
+    """
+    if fate is Fate.KEPT:
+        rates = sorted(batch.rate for batch in batches)
+        edge = len(rates) // 5
+        rate, low, high = median(rates), rates[edge], rates[-1 - edge]
+    else:
+        rate, one = _rate_of_events(batches)
+        low, high = max(0.0, rate - one), rate + one
+    low, high = min(low, rate), max(high, rate)
+    return replace(facts, fate=fate, per_request=rate, low=low, high=high)
+
+
+def _rate_of_events(batches: Sequence[_Batch]) -> tuple[float, float]:
+    """Return what is kept per request from the first event to the last, and what one event makes.
+
+    The time before the first and after the last depends on where the run was cut.
+    """
+    least = max(batch.now for batch in batches) * thresholds.AGED_EVENT_SHARE
+    at = [i for i, batch in enumerate(batches) if batch.now >= least]
+    between = batches[at[0] + 1 : at[-1] + 1]
+    requests = sum(batch.requests for batch in between) or 1
+    size = median([batches[i].now for i in at])
+    return sum(batch.now for batch in between) / requests, size / requests
+
+
+def largest_leak_missed(ages: Ages) -> float | None:
+    """Return the growth per request that would have shown; ``None`` where none would have."""
+    if ages.fate is Fate.UNKNOWN or not ages.requests:
+        return None
+    return max(1.0, ages.kept_bytes) / ages.requests

@@ -1,0 +1,315 @@
+"""Numbers the runs of a unit and says what each has left behind, now. Judges nothing."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from array import array
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from pytest_leakguard.counters._cpython import cache_clearer
+from pytest_leakguard.counters.reader import (
+    BLOCKS,
+    COUNTERS,
+    HEAP,
+    MAPPED,
+    THREADS,
+    Reader,
+)
+from pytest_leakguard.screening.gc_freeze import collect, thawed
+from pytest_leakguard.tracker.containers import grown_containers, may_have_tables
+from pytest_leakguard.tracker.objects import is_kept_by_interpreter, plain_object
+from pytest_leakguard.tracker.tracker import (
+    LARGEST_RUN,
+    NOTHING,
+    OLD_RUN,
+    Amount,
+    Domain,
+    NativeState,
+    Threads,
+    Tracker,
+)
+
+MEMORY = {BLOCKS: Domain.PYTHON, HEAP: Domain.NATIVE, MAPPED: Domain.MAPPING}
+"""Counters of memory, with the domain of blocks that each counts."""
+RESOURCES = tuple(at for at, counter in enumerate(COUNTERS) if counter.is_resource)
+"""Counters of what is counted one by one."""
+HAS_IMMORTAL = sys.version_info >= (3, 12)
+"""The interpreter never frees what it has interned for good."""
+_WIDTH = len(COUNTERS)
+_numbers = itertools.count()
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One or several calls of the unit under one number."""
+
+    number: int
+    """By which the tracker knows its blocks."""
+    calls: int
+    rises: tuple[float, ...]
+    """By how much each counter of ``RESOURCES`` rose, in the order of ``COUNTERS``; 0 for
+    memory."""
+
+
+class Ledger:
+    """The runs of one process. A run is begun, armed around the unit's own code, and ended."""
+
+    def __init__(self, tracker: Tracker, reader: Reader) -> None:
+        self.tracker, self.reader = tracker, reader
+        reader.memory = self.memory_now
+        self._rows = array("d", bytes(8 * _WIDTH * 2))
+        self._number = 0
+        self._old_blocks = 0
+        self._collects = True
+        self._forget_names = cache_clearer()
+        self._interned: dict[int, tuple[int, int]] = {}
+        self._begins: dict[int, dict[Domain, int]] = {}
+        """By run, what older blocks had grown by outside runs when it began."""
+        self._following: dict[int, dict[Domain, int]] = {}
+        """By run, the same when the next one began."""
+        self.counts_interned = False
+        """Strings that the interpreter has interned for good are counted as well."""
+        self.counts_others = True
+        """Blocks count whichever thread has allocated them, not those of the run's own alone."""
+        self._is_displaced = False
+        self.has_touched_old = False
+        """The last run has resized blocks that are older than all runs, whose size was not
+        known."""
+        for _ in range(3):  # reading leaves a little behind itself the first times
+            reader.read(self._rows, 0)
+
+    def begin(self) -> None:
+        """From now on what is armed belongs to a new run. Whatever there is should be frozen."""
+        old_growth = self._old_growth()
+        if self._number in self._begins:
+            self._following[self._number] = old_growth
+        self._number = 1 + next(_numbers) % (LARGEST_RUN - 1)
+        self._begins[self._number] = old_growth
+        self._old_blocks = self._old()
+        self.reader.read(self._rows, 0)
+
+    def begin_unjudged(self) -> int:
+        """The number of a run that only explains: its blocks are looked at, but not counted."""
+        self.begin()
+        return self._number
+
+    @contextmanager
+    def uncollected(self) -> Iterator[None]:
+        """While this lasts, nothing is collected between the phases of a run.
+
+        Nothing is frozen, so it would take long.
+        """
+        self._collects = False
+        try:
+            yield
+        finally:
+            self._collects = True
+
+    def arm(self) -> None:
+        """The unit's own code follows.
+
+        It must not get blocks from free lists that somebody else has filled.
+        """
+        if self._collects:
+            collect()
+        self.tracker.arm(self._number)
+
+    def disarm(self) -> None:
+        """Somebody else's code follows.
+
+        Free lists are emptied, or it would use the unit's blocks.
+        """
+        self.tracker.disarm()
+        self._note_displaced()
+        if self._collects:
+            collect()
+
+    def _note_displaced(self) -> None:
+        """Another tool that took our functions' place meanwhile has put back the original ones."""
+        if self.tracker.native_state is NativeState.DISPLACED:
+            self._is_displaced = True
+
+    def take_displaced(self) -> bool:
+        """Whether native memory was not seen in a run since the last call."""
+        found, self._is_displaced = self._is_displaced, False
+        return found
+
+    def end(self, calls: int = 1) -> Run:
+        """The run is over, its garbage is collected.
+
+        The interpreter's attribute cache keeps the last name that was looked up in each of its
+        places.
+        """
+        self.tracker.disarm()
+        self.reader.forget_what_is_gone()  # before: what it frees must not be the run's
+        collect()
+        if self.tracker.live(self._number, Domain.PYTHON).blocks:
+            self._forget_names()
+            collect()
+        self.read_again()
+        self.has_touched_old = self._old() > self._old_blocks
+        return self._run(calls)
+
+    def read_again(self) -> None:
+        """Counts what is scarce once more, for what ends by itself a little later."""
+        self.reader.read(self._rows, 1)
+
+    def memory_now(self) -> tuple[int, int]:
+        """Native and mapped bytes that the current run has now, growth of older blocks included."""
+        native = self.tracker.live(self._number, Domain.NATIVE)
+        mapped = self.tracker.live(self._number, Domain.MAPPING)
+        return native.size_bytes + native.grown_bytes, mapped.size_bytes + mapped.grown_bytes
+
+    @property
+    def threads_before(self) -> int:
+        """Threads that there were when the last run began."""
+        return int(self._rows[THREADS])
+
+    @property
+    def has_older_threads(self) -> bool:
+        """Whether threads that were there before the last run may have allocated in it."""
+        return self.threads_before > 1
+
+    def rise(self, counter: int) -> float:
+        """By how much the last run has raised a counter of ``RESOURCES``."""
+        return self._rows[_WIDTH + counter] - self._rows[counter]
+
+    def bytes_of_last(self) -> int:
+        """Bytes that the last run keeps."""
+        return sum(self.tracker.live(self._number, domain).size_bytes for domain in MEMORY.values())
+
+    def bytes_of_all(self) -> int:
+        """The same of all runs since the last were forgotten; slow after thousands of runs."""
+        kept_bytes = 0
+        for domain in MEMORY.values():
+            for number in self._begins:
+                kept_bytes += self.tracker.live(number, domain).size_bytes
+        return kept_bytes
+
+    def abandon(self) -> None:
+        """The run that was begun is none: it did not come to its end."""
+        self.tracker.disarm()
+        self.tracker.forget(self._number)
+        self._begins.pop(self._number, None)
+
+    def again(self, run: Run) -> Run:
+        """``run`` with what is scarce counted now."""
+        self.read_again()
+        return self._run(run.calls)
+
+    def run(self, work: Callable[[], object], calls: int = 1) -> Run:
+        """One run: so many calls of ``work``, armed from beginning to end.
+
+        What it raises is the caller's.
+        """
+        self.begin()
+        self.arm()
+        try:
+            for _ in range(calls):
+                work()
+        finally:
+            self.tracker.disarm()
+            self._note_displaced()
+        return self.end(calls)
+
+    def kept(self, run: Run, counter: int) -> Amount:
+        """What of a run is alive now, of one counter of ``MEMORY``."""
+        domain = MEMORY[counter]
+        threads = Threads.ALL if self.counts_others else Threads.OWN
+        live = self.tracker.live(run.number, domain, threads)
+        amount = self._with_growth_between(run, domain, live)
+        if (
+            domain is not Domain.PYTHON
+            or not amount.blocks
+            or not HAS_IMMORTAL
+            or self.counts_interned
+        ):
+            return amount
+        blocks, size_bytes = self._interned_of(run)
+        return Amount(amount.blocks - blocks, amount.size_bytes - size_bytes, amount.grown_bytes)
+
+    def _with_growth_between(self, run: Run, domain: Domain, amount: Amount) -> Amount:
+        """What an older block loses again until the next run, outside the unit, is no growth.
+
+        The C library's table of the environment is one: pytest sets a variable before each phase.
+        """
+        if amount.grown_bytes <= 0 or run.number not in self._begins:
+            return amount
+        following = self._following.get(run.number) or self._old_growth()
+        between = following[domain] - self._begins[run.number][domain]
+        return Amount(amount.blocks, amount.size_bytes, amount.grown_bytes + min(0, between))
+
+    def all_bytes(self, counter: int) -> int:
+        """Bytes of all blocks that are known: of runs that are not forgotten, and older ones."""
+        domain = MEMORY[counter]
+        numbers = (OLD_RUN, *self._begins)
+        return sum(self.tracker.live(number, domain).size_bytes for number in numbers)
+
+    def _old_growth(self) -> dict[Domain, int]:
+        return {
+            domain: self.tracker.live(OLD_RUN, domain).grown_bytes for domain in MEMORY.values()
+        }
+
+    def has_kept(self, run: Run, counter: int) -> bool:
+        """Whether anything of a run is alive now, or an older block has grown in it."""
+        amount = self.kept(run, counter)
+        return amount.blocks > 0 or amount.grown_bytes > 0
+
+    def has_interned(self, run: Run) -> bool:
+        """Whether a run has had strings interned for good that were not there before."""
+        return HAS_IMMORTAL and self._interned_of(run)[0] > 0
+
+    def interned_by(self, run: Run) -> list[str]:
+        """The strings of a run that the interpreter keeps for good."""
+        found = []
+        for block in self.tracker.survivors(run.number):
+            if block.domain is Domain.PYTHON and is_kept_by_interpreter(block):
+                found.append(plain_object(self.tracker, block))
+        return [string for string in found if type(string) is str]
+
+    def grown_by(self, run: Run) -> list[Any]:
+        """Older containers of Python's to which a run, the last one, has given a larger table."""
+        if not self.has_touched_old and not may_have_tables(self.tracker, run.number):
+            return []
+        with thawed():  # what is frozen is not found
+            return grown_containers(self.tracker, run.number, self.has_touched_old)
+
+    def empty_caches(self) -> None:
+        """What caches kept that may drop it at any time is there no longer."""
+        self.reader.empty_caches()
+        collect()
+
+    def forget(self, *runs: Run) -> None:
+        """Their blocks are followed no longer."""
+        for run in runs:
+            self.tracker.forget(run.number)
+            for known in (self._interned, self._begins, self._following):
+                known.pop(run.number, None)
+
+    def _run(self, calls: int) -> Run:
+        rises = [0.0] * _WIDTH
+        for at in RESOURCES:
+            rises[at] = self._rows[_WIDTH + at] - self._rows[at]
+        return Run(self._number, calls, tuple(rises))
+
+    def _old(self) -> int:
+        """Blocks that are older than all runs and were resized."""
+        old = NOTHING
+        for domain in (Domain.PYTHON, Domain.NATIVE):
+            old += self.tracker.live(OLD_RUN, domain)
+        return old.blocks
+
+    def _interned_of(self, run: Run) -> tuple[int, int]:
+        """Blocks and bytes of a run that the interpreter keeps for good; looked up once."""
+        if run.number not in self._interned:
+            blocks = size_bytes = 0
+            for block in self.tracker.survivors(run.number):
+                if block.domain is Domain.PYTHON and is_kept_by_interpreter(block):
+                    blocks += 1
+                    size_bytes += block.size_bytes
+            self._interned[run.number] = (blocks, size_bytes)
+        return self._interned[run.number]

@@ -1,0 +1,249 @@
+"""Containers that are older than a run and were given a new table in it. Runs nobody's code.
+
+A list, dict, set or deque that grows takes a new table now and then, and frees the old one. In
+all other runs nothing of it is left, but its length says exactly what each run has added.
+"""
+
+from __future__ import annotations
+
+import array
+import collections
+import ctypes
+import sys
+import types
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from pytest_leakguard.core.collector import Collector
+from pytest_leakguard.tracker.tracker import OLD_RUN, Block, Domain, Tracker
+
+Length = Callable[[Any], int]
+
+_LENGTHS: tuple[tuple[type, Length, int], ...] = (
+    (list, list.__len__, 8),
+    (dict, dict.__len__, 24),
+    (set, set.__len__, 16),
+    (collections.deque, collections.deque.__len__, 8),
+    (bytearray, bytearray.__len__, 1),
+    (array.array, array.array.__len__, 0),
+)
+"""Kinds of containers, what tells their length whatever a subclass has put there, and the bytes of
+one place in their table; 0 where each says so itself."""
+_ITEM_BYTES: Any = vars(array.array)["itemsize"].__get__
+_CONTENTS_OF_MODULE: Any = vars(types.ModuleType)["__dict__"].__get__
+_CONTENTS_OF_CLASS: Any = vars(type)["__dict__"].__get__
+_PREFIXES_BYTES = (0, 16, 32)
+"""What may precede an object in its block, in bytes."""
+_WORD_BYTES = ctypes.sizeof(ctypes.c_size_t)
+_DICT_HEAD_BYTES = 32
+"""``struct _dictkeysobject`` of CPython 3.11 to 3.15, up to its indices."""
+_LOG2_SIZE, _LOG2_INDEX_BYTES, _KIND = 8, 9, 10
+"""Where its fields are, in bytes."""
+_ENTRY_BYTES = {0: 24, 1: 16}
+"""Of one entry, by the kind of keys: any, strings only. Keys shared by instances are no dict's."""
+_LARGEST_LOG2 = 40
+"""A dict of more entries than any machine has memory for: it is no dict's table."""
+_LIST_STEP_BYTES = 4 * _WORD_BYTES
+"""``list_resize`` makes room in steps of four items."""
+_SET_ENTRY_BYTES, _SMALLEST_SET = 16, 32
+"""Of the first table of a set that is not in the set itself, with so many entries."""
+_DEQUE_BLOCK_BYTES = sys.getsizeof(collections.deque(range(65))) - sys.getsizeof(
+    collections.deque()
+)
+"""``deque`` makes room for 64 items at once."""
+_MOST_WORDS = 4096
+"""Of one block that are looked at for addresses of others."""
+_MOST_OLD = 1_000
+"""Resized older blocks whose owners are looked for."""
+
+
+class Lengths:
+    """Containers that may grow with every run, and how long each was after each of them."""
+
+    def __init__(self, containers: Iterable[Any]) -> None:
+        self._known: list[tuple[Any, list[int]]] = []
+        for container in containers:
+            self._known.append((container, [length_of(container)]))
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    @property
+    def containers(self) -> list[Any]:
+        """Those that are followed now."""
+        return [container for container, _ in self._known]
+
+    def note_run(self) -> None:
+        """A run is over. A container that it has not made longer is followed no longer."""
+        grown = []
+        for container, lengths in self._known:
+            lengths.append(length_of(container))
+            if lengths[-1] > lengths[-2]:
+                grown.append((container, lengths))
+        self._known = grown
+
+    def note_runs(self) -> None:
+        """As ``note_run``, of containers that may be emptied now and then: all are followed on."""
+        for container, lengths in self._known:
+            lengths.append(length_of(container))
+
+    @property
+    def sizes_bytes(self) -> list[int]:
+        """What all their items took in their tables, before the runs and after each."""
+        if not self._known:
+            return []
+        totals = [0] * len(self._known[0][1])
+        for container, lengths in self._known:
+            item_bytes = _item_bytes(container)
+            for at, length in enumerate(lengths):
+                totals[at] += item_bytes * length
+        return totals
+
+
+def _item_bytes(container: Any) -> int:
+    kind = _kind_of(container)
+    if kind is None:
+        return 0
+    return kind[2] or int(_ITEM_BYTES(container))
+
+
+def length_of(container: Any) -> int:
+    """Its items; 0 for what is no container."""
+    kind = _kind_of(container)
+    return kind[1](container) if kind is not None else 0
+
+
+_EXACT = {id(kind[0]): kind for kind in _LENGTHS}
+_FLAGS: Any = vars(type)["__flags__"].__get__
+_LIST_SUBCLASS, _DICT_SUBCLASS = 1 << 25, 1 << 29
+"""``Py_TPFLAGS_LIST_SUBCLASS`` and ``Py_TPFLAGS_DICT_SUBCLASS``."""
+
+
+def _kind_of(container: Any) -> tuple[type, Length, int] | None:
+    own = type(container)
+    kind = _EXACT.get(id(own))
+    if kind is None:
+        flags = _FLAGS(own)
+        if flags & _LIST_SUBCLASS:
+            return _LENGTHS[0]
+        if flags & _DICT_SUBCLASS:
+            return _LENGTHS[1]
+    return kind
+
+
+def grown_containers(tracker: Tracker, run: int, has_resized_old: bool) -> list[Any]:
+    """Those whose table a run has made, or has resized in its place.
+
+    Nothing may be frozen, or the collector does not tell of old objects.
+    """
+    blocks = [block for block in tracker.survivors(run) if block.domain is Domain.PYTHON]
+    tables = _tables(blocks)
+    if has_resized_old:
+        old = [block for block in tracker.survivors(OLD_RUN) if block.domain is Domain.PYTHON]
+        tables.extend(block.address for block in old[:_MOST_OLD])
+    owners = _owners(tracker, tables)
+    starts = {block.address for block in blocks}
+    found: list[Any] = []
+    for owner in owners:
+        is_new = any(id(owner) - prefix in starts for prefix in _PREFIXES_BYTES)
+        if not is_new and not any(owner is other for other in found):
+            found.append(owner)
+    return found
+
+
+def _owners(tracker: Tracker, tables: list[int]) -> list[Any]:
+    """The containers that have these tables.
+
+    No set of addresses may exist: it would look like one.
+    """
+    owners = [
+        owner for owner in tracker.owners(Collector.get_objects(), tables) if is_container(owner)
+    ]
+    if len(owners) < len(tables):
+        more = tracker.owners(list(_untracked_dicts()), tables)
+        owners.extend(owner for owner in more if owner is not None)
+    return owners
+
+
+def is_container(thing: Any) -> bool:
+    """Whether its length can be told."""
+    return _kind_of(thing) is not None
+
+
+def _untracked_dicts() -> Iterator[dict[Any, Any]]:
+    """Dicts in variables of modules and classes.
+
+    The collector does not follow those that have only numbers and strings.
+    """
+    for module in list(sys.modules.values()):
+        if not issubclass(type(module), types.ModuleType):  # anything may stand there
+            continue
+        for value in list(_CONTENTS_OF_MODULE(module).values()):
+            if type(value) is dict:
+                yield value
+            elif issubclass(type(value), type):
+                yield from _dicts_of(value)
+
+
+def _dicts_of(owner: type) -> Iterator[dict[Any, Any]]:
+    for value in list(_CONTENTS_OF_CLASS(owner).values()):
+        if type(value) is dict:
+            yield value
+
+
+def may_have_tables(tracker: Tracker, run: int) -> bool:
+    """Whether a run has left what looks like the table of an older container."""
+    blocks = [block for block in tracker.survivors(run) if block.domain is Domain.PYTHON]
+    return bool(_tables(blocks))
+
+
+def _tables(blocks: list[Block]) -> list[int]:
+    """Addresses of blocks that may be a table, and that no other of these blocks refers to."""
+    candidates = {block.address for block in blocks if _may_be_table(block)}
+    if candidates:
+        for block in blocks:
+            candidates.difference_update(_words_of(block))
+    return list(candidates)
+
+
+def _may_be_table(block: Block) -> bool:
+    size = block.size_bytes
+    entries, entry_bytes = _dict_entries(block)
+    if entries:
+        return _has_value(entries, block.address + size, entry_bytes)
+    is_of_list = size >= _LIST_STEP_BYTES and size % _LIST_STEP_BYTES == 0
+    return is_of_list or size == _DEQUE_BLOCK_BYTES or _may_be_of_set(block)
+
+
+def _dict_entries(block: Block) -> tuple[int, int]:
+    """Where the entries of a dict's table begin, and the bytes of each; (0, 0) when it is none."""
+    if block.size_bytes < _DICT_HEAD_BYTES:
+        return 0, 0
+    head = (ctypes.c_uint8 * _DICT_HEAD_BYTES).from_address(block.address)
+    log2_size, log2_index_bytes = head[_LOG2_SIZE], head[_LOG2_INDEX_BYTES]
+    entry_bytes = _ENTRY_BYTES.get(head[_KIND], 0)
+    if not entry_bytes or max(log2_size, log2_index_bytes) > _LARGEST_LOG2:
+        return 0, 0
+    usable = (1 << log2_size) * 2 // 3
+    before = _DICT_HEAD_BYTES + (1 << log2_index_bytes)
+    if block.size_bytes != before + usable * entry_bytes:
+        return 0, 0
+    return block.address + before, entry_bytes
+
+
+def _has_value(entries: int, end: int, entry_bytes: int) -> bool:
+    """Whether anything is left in a dict's table: the last word of an entry is its value."""
+    for value in range(entries + entry_bytes - _WORD_BYTES, end, entry_bytes):
+        if ctypes.c_size_t.from_address(value).value:
+            return True
+    return False
+
+
+def _may_be_of_set(block: Block) -> bool:
+    entries, rest = divmod(block.size_bytes, _SET_ENTRY_BYTES)
+    return rest == 0 and entries >= _SMALLEST_SET and entries & (entries - 1) == 0
+
+
+def _words_of(block: Block) -> Iterator[int]:
+    count = min(_MOST_WORDS, block.size_bytes // _WORD_BYTES)
+    yield from (ctypes.c_size_t * count).from_address(block.address)

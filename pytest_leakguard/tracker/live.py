@@ -1,0 +1,235 @@
+"""Live memory of other processes: what each request batch allocated and what of it is still alive.
+
+The library ``_preload.so`` is preloaded into each process of a service and counts there, whatever
+allocator the program has. The numbers are in a file of its own for each process, readable by the
+user alone, so that a reading costs a memory read and stops nobody. What it cannot see is known:
+a process without such a file (static programs, Go, setuid programs, whose loader ignores
+preloading), or one that brings its own malloc.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from operator import add
+from pathlib import Path
+from typing import Final
+
+from pytest_leakguard.tracker import library
+
+LIBRARY = Path(__file__).with_name("_preload.so")
+"""Where the package's build puts it, on Linux."""
+EPOCHS: Final = 4096
+"""Epochs that a process can tell apart, epoch 0 included."""
+
+MOST_SEARCHED_BYTES: Final = 1 << 30
+"""Upper limit of the writable memory of a process that is searched, in bytes; a gibibyte takes
+about a second."""
+
+_MAGIC: Final = 0x4C474C56
+_VERSION: Final = 1
+_HEADER_BYTES: Final = 4096
+_STRIPES: Final = 64
+_WORDS: Final = 4
+"""Numbers of an epoch: bytes and number of blocks, bytes and number of mappings."""
+_FILE_BYTES: Final = _HEADER_BYTES + _STRIPES * EPOCHS * _WORDS * 8
+_MEMORY_FILES = Path("/dev/shm")
+_SANITIZERS = ("libasan", "liblsan", "libtsan", "libubsan", "libclang_rt")
+"""Libraries that have to come before all others."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessLive:
+    """What one process holds alive; each sequence is by epoch, from epoch 0 on."""
+
+    sees_all: bool
+    """False: the program brings its own malloc."""
+    has_python: bool
+    """Whether the interpreter's own blocks are counted one by one."""
+    first_epoch: int
+    """Blocks of this epoch and of those before may be copies of the parent's."""
+    own_bytes: int
+    """Private memory of the tracker's own."""
+    lost: int
+    """Blocks that could not be entered."""
+    peak_bytes: int
+    """The most that was ever in blocks at once, to 16 KiB for each thread."""
+    cells_root: int
+    """Where the process keeps what it knows of its blocks."""
+    heap_bytes: Sequence[int]
+    heap_blocks: Sequence[int]
+    mapped_bytes: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """Of some blocks, those that nothing in their process leads to any more."""
+
+    bytes: int
+    """In all the blocks that were asked for."""
+    lost_bytes: int
+
+
+class _Lost(ctypes.Structure):
+    _fields_ = (
+        ("blocks", ctypes.c_uint64),
+        ("bytes", ctypes.c_uint64),
+        ("lost_blocks", ctypes.c_uint64),
+        ("lost_bytes", ctypes.c_uint64),
+    )
+
+
+def find_lost(pid: int, counted: ProcessLive, first: int, last: int) -> Lost | None:
+    """Search the process for what leads to its blocks of the epochs ``first`` to ``last``.
+
+    ``None`` where it cannot be searched: not permitted, or too large. It is not stopped.
+    """
+    try:
+        search = ctypes.CDLL(str(library.LIBRARY)).tracker_lost_blocks
+    except (OSError, AttributeError):
+        return None
+    search.argtypes = (
+        ctypes.c_int,
+        ctypes.c_uint64,
+        ctypes.c_uint32,
+        ctypes.c_uint32,
+        ctypes.c_uint64,
+        ctypes.POINTER(_Lost),
+    )
+    found = _Lost()
+    error = search(pid, counted.cells_root, first, last, MOST_SEARCHED_BYTES, ctypes.byref(found))
+    return None if error else Lost(found.bytes, found.lost_bytes)
+
+
+def can_be_preloaded(environment: Mapping[str, str]) -> bool:
+    """Whether there is a library that the loader of a program in this environment would take."""
+    given = environment.get("LD_PRELOAD", "")
+    has_sanitizer = any(name in given for name in _SANITIZERS)
+    return sys.platform == "linux" and LIBRARY.is_file() and not has_sanitizer
+
+
+@dataclass(slots=True)
+class LiveMemory:
+    """The folder in which processes count, and its readings."""
+
+    folder: Path
+    _control: mmap.mmap
+    _files: dict[int, _File] = field(default_factory=dict)
+
+    @classmethod
+    def create(cls) -> LiveMemory:
+        """Make the folder, and the file with the current epoch; raises ``OSError``."""
+        # Files on a disk would be written back again and again.
+        parent = _MEMORY_FILES if os.access(_MEMORY_FILES, os.W_OK) else None
+        folder = Path(tempfile.mkdtemp(prefix="leakguard-live-", dir=parent))
+        descriptor = os.open(folder / "control", os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            os.ftruncate(descriptor, mmap.PAGESIZE)
+            control = mmap.mmap(descriptor, mmap.PAGESIZE)
+        finally:
+            os.close(descriptor)
+        return cls(folder, control)
+
+    def environment(self, given: Mapping[str, str]) -> dict[str, str]:
+        """Return the variables for the processes to be counted; ``given`` is what they have.
+
+        Before what the service preloads itself: what is called first counts.
+        """
+        preloaded = f"{LIBRARY} {given.get('LD_PRELOAD', '')}".strip()
+        return {"LD_PRELOAD": preloaded, "LEAKGUARD_LIVE": str(self.folder)}
+
+    def begin_epoch(self, epoch: int) -> None:
+        """What is allocated from now on belongs to ``epoch``; beyond the last one, to that."""
+        self._control[:4] = min(epoch, EPOCHS - 1).to_bytes(4, sys.byteorder)
+
+    def read(self, pids: Iterable[int], epochs: int) -> dict[int, ProcessLive]:
+        """Return what is known of each process, up to epoch ``epochs`` and with it."""
+        wanted = list(pids)
+        found: dict[int, ProcessLive] = {}
+        for pid in wanted:
+            file = self._file(pid)
+            reading = file.read(min(epochs, EPOCHS - 1) + 1) if file else None
+            if reading is not None:
+                found[pid] = reading
+        return found
+
+    def _file(self, pid: int) -> _File | None:
+        path = self.folder / str(pid)
+        try:
+            status = path.stat()
+        except OSError:
+            self._drop(pid)
+            return None
+        known = self._files.get(pid)
+        # A process that replaced itself (exec) has made a new file.
+        if known is not None and known.inode == status.st_ino:
+            return known
+        self._drop(pid)
+        if status.st_size != _FILE_BYTES:
+            return None
+        with path.open("rb") as opened:
+            memory = mmap.mmap(opened.fileno(), _FILE_BYTES, prot=mmap.PROT_READ)
+        self._files[pid] = _File(status.st_ino, memory)
+        return self._files[pid]
+
+    def _drop(self, pid: int) -> None:
+        known = self._files.pop(pid, None)
+        if known is not None:
+            known.memory.close()
+
+    def sweep(self, alive: Iterable[int]) -> None:
+        """Remove the files of processes that were killed; others do it themselves."""
+        kept = {str(pid) for pid in alive} | {"control"}
+        for path in self.folder.iterdir():
+            if path.name not in kept and not Path(f"/proc/{path.name}").exists():
+                path.unlink(missing_ok=True)
+                self._drop(int(path.name))
+
+    def close(self) -> None:
+        """Remove the folder; processes that still run go on counting in files without a name."""
+        for pid in list(self._files):
+            self._drop(pid)
+        self._control.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """The counts of one process. The layout is that of ``native/preload/live.h``."""
+
+    inode: int
+    memory: mmap.mmap
+
+    def read(self, epochs: int) -> ProcessLive | None:
+        with memoryview(self.memory) as view, view.cast("I") as words, view.cast("q") as numbers:
+            if (words[0], words[1]) != (_MAGIC, _VERSION):
+                return None  # not filled in yet
+            stripes = max(1, words[5])
+            return ProcessLive(
+                sees_all=words[4] == 0,
+                has_python=bool(words[6]),
+                first_epoch=words[3],
+                own_bytes=numbers[4],
+                lost=numbers[5],
+                peak_bytes=numbers[7],
+                cells_root=numbers[8],
+                heap_bytes=_summed(numbers, 0, stripes, epochs),
+                heap_blocks=_summed(numbers, 1, stripes, epochs),
+                mapped_bytes=_summed(numbers, 2, stripes, epochs),
+            )
+
+
+def _summed(numbers: memoryview, word: int, stripes: int, epochs: int) -> list[int]:
+    """Return the sums over the threads, by epoch."""
+    total = [0] * epochs
+    for stripe in range(stripes):
+        first = _HEADER_BYTES // 8 + stripe * EPOCHS * _WORDS + word
+        part = numbers[first : first + epochs * _WORDS : _WORDS]
+        total = list(map(add, total, part.tolist()))
+    return total

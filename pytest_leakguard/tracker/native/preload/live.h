@@ -1,0 +1,127 @@
+/* What this process holds alive, by the epoch (request batch) that allocated it: in a mapping that
+   the harness reads. The hooks report here.
+
+   A file of its own for each process: DIRECTORY/PID, mode 0600, in the directory that the variable
+   LEAKGUARD_LIVE names. DIRECTORY/control holds the current epoch, for all processes. Without the
+   variable, and where a file cannot be made, nothing is counted and everything goes straight
+   through. services/live_memory.py reads the same layout: change LIVE_VERSION with it. */
+#ifndef LEAKGUARD_LIVE_H
+#define LEAKGUARD_LIVE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "layout.h"
+
+#define LIKELY(condition) __builtin_expect(!!(condition), 1)
+#define UNLIKELY(condition) __builtin_expect(!!(condition), 0)
+#define PUBLIC __attribute__((visibility("default")))
+
+/* Preloaded, so there is room for it in the static block: no call, and no allocation inside malloc. */
+#define FAST_THREAD_LOCAL __thread __attribute__((tls_model("initial-exec")))
+
+#define LIVE_MAGIC UINT32_C(0x4c474c56)
+#define LIVE_VERSION 1
+/* What a thread keeps to itself before it adds it to the process's sum. */
+#define FLUSHED_BYTES ((int64_t)16384)
+#define EPOCHS (1u << EPOCH_BITS)
+/* Threads beyond these share the first stripe, with atomic additions. */
+#define STRIPES 64
+
+typedef struct {
+    _Atomic int64_t heap_bytes, heap_blocks, mapped_bytes, mappings;
+} Totals;
+
+typedef enum { SEES_ALL, HAS_OWN_MALLOC } Sight;
+
+typedef struct {
+    uint32_t magic, version;
+    int32_t pid;
+    /* Epochs up to this one began in the parent: their blocks are copies. */
+    uint32_t first_epoch;
+    _Atomic uint32_t sight;
+    _Atomic uint32_t stripes_used;
+    _Atomic uint32_t has_python;
+    uint32_t reserved;
+    /* Memory of the tracker's own. */
+    _Atomic uint64_t own_bytes;
+    /* Blocks that could not be entered for want of memory. */
+    _Atomic uint64_t lost;
+    /* Bytes in blocks, and the most there ever were, both to FLUSHED_BYTES for each thread. */
+    _Atomic int64_t live_bytes, peak_bytes;
+    /* Where the cells are, for whoever asks which blocks are still led to. */
+    uint64_t cells_root;
+    uint8_t padding[4096 - 72];
+    /* Of each thread, by epoch. Their sum over the threads is what is alive. */
+    Totals totals[STRIPES][EPOCHS];
+} Live;
+
+/* Wiped by the kernel in a forked child, which thereby knows that it is one, whoever forked it. */
+typedef struct {
+    _Atomic uint32_t is_attached;
+    atomic_bool attaching, growing, mapping;
+    atomic_bool taken[STRIPES];
+} Own;
+
+extern Own *live_own;
+/* False: nothing is counted, for good. */
+extern atomic_bool live_is_on;
+/* NULL until the thread counts for the first time. */
+extern FAST_THREAD_LOCAL Totals *live_stripe;
+extern FAST_THREAD_LOCAL bool live_is_shared;
+extern FAST_THREAD_LOCAL int64_t live_unflushed;
+/* An allocator's own calls of another one are part of the outermost call. */
+extern FAST_THREAD_LOCAL int live_depth;
+extern _Atomic uint32_t *live_epoch_at;
+
+/* Makes this process's file, at the first call of a process. False: nothing can be counted. */
+bool live_attach(void);
+void live_take_stripe(void);
+void live_flush(void);
+void live_note_own(int64_t size_bytes);
+void live_note_lost(void);
+void live_note_python(void);
+void live_note_sight(Sight sight);
+
+/* Whether to count at all: attaches a process that is new, or newly forked. */
+static inline bool live_counts(void) {
+    if (LIKELY(atomic_load_explicit(&live_own->is_attached, memory_order_acquire))) return true;
+    return atomic_load_explicit(&live_is_on, memory_order_relaxed) && live_attach();
+}
+
+static inline uint32_t live_epoch(void) {
+    uint32_t epoch = atomic_load_explicit(live_epoch_at, memory_order_relaxed);
+    return epoch < EPOCHS ? epoch : EPOCHS - 1;
+}
+
+static inline void live_add(_Atomic int64_t *total, int64_t amount) {
+    if (UNLIKELY(live_is_shared)) {
+        atomic_fetch_add_explicit(total, amount, memory_order_relaxed);
+    } else { /* nobody else writes here */
+        int64_t before = atomic_load_explicit(total, memory_order_relaxed);
+        atomic_store_explicit(total, before + amount, memory_order_relaxed);
+    }
+}
+
+static inline void live_count_block(uint32_t epoch, int64_t size_bytes, int64_t blocks) {
+    if (UNLIKELY(!live_stripe)) live_take_stripe();
+    live_add(&live_stripe[epoch].heap_bytes, size_bytes);
+    live_add(&live_stripe[epoch].heap_blocks, blocks);
+    live_unflushed += size_bytes;
+    if (UNLIKELY(live_unflushed >= FLUSHED_BYTES || live_unflushed <= -FLUSHED_BYTES)) live_flush();
+}
+
+static inline void live_count_mapping(uint32_t epoch, int64_t size_bytes, int64_t mappings) {
+    if (UNLIKELY(!live_stripe)) live_take_stripe();
+    live_add(&live_stripe[epoch].mapped_bytes, size_bytes);
+    live_add(&live_stripe[epoch].mappings, mappings);
+}
+
+/* Short, rarely contended; in memory that a fork wipes, so that no child waits for a thread that it
+   has not got. */
+void live_lock(atomic_bool *lock);
+void live_unlock(atomic_bool *lock);
+
+#endif

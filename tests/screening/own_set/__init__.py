@@ -1,0 +1,1 @@
+"""Functions with known answers, of the kinds that have misled screening; ``answers`` has the table."""

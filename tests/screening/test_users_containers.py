@@ -1,0 +1,155 @@
+"""Containers in variables of the user's modules and classes are followed by their lengths."""
+
+from __future__ import annotations
+
+import re
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_leakguard.screening.users_containers import UsersContainers, united
+from tests.pytest_integration.test_screening import screened
+
+CONSTANTS = """
+    import array, collections, itertools
+    import pytest
+    NAMES = [f"name {number}" for number in range(500_000)]
+    NEXT = itertools.count()
+    ITEMS, PLACES, ENTRIES, MEMBERS = [], collections.deque(), {}, set()
+    BYTES, DOUBLES = bytearray(), array.array("d")
+    class Shop:
+        SEEN, INDEX = [], {}
+    def name(): return NAMES[next(NEXT)]
+    def list_of_module(): ITEMS.append(None)
+    def deque_of_module(): PLACES.append(True)
+    def dict_of_module(): ENTRIES[name()] = None
+    def set_of_module(): MEMBERS.add(name())
+    def bytearray_of_module(): BYTES.append(1)
+    def array_of_module(): DOUBLES.append(1.0)
+    def list_of_class(): Shop.SEEN.extend([None, None])
+    def dict_of_class(): Shop.INDEX[name()] = 1
+    KINDS = [list_of_module, deque_of_module, dict_of_module, set_of_module, bytearray_of_module,
+        array_of_module, list_of_class, dict_of_class]
+"""
+IN_A_SUITE = """
+    @pytest.mark.parametrize("number", range(150))
+    def test_clean(number): assert str(number)
+    @pytest.mark.parametrize("work", KINDS)
+    def test_adds(work): work()
+"""
+IN_A_LOOP = """
+    @pytest.mark.parametrize("work", KINDS)
+    def test_adds(leakguard, work): leakguard.loop(work)
+"""
+BYTES_PER_RUN = {
+    "list_of_module": 8,
+    "deque_of_module": 8,
+    "dict_of_module": 24,
+    "set_of_module": 16,
+    "bytearray_of_module": 1,
+    "array_of_module": 8,
+    "list_of_class": 16,
+    "dict_of_class": 24,
+}
+HOLDERS = {
+    "list_of_module": "ITEMS",
+    "deque_of_module": "PLACES",
+    "dict_of_module": "ENTRIES",
+    "set_of_module": "MEMBERS",
+    "bytearray_of_module": "BYTES",
+    "array_of_module": "DOUBLES",
+    "list_of_class": "SEEN",
+    "dict_of_class": "INDEX",
+}
+
+
+@pytest.mark.parametrize("tests", [IN_A_SUITE, IN_A_LOOP], ids=["in a suite of 158", "in a loop"])
+def test_constants_that_each_run_adds_are_found_with_their_exact_pace(
+    pytester: pytest.Pytester, tests: str
+) -> None:
+    _, report = screened(pytester, CONSTANTS + tests)
+    sizes, holders = {}, {}
+    for check in report["checks"]:
+        for fingerprint in check["findings"]:
+            kind = re.findall(r"\w+(?=\])", check["id"])[0]
+            sizes[kind] = report["findings"][fingerprint]["size_bytes"]
+            holders[kind] = str(report["findings"][fingerprint])
+    assert sizes == BYTES_PER_RUN
+    for kind, holder in HOLDERS.items():
+        assert holder in holders[kind], holders[kind]
+
+
+class Strange:
+    """Stands where a module is expected, and fails whatever is asked of it."""
+
+    def __getattribute__(self, name: str) -> Any:
+        raise RuntimeError(name)
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
+    """A module of the user's."""
+    found = types.ModuleType("shop")
+    found.__file__ = str(tmp_path / "shop.py")
+    Path(found.__file__).write_text("")
+    monkeypatch.setitem(sys.modules, "shop", found)
+    return found
+
+
+def is_followed(container: Any) -> bool:
+    return any(other is container for other in UsersContainers().lengths().containers)
+
+
+def test_variables_of_the_users_modules_and_of_their_classes_are_followed(
+    module: types.ModuleType,
+) -> None:
+    seen, index = [1], {1: 1}
+    variables: Any = vars(module)
+    variables["SEEN"] = seen
+    variables["Shop"] = type("Shop", (), {"INDEX": index, "__module__": "shop"})
+    assert is_followed(seen) and is_followed(index)
+
+
+def test_a_class_that_was_only_imported_is_followed_where_it_was_made(
+    module: types.ModuleType,
+) -> None:
+    index = {1: 1}
+    vars(module)["Shop"] = type("Shop", (), {"INDEX": index, "__module__": "elsewhere"})
+    assert not is_followed(index)
+
+
+def test_variables_of_libraries_and_of_the_interpreter_are_not_followed() -> None:
+    assert not is_followed(sys.path)
+    assert not is_followed(re.__all__)
+
+
+def test_a_module_that_is_none_is_not_asked(
+    module: types.ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = [1]
+    vars(module)["SEEN"] = seen
+    vars(module)["STRANGE"] = Strange()
+    monkeypatch.setitem(sys.modules, "strange", Strange())
+    assert is_followed(seen)
+
+
+def test_a_module_that_is_imported_later_is_followed_from_then_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    containers = UsersContainers()
+    containers.lengths()
+    later, seen = types.ModuleType("later"), [1]
+    later.__file__ = str(tmp_path / "later.py")
+    Path(later.__file__).write_text("")
+    vars(later)["SEEN"] = seen
+    monkeypatch.setitem(sys.modules, "later", later)
+    assert any(other is seen for other in containers.lengths().containers)
+
+
+def test_a_container_that_is_known_twice_is_followed_once() -> None:
+    first, second, third = [1], [1], [1]
+    found = united([first, second], [second, third])
+    assert [id(container) for container in found] == [id(first), id(second), id(third)]
