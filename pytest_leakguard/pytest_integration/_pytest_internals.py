@@ -129,12 +129,15 @@ class AttributesOfRun:
     """
 
     def __init__(self, item: Any) -> None:
-        self._attributes = {} if item is None else dict(item.__dict__)
+        self._attributes: dict[str, Any] = {}
+        for name, value in vars(item).items() if item is not None else ():
+            if name not in _RENEWED:  # the values of the test's fixtures would stay alive
+                self._attributes[name] = value
 
     @contextmanager
     def there_again(self, item: Any) -> Iterator[None]:
         """While this lasts, what was taken away is there again."""
-        missing = self._attributes.keys() - item.__dict__.keys() - set(_RENEWED)
+        missing = self._attributes.keys() - item.__dict__.keys()
         for name in missing:
             item.__dict__[name] = self._attributes[name]
         try:

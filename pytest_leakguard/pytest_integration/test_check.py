@@ -50,6 +50,7 @@ from pytest_leakguard.screening.quick_check import (
 )
 from pytest_leakguard.screening.room import EXPLAINING_RUNS, OutOfRoom, Room
 from pytest_leakguard.screening.users_containers import UsersContainers, united
+from pytest_leakguard.tracker.containers import Lengths
 
 if TYPE_CHECKING:
     from pytest_leakguard.pytest_integration.session import Session
@@ -112,8 +113,7 @@ class Stages:
                 self._first_s = spent.seconds
                 self._tests_s += spent.seconds
                 if Original.getpid() == self._pid:  # otherwise a child that the test has forked
-                    lengths.note_run()
-                    self._after_own_run(item, self._ledger, lengths.containers)
+                    self._after_own_run(item, self._ledger, lengths)
                 if self._ledger.take_displaced() and self._instruments.sees_native:
                     self._raised |= {HEAP, MAPPED}  # later runs, in which nobody measures, can tell
 
@@ -127,12 +127,13 @@ class Stages:
         finally:
             self._aside.end()
 
-    def _after_own_run(self, item: pytest.Item, ledger: Ledger, longer: list[Any]) -> None:
+    def _after_own_run(self, item: pytest.Item, ledger: Ledger, lengths: Lengths) -> None:
         if not self._aside.is_frozen:
             return  # a collection would take its whole time
-        collect()  # or the handlers would take what the test has put into free lists
+        collect()  # or we and the handlers would take what the test has put into free lists
         empty_handlers(item)
-        self._note_first(ledger, longer)
+        lengths.note_run()
+        self._note_first(ledger, lengths.containers)
         load_while_there_is_room()
 
     def _note_first(self, ledger: Ledger, longer: list[Any]) -> None:

@@ -222,6 +222,8 @@ class _Loop:
         stopped = self._checkpoint(is_last)
         if not stopped and is_last and time.monotonic() >= self._deadline:
             return f"the time is used after {done} of {self._preset.max_requests} requests"
+        if not stopped and done >= self._preset.max_requests:  # where the last samples are missing
+            return f"the budget of {done} requests is used"
         return stopped
 
     def _stop_by_age(self, is_last: bool) -> str:
