@@ -47,7 +47,6 @@ NEEDED = (
     "templates/report.css",
     "agents/python/sitecustomize.py",
     "agents/node/agent.js",
-    "agents/glibc/agent.c",
 )
 """What code loads at run time, beside the modules."""
 TIMEOUT_S = 600

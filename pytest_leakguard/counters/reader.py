@@ -209,7 +209,7 @@ def descriptor_count() -> int:
     if not _HAS_PROC:
         return int(_asked(lambda process: process.num_fds()))
     # Since Linux 6.2 the size of this directory is the answer, without opening it.
-    return os.stat(_DESCRIPTORS).st_size or len(os.listdir(_DESCRIPTORS)) - 1  # noqa: PTH116, PTH208  # a tenth of the time
+    return Original.stat(_DESCRIPTORS).st_size or len(Original.listdir(_DESCRIPTORS)) - 1
 
 
 def _asked(question: Callable[[Any], _Answer]) -> _Answer:
@@ -249,7 +249,7 @@ def _threads() -> list[Any]:
     """What tells all threads apart."""
     if not _HAS_PROC:
         return list(_cpython.frames_of_threads())
-    return list(os.listdir(_TASKS))  # noqa: PTH208  # pathlib interns what it sees
+    return list(Original.listdir(_TASKS))
 
 
 def child_count() -> int:
@@ -276,7 +276,7 @@ def children() -> list[int]:
             with Original.open(f"{_TASKS}/{task}/children", "rb") as file:
                 found += map(int, file.read().split())
         except FileNotFoundError:
-            if task == str(os.getpid()):  # the kernel was built without this file
+            if task == str(Original.getpid()):  # the kernel was built without this file
                 return _children_by_parent()
         except ProcessLookupError:  # the thread has ended
             continue

@@ -23,9 +23,19 @@ _loaded: list[str] = []
 
 
 def load_while_there_is_room() -> None:
-    """Does nothing as long as there are plenty of descriptors, since most runs need none of it."""
-    if _loaded or descriptor_count() < USED_SHARE * descriptor_limit():
+    """Does nothing as long as there are plenty of descriptors, since most runs need none of it.
+
+    Nor where they cannot be counted.
+    """
+    if _loaded or not _are_scarce():
         return
     for name in _NEEDED:
         import_module(name)
         _loaded.append(name)
+
+
+def _are_scarce() -> bool:
+    try:
+        return descriptor_count() >= USED_SHARE * descriptor_limit()
+    except OSError:
+        return False

@@ -63,7 +63,9 @@ class Room:
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self._descriptors = descriptor_count()
+        self._descriptors = 0
+        with contextlib.suppress(OSError):  # where they cannot be counted, no run leaves any
+            self._descriptors = descriptor_count()
         self._directory = tempfile.gettempdir()
         self._disk_bytes = _free_disk(self._directory)
         self._memory_bytes = _free_memory() / MEMORY_SHARE
