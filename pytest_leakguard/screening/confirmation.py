@@ -210,10 +210,8 @@ class Confirmation:
 
     def _next_chunk(self) -> None:
         """The next runs: first one by one, then ever more under one number."""
-        if len(self.runs) >= thresholds.SINGLE_RUNS:
-            most = max(thresholds.LARGEST_CHUNK, self._suspect.runs[-1].calls)
-            part = max(self._chunk, self._calls // thresholds.STEPS_IN_ALL)
-            self._chunk = min(part, most, self._affordable())
+        part = max(self._chunk, self._calls // thresholds.STEPS_IN_ALL)
+        self._chunk = min(part, self._affordable())
         spent = Spent()
         if self._add(self._chunk):
             self._chunk_before_s = self._chunk_s
@@ -327,12 +325,13 @@ class Confirmation:
         return self._examination(likely, f"{why}; {self._stopped or advice}")
 
     def _is_ever_slower(self) -> bool:
-        """The last run took so long that the next would take longer than all before it.
+        """The last runs took longer than those before, and a large part of all the time.
 
-        It goes through what it has piled up: there will never be the time for more of them.
+        They go through what they have piled up: there will never be the time for more of them.
         """
         is_slower = self._chunk_s > thresholds.EVER_SLOWER * self._chunk_before_s > 0
-        return is_slower and 3 * self._chunk_s * self.runs[-1].calls > self._spent.seconds
+        last_s = self._chunk_s * self.runs[-1].calls
+        return is_slower and last_s > thresholds.SLOWEST_SHARE * self._spent.seconds
 
     def _all_even(self, in_blocks: bool = False) -> dict[int, PerRun]:
         """Counters of which every run, one by one, has kept the same, or something that is scarce.

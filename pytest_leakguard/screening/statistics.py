@@ -111,7 +111,7 @@ def _later_pace(totals: Sequence[Total]) -> _Pace | None:
         if total.calls > end / 2:
             part = int(3 * (total.calls - end / 2 - 1e-9) / (end / 2))
             parts[min(2, part)].append(total)
-    if min(map(len, parts)) < thresholds.LEAST_STEPS // 3:
+    if min(map(len, parts)) < thresholds.LEAST_STEPS:
         return None
     first, second, third = (min(part, key=lambda total: total.weight) for part in parts)
     return _Pace(_per_call(first, second), _per_call(second, third), _per_call(first, third))

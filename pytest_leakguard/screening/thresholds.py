@@ -13,9 +13,10 @@ CPython's lists of up to 64 items are resized after 4 or 8 more items (``list_re
 that add one item each at least three times.
 """
 SCARCE_PROOF = 8
-"""Runs that each keep a descriptor, thread, process or file which prove a leak of it.
+"""Runs with a descriptor, thread, process or file that stays which prove a leak not in every run.
 
 A pool of connections or workers in a test is mostly smaller; the process's limit is far larger.
+Where every run keeps one, their pace takes longer to see: 11 runs, by ``LEAST_STEPS``.
 """
 LEAST_RUNS = 24
 """Runs that must have kept their blocks before a test counts as leaking, however long a run
@@ -35,11 +36,6 @@ CONFIRMING_S = 0.6
 
 A leaking quick test may cost one second in all, with its explanation.
 """
-SINGLE_RUNS = 16
-"""Runs of a confirmation that are numbered one by one, which gives the exact size of one run's
-loss."""
-LARGEST_CHUNK = 256
-"""Runs that share a number in a confirmation; so many are collected together."""
 CHUNK_S = 0.1
 """Seconds that one chunk of runs may take, so that limits of time and memory are looked at in
 between."""
@@ -64,6 +60,9 @@ allow for few."""
 EVER_SLOWER = 1.5
 """Times that a run takes longer than the one before, when it goes through what the runs have
 piled up."""
+SLOWEST_SHARE = 1 / 3
+"""Share of all the time that the last runs must have taken for that; otherwise there is time for
+more."""
 RARE_EVENTS = 4
 """Runs with survivors, none of which ever goes, that make a suspect of a leak which is not in every
 run."""
@@ -109,12 +108,11 @@ SETTLING_STEPS = 4
 CONFIRMATIONS_S = 60.0
 """Seconds of computing for all confirmations of a session; as much as the suite itself takes, if
 that is more."""
-LEAST_STEPS = 6
-"""Steps of all runs together before their pace says anything: two for each third of the later
-half."""
+LEAST_STEPS = 2
+"""Numbers in each third of the later half of the runs, before their pace says anything."""
 STEPS_IN_ALL = 24
-"""Parts of the runs so far that the next chunk is one of, so that there are always ``LEAST_STEPS``
-later ones."""
+"""Parts of the runs so far that the next chunk is one of, so that each third of the later half has
+four."""
 SILENCE = 3
 """Calls without a loss, as a multiple of the longest time between two losses, after which losses
 have stopped.

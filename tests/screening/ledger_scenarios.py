@@ -76,7 +76,7 @@ def runs_of(work: Callable[[], object], count: int = 3) -> list[Run]:
 
 
 def rises(run: Run) -> list[int]:
-    """Of descriptors, threads, children and files."""
+    """Of all that is scarce: descriptors, threads, children, files and tasks."""
     return [int(run.rises[at]) for at in RESOURCES]
 
 

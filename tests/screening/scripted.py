@@ -88,6 +88,9 @@ class ScriptedLedger(Ledger):
         self.now_s += calls * self.run_s
         return found
 
+    def take_displaced(self) -> bool:
+        return False  # the script sees all memory
+
     def has_interned(self, run: Run) -> bool:
         return False  # asked since Python 3.12; the script keeps no strings
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from pytest_leakguard.screening.ledger import RESOURCES
 from pytest_leakguard.tracker.library import LIBRARY
 from tests.tracker.conftest import ROOT, missing, run_program
 
@@ -41,6 +42,7 @@ NAMES = (
 KEEPS_INTERNED = sys.version_info[:2] == (3, 12)
 """Strings that are interned when the program runs are freed in 3.11, and again from 3.13 on."""
 NO_MEMORY = [[0, 0], [0, 0], [0, 0]]
+NO_RISES = [0] * len(RESOURCES)
 
 
 def outcome_of(*names: str) -> dict[str, Any]:
@@ -59,7 +61,7 @@ def results() -> dict[str, Any]:
 def test_runs_of_nothing_leave_nothing(results: dict[str, Any]) -> None:
     memory, rises = results["nothing"]
     assert memory == [NO_MEMORY] * 50
-    assert rises == [[0, 0, 0, 0]] * 50
+    assert rises == [NO_RISES] * 50
 
 
 def test_garbage_is_collected_at_the_end_of_a_run(results: dict[str, Any]) -> None:
@@ -154,7 +156,7 @@ def test_each_open_descriptor_is_counted(results: dict[str, Any]) -> None:
 
 
 def test_a_closed_descriptor_is_not_counted(results: dict[str, Any]) -> None:
-    assert results["closed_descriptor"] == [0, 0, 0, 0]
+    assert results["closed_descriptor"] == NO_RISES
 
 
 def test_a_thread_that_has_ended_is_gone_when_it_is_counted_again(results: dict[str, Any]) -> None:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import importlib
 import sys
-from array import array
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -19,10 +19,14 @@ import pytest
 
 import pytest_leakguard
 from pytest_leakguard import pytest_integration
-from pytest_leakguard.counters.reader import BLOCKS, COUNTERS, DESCRIPTORS, HEAP
+from pytest_leakguard.core.checks import Check
+from pytest_leakguard.counters.reader import BLOCKS, DESCRIPTORS, HEAP
+from pytest_leakguard.explain.explainer import Cause
 from pytest_leakguard.screening import thresholds
 from pytest_leakguard.screening.ledger import Run
-from pytest_leakguard.tracker.tracker import NOTHING, Amount, Domain
+from pytest_leakguard.screening.room import OutOfRoom
+from pytest_leakguard.screening.statistics import PerRun
+from pytest_leakguard.tracker.tracker import Amount
 from tests.screening.scripted import (
     GROWN,
     ONE,
@@ -164,35 +168,22 @@ def examined(
     ledger: ScriptedLedger,
     is_rare: bool = False,
     runs: int = 4,
-    least_runs: int | None = None,
-    most_runs: int | None = None,
-    calls: int = 1,
+    **limits: float,
 ) -> Any:
     """What a confirmation says of a scripted unit that is suspected after so many runs."""
-    firsts = tuple(ledger.repeat(calls) for _ in range(runs))
-    limits = {"least_runs": least_runs, "most_runs": most_runs}
-    return examined_from(rooms, ledger, firsts, is_rare, limits)
-
-
-def examined_from(
-    rooms: Rooms,
-    ledger: ScriptedLedger,
-    firsts: tuple[Run, ...],
-    is_rare: bool = False,
-    wanted: dict[str, int | None] | None = None,
-) -> Any:
-    """What a confirmation says of a scripted unit that is suspected after these runs."""
     confirmation: Any = rooms.confirmation
     confirmation.Spent = lambda: ScriptedSpent(ledger)
+    confirmation.OutOfRoom = OutOfRoom  # the script's; modules imported anew have another
+    firsts = tuple(ledger.repeat() for _ in range(runs))
     counters = frozenset((*ledger.memory, *ledger.scarce))
     suspect = rooms.quick_check.Suspect(counters, firsts, is_rare)
-    limits = confirmation.Limits(LONG_S)
-    for name, value in (wanted or {}).items():
-        if value is not None:
-            limits = replace(limits, **{name: value})
     ledger.told = [0]
     return confirmation.Confirmation(
-        ledger, ledger.repeat, suspect, limits, ledger.told.append
+        ledger,
+        ledger.repeat,
+        suspect,
+        confirmation.Limits(**{"seconds": LONG_S, **limits}),
+        ledger.told.append,
     ).examine()
 
 
@@ -202,11 +193,12 @@ def runs_of(rooms: Rooms, ledger: ScriptedLedger) -> int:
     return ledger.told[-1]
 
 
-def numbers_of_descriptors(rooms: Rooms) -> int:
-    """Numbers that prove a leak of descriptors; the first has so many runs that seven show a pace."""
-    ledger = ScriptedLedger(scarce={DESCRIPTORS: lambda call: 1.0}, run_s=1e-5)
-    firsts = (ledger.repeat(600), ledger.repeat(100))
-    return len(examined_from(rooms, ledger, firsts).series[DESCRIPTORS])
+def rare_descriptors(rooms: Rooms) -> int:
+    """Descriptors that prove a leak of one in every tenth run."""
+    ledger = ScriptedLedger(scarce={DESCRIPTORS: lambda call: float(call % 10 == 9)})
+    found = examined(rooms, ledger, is_rare=True, runs=50)
+    assert found.leaking == DESCRIPTORS
+    return sum(kept.blocks for kept in found.series[DESCRIPTORS])
 
 
 def full_caches(rooms: Rooms) -> tuple[bool, int]:
@@ -216,10 +208,10 @@ def full_caches(rooms: Rooms) -> tuple[bool, int]:
     return cache.leaking is None, runs_of(rooms, leak) // 1000
 
 
-def confirming_chunks(rooms: Rooms, run_s: float, most_runs: int | None = None) -> list[int]:
+def confirming_chunks(rooms: Rooms, run_s: float) -> list[int]:
     """Runs under each number until a leak is proved, without those at the end."""
     ledger = ScriptedLedger({BLOCKS: always}, run_s=run_s)
-    examined(rooms, ledger, most_runs=most_runs)
+    examined(rooms, ledger)
     return ledger.chunks[: 4 + len(ledger.told) - 1]
 
 
@@ -246,13 +238,6 @@ def part_of_all(rooms: Rooms) -> int:
     raise AssertionError(before)
 
 
-def numbers_as_at_first(rooms: Rooms) -> int:
-    """Numbers of 100 runs, as there were at first, before they are cut to the time of a chunk."""
-    ledger = ScriptedLedger({BLOCKS: always}, run_s=0.01)
-    examined(rooms, ledger, least_runs=4000, calls=100)
-    return next(at for at, calls in enumerate(ledger.chunks) if calls < 100)
-
-
 def singles_at_the_end(rooms: Rooms) -> int:
     return last_chunks(rooms).count(1)
 
@@ -261,13 +246,46 @@ def settling_at_the_end(rooms: Rooms) -> int:
     return sum(calls > 1 for calls in last_chunks(rooms))
 
 
-def runs_of_uneven(rooms: Rooms) -> int:
-    """Slow runs that keep one, two or three blocks."""
+def uneven(rooms: Rooms) -> tuple[bool, ...]:
+    """Whether a leak of one, two or three blocks is proved in the time of 2,000 and 2,200 runs."""
 
     def kept(call: int, now: int) -> Amount:
         return Amount(1 + call % 3, 64, 0)
 
-    return runs_of(rooms, ScriptedLedger({BLOCKS: kept}, run_s=1.0))
+    found = []
+    for seconds in (20.0, 22.0):
+        ledger = ScriptedLedger({BLOCKS: kept}, run_s=0.01)
+        found.append(examined(rooms, ledger, seconds=seconds).leaking == BLOCKS)
+    return tuple(found)
+
+
+class Slowing(ScriptedLedger):
+    """Leaks in every run; the first four take no time, each of the others so many seconds."""
+
+    def __init__(self, *seconds: float) -> None:
+        super().__init__({BLOCKS: always}, run_s=0.0)
+        self._last_s = seconds
+
+    def run(self, work: Callable[[], object], calls: int = 1) -> Run:
+        at = len(self.chunks) - 4
+        self.run_s = self._last_s[at] if at >= 0 else 0.0
+        return super().run(work, calls)
+
+
+def is_leak_in_time(rooms: Rooms, *seconds: float) -> bool:
+    """Whether these runs, and no further ones, prove a leak."""
+    found = examined(rooms, Slowing(*seconds), seconds=sum(seconds) - 0.1)
+    return found.leaking == BLOCKS and not found.undecided
+
+
+def ever_slower(rooms: Rooms) -> tuple[bool, ...]:
+    """Whether a last run that takes 1.4 and 1.6 times as long as the one before ends it as a leak."""
+    return is_leak_in_time(rooms, 1.0, 1.4), is_leak_in_time(rooms, 1.0, 1.6)
+
+
+def slowest_share(rooms: Rooms) -> tuple[bool, ...]:
+    """Whether a run that takes twice as long does, which has had 0.31 and 0.36 of all the time."""
+    return is_leak_in_time(rooms, 2.5, 1.0, 1.0, 2.0), is_leak_in_time(rooms, 1.5, 1.0, 1.0, 2.0)
 
 
 def exhausting(rooms: Rooms) -> tuple[bool, ...]:
@@ -285,6 +303,15 @@ def rare_proof(rooms: Rooms) -> tuple[bool, ...]:
     for runs in (90, 100):
         ledger = ScriptedLedger({BLOCKS: every(10)}, run_s=0.1)
         found.append(examined(rooms, ledger, is_rare=True, runs=runs).leaking == BLOCKS)
+    return tuple(found)
+
+
+def frequent(rooms: Rooms) -> tuple[bool, ...]:
+    """Whether losses in every fourth and every third run are proved before the most runs."""
+    found = []
+    for period in (4, 3):
+        ledger = ScriptedLedger({BLOCKS: every(period)}, run_s=0.1)
+        found.append(examined(rooms, ledger, is_rare=True, runs=60).leaking == BLOCKS)
     return tuple(found)
 
 
@@ -397,28 +424,29 @@ def exact_shares(rooms: Rooms) -> tuple[bool, ...]:
     return tuple(found)
 
 
-# The ledger.
+# What becomes of an examination.
 
 
-class FakeTracker:
-    """A tracker that has seen nothing."""
+def doubtful(rooms: Rooms) -> tuple[bool, ...]:
+    """Whether 590 and 610 runs prove a leak that Python holds where nothing becomes longer."""
+    findings: Any = rooms.findings
+    findings._explained = lambda *_, **__: Cause(holders=("shop.Order.next",))
+    leak = rooms.confirmation.Examination({}, {BLOCKS: PerRun(1, 64, is_exact=True)})
+    blank = Check("test_x.py::test", "test", "tracker")
 
-    def live(self, run: int, domain: Domain) -> Amount:
-        return NOTHING
+    def is_proved(runs: int) -> bool:
+        checked = findings.check_of(
+            blank,
+            replace(leak, runs=40),
+            None,
+            None,
+            budget_bytes=0.0,
+            seconds=LONG_S,
+            further=lambda wanted: replace(leak, runs=runs),
+        )
+        return bool(checked.check.findings)
 
-
-class FakeReader:
-    """Reads the descriptors that it is given."""
-
-    def __init__(self, *descriptors: int) -> None:
-        self._descriptors = descriptors
-
-    def read(self, into: array[float], row: int) -> None:
-        if self._descriptors:
-            into[row * len(COUNTERS) + DESCRIPTORS] = self._descriptors[row]
-
-    def forget_what_is_gone(self) -> None:
-        pass
+    return is_proved(590), is_proved(610)
 
 
 # The loop.
@@ -429,9 +457,9 @@ def looped(rooms: Rooms, ledger: ScriptedLedger) -> Any:
     module: Any = rooms.loop
     for name in ("quick_check", "confirmation"):
         getattr(rooms, name).Spent = lambda: ScriptedSpent(ledger)
-    module.installed = lambda: SimpleNamespace(tracker=object(), problem="")
+    module.instruments = lambda _: SimpleNamespace(tracker=object(), blind=(), sees_native=True)
     module.temporary_files = lambda: SimpleNamespace(is_watching=True)
-    module.Reader = lambda *_, **__: None
+    module.Reader = lambda *_, **__: SimpleNamespace(take_unread=lambda: ())
     module.Ledger = lambda *_: ledger
     return module.check_loop(lambda: None, "loop", seconds=LONG_S)
 
@@ -479,6 +507,16 @@ def spare(rooms: Rooms, tests: int, tests_s: float = 0.0, spare_s: float = 0.0) 
     return round(float(stages(rooms, tests, tests_s, spare_s)._spare_of(None)), 4)
 
 
+def item_of_suite() -> Any:
+    """As much of an item of pytest's as a blank check is made of."""
+    path = Path("test_x.py").resolve()
+    config = SimpleNamespace(
+        invocation_params=SimpleNamespace(dir=path.parent), getoption=lambda *_: False
+    )
+    location = (path.name, 1, "test")
+    return SimpleNamespace(nodeid=f"{path.name}::test", location=location, path=path, config=config)
+
+
 def confirmed_after(rooms: Rooms) -> tuple[bool, ...]:
     """Whether the fifth suspect is confirmed after 69 and after 71 seconds of confirmations."""
     found = []
@@ -488,7 +526,7 @@ def confirmed_after(rooms: Rooms) -> tuple[bool, ...]:
         made._causes = SimpleNamespace(behind=lambda *_: None)
         made._session = SimpleNamespace(settings_of=lambda item: None)
         made._confirmed = lambda *_: SimpleNamespace(problems=())
-        item = SimpleNamespace(nodeid="test_x.py::test", location=("test_x.py", 1, "test"))
+        item = item_of_suite()
         suspect = rooms.quick_check.Suspect(frozenset({BLOCKS}), ())
         repeater = SimpleNamespace(run=None)
         check = made._suspected(item, repeater, ScriptedLedger(), suspect, None, ())
@@ -504,8 +542,7 @@ OUTSIDE = (False, True)
 CASES = {
     "SUSPECT_AFTER": Case(first_runs_of_leak, 4, (0.75, 1.25)),
     "BUFFER_PATIENCE": Case(patience, (True, 24), NEAR),
-    # Where runs are numbered one by one, eleven are needed to see a pace.
-    "SCARCE_PROOF": Case(numbers_of_descriptors, 8, (0.75, 1.25)),
+    "SCARCE_PROOF": Case(rare_descriptors, 8, (0.875, 1.125)),
     "LEAST_RUNS": Case(
         lambda rooms: runs_of(rooms, ScriptedLedger({BLOCKS: always}, run_s=1.0)), 24, NEAR
     ),
@@ -514,12 +551,13 @@ CASES = {
     "CONFIRMING_S": Case(
         lambda rooms: runs_of(rooms, ScriptedLedger({BLOCKS: always}, run_s=0.02)), 34, APART
     ),
-    "SINGLE_RUNS": Case(numbers_as_at_first, 16, NEAR),
-    "LARGEST_CHUNK": Case(lambda rooms: max(confirming_chunks(rooms, 1e-5, 20_000)), 256),
     "CHUNK_S": Case(largest_of_slow, 100),
     "BUFFER_EVENTS": Case(resized, OUTSIDE, (0.6, 1.4)),
     "STEADY_SHARE": Case(paces, ("STEADY", "FADING"), NEAR),
-    "UNEVEN_RUNS": Case(runs_of_uneven, 240, NEAR),
+    "UNEVEN_RUNS": Case(uneven, OUTSIDE, NEAR),
+    "DOUBTFUL_RUNS": Case(doubtful, OUTSIDE, NEAR),
+    "EVER_SLOWER": Case(ever_slower, OUTSIDE, NEAR),
+    "SLOWEST_SHARE": Case(slowest_share, OUTSIDE, NEAR),
     "EXHAUSTING_RUNS": Case(exhausting, OUTSIDE, (0.67, 1.33)),
     "RARE_EVENTS": Case(rare_events, OUTSIDE, (0.75, 1.25)),
     "RARE_PROOF": Case(rare_proof, OUTSIDE, NEAR),
@@ -546,6 +584,7 @@ CASES = {
     "SILENCE": Case(silent, OUTSIDE, (0.67, 1.33)),
     "LEAST_PER_CALL": Case(least_per_call, ("FADING", "STEADY"), APART),
     "NEWER_EVENTS": Case(newer, OUTSIDE, (0.875, 1.125)),
+    "FREQUENT_SHARE": Case(frequent, INSIDE, APART),
     "RARE_SHARE": Case(rarer, ("STEADY", "FADING"), APART),
     "FEWER_SIGMAS": Case(fewer, ("STEADY", "FADING"), NEAR),
     "RARE_LATE_EVENTS": Case(few_late, ("STEADY", "FADING"), (0.67, 1.33)),
