@@ -55,6 +55,8 @@ class Cause:
     """Entries that its holder will ever keep, where it says so; 0 where it does not."""
     bounded: str = ""
     """Why it will not grow for ever, in words."""
+    apart: tuple[int, int] | None = None
+    """Blocks and bytes of the old run that a holder without a limit keeps, beside one with."""
     removal: str = ""
     """Where somebody's code takes entries out of the container again, as ``shop.py:12``."""
     container: Any = None
@@ -119,6 +121,7 @@ def _cause(held: Held) -> Cause:
         held_by=held.read,
         limit=held.limit,
         bounded=held.bounded,
+        apart=held.apart,
         removal=held.removal,
         container=container.container if container else None,
         entries_per_run=container.per_run if container else 0.0,

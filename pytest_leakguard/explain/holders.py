@@ -10,9 +10,10 @@ from pytest_leakguard.counters import _cpython
 from pytest_leakguard.counters.caches import LRU_CACHE
 from pytest_leakguard.counters.reader import HEAP, MAPPED, THREADS
 from pytest_leakguard.explain import limits
+from pytest_leakguard.explain.beside import Beside
 from pytest_leakguard.explain.buffers import Buffer, growing_buffer
 from pytest_leakguard.explain.growing_containers import Growing, growing, length, newest
-from pytest_leakguard.explain.kinds import IsNew, is_type_of_double, kind_of
+from pytest_leakguard.explain.kinds import IsNew, is_test_double, kind_of
 from pytest_leakguard.explain.path_words import Growth
 from pytest_leakguard.explain.probe import EVENTS, Evidence, Probe
 from pytest_leakguard.explain.references import Path, path_to, path_without
@@ -34,12 +35,14 @@ class Held:
     """What the search for a holder has found; of ours, so that it is never taken for a holder."""
 
     __slots__ = (
+        "apart",
         "bounded",
         "buffer",
         "chain",
         "container",
         "is_known",
         "limit",
+        "limiting",
         "read",
         "removal",
         "types",
@@ -56,6 +59,10 @@ class Held:
         self.types: list[tuple[type, int]] = []
         """Of what one run has left."""
         self.limit = 0
+        self.limiting: Any = None
+        """The holder that has this limit."""
+        self.apart: tuple[int, int] | None = None
+        """Blocks and bytes of what stays beside a holder with a limit, where something does."""
         self.bounded = ""
         self.removal = ""
 
@@ -67,9 +74,18 @@ def holder_of(probe: Probe, evidence: Evidence, runs: int) -> Held:
     types, first = survivors.types(), survivors.roots()
     del survivors  # or its list would be taken for a holder
     held = Held() if first is None else _held_by_path(probe, runs, first, is_new)
+    has_survivors = first is not None
+    limiting = held.limiting
+    if limiting is None:
+        limiting = _limiting_others(first, is_new)
+    del first  # each of its references would count
+    if limiting is not None and not evidence.is_unbounded:
+        beside = _held_beside(probe, evidence, runs, limiting)
+        if beside is not None:
+            return beside
     if not held.is_known:
         grown = _growing_held(probe, evidence, runs)
-        held = grown if grown.is_known or first is None else held
+        held = grown if grown.is_known or not has_survivors else held
     held.types = types
     return held
 
@@ -80,7 +96,7 @@ def _path(first: Target, is_new: IsNew) -> tuple[Path, bool]:
     if not limits.is_test_double(path.steps):
         return path, False
     for target in first.all():
-        other = path_without(target.thing, is_new, is_type_of_double)
+        other = path_without(target.thing, is_new, is_test_double)
         if other is not None:
             return other, False
     return path, True
@@ -88,6 +104,10 @@ def _path(first: Target, is_new: IsNew) -> tuple[Path, bool]:
 
 def _held_by_path(probe: Probe, runs: int, first: Target, is_new: IsNew) -> Held:
     path, is_double = _path(first, is_new)
+    return _held_by(path, probe, runs, is_double)
+
+
+def _held_by(path: Path, probe: Probe, runs: int, is_double: bool = False) -> Held:
     exits = _cpython.exit_callbacks()
     growth = Growth()
     held = Held()
@@ -104,6 +124,37 @@ def _held_by_path(probe: Probe, runs: int, first: Target, is_new: IsNew) -> Held
     held.chain, held.read = path.texts_to(growth), path.read(growth)
     _look_for_limit(held, _above(near, held.container), is_double)
     return held
+
+
+def _limiting_others(first: Target | None, is_new: IsNew) -> Any:
+    """A holder with a limit that has what does not hang on the first of the survivors."""
+    for target in first.all() if first is not None else ():
+        path = path_without(target.thing, is_new, _is_nobody) if target is not first else None
+        for step in reversed(_near(path.steps[:-1])) if path is not None else ():
+            if limits.limit_of_holder(step):
+                return step
+    return None
+
+
+def _is_nobody(holder: Any) -> bool:
+    return False
+
+
+def _held_beside(probe: Probe, evidence: Evidence, runs: int, limiting: Any) -> Held | None:
+    """What stays beside a holder with a limit; ``None`` where nothing is known to."""
+    if evidence.old_run is None:
+        return None
+    is_new = made_since(probe.tracker, evidence.old_run)
+    beside = Beside(probe.tracker, evidence.old_run, limiting)
+    for target in beside.first.all() if beside.first is not None else ():
+        path = path_without(target.thing, is_new, beside.is_inside)
+        if path is None or limits.is_test_double(path.steps):
+            continue
+        held = _held_by(path, probe, runs)
+        if held.is_known and not held.bounded:
+            held.types, held.apart = beside.types, (beside.blocks, beside.size_bytes)
+            return held
+    return None
 
 
 def _above(steps: list[Any], container: Growing | None) -> list[Any]:
@@ -208,6 +259,7 @@ def _look_for_limit(held: Held, steps: list[Any], is_double: bool) -> None:
         return
     found = limits.limit_on(steps)
     if found is not None:
+        held.limiting = next(step for step in reversed(steps) if limits.limit_of_holder(step))
         held.limit = found[0]
         held.bounded = f"its holder says that it keeps at most {found[0]:,} ({found[1]})"
 

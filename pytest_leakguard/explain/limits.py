@@ -33,13 +33,14 @@ def limit_on(steps: Iterable[Any]) -> tuple[int, str] | None:
     ``None`` when none says so. ``steps`` are the holders, outermost first: the nearest one counts.
     """
     for holder in reversed(tuple(steps)):
-        most = _limit_of(holder)
+        most = limit_of_holder(holder)
         if most is not None:
             return most, name_of_class(type(holder))
     return None
 
 
-def _limit_of(holder: Any) -> int | None:
+def limit_of_holder(holder: Any) -> int | None:
+    """The most that this object will ever keep, where it says so."""
     kind = type(holder)
     numbers: Iterable[Any]
     if kind is LRU_CACHE:

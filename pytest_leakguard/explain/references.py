@@ -39,11 +39,11 @@ that a busy machine changes no answer."""
 _PLAIN = frozenset(map(id, (str, bytes, int, float, complex, bool, type(None), types.CodeType)))
 """By identity, types whose objects hold nothing of anybody's."""
 
-Avoid = Callable[[type], bool]
-"""Whether objects of a type are passed over as holders."""
+Avoid = Callable[[Any], bool]
+"""Whether an object is passed over as a holder."""
 
 
-def _no_type(kind: type) -> bool:
+def _nobody(holder: Any) -> bool:
     return False
 
 
@@ -93,14 +93,14 @@ def root_of(chain: tuple[str, ...]) -> str:
 
 
 def path_without(target: Any, is_new: IsNew, avoid: Avoid) -> Path | None:
-    """A way from a root by none of the types to be avoided; ``None`` where there is none."""
+    """A way from a root by none of the objects to be avoided; ``None`` where there is none."""
     return _Upwards(target, Roots(is_new), is_new, avoid).run()
 
 
 def path_to(target: Any, is_new: IsNew = nothing_is_new) -> Path:
     """The shortest way from a root to ``target``, always the same of several."""
     gc.collect()
-    upwards = _Upwards(target, Roots(is_new), is_new, _no_type)
+    upwards = _Upwards(target, Roots(is_new), is_new, _nobody)
     found = upwards.run()
     if found is not None:
         return found
@@ -178,7 +178,7 @@ class _Upwards:
         for holder in holders:
             if id(holder) in self.parents or id(holder) in self.ours:
                 continue
-            if is_ours(holder) or self._avoid(type(holder)):
+            if is_ours(holder) or self._avoid(holder):
                 continue
             child = _child_in(holder, level)
             if child is not None and is_kept_by_runner(holder) and not is_fixture(holder):

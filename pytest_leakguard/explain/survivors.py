@@ -5,11 +5,13 @@ from __future__ import annotations
 import gc
 import sys
 from collections import Counter as Tally
-from collections.abc import Callable, Iterator
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Any
 from weakref import ReferenceType
 
-from pytest_leakguard.core.foreign import module_of, name_of
+from pytest_leakguard.core.foreign import module_of, name_of, qualname_of
 from pytest_leakguard.explain.kinds import IsNew, is_context_node, is_type_of_double
 from pytest_leakguard.tracker.objects import PREFIXES_BYTES, counted_blocks, objects_of
 from pytest_leakguard.tracker.tracker import LARGEST_RUN, Tracker
@@ -90,7 +92,10 @@ class Survivors:
 
         ``None`` where there are no survivors.
         """
-        candidates = self._referred_from_outside() or self._things
+        return self.order(self.held_beside(()) or self._things)
+
+    def order(self, candidates: list[Any]) -> Target | None:
+        """Of these survivors one of each type, the one on which most of the others hang first."""
         strong = [thing for thing in candidates if _is_telling(thing)]
         weighed: list[tuple[bool, int, str, int, Any]] = []
         steps = 0
@@ -108,21 +113,36 @@ class Survivors:
             first = Target(thing, first)
         return first
 
-    def _referred_from_outside(self) -> list[Any]:
-        """As the collector finds it: more references than come from the survivors themselves."""
+    def held_beside(self, others: Sequence[Any]) -> list[Any]:
+        """Those that anything refers to which is neither a survivor nor one of these others.
+
+        As the collector finds it: they have more references than come from all of these.
+        """
         things, inner = self._things, [0] * len(self._things)
-        for thing in things:
+        for thing in chain(things, others):
             if is_context_node(thing):
                 continue  # what a context holds says more than the inner parts of it
-            for part in gc.get_referents(thing):
+            for part in chain(gc.get_referents(thing), _second_references(thing)):
                 if id(part) in self._inside:
                     inner[self._inside[id(part)]] += 1
+        thing = part = None  # which would be one more reference
         sample = [object()]
         ours = sys.getrefcount(sample[0])
         found = []
         for at in range(len(things)):
-            if sys.getrefcount(things[at]) - ours > inner[at]:
+            if sys.getrefcount(things[at]) - ours > inner[at] + _has_hidden(things[at]):
                 found.append(things[at])
+        return found
+
+    def below(self, tops: list[Any]) -> list[Any]:
+        """These survivors and all others that hang on them."""
+        found = list(tops)
+        seen = set(map(id, found))
+        for thing in found:
+            for part in gc.get_referents(thing):
+                if id(part) in self._inside and id(part) not in seen:
+                    seen.add(id(part))
+                    found.append(part)
         return found
 
     def _weight_below(self, thing: Any) -> tuple[int, int]:
@@ -141,6 +161,17 @@ class Survivors:
                         following.append(further)
             level = following
         return total, steps
+
+
+def _second_references(thing: Any) -> Iterable[Any]:
+    """The keys of an ``OrderedDict``: its list holds them too, and the collector is not told."""
+    return dict.keys(thing) if type(thing) is OrderedDict else ()
+
+
+def _has_hidden(thing: Any) -> int:
+    """References of which the collector is not told: a link of an ``lru_cache`` has one."""
+    kind = type(thing)
+    return int(module_of(kind) == "functools" and qualname_of(kind) == "_lru_list_elem")
 
 
 def _is_telling(thing: Any) -> bool:

@@ -8,7 +8,7 @@ never a leak.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from pytest_leakguard.core.clock import Spent
@@ -74,6 +74,8 @@ class Examination:
     """Number of a run that is over for long and has kept what it lost, and the calls under it."""
     share: float = 1.0
     """Of the runs, so many lose something."""
+    is_exhausting: bool = False
+    """A few more runs like these would break the process, whatever holds what they keep."""
 
     @property
     def leaking(self) -> int | None:
@@ -312,8 +314,8 @@ class Confirmation:
         """The answer from the runs there were, when there can be no more."""
         has_no_more = self._is_exhausted() or self._is_ever_slower()
         exhausting = has_no_more and self._all_even(in_blocks=True)
-        if exhausting:  # whatever holds it: a few more runs would break the process
-            return self._examination(exhausting)
+        if exhausting:
+            return replace(self._examination(exhausting), is_exhausting=True)
         steady = self._steady()
         if steady and self._has_proof_at_the_end():
             return self._examination(steady)

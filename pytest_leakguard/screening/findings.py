@@ -19,7 +19,7 @@ from pytest_leakguard.screening import thresholds
 from pytest_leakguard.screening.confirmation import Examination
 from pytest_leakguard.screening.ledger import MEMORY, Ledger
 from pytest_leakguard.screening.room import OutOfRoom
-from pytest_leakguard.screening.statistics import Kept
+from pytest_leakguard.screening.statistics import Kept, PerRun
 
 if TYPE_CHECKING:
     from pytest_leakguard.explain.explainer import Cause
@@ -89,15 +89,26 @@ def check_of(
             return _as_cache(blank, examination, counter, cause.bounded)
         # And yet it keeps more.
         cause = _explained(work, counter, examination, ledger, seconds, is_unbounded=True)
+    examination = _apart(examination, counter, cause)
     doubt = _doubt_about(cause, counter, examination)
     if doubt and further is not None:
         examination = further(thresholds.MOST_RUNS)
         least = thresholds.MOST_RUNS if cause.removal else thresholds.DOUBTFUL_RUNS
-        if examination.leaking is None or examination.runs < least:
+        is_proved = examination.runs >= least or examination.is_exhausting
+        if examination.leaking is None or not is_proved:
             return _not_proved(blank, examination, doubt)
     finding = finding_of(counter, examination, cause, blank.id)
     check = within_budget(_with_growth(blank, examination), finding, budget_bytes)
     return Confirmed(check, examination, cause.container, cause.entries_per_run, cause.site.names)
+
+
+def _apart(examination: Examination, counter: int, cause: Cause) -> Examination:
+    """Without what a cache beside the leak keeps of a run until it is full."""
+    if cause.apart is None or counter not in examination.per_run:
+        return examination
+    (blocks, size_bytes), calls = cause.apart, examination.old_run[1]
+    kept = PerRun(blocks / calls, size_bytes / calls, is_exact=calls == 1)
+    return replace(examination, per_run={**examination.per_run, counter: kept})
 
 
 def _undecided(blank: Check, examination: Examination) -> Confirmed:
@@ -113,7 +124,7 @@ def _doubt_about(cause: Cause, counter: int, examination: Examination) -> str:
 
     Empty when it will not.
     """
-    is_told = examination.is_rare or COUNTERS[counter].is_resource
+    is_told = examination.is_rare or examination.is_exhausting or COUNTERS[counter].is_resource
     if is_told or examination.runs >= thresholds.MOST_RUNS:
         return ""
     if cause.removal:

@@ -226,9 +226,23 @@ def per_run(series: Sequence[Kept], is_rare: bool) -> PerRun:
         exact = _most_common(old)
         if exact is not None:
             return exact
+        old = _of_common_count(old)
+        calls = sum(kept.calls for kept in old)
     blocks_kept = sum(max(0, kept.blocks) for kept in old)
     bytes_kept = sum(kept.size_bytes + max(0, kept.grown_bytes) for kept in old)
     return PerRun(blocks_kept / calls, bytes_kept / calls, is_exact=False)
+
+
+def _of_common_count(series: Sequence[Kept]) -> Sequence[Kept]:
+    """Those that have kept as many blocks as nearly all others, whose sizes differ; or all."""
+    tally: Tally[Fraction] = Tally()
+    for kept in series:
+        tally[Fraction(kept.blocks, kept.calls)] += kept.calls
+    (blocks, count), *_ = tally.most_common(1)
+    calls = sum(kept.calls for kept in series)
+    if blocks <= 0 or blocks.denominator != 1 or count < thresholds.EXACT_SHARE * calls:
+        return series
+    return [kept for kept in series if Fraction(kept.blocks, kept.calls) == blocks]
 
 
 def is_even(series: Sequence[Kept]) -> bool:

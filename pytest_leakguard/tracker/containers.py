@@ -202,7 +202,7 @@ def _tables(blocks: list[Block]) -> list[int]:
     candidates = {block.address for block in blocks if _may_be_table(block)}
     if candidates:
         for block in blocks:
-            candidates.difference_update(_words_of(block))
+            candidates.difference_update(words_of(block))
     return list(candidates)
 
 
@@ -244,6 +244,7 @@ def _may_be_of_set(block: Block) -> bool:
     return rest == 0 and entries >= _SMALLEST_SET and entries & (entries - 1) == 0
 
 
-def _words_of(block: Block) -> Iterator[int]:
+def words_of(block: Block) -> Iterator[int]:
+    """What stands in a block, as far as it is looked at."""
     count = min(_MOST_WORDS, block.size_bytes // _WORD_BYTES)
     yield from (ctypes.c_size_t * count).from_address(block.address)

@@ -14,7 +14,7 @@ from unittest import mock
 
 import pytest
 
-from pytest_leakguard.explain.kinds import is_type_of_double
+from pytest_leakguard.explain.kinds import is_test_double
 from pytest_leakguard.explain.path_words import Growth
 from pytest_leakguard.explain.references import path_to, path_without
 from pytest_leakguard.explain.roots import CONTEXT, UNKNOWN
@@ -233,7 +233,7 @@ def test_a_way_around_a_test_double_is_found() -> None:
     shop().SPY = mock.Mock()
     shop().SPY.items = shop().PRODUCT
     order = shop().PRODUCT[0]
-    path = path_without(order, _is_one_of(), is_type_of_double)
+    path = path_without(order, _is_one_of(), is_test_double)
     assert path is not None
     assert path.texts[:2] == ("module shop", "list PRODUCT")
 
@@ -243,5 +243,5 @@ def test_what_only_a_test_double_holds_has_no_way_around_it() -> None:
     shop().SPY(Order())
     kinds = [type(thing) for thing in shop().SPY.call_args.args]
     assert kinds == [Order]
-    found = path_without(shop().SPY.call_args, _is_one_of(), is_type_of_double)
+    found = path_without(shop().SPY.call_args, _is_one_of(), is_test_double)
     assert found is None or found.texts[0].startswith("call of")
