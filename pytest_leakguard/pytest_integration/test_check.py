@@ -50,7 +50,7 @@ from pytest_leakguard.screening.quick_check import (
 )
 from pytest_leakguard.screening.room import EXPLAINING_RUNS, OutOfRoom, Room
 from pytest_leakguard.screening.users_containers import UsersContainers, united
-from pytest_leakguard.tracker.containers import Lengths
+from pytest_leakguard.tracker.containers import NO_CONTAINERS, Lengths
 
 if TYPE_CHECKING:
     from pytest_leakguard.pytest_integration.session import Session
@@ -219,6 +219,7 @@ class Stages:
         finally:
             ledger.counts_interned = False
             ledger.counts_others = True
+            ledger.followed = NO_CONTAINERS
             ledger.forget(*first, *quick.runs)
 
     def _stopped(

@@ -20,7 +20,11 @@ from pytest_leakguard.counters.reader import (
     Reader,
 )
 from pytest_leakguard.screening.gc_freeze import collect, thawed
-from pytest_leakguard.tracker.containers import grown_containers, may_have_tables
+from pytest_leakguard.tracker.containers import (
+    NO_CONTAINERS,
+    grown_containers,
+    may_have_tables,
+)
 from pytest_leakguard.tracker.objects import is_kept_by_interpreter, plain_object
 from pytest_leakguard.tracker.tracker import (
     LARGEST_RUN,
@@ -75,6 +79,8 @@ class Ledger:
         """Strings that the interpreter has interned for good are counted as well."""
         self.counts_others = True
         """Blocks count whichever thread has allocated them, not those of the run's own alone."""
+        self.followed = NO_CONTAINERS
+        """Containers that the current unit may make longer with every run."""
         self._is_displaced = False
         self.has_touched_old = False
         """The last run has resized blocks that are older than all runs, whose size was not
@@ -116,6 +122,7 @@ class Ledger:
         """
         if self._collects:
             collect()
+        self.followed.arm()
         self.tracker.arm(self._number)
 
     def disarm(self) -> None:
@@ -124,6 +131,7 @@ class Ledger:
         Free lists are emptied, or it would use the unit's blocks.
         """
         self.tracker.disarm()
+        self.followed.disarm()
         self._note_displaced()
         if self._collects:
             collect()
@@ -213,6 +221,7 @@ class Ledger:
                 work()
         finally:
             self.tracker.disarm()
+            self.followed.disarm()
             self._note_displaced()
         return self.end(calls)
 

@@ -68,7 +68,7 @@ class QuickCheck:
         leaks that are not in every run. ``grown`` are older containers that it has made longer, and
         may make longer with every run.
         """
-        self._grown = Lengths(grown)
+        self._grown = self._ledger.followed = Lengths(grown)
         suspected = self._in_every_run(suspected)
         if suspected:
             self._ledger.empty_caches()

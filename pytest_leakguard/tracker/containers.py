@@ -57,13 +57,43 @@ _MOST_OLD = 1_000
 """Resized older blocks whose owners are looked for."""
 
 
+class Followed:
+    """One container that may grow with every run."""
+
+    __slots__ = ("before", "container", "gained", "is_armed", "lengths", "real")
+
+    def __init__(self, container: Any) -> None:
+        self.container = container
+        self.real = length_of(container)
+        self.lengths = [self.real]
+        """What it would be had nobody else put anything in, at first and after each run."""
+        self.gained = self.before = 0
+        self.is_armed = False
+        """The unit's own code was told from everybody else's since the last run."""
+
+    def arm(self) -> None:
+        self.is_armed = True
+        self.before = length_of(self.container)
+
+    def disarm(self) -> None:
+        self.gained += length_of(self.container) - self.before
+
+    def note_run(self) -> int:
+        """By how much the unit has made it longer; negative when it is shorter than before."""
+        real = length_of(self.container)
+        grown = real - self.real
+        if self.is_armed and grown > 0:
+            grown = max(0, min(grown, self.gained))
+        self.real, self.gained, self.is_armed = real, 0, False
+        self.lengths.append(self.lengths[-1] + grown)
+        return grown
+
+
 class Lengths:
     """Containers that may grow with every run, and how long each was after each of them."""
 
     def __init__(self, containers: Iterable[Any]) -> None:
-        self._known: list[tuple[Any, list[int]]] = []
-        for container in containers:
-            self._known.append((container, [length_of(container)]))
+        self._known = [Followed(container) for container in containers]
 
     def __len__(self) -> int:
         return len(self._known)
@@ -71,33 +101,41 @@ class Lengths:
     @property
     def containers(self) -> list[Any]:
         """Those that are followed now."""
-        return [container for container, _ in self._known]
+        return [known.container for known in self._known]
+
+    def arm(self) -> None:
+        """The unit's own code follows: what others put into a container is none of its growth."""
+        for known in self._known:
+            known.arm()
+
+    def disarm(self) -> None:
+        """Somebody else's code follows."""
+        for known in self._known:
+            known.disarm()
 
     def note_run(self) -> None:
         """A run is over. A container that it has not made longer is followed no longer."""
-        grown = []
-        for container, lengths in self._known:
-            lengths.append(length_of(container))
-            if lengths[-1] > lengths[-2]:
-                grown.append((container, lengths))
-        self._known = grown
+        self._known = [known for known in self._known if known.note_run() > 0]
 
     def note_runs(self) -> None:
         """As ``note_run``, of containers that may be emptied now and then: all are followed on."""
-        for container, lengths in self._known:
-            lengths.append(length_of(container))
+        for known in self._known:
+            known.note_run()
 
     @property
     def sizes_bytes(self) -> list[int]:
         """What all their items took in their tables, before the runs and after each."""
         if not self._known:
             return []
-        totals = [0] * len(self._known[0][1])
-        for container, lengths in self._known:
-            item_bytes = _item_bytes(container)
-            for at, length in enumerate(lengths):
+        totals = [0] * len(self._known[0].lengths)
+        for known in self._known:
+            item_bytes = _item_bytes(known.container)
+            for at, length in enumerate(known.lengths):
                 totals[at] += item_bytes * length
         return totals
+
+
+NO_CONTAINERS = Lengths(())
 
 
 def _item_bytes(container: Any) -> int:
