@@ -116,7 +116,11 @@ def _held_by(path: Path, probe: Probe, runs: int, is_double: bool = False) -> He
     if held.container is not None:
         item = _item_below(path, held.container.container)
         growth = Growth(held.container.container, pace_of(held.container.per_run), item)
-        held.removal = removal_of(held.container.container)
+        removal = removal_of(held.container.container, path.steps)
+        held.removal = removal.place if removal is not None else ""
+        if removal is not None and removal.limit:
+            held.limit, held.limiting = removal.limit, held.container.container
+            held.bounded = f"{removal.place} takes entries out beyond {removal.limit:,}"
     if not path.is_complete and path.root.text == UNKNOWN and _cpython.exit_callbacks() > exits:
         path.root = Root(AT_EXIT)
         path.is_complete = True

@@ -9,29 +9,77 @@ import ast
 import linecache
 import sys
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from pytest_leakguard.core.foreign import attributes_of, module_of, mro_of, qualname_of
+from pytest_leakguard.explain.code_owner import Owner, owner
 
 _DICT_OF_MODULE: Any = vars(types.ModuleType)["__dict__"].__get__
 _TAKES_OUT = frozenset({"pop", "popitem", "popleft", "clear", "remove", "discard"})
 """Methods of containers after which there is less in them."""
+_MAKERS = ("__init__", "__new__", "__post_init__")
+"""Functions that give an object its first container, which is no removal."""
 
 
-def removal_of(container: Any) -> str:
-    """The place that takes something out of the container, as ``shop.py:12``.
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """A place in somebody's source that takes something out of a container."""
 
-    Looked for in the source of the modules that have it as a variable; empty where none is seen.
+    place: str
+    """As ``shop.py:12``."""
+    limit: int = 0
+    """The number of entries from which on it does, where the source says so in plain numbers."""
+
+
+def removal_of(container: Any, holders: Iterable[Any] = ()) -> Removal | None:
+    """The place that takes something out of the container; ``None`` where none is seen.
+
+    Looked for in the source of the modules that have it as a variable, of the classes whose
+    objects, among ``holders``, have it as an attribute, and of its own class.
     """
-    for name, file in _variables(container):
-        line = _line_that_removes(file, name)
-        if line:
-            return f"{Path(file).name}:{line}"
-    return ""
+    for name in _names(container, holders):
+        found = name.removal()
+        if found is not None:
+            return found
+    return None
 
 
-def _variables(container: Any) -> Iterator[tuple[str, str]]:
-    """Each name of the container in a module, with the module's file."""
+@dataclass(frozen=True, slots=True)
+class _Name:
+    """How one module's source calls the container."""
+
+    file: str
+    name: str
+    of_class: str = ""
+    """The class whose own methods are meant, by ``self``."""
+
+    def removal(self) -> Removal | None:
+        try:
+            tree = ast.parse("".join(linecache.getlines(self.file)))
+        except (SyntaxError, ValueError, RecursionError):
+            return None
+        scope = _class_in(tree, self.of_class) if self.of_class else tree
+        if scope is None:
+            return None
+        is_it = _is_self if self.of_class else self._is_called
+        found = _removing(scope, is_it)
+        if found is None and not self.of_class:
+            found = _replacing(tree, self.name)
+        if found is None:
+            return None
+        line = int(getattr(found, "lineno", 0))
+        return Removal(f"{Path(self.file).name}:{line}", _limit_of(tree, found, self.file))
+
+    def _is_called(self, node: ast.expr) -> bool:
+        if isinstance(node, ast.Name):
+            return node.id == self.name
+        return isinstance(node, ast.Attribute) and node.attr == self.name
+
+
+def _names(container: Any, holders: Iterable[Any]) -> Iterator[_Name]:
     for module in list(sys.modules.values()):
         if type(module) is not types.ModuleType:  # anything may stand there, also a lazy module
             continue
@@ -39,27 +87,62 @@ def _variables(container: Any) -> Iterator[tuple[str, str]]:
         file = inside.get("__file__")
         for name, value in list(inside.items()):
             if value is container and type(name) is str and type(file) is str:
-                yield name, file
+                yield _Name(file, name)
+    for holder in holders:
+        for name, value in attributes_of(holder):
+            if value is container and type(name) is str:
+                for file, _ in _classes(type(holder)):
+                    yield _Name(file, name)
+    for file, kind in _classes(type(container)):
+        yield _Name(file, "", kind)
 
 
-def _line_that_removes(file: str, name: str) -> int:
-    """The first line that does, 0 where none does."""
-    try:
-        tree = ast.parse("".join(linecache.getlines(file)))
-    except (SyntaxError, ValueError, RecursionError):
-        return 0
+def _classes(kind: type) -> Iterator[tuple[str, str]]:
+    """The file of each class that is not the interpreter's, and how it is called there."""
+    for base in mro_of(kind):
+        module = sys.modules.get(module_of(base))
+        if type(module) is types.ModuleType:
+            file = _DICT_OF_MODULE(module).get("__file__")
+            if type(file) is str and owner(file) is not Owner.INTERPRETER:
+                yield file, qualname_of(base).rpartition(".")[2]
+
+
+def _class_in(tree: ast.Module, name: str) -> ast.ClassDef | None:
     for node in ast.walk(tree):
-        if isinstance(node, ast.Delete) and any(_is_entry(part, name) for part in node.targets):
-            return node.lineno
-        if isinstance(node, ast.Call) and _is_removal(node.func, name):
-            return node.lineno
-        if isinstance(node, ast.Assign) and _replaces_part(node, name):
-            return node.lineno
-    return _line_that_replaces(tree, name)
+        if isinstance(node, ast.ClassDef) and node.name == name:
+            return node
+    return None
 
 
-def _line_that_replaces(tree: ast.Module, name: str) -> int:
-    """The first line in a function that gives the variable another container, 0 where none does."""
+_IsIt = Callable[[ast.expr], bool]
+"""Whether an expression is the container."""
+
+
+def _is_self(node: ast.expr) -> bool:
+    """``self``, or ``super()``."""
+    if isinstance(node, ast.Name):
+        return node.id == "self"
+    return isinstance(node, ast.Call) and _name_of(node.func) == "super"
+
+
+def _name_of(node: ast.expr) -> str:
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def _removing(scope: ast.AST, is_it: _IsIt) -> ast.AST | None:
+    """The first statement or call that takes something out, ``None`` where none does."""
+    for node in ast.walk(scope):
+        if isinstance(node, ast.Delete) and any(_is_entry(part, is_it) for part in node.targets):
+            return node
+        if isinstance(node, ast.Call) and _is_removal(node.func, is_it):
+            return node
+        if isinstance(node, ast.Assign) and _replaces_part(node, is_it):
+            return node
+    return None
+
+
+def _replacing(tree: ast.Module, name: str) -> ast.AST | None:
+    """What gives the variable another container in a function, ``None`` where nothing does."""
     for function in ast.walk(tree):
         if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
             continue
@@ -69,8 +152,8 @@ def _line_that_replaces(tree: ast.Module, name: str) -> int:
             is_variable = is_global and _name_given(part, ast.Name) == name
             is_attribute = _name_given(part, ast.Attribute) == name
             if is_variable or (is_attribute and function.name not in _MAKERS):
-                return int(getattr(part, "lineno", 0))
-    return 0
+                return part
+    return None
 
 
 def _name_given(node: ast.AST, kind: type[ast.AST]) -> str:
@@ -82,13 +165,9 @@ def _name_given(node: ast.AST, kind: type[ast.AST]) -> str:
     return node.id if isinstance(node, ast.Name) else node.attr
 
 
-_MAKERS = ("__init__", "__new__", "__post_init__")
-"""Functions that give an object its first container, which is no removal."""
-
-
-def _replaces_part(node: ast.Assign, name: str) -> bool:
+def _replaces_part(node: ast.Assign, is_it: _IsIt) -> bool:
     """``CACHE[:] = []`` and ``CACHE[at % 10] = entry``, which replace what was there."""
-    return any(_is_entry(target, name) and _is_place(target) for target in node.targets)
+    return any(_is_entry(target, is_it) and _is_place(target) for target in node.targets)
 
 
 def _is_place(target: ast.expr) -> bool:
@@ -98,18 +177,64 @@ def _is_place(target: ast.expr) -> bool:
     )
 
 
-def _is_entry(target: ast.expr, name: str) -> bool:
+def _is_entry(target: ast.expr, is_it: _IsIt) -> bool:
     """``CACHE[key]`` in ``del CACHE[key]``."""
-    return isinstance(target, ast.Subscript) and _is_called(target.value, name)
+    return isinstance(target, ast.Subscript) and is_it(target.value)
 
 
-def _is_removal(called: ast.expr, name: str) -> bool:
+def _is_removal(called: ast.expr, is_it: _IsIt) -> bool:
     """``CACHE.pop`` in ``CACHE.pop(key)``."""
-    is_method = isinstance(called, ast.Attribute) and called.attr in _TAKES_OUT
-    return is_method and isinstance(called, ast.Attribute) and _is_called(called.value, name)
+    return isinstance(called, ast.Attribute) and called.attr in _TAKES_OUT and is_it(called.value)
 
 
-def _is_called(node: ast.expr, name: str) -> bool:
+# The number from which on it does.
+
+
+def _limit_of(tree: ast.Module, removal: ast.AST, file: str) -> int:
+    """The largest number in the condition around it; 0 where there is none in plain numbers."""
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.If | ast.While) or isinstance(node.test, ast.Constant):
+            continue
+        inside = (part for statement in node.body for part in ast.walk(statement))
+        if any(part is removal for part in inside):
+            return max(_numbers_in(node.test, file), default=0)
+    return 0
+
+
+def _numbers_in(condition: ast.expr, file: str) -> Iterator[int]:
+    for node in ast.walk(condition):
+        if isinstance(node, ast.Compare):
+            for side in (node.left, *node.comparators):
+                number = _number(side, file)
+                if number is not None and number > 0:
+                    yield number
+
+
+def _number(node: ast.expr, file: str) -> int | None:
+    """A whole number, a product or sum of some, or a variable of the module that is one."""
+    if isinstance(node, ast.Constant):
+        return node.value if type(node.value) is int else None
     if isinstance(node, ast.Name):
-        return node.id == name
-    return isinstance(node, ast.Attribute) and node.attr == name
+        return _variable(node.id, file)
+    if isinstance(node, ast.BinOp):
+        left, right = _number(node.left, file), _number(node.right, file)
+        compute = _OPERATIONS.get(type(node.op))
+        if left is not None and right is not None and compute is not None:
+            return compute(left, right)
+    return None
+
+
+_OPERATIONS: dict[type[ast.operator], Callable[[int, int], int]] = {
+    ast.Add: lambda left, right: left + right,
+    ast.Sub: lambda left, right: left - right,
+    ast.Mult: lambda left, right: left * right,
+    ast.LShift: lambda left, right: left << min(right, 64),
+}
+
+
+def _variable(name: str, file: str) -> int | None:
+    for module in list(sys.modules.values()):
+        if type(module) is types.ModuleType and _DICT_OF_MODULE(module).get("__file__") == file:
+            value = _DICT_OF_MODULE(module).get(name)
+            return value if type(value) is int else None
+    return None

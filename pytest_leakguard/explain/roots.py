@@ -115,9 +115,11 @@ class Roots:
             yield _module_root(name)
 
     def starts(self) -> Iterator[tuple[Start, ...]]:
-        """Where to search downwards from: modules, then calls that run, then the runner's."""
+        """Where to search downwards from: modules, fixtures, calls that run, then the runner's."""
         handlers = [Start(handler, root) for handler, root in _handlers()]
         yield (*map(_start_of_module, self.modules), *handlers)
+        fixtures = list(_fixtures())  # a tuple that grows must not be among all objects
+        yield tuple(Start(fixture, _fixture_root(fixture)) for fixture in fixtures)
         frames = list(self._running.values())
         yield tuple(_locals_of(frame for frame in frames if not is_runners(frame)))
         yield tuple(_locals_of(frame for frame in frames if is_runners(frame)))
@@ -175,6 +177,16 @@ def is_fixture(thing: Any) -> bool:
     """Whether it is what pytest keeps the value of a fixture in."""
     kind = type(thing)
     return qualname_of(kind) == "FixtureDef" and module_of(kind) == "_pytest.fixtures"
+
+
+def _fixtures() -> Iterator[Any]:
+    known: dict[int, bool] = {}
+    for thing in gc.get_objects():
+        key = id(type(thing))
+        if key not in known:
+            known[key] = is_fixture(thing)
+        if known[key]:
+            yield thing
 
 
 def _fixture_root(fixture: Any) -> Root:

@@ -264,3 +264,25 @@ def test_a_cache_with_a_limit_that_fills_faster_hides_no_leak_beside_it(
     _, finding = explained(pytester, FILLS)
     assert [name.rpartition("::")[2] for name in finding["checks"]] == ["test_leaks"]
     assert "list KEEP" in finding["holders"]
+
+
+OF_FIXTURE = """
+    import asyncio, pytest
+    async def retry():
+        while True: await asyncio.sleep(3600)
+    @pytest.fixture(scope="module")
+    def loop():
+        loop = asyncio.new_event_loop()
+        yield loop
+        loop.close()
+    def test_request(loop):
+        async def go():
+            loop.create_task(retry())
+            await asyncio.sleep(0)
+        loop.run_until_complete(go())
+"""
+
+
+def test_what_the_value_of_a_fixture_holds_is_said_to_be_there(pytester: pytest.Pytester) -> None:
+    _, finding = explained(pytester, OF_FIXTURE, "-p", "no:asyncio")
+    assert finding["holders"][0] == "fixture loop", "thousands of tasks refer to the loop as well"

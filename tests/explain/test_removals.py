@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 import types
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pytest_leakguard.explain.removals import removal_of
+from pytest_leakguard.explain.removals import Removal, removal_of
 
 CONTAINER: list[Any] = []
 
@@ -38,7 +39,7 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[types.Mo
 )
 def test_a_line_that_takes_entries_out_is_found(module: types.ModuleType, source: str) -> None:
     Path(str(module.__file__)).write_text(f"CACHE = []\n\n{source}\n")
-    assert removal_of(CONTAINER) == "shop.py:3"
+    assert removal_of(CONTAINER) == Removal("shop.py:3")
 
 
 @pytest.mark.parametrize(
@@ -46,24 +47,85 @@ def test_a_line_that_takes_entries_out_is_found(module: types.ModuleType, source
 )
 def test_other_lines_are_none(module: types.ModuleType, source: str) -> None:
     Path(str(module.__file__)).write_text(f"CACHE = []\n{source}\n")
-    assert removal_of(CONTAINER) == ""
+    assert removal_of(CONTAINER) is None
+
+
+class Window:
+    """Has the container as an attribute."""
+
+    def __init__(self) -> None:
+        self.rows = CONTAINER
+
+
+OF_CLASS = """
+    import collections, itertools
+    LIMIT = 5 * 1000
+    class LRU(collections.OrderedDict):
+        def put(self, key, value):
+            self[key] = value
+            while {condition}:
+                {statement}
+"""
+
+
+@pytest.mark.parametrize(
+    ("condition", "limit"),
+    [
+        ("len(self) > 5000", 5000),
+        ("5_000 <= len(self)", 5000),
+        ("len(self) > LIMIT", 5000),
+        ("len(self) > 5 * (1 << 10)", 5120),
+        ("len(self) > self.most()", 0),
+        ("True", 0),
+        ("self.is_old(key)", 0),
+    ],
+)
+@pytest.mark.parametrize(
+    "statement", ["self.popitem(last=False)", "del self[key]", "super().pop(key)"]
+)
+def test_a_class_of_its_own_tells_by_its_methods_and_their_condition(
+    module: types.ModuleType, condition: str, limit: int, statement: str
+) -> None:
+    text = textwrap.dedent(OF_CLASS.format(condition=condition, statement=statement))
+    Path(str(module.__file__)).write_text(text)
+    exec(compile(text, str(module.__file__), "exec"), module.__dict__)
+    found = removal_of(module.__dict__["LRU"]())
+    assert found == Removal("shop.py:8", limit)
+
+
+def test_an_attribute_is_looked_for_where_its_class_is_written(
+    module: types.ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "class Window:\n    def add(self, row):\n        if len(self.rows) > 300:\n            self.rows.pop(0)\n"
+    Path(str(module.__file__)).write_text(text)
+    monkeypatch.setattr(Window, "__module__", "keeps_things")
+    assert removal_of([], [Window()]) is None
+    rows: list[Any] = []
+    window = Window()
+    window.rows = rows
+    assert removal_of(rows, [window]) == Removal("shop.py:4", 300)
 
 
 def test_what_no_module_has_as_a_variable_has_no_line() -> None:
-    assert removal_of([]) == ""
+    assert removal_of([]) is None
 
 
 BOUNDED = """
     import itertools, time
-    NUMBERS, CACHE, KEPT = itertools.count(), {}, []
+    NUMBERS, CACHE, FULL, KEPT = itertools.count(), {}, {}, []
     def fills():
         time.sleep(0.02)
         CACHE[next(NUMBERS)] = [0]
-        if len(CACHE) > 1000: del CACHE[next(iter(CACHE))]
+        if int(time.time()) % 1_000_000 == 0: CACHE.clear()
+    def fills_up():
+        time.sleep(0.02)
+        FULL[next(NUMBERS)] = [0]
+        if len(FULL) > 1000: del FULL[next(iter(FULL))]
     def keeps():
         time.sleep(0.02)
         KEPT.append([0])
     def test_fills(): fills()
+    def test_fills_up(): fills_up()
     def test_keeps(): keeps()
     def test_fills_in_a_loop(leakguard): leakguard.loop(fills, seconds=3)
     def test_keeps_in_a_loop(leakguard): leakguard.loop(keeps, seconds=3)
@@ -81,6 +143,7 @@ def test_running_out_of_time_is_no_leak_where_entries_are_taken_out_again(
         [
             "*::test_fills INCONCLUSIVE*",
             "*::test_fills_in_a_loop INCONCLUSIVE*",
+            "*::test_fills_up PASSED*",
             "*::test_keeps LEAK*",
             "*::test_keeps_in_a_loop LEAK*",
             "*undecided: every one of * runs has kept something, but *.py:6 takes entries*",
