@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 from pytest_leakguard.core.foreign import is_a
@@ -127,6 +128,9 @@ def _held_by(path: Path, probe: Probe, runs: int, is_double: bool = False) -> He
     held.is_known = path.is_complete
     held.chain, held.read = path.texts_to(growth), path.read(growth)
     _look_for_limit(held, _above(near, held.container), is_double)
+    if gc.get_debug() & gc.DEBUG_SAVEALL and any(step is gc.garbage for step in path.steps):
+        held.limiting = gc.garbage
+        held.bounded = "gc.garbage keeps all that is collected while gc.DEBUG_SAVEALL is set"
     return held
 
 
