@@ -17,7 +17,7 @@ from pytest_leakguard.core.checks import Check
 from pytest_leakguard.core.clock import Clock, Spent
 from pytest_leakguard.core.settings import Settings
 from pytest_leakguard.counters.originals import Original
-from pytest_leakguard.counters.reader import COUNTERS, HEAP, MAPPED, Reader
+from pytest_leakguard.counters.reader import BLOCKS, COUNTERS, HEAP, MAPPED, Reader
 from pytest_leakguard.counters.tempfiles import temporary_files
 from pytest_leakguard.counters.transients import TRANSIENT, Population
 from pytest_leakguard.explain.interned_strings import interns_new_strings
@@ -36,7 +36,12 @@ from pytest_leakguard.screening import thresholds
 from pytest_leakguard.screening.confirmation import Confirmation, Examination, Limits
 from pytest_leakguard.screening.findings import check_of, within_budget
 from pytest_leakguard.screening.gc_freeze import SetAside, collect
-from pytest_leakguard.screening.instruments import DISPLACED, instruments, qualified
+from pytest_leakguard.screening.instruments import (
+    DISPLACED,
+    PYTHON_DISPLACED,
+    instruments,
+    qualified,
+)
 from pytest_leakguard.screening.known_causes import Causes
 from pytest_leakguard.screening.ledger import Ledger, Run
 from pytest_leakguard.screening.process_state import ProcessState
@@ -114,8 +119,11 @@ class Stages:
                 self._tests_s += spent.seconds
                 if Original.getpid() == self._pid:  # otherwise a child that the test has forked
                     self._after_own_run(item, self._ledger, lengths)
+                # later runs, in which nobody else measures, can tell
                 if self._ledger.take_displaced() and self._instruments.sees_native:
-                    self._raised |= {HEAP, MAPPED}  # later runs, in which nobody measures, can tell
+                    self._raised |= {HEAP, MAPPED}
+                if self._ledger.take_python_displaced():
+                    self._raised |= {BLOCKS}
 
     @contextmanager
     def _frozen(self, item: pytest.Item, ledger: Ledger) -> Iterator[None]:
@@ -162,6 +170,8 @@ class Stages:
         unseen = [*self._instruments.blind, *self._ledger.reader.take_unread()]
         if self._ledger.take_displaced() and self._instruments.sees_native:
             unseen.append(DISPLACED)
+        if self._ledger.take_python_displaced():
+            unseen.append(PYTHON_DISPLACED)
         return qualified(check, *unseen)
 
     def check(self, item: pytest.Item) -> Check:

@@ -22,6 +22,10 @@ DISPLACED = (
     "native memory was not seen in a run: another tool (memray?) has put its own functions in the "
     "place of ours"
 )
+PYTHON_DISPLACED = (
+    "Python's objects were not seen in a run: something that was there before us (python -X "
+    "tracemalloc?) has put back the interpreter's own allocators"
+)
 WAY_OUT = "--leakguard-native=off leaves native memory out, and says so"
 
 

@@ -81,7 +81,7 @@ class Ledger:
         """Blocks count whichever thread has allocated them, not those of the run's own alone."""
         self.followed = NO_CONTAINERS
         """Containers that the current unit may make longer with every run."""
-        self._is_displaced = False
+        self._is_displaced = self._is_python_displaced = self._is_to_repair = False
         self.has_touched_old = False
         """The last run has resized blocks that are older than all runs, whose size was not
         known."""
@@ -90,6 +90,9 @@ class Ledger:
 
     def begin(self) -> None:
         """From now on what is armed belongs to a new run. Whatever there is should be frozen."""
+        if self._is_to_repair:
+            self._is_to_repair = False
+            self.tracker.repair_python()
         old_growth = self._old_growth()
         if self._number in self._begins:
             self._following[self._number] = old_growth
@@ -130,16 +133,23 @@ class Ledger:
 
         Free lists are emptied, or it would use the unit's blocks.
         """
-        self.tracker.disarm()
-        self.followed.disarm()
-        self._note_displaced()
+        self._disarm()
         if self._collects:
             collect()
 
-    def _note_displaced(self) -> None:
-        """Another tool that took our functions' place meanwhile has put back the original ones."""
+    def _disarm(self) -> None:
+        """Notes whether another tool has put back the functions from before ours meanwhile."""
+        if not self.tracker.sees_python():
+            self._is_python_displaced = self._is_to_repair = True
+        self.tracker.disarm()
+        self.followed.disarm()
         if self.tracker.native_state is NativeState.DISPLACED:
             self._is_displaced = True
+
+    def take_python_displaced(self) -> bool:
+        """Whether Python's blocks were not seen in a run since the last call."""
+        found, self._is_python_displaced = self._is_python_displaced, False
+        return found
 
     def take_displaced(self) -> bool:
         """Whether native memory was not seen in a run since the last call."""
@@ -220,9 +230,7 @@ class Ledger:
             for _ in range(calls):
                 work()
         finally:
-            self.tracker.disarm()
-            self.followed.disarm()
-            self._note_displaced()
+            self._disarm()
         return self.end(calls)
 
     def kept(self, run: Run, counter: int) -> Amount:

@@ -21,7 +21,12 @@ from pytest_leakguard.screening.confirmation import Confirmation, Examination, L
 from pytest_leakguard.screening.findings import check_of
 from pytest_leakguard.screening.forks import children_end, end_if_child
 from pytest_leakguard.screening.gc_freeze import frozen
-from pytest_leakguard.screening.instruments import DISPLACED, instruments, qualified
+from pytest_leakguard.screening.instruments import (
+    DISPLACED,
+    PYTHON_DISPLACED,
+    instruments,
+    qualified,
+)
 from pytest_leakguard.screening.ledger import Ledger, Run
 from pytest_leakguard.screening.quick_check import EVERYTHING, QuickCheck, Suspect, rare_counters
 from pytest_leakguard.screening.room import OutOfRoom, Room
@@ -98,6 +103,8 @@ def check_loop(
                 blank, examination, armed, ledger, budget_bytes, seconds, further
             ).check
         displaced = (DISPLACED,) if found.sees_native and ledger.take_displaced() else ()
+        if ledger.take_python_displaced():
+            displaced = (*displaced, PYTHON_DISPLACED)
         return qualified(check, *found.blind, *reader.take_unread(), *displaced)
 
 

@@ -26,7 +26,12 @@ from pytest_leakguard.screening import thresholds
 from pytest_leakguard.screening.confirmation import ORDER, Examination
 from pytest_leakguard.screening.findings import finding_of, growth_of, within_budget
 from pytest_leakguard.screening.gc_freeze import SetAside
-from pytest_leakguard.screening.instruments import DISPLACED, instruments, qualified
+from pytest_leakguard.screening.instruments import (
+    DISPLACED,
+    PYTHON_DISPLACED,
+    instruments,
+    qualified,
+)
 from pytest_leakguard.screening.ledger import MEMORY, RESOURCES, Ledger, Run
 from pytest_leakguard.screening.loop import NO_HARNESS, Harness
 from pytest_leakguard.screening.statistics import Kept, PerRun, per_run
@@ -138,6 +143,8 @@ class Watches:
         block.unseen.extend(ledger.reader.take_unread())
         if ledger.take_displaced() and self._instruments.sees_native:
             block.unseen.append(DISPLACED)
+        if ledger.take_python_displaced():
+            block.unseen.append(PYTHON_DISPLACED)
 
     def check(self, block: WatchedBlock, blank: Check, budget_bytes: float) -> Check:
         """The answer of a block, by its entries so far."""

@@ -190,6 +190,18 @@ class Tracker:
         """
         return bool(self._library.tracker_install_python())
 
+    def sees_python(self) -> bool:
+        """Whether Python's blocks are seen; ask while armed. Takes less than a microsecond.
+
+        Something that had wrapped the allocators before us, and has unwound since, has put back
+        what there was before it: ``tracemalloc.stop()`` under ``python -X tracemalloc``.
+        """
+        return bool(self._library.tracker_sees_python())
+
+    def repair_python(self) -> None:
+        """Sees them again from now on, and forgets all blocks: some were freed meanwhile."""
+        self._library.tracker_repair_python()
+
     def install_native(self) -> NativeHooks:
         """Sees native blocks from now on, also of libraries that are loaded later.
 
@@ -353,7 +365,9 @@ def _declare(library: ctypes.PyDLL) -> None:
     library.tracker_move_runs.restype = None
     library.tracker_forget_runs.argtypes = (run, run)
     library.tracker_forget_runs.restype = None
-    library.tracker_reset.restype = library.tracker_uninstall_native.restype = None
+    library.tracker_repair_python.restype = library.tracker_reset.restype = (
+        library.tracker_uninstall_native.restype
+    ) = None
     library.tracker_owners.argtypes = (
         pointer,
         ctypes.c_uint64,

@@ -88,6 +88,9 @@ class ScriptedLedger(Ledger):
         self.now_s += calls * self.run_s
         return found
 
+    def take_python_displaced(self) -> bool:
+        return False
+
     def take_displaced(self) -> bool:
         return False  # the script sees all memory
 

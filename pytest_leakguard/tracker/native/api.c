@@ -13,6 +13,16 @@ int tracker_install_python(void) {
     return python_hooks_install();
 }
 
+int tracker_sees_python(void) { return python_hooks_see(); }
+
+void tracker_repair_python(void) {
+    core_reset();
+    if (!core_arm(LARGEST_RUN)) return;
+    python_hooks_repair();
+    core_disarm();
+    core_reset();
+}
+
 int tracker_install_native(void) {
     core_install_fork_handler();
     return (int)native_hooks_install();

@@ -13,12 +13,16 @@
 #define API
 #endif
 
-#define API_VERSION 2
+#define API_VERSION 3
 
 API int tracker_api_version(void);
 
 /* 1: done. 0: there is no Python in this process. */
 API int tracker_install_python(void);
+/* 1: Python's blocks are seen. Call it while armed, with the GIL. */
+API int tracker_sees_python(void);
+/* Sees them again, and forgets everything; not while armed. */
+API void tracker_repair_python(void);
 /* A NativeState. */
 API int tracker_install_native(void);
 API void tracker_uninstall_native(void);

@@ -83,17 +83,50 @@ static void wrap_arenas(void) {
     if (wrapped_arenas.alloc) set(&hooks);
 }
 
+static void (*get_allocator)(int, Allocator *);
+static void (*set_allocator)(int, Allocator *);
+typedef struct {
+    int domain;
+    void *(*malloc)(size_t);
+    void (*free)(void *);
+} Probed;
+static Probed probed[2];
+
+static void find_domain(Probed *found, int domain, const char *malloc, const char *free) {
+    found->domain = domain;
+    found->malloc = (void *(*)(size_t))dlsym(RTLD_DEFAULT, malloc);
+    found->free = (void (*)(void *))dlsym(RTLD_DEFAULT, free);
+}
+
 bool python_hooks_install(void) {
     static bool is_installed;
     if (is_installed) return true;
-    void (*get)(int, Allocator *) =
-        (void (*)(int, Allocator *))dlsym(RTLD_DEFAULT, "PyMem_GetAllocator");
-    void (*set)(int, Allocator *) =
-        (void (*)(int, Allocator *))dlsym(RTLD_DEFAULT, "PyMem_SetAllocator");
-    if (!get || !set) return false;
+    get_allocator = (void (*)(int, Allocator *))dlsym(RTLD_DEFAULT, "PyMem_GetAllocator");
+    set_allocator = (void (*)(int, Allocator *))dlsym(RTLD_DEFAULT, "PyMem_SetAllocator");
+    if (!get_allocator || !set_allocator) return false;
+    find_domain(&probed[0], PYMEM_DOMAIN_MEM, "PyMem_Malloc", "PyMem_Free");
+    find_domain(&probed[1], PYMEM_DOMAIN_OBJ, "PyObject_Malloc", "PyObject_Free");
     wrap_arenas();
-    wrap_domain(PYMEM_DOMAIN_MEM, get, set);
-    wrap_domain(PYMEM_DOMAIN_OBJ, get, set);
+    wrap_domain(PYMEM_DOMAIN_MEM, get_allocator, set_allocator);
+    wrap_domain(PYMEM_DOMAIN_OBJ, get_allocator, set_allocator);
     is_installed = true;
     return true;
+}
+
+static bool sees(const Probed *domain) {
+    if (!domain->malloc || !domain->free) return true; /* nothing to ask with */
+    void *block = domain->malloc(1);
+    Survivor survivor;
+    bool is_seen = !block || core_find((uintptr_t)block, &survivor);
+    domain->free(block);
+    return is_seen;
+}
+
+bool python_hooks_see(void) {
+    return !core_counts_now() || (sees(&probed[0]) && sees(&probed[1]));
+}
+
+void python_hooks_repair(void) {
+    for (int at = 0; at < 2; at++)
+        if (!sees(&probed[at])) wrap_domain(probed[at].domain, get_allocator, set_allocator);
 }

@@ -8,4 +8,10 @@
    process has no Python. A second call changes nothing. */
 bool python_hooks_install(void);
 
+/* Whether both domains come to us; call it while armed, with the GIL. Whoever wrapped the
+   allocators before us and unwinds later has put back those from before. */
+bool python_hooks_see(void);
+/* Wraps the domains again that do not. What was freed meanwhile is not known: reset the tracker. */
+void python_hooks_repair(void);
+
 #endif
