@@ -62,6 +62,8 @@ class Cause:
     container: Any = None
     """The container that grows with it."""
     entries_per_run: float = 0.0
+    has_growing_holder: bool = False
+    """A container or buffer that becomes longer with it is known."""
     is_held: bool = False
     """Something of Python's holds it, which is known."""
     rhythm: Rhythm | None = None
@@ -126,6 +128,7 @@ def _cause(held: Held) -> Cause:
         container=container.container if container else None,
         entries_per_run=container.per_run if container else 0.0,
         is_held=held.is_known,
+        has_growing_holder=container is not None or held.buffer is not None,
     )
 
 

@@ -117,11 +117,7 @@ def _held_by(path: Path, probe: Probe, runs: int, is_double: bool = False) -> He
     if held.container is not None:
         item = _item_below(path, held.container.container)
         growth = Growth(held.container.container, pace_of(held.container.per_run), item)
-        removal = removal_of(held.container.container, path.steps)
-        held.removal = removal.place if removal is not None else ""
-        if removal is not None and removal.limit:
-            held.limit, held.limiting = removal.limit, held.container.container
-            held.bounded = f"{removal.place} takes entries out beyond {removal.limit:,}"
+        _look_for_removal(held, held.container.container, path.steps)
     if not path.is_complete and path.root.text == UNKNOWN and _cpython.exit_callbacks() > exits:
         path.root = Root(AT_EXIT)
         path.is_complete = True
@@ -258,7 +254,18 @@ def _buffer_held(probe: Probe, evidence: Evidence, runs: int) -> Held | None:
     held.is_known = path.is_complete
     held.chain = path.texts
     held.read = path.read(Growth(buffer.thing, f"+{buffer.bytes_per_run:,.0f} bytes per run"))
+    _look_for_removal(held, buffer.thing, path.steps)
     return held
+
+
+def _look_for_removal(held: Held, container: Any, steps: list[Any]) -> None:
+    removal = removal_of(container, steps)
+    if removal is None:
+        return
+    held.removal = removal.place
+    if removal.limit:
+        held.limit, held.limiting = removal.limit, container
+        held.bounded = f"{removal.place} takes entries out beyond {removal.limit:,}"
 
 
 def _look_for_limit(held: Held, steps: list[Any], is_double: bool) -> None:

@@ -129,7 +129,7 @@ def _doubt_about(cause: Cause, counter: int, examination: Examination) -> str:
         return ""
     if cause.removal:
         return f"{cause.removal} takes entries out again"
-    if cause.container is None and _is_held_by_python(cause):
+    if not cause.has_growing_holder and _is_held_by_python(cause):
         return "nothing that holds it becomes longer"
     return ""
 
