@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import atexit
 import ctypes
+import functools
 import gc
 import linecache
 import logging
@@ -21,7 +22,7 @@ import tracemalloc
 import warnings
 from array import array
 from collections.abc import Callable, Iterable, Iterator
-from types import FrameType
+from types import FrameType, ModuleType
 from typing import Any
 
 from pytest_leakguard.core.probes import Probe, expect
@@ -207,15 +208,18 @@ _PATH_CACHES = (
 """Unbounded, but by paths: a test with a fresh temporary directory per run would make them grow."""
 _CLEARED_BY = (
     ("re", "purge"),
-    ("urllib.parse", "clear_cache"),
     ("struct", "_clearcache"),
     ("_strptime", "_regex_cache.clear"),
     ("filecmp", "clear_cache"),
-    ("fnmatch", "_compile_pattern.cache_clear"),
-    ("tokenize", "_compile.cache_clear"),
+    ("inspect", "modulesbyfile.clear"),
+    ("inspect", "_filesbymodname.clear"),
 )
 """What CPython's own hunt for reference leaks empties too
-(``test.libregrtest.utils.clear_caches``)."""
+(``test.libregrtest.utils.clear_caches``), and is no ``functools.lru_cache``."""
+_LRU_CACHE = type(functools.lru_cache(int))
+_LIBRARY = os.__file__.removesuffix("os.py")
+_lru_caches: dict[int, list[Callable[[], object]]] = {}
+"""What empties those of the library, by how many modules there were when they were looked for."""
 
 
 def path_caches() -> Iterator[tuple[str, dict[Any, Any]]]:
@@ -237,6 +241,46 @@ def empty_library_caches() -> None:
             clear()
     for clear in getattr(sys.modules.get("typing"), "_cleanups", ()):
         clear()
+    for clear in _lru_caches_of_library():
+        clear()
+
+
+def _lru_caches_of_library() -> list[Callable[[], object]]:
+    """What empties every ``functools.lru_cache`` around a function of the library's own.
+
+    The library has two dozen, others in each version; ``inspect`` keeps 128 classes in one.
+    """
+    count = len(sys.modules)
+    if count not in _lru_caches:
+        _lru_caches.clear()
+        found = [cache.cache_clear for module in _library_modules() for cache in _cached_in(module)]
+        _lru_caches[count] = found
+    return _lru_caches[count]
+
+
+def _library_modules() -> Iterator[ModuleType]:
+    for name, module in list(sys.modules.items()):
+        if name.partition(".")[0] in sys.stdlib_module_names and type(module) is ModuleType:
+            yield module
+
+
+def _cached_in(module: ModuleType) -> Iterator[Any]:
+    """Cached functions of a module and of its classes, properties among them."""
+    values = list(vars(module).values())
+    of_classes: list[Any] = []
+    for value in values:
+        if type(value) is type and value.__module__ == module.__name__:
+            of_classes.extend(vars(value).values())
+    for value in (*values, *of_classes):
+        cache = value.fget if type(value) is property else value
+        if type(cache) is _LRU_CACHE and _is_of_library(cache):
+            yield cache
+
+
+def _is_of_library(cache: Any) -> bool:
+    """Whether the function behind it is the library's, and nobody's who has put it there."""
+    code = getattr(cache.__wrapped__, "__code__", None)
+    return code is not None and code.co_filename.startswith(_LIBRARY)
 
 
 def attribute_at(owner: object, path: str) -> object:

@@ -283,7 +283,7 @@ class Confirmation:
             last = series[first_last : first_last + thresholds.LAST_RUNS]
             if last and is_even(last):
                 leaking[counter] = per_run(last, is_rare=False)
-        return self._examination(_growth_as_bytes(leaking))
+        return self._examination(leaking)
 
     def _add_last_runs(self) -> None:
         """Runs one by one, whose loss is exact, and some more after which it has settled.
@@ -391,6 +391,7 @@ class Confirmation:
         return totals
 
     def _examination(self, leaking: dict[int, PerRun], undecided: str = "") -> Examination:
+        leaking = _growth_as_bytes(leaking)
         series = {counter: self._series(counter) for counter in self._suspect.counters}
         return Examination(
             series,

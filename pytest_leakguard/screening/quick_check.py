@@ -70,9 +70,6 @@ class QuickCheck:
         """
         self._grown = self._ledger.followed = Lengths(grown)
         suspected = self._in_every_run(suspected)
-        if suspected:
-            self._ledger.empty_caches()
-            suspected = kept_by_all(self._ledger, suspected, self.runs)
         with_blocks = frozenset(at for at in suspected if self._has_blocks(at))
         if with_blocks:
             return Suspect(with_blocks, tuple(self.runs))
@@ -118,6 +115,9 @@ class QuickCheck:
                 return suspected
             self.runs[-1] = settled(self._ledger, self.runs[-1])
             suspected = kept_by_all(self._ledger, suspected, (*self._first, *self.runs))
+            if suspected:  # caches of the library may take in something new with every run
+                self._ledger.empty_caches()
+                suspected = kept_by_all(self._ledger, suspected, (*self._first, *self.runs))
         return suspected
 
     def _grows(self) -> bool:

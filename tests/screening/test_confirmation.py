@@ -12,6 +12,7 @@ from pytest_leakguard.screening.quick_check import Suspect
 from pytest_leakguard.screening.statistics import PerRun
 from pytest_leakguard.tracker.tracker import NOTHING, Amount
 from tests.screening.scripted import (
+    GROWN,
     ONE,
     ScriptedLedger,
     always,
@@ -293,3 +294,13 @@ def test_what_a_run_raises_is_the_callers(examine: Examining) -> None:
     suspect = Suspect(frozenset({BLOCKS}), (ledger.repeat(),))
     with pytest.raises(ZeroDivisionError):
         Confirmation(ledger, fails, suspect, LONG).examine()
+
+
+def test_a_buffer_that_only_grows_is_growth_in_bytes_also_when_the_time_is_over(
+    examine: Examining,
+) -> None:
+    """No run has kept a block that could be counted."""
+    ledger = ScriptedLedger({BLOCKS: every(1, GROWN)}, run_s=0.1)
+    examination = examine.of(ledger, Limits(4.0, 5_000, 24, 9.0))
+    assert examination.examine().leaking == HEAP
+    assert examination.examine_further(5_000).leaking == HEAP

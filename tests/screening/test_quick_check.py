@@ -251,3 +251,10 @@ def test_a_suspicion_is_told_in_words() -> None:
     assert text_of(ledger, suspect).endswith("file descriptors kept by each of 4 runs")
     rare = Suspect(frozenset({BLOCKS}), suspect.runs, is_rare=True)
     assert text_of(ledger, rare).endswith("kept by some of 4 runs")
+
+
+def test_what_the_librarys_caches_keep_of_each_run_takes_one_run_to_clear() -> None:
+    ledger = ScriptedLedger({BLOCKS: always})
+    ledger.after_emptying = {BLOCKS: first(0)}
+    assert checked(ledger) is None
+    assert ledger.calls == 1

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pytest_leakguard.screening.users_containers import UsersContainers, united
+from pytest_leakguard.screening.users_containers import RESCAN_TESTS, UsersContainers, united
 from tests.pytest_integration.test_screening import screened
 
 CONSTANTS = """
@@ -153,3 +153,34 @@ def test_a_container_that_is_known_twice_is_followed_once() -> None:
     first, second, third = [1], [1], [1]
     found = united([first, second], [second, third])
     assert [id(container) for container in found] == [id(first), id(second), id(third)]
+
+
+def test_what_a_variable_is_bound_to_later_is_followed(module: types.ModuleType) -> None:
+    variables: Any = vars(module)
+    shop: Any = type("Shop", (), {"INDEX": None, "__module__": "shop"})
+    variables.update(LATE=None, Shop=shop)
+    containers = UsersContainers()
+    containers.lengths()
+    late, new, index, other = [1], [2], {1: 1}, {2: 2}
+    variables["LATE"], variables["NEW"], shop.INDEX = late, new, index
+    assert all(_is_among(containers, thing) for thing in (late, new, index))
+    variables["Shop"] = type("Shop", (), {"INDEX": other, "__module__": "shop"})
+    assert _is_among(containers, other) and not _is_among(containers, index)
+
+
+def test_a_number_that_becomes_a_container_is_followed_some_tests_later(
+    module: types.ModuleType,
+) -> None:
+    variables: Any = vars(module)
+    variables["SEEN"] = 0
+    containers = UsersContainers()
+    containers.lengths()
+    seen = variables["SEEN"] = [1]
+    looks = 1
+    while not _is_among(containers, seen):
+        looks += 1
+    assert looks == RESCAN_TESTS
+
+
+def _is_among(containers: UsersContainers, thing: Any) -> bool:
+    return any(other is thing for other in containers.lengths().containers)
