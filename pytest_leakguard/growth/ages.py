@@ -10,7 +10,7 @@ from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from statistics import median
+from statistics import linear_regression, median
 
 from pytest_leakguard.growth import thresholds
 
@@ -108,20 +108,76 @@ def judge_ages(
     if len(batches) < thresholds.AGED_BATCHES:
         return Ages(Fate.UNKNOWN)
     late = _first_after(ends, thresholds.AGED_QUIET_FROM * done)
-    if _is_gone(_batches(ends, alive, late, patience)):
+    if _is_gone(ends, alive, _batches(ends, alive, late, patience), late):
         grown = _has_grown(ends, alive, older, late)
         return replace(_facts(batches, first), fate=Fate.UNKNOWN if grown else Fate.GONE)
     answer = _answer(batches, first)
+    if answer.fate is Fate.KEPT and _is_full(ends, alive, patience):
+        return _facts(batches, first)
     return _beneath_cache(ends, alive, answer) if answer.fate is Fate.LOST else answer
 
 
-def _is_gone(late: Sequence[_Batch]) -> bool:
-    """Return whether next to nothing is left of the late batches.
+def _is_gone(
+    ends: Sequence[int], alive: Sequence[Sequence[int]], late: Sequence[_Batch], first: int
+) -> bool:
+    """Return whether next to nothing is left of the late batches, which begin with ``first``.
 
-    Or of the older half of them, where the last ones are not the beginning of growth, or a cache.
+    Or of the older ones of them, where the last ones are not the beginning of growth, or a leak in
+    one request of many: what they keep an older one kept too when it was as young.
     """
-    older, last = late[: len(late) // 2], late[-(len(late) // 4) :]
-    return _is_empty(late) or (_is_empty(older) and not _keeps_all(last))
+    if _is_empty(late):
+        return True
+    for share in thresholds.AGED_OLDER:
+        older = _count_of(late, share)
+        if _is_empty(late[:older]) and _is_only_young(ends, alive, first, older, len(late)):
+            return True
+    return False
+
+
+def _count_of(batches: Sequence[_Batch], share: float) -> int:
+    """Return how many batches from the first on make up that share of all their requests."""
+    least = share * sum(batch.requests for batch in batches)
+    done = 0
+    for count, batch in enumerate(batches):
+        if done >= least:
+            return count
+        done += batch.requests
+    return len(batches)
+
+
+def _is_only_young(
+    ends: Sequence[int], alive: Sequence[Sequence[int]], first: int, older: int, count: int
+) -> bool:
+    """Return whether the last of ``count`` batches keep no more than older ones once did.
+
+    Timers that were cancelled wait until there are a hundred, buffers for the next connection.
+    """
+    kept = expected = 0.0
+    for k in range(first + older, first + count):
+        age = ends[-1] - ends[k]
+        most = 0.0
+        for j in range(first, first + older):
+            at = bisect_left(ends, ends[j] + age)
+            most = max(most, alive[at][j] / (ends[j] - (ends[j - 1] if j else 0)))
+        kept += max(0, alive[-1][k])
+        expected += most * (ends[k] - (ends[k - 1] if k else 0))
+    return kept <= thresholds.AGED_YOUNG * expected
+
+
+def _is_full(ends: Sequence[int], alive: Sequence[Sequence[int]], patience: int) -> bool:
+    """Return whether lately about as much was lost as was kept anew: what has a bound is full.
+
+    Those batches lose first that are the oldest, which are no longer looked at otherwise.
+    """
+    since = max(0, _first_after(ends, (1 - thresholds.AGED_LATELY) * ends[-1]) - 1)
+    lost = gained = 0
+    for k, end in enumerate(ends):
+        now = max(0, alive[-1][k])
+        if end + patience <= ends[since]:
+            lost += max(0, alive[since][k] - now)
+        elif end + patience <= ends[-1]:
+            gained += now
+    return lost > thresholds.AGED_FULL * gained
 
 
 def _is_empty(batches: Sequence[_Batch]) -> bool:
@@ -140,8 +196,10 @@ def _beneath_cache(ends: Sequence[int], alive: Sequence[Sequence[int]], cache: A
     since = _first_after(ends, thresholds.AGED_BENEATH_FROM * ends[-1])
     if since >= len(ends):
         return cache
+    # In requests, as batches differ: what has outlived so many has outlived the cache.
+    end = bisect_left(ends, (ends[first] + ends[since]) / 2)
     old: list[_Batch] = []
-    for k in range(first, (first + since) // 2):
+    for k in range(first, end):
         requests = ends[k] - (ends[k - 1] if k else 0)
         old.append(_Batch(requests, max(0, alive[since][k]), max(0, alive[-1][k])))
     if len(old) < thresholds.AGED_BATCHES:
@@ -207,7 +265,9 @@ def _answer(batches: Sequence[_Batch], first: int) -> Ages:
         return facts
     if now < thresholds.AGED_LOST * at_first:
         return replace(facts, fate=Fate.LOST)
-    if now < thresholds.AGED_KEPT * at_first:
+    # One batch may lose what one connection had held open for so long.
+    largest_loss = max(batch.at_first - batch.now for batch in batches)
+    if now + largest_loss < thresholds.AGED_KEPT * at_first:
         return facts
     if _keeps_all(batches):
         return _with_rate(facts, batches, Fate.KEPT)
@@ -269,7 +329,7 @@ def _parts(batches: Sequence[_Batch]) -> list[Sequence[_Batch]]:
 
 
 def _with_rate(facts: Ages, batches: Sequence[_Batch], fate: Fate) -> Ages:
-    """Return the answer with its rate: the usual one, or that from the first event to the last.
+    """Return the answer with its rate: the usual one, or that of all events.
 
     The interval is that of a fifth of the batches at either end, or one event more or less.
     """
@@ -285,16 +345,18 @@ def _with_rate(facts: Ages, batches: Sequence[_Batch], fate: Fate) -> Ages:
 
 
 def _rate_of_events(batches: Sequence[_Batch]) -> tuple[float, float]:
-    """Return what is kept per request from the first event to the last, and what one event makes.
+    """Return what is kept per request, and what one event makes of it.
 
-    The time before the first and after the last depends on where the run was cut.
+    The slope of the sum over all requests so far: the share of the time before the first event and
+    after the last depends on where the run was cut, and hardly changes it.
     """
     least = max(batch.now for batch in batches) * thresholds.AGED_EVENT_SHARE
-    at = [i for i, batch in enumerate(batches) if batch.now >= least]
-    between = batches[at[0] + 1 : at[-1] + 1]
-    requests = sum(batch.requests for batch in between) or 1
-    size = median([batches[i].now for i in at])
-    return sum(batch.now for batch in between) / requests, size / requests
+    size = median([batch.now for batch in batches if batch.now >= least])
+    requests, kept = [0], [0]
+    for batch in batches:
+        requests.append(requests[-1] + batch.requests)
+        kept.append(kept[-1] + batch.now)
+    return linear_regression(requests, kept).slope, size / requests[-1]
 
 
 def largest_leak_missed(ages: Ages) -> float | None:

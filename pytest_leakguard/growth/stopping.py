@@ -73,11 +73,17 @@ class AgedLook:
     stands_still: bool
     """Nothing else grows: counters, pages."""
     is_for_good: bool = False
-    """What is kept cannot be given back: nothing leads to it any more, or a list holds it that
-    has taken an entry with each request."""
+    """What is kept cannot be given back: nothing leads to it any more, or only what was kept later
+    does, or a list holds it that has taken an entry with each request."""
 
     def is_leak(self) -> bool:
         return any(ages.is_leak for ages in self.ages.values())
+
+    def is_sure(self) -> bool:
+        """Return whether no usual cache, ring or pool would still keep all it was given."""
+        is_kept = any(ages.fate is Fate.KEPT for ages in self.ages.values())
+        sure = thresholds.AGED_SURE_REQUESTS if is_kept else thresholds.AGED_SURE_RARE_REQUESTS
+        return self.is_for_good or self.requests >= sure
 
     def is_quiet(self) -> bool:
         return self.stands_still and all(_is_over(ages) for ages in self.ages.values())
@@ -97,7 +103,7 @@ def may_stop_by_age(looks: Sequence[AgedLook], preset: Preset) -> str:
         return f"quiet; nothing that {requests} requests allocated was kept"
     if math.isinf(preset.allowance_bytes) or not all(look.is_leak() for look in recent):
         return ""
-    if recent[-1].is_for_good or requests >= thresholds.AGED_SURE_REQUESTS:
+    if recent[-1].is_sure():
         return f"a leak: what {requests} requests allocated is kept"
     return ""
 

@@ -303,9 +303,38 @@ AGED_QUIET_LOOKS = 2
 AGED_QUIET_REQUESTS = 150
 """Least number of late requests of which nothing may be kept; a leak in one request of a hundred
 is among them."""
-AGED_SURE_REQUESTS = 1500
-"""Requests after which what is kept by each batch, and lost by none, is a leak though a cache of
-more entries would look the same; most are smaller, and fill with as many requests."""
+AGED_SURE_REQUESTS = 1100
+"""Requests after which what is kept by each batch, and lost by none, is a leak. Until then a cache,
+a ring of entries or a list that is handed over when it is full looks the same, whatever holds it;
+the usual bounds end at 1,024, and one that is reached shows within a twelfth (``AGED_FULL``)."""
+AGED_SURE_RARE_REQUESTS = 1500
+"""Requests after which what is kept now and then is a leak: the rate of one in a hundred, of two
+workers, is then known to a tenth."""
+AGED_CHAINED_REQUESTS = 264
+"""Requests after which a chain is a leak that only the newest block leads to, each to the one
+before: whoever gives back the oldest first has a shorter way to it. One that is given back as a
+whole, when it is long enough, mostly is so by 256."""
+AGED_CHAINED_SHARE = 0.7
+"""Least share of what the batches keep that is such a chain; a pointer that was left behind, on the
+stack or in free memory, takes its batch out."""
+AGED_SECONDS = 1.0
+"""Time before a leak that something leads to ends a run, in seconds, with or without requests: a
+timer of the service's own gives back what it gives back each second."""
+AGED_OPEN_SECONDS = 6.0
+"""The same where connections stay open at the service, in seconds: Hypercorn closes one whose
+client is gone only when its time to be idle is over, which is 5 s there and with most others."""
+AGED_OLDER = (0.5, 0.75)
+"""Shares of the late requests, the older ones, of which nothing may be kept for the run to be quiet
+although the last ones keep something; two, as what is cleared at intervals ages differently."""
+AGED_YOUNG = 1.2
+"""Upper limit of what the last batches keep, as a multiple of the most that older ones kept when
+they were as young, for them to lose it too."""
+AGED_LATELY = 0.1
+"""Share of the run, up to its end, in which a bound that is reached shows: as much is lost then as
+is kept anew."""
+AGED_FULL = 0.5
+"""Least share of what is kept anew that is lost of what was kept before, once a bound is reached; a
+cache that has been full for half of ``AGED_LATELY`` has lost so much."""
 AGED_LEAST_BYTES = 1.0
 """Least growth per request that is looked for, in bytes; below, a value of the program's own that
 is replaced now and then, such as the time as text, keeps no run from its end."""

@@ -11,13 +11,19 @@ import socket
 import tempfile
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pytest_leakguard.core.errors import LeakguardError
 from pytest_leakguard.processes import supervisor, tree
 from pytest_leakguard.programs import binary
-from pytest_leakguard.tracker.live import LiveMemory, ProcessLive, can_be_preloaded, find_lost
+from pytest_leakguard.tracker.live import (
+    Held,
+    LiveMemory,
+    ProcessLive,
+    can_be_preloaded,
+    find_held,
+)
 
 AGENTS = Path(__file__).parent.parent / "agents"
 _ANSWER_S = 10.0
@@ -81,21 +87,21 @@ class HeapReader:
         """Return the private memory that the tracker itself has in a process."""
         return self._own.get(pid, 0)
 
-    def lost_share(self, first: int, last: int) -> float:
-        """Return how much of what is alive of these epochs nothing leads to any more.
+    def held(self, first: int, last: int) -> Held:
+        """Return how what is alive of these epochs is held.
 
-        0 where a process that has some of it cannot be searched.
+        Nothing where a process that has some of it cannot be searched.
         """
-        all_bytes = lost_bytes = 0
+        total = Held()
         for pid, counted in self.counted.items():
             if not any(counted.heap_bytes[first : last + 1]):
                 continue
-            found = find_lost(pid, counted, first, last)
+            found = find_held(pid, counted, first, last)
             if found is None:
-                return 0.0
-            all_bytes += found.bytes
-            lost_bytes += found.lost_bytes
-        return lost_bytes / all_bytes if all_bytes else 0.0
+                return Held()
+            # An interpreter has memory that is not counted: what it made before it could be.
+            total += replace(found, chained_bytes=0) if counted.has_python else found
+        return total
 
     def begin_batch(self) -> None:
         """What is allocated from now on belongs to the next request batch."""

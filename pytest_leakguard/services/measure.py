@@ -38,6 +38,10 @@ _DYING_CHECK_S = 0.02
 _EXTENDED_FROM = 8
 """A run may be extended after this part of it, an eighth; by then it is known well enough what a
 request takes and what a reading does."""
+_MOST_RESTS = 3
+"""Rests of some seconds that a run may take; then it goes on until its budget."""
+_BATCHES_AFTER_REST = 4
+"""Batches after a rest at the end of a run."""
 PROGRESS_EVERY_S = 0.5
 """Least time between two reports of progress, in seconds."""
 
@@ -140,6 +144,10 @@ class _Loop:
         self._aged: list[AgedLook] = []
         self._search_at = 0
         self._lists_at: int | None = None
+        self._do_lists_hold = False
+        self._is_lost = False
+        self._ended_at: dict[int, float] = {}
+        self._rests = 0
 
     def run(self) -> str:
         """Send requests and return why it stopped."""
@@ -166,6 +174,7 @@ class _Loop:
         if isinstance(self._work, LoadCommand) and len(timeline.requests) == 1:
             self._preset = _for_batches(self._preset, batch)
         done += batch
+        self._ended_at[done] = now
         is_last = done >= self._preset.max_requests or now >= self._deadline
         if self._sampler.service.trouble(self._sampler.sample(done, is_last)):
             raise RequestFailed(f"after request {done}")
@@ -238,7 +247,30 @@ class _Loop:
         self._aged.append(replace(look, is_for_good=self._keeps_for_good(look)))
         # Part of each reading: what is set aside for checkpoints is left to them.
         timeline.reading_s += time.monotonic() - started
-        return may_stop_by_age(self._aged, self._preset)
+        stopped = may_stop_by_age(self._aged, self._preset)
+        return "" if stopped and look.is_leak() and self._is_too_young(look) else stopped
+
+    def _is_too_young(self, look: AgedLook) -> bool:
+        """Rest where what leaks is so young that a timer may still give it back."""
+        if self._is_lost or self._do_lists_hold:
+            return False
+        leaks = [ages for ages in look.ages.values() if ages.is_leak]
+        ends = self._timeline.batches.ends
+        return self._rest(max(ends[ages.first + ages.batches // 2] for ages in leaks))
+
+    def _rest(self, middle: int) -> bool:
+        """Rest until half of what is kept is old enough, from that request on; false: it is."""
+        since = self._ended_at.get(middle, 0.0)
+        are_open = self._sampler.gained_sockets() >= thresholds.COUNTER_FLOOR
+        least_s = thresholds.AGED_OPEN_SECONDS if are_open else thresholds.AGED_SECONDS
+        young_s = least_s - (time.monotonic() - since)
+        if young_s <= 0:
+            return False
+        self._rests += 1
+        if self._rests <= _MOST_RESTS:
+            time.sleep(young_s)
+            self._search_at = 0
+        return True
 
     def _keeps_for_good(self, look: AgedLook) -> bool:
         """Return whether what leaks can never be given back; asked now and then only."""
@@ -251,11 +283,22 @@ class _Loop:
             return True
         if look.requests < self._search_at:
             return False
-        self._search_at = math.ceil(thresholds.AGED_LOST_AGAIN * look.requests)
-        return self._sampler.is_lost(heap)
+        self._search_at = self._next_search(look.requests)
+        held = self._sampler.held(heap)
+        self._is_lost = held.lost_share >= thresholds.AGED_LOST_SHARE
+        is_chain = held.chained_share >= thresholds.AGED_CHAINED_SHARE
+        return self._is_lost or (is_chain and look.requests >= thresholds.AGED_CHAINED_REQUESTS)
+
+    @staticmethod
+    def _next_search(requests: int) -> int:
+        later = math.ceil(thresholds.AGED_LOST_AGAIN * requests)
+        first_chain = thresholds.AGED_CHAINED_REQUESTS
+        return min(later, first_chain) if requests < first_chain else later
 
     def _do_lists_grow(self, requests: int) -> bool:
         """Return whether lists have taken an entry with each request between two looks at them."""
+        if self._do_lists_hold:
+            return True
         if self._lists_at is None:
             self._sampler.list_growth()
             self._lists_at = requests
@@ -264,7 +307,8 @@ class _Loop:
         if since < thresholds.AGED_LISTS_FROM or requests < 2 * thresholds.AGED_LISTS_FROM:
             return False
         self._lists_at = requests
-        return self._sampler.list_growth() >= thresholds.AGED_LIST_PACE * since
+        self._do_lists_hold = self._sampler.list_growth() >= thresholds.AGED_LIST_PACE * since
+        return self._do_lists_hold
 
     def _checkpoint(self, is_last: bool) -> str:
         """Judge what there is, and return why to stop; empty when the run goes on."""
@@ -272,10 +316,23 @@ class _Loop:
         with self._sampler.at_checkpoint():
             checkpoints.append(self._timeline.checkpoint())
             stopped, self._preset = _next_step(checkpoints, self._preset, is_last)
+        if stopped and self._sees_leak() and self._may_be_closed_soon():
+            stopped = ""
+            if is_last:  # what is closed meanwhile shows in some more batches
+                more = done + _BATCHES_AFTER_REST * sampling_schedule.BATCH
+                self._preset = replace(self._preset, max_requests=more)
         if self._sees_leak():  # only this much later can it be confirmed
             confirmed_at = math.ceil(thresholds.CONFIRMED_AFTER * done)
             self._checkpoint_at = max(self._checkpoint_at, confirmed_at)
         return stopped
+
+    def _may_be_closed_soon(self) -> bool:
+        """Rest where what leaks are connections that have not been open for long."""
+        if self._rests >= _MOST_RESTS or time.monotonic() >= self._deadline:
+            return False
+        ends = [int(done) for done in self._timeline.requests]
+        are_open = self._sampler.gained_sockets() >= thresholds.COUNTER_FLOOR
+        return are_open and self._rest(ends[len(ends) // 2])
 
     def _sees_leak(self) -> bool:
         """Return whether the last checkpoint saw a leak."""

@@ -20,7 +20,7 @@ from pytest_leakguard.services.launch import Service
 from pytest_leakguard.services.live_heap import HeapReader
 from pytest_leakguard.services.shared_files import SharedFiles
 from pytest_leakguard.services.timeline import Timeline
-from pytest_leakguard.tracker.live import EPOCHS
+from pytest_leakguard.tracker.live import EPOCHS, Held
 
 _WALK_EVERY = 8
 """Samples between two walks over a process tree that is dear to walk, as one of many threads."""
@@ -102,6 +102,7 @@ class Sampler:
         self._moment = 0
         """Counts samples, and liveness checks between them."""
         self._commands: dict[int, str] = {}
+        self._sockets_at_first = 0
 
     def inventory(self) -> Inventory:
         """Return what there is now; too dear for every sample."""
@@ -170,6 +171,7 @@ class Sampler:
         self._heap.read(self._pids)
         memory.read_quickly(self._pids, self._births)
         self._costs_s.append(time.monotonic() - started)
+        self._sockets_at_first = self._sockets()
         # Nothing before the first request is part of the loop's time.
         self.timeline.reading_s = 0.0
         self._heap.begin_batch()
@@ -217,11 +219,17 @@ class Sampler:
             timeline.batches.add(done, self._heap.counted.values())
             self._heap.begin_batch()
 
-    def is_lost(self, ages: Ages) -> bool:
-        """Return whether nothing in the service leads to what its batches have kept."""
+    def held(self, ages: Ages) -> Held:
+        """Return how what the batches have kept is held in the service."""
         first = self.timeline.batches.first_epoch + ages.first
-        last = first + ages.batches - 1
-        return self._heap.lost_share(first, last) >= thresholds.AGED_LOST_SHARE
+        return self._heap.held(first, first + ages.batches - 1)
+
+    def gained_sockets(self) -> int:
+        """Return how many more the service has open than before the first request."""
+        return self._sockets() - self._sockets_at_first
+
+    def _sockets(self) -> int:
+        return kinds.descriptors(self._pids).get("socket", 0)
 
     def list_growth(self) -> float:
         """Return by how many entries lists have grown since the last question."""

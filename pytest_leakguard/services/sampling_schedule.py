@@ -37,7 +37,7 @@ _LEAST_GAP = 4
 """Least distance of two readings, in requests."""
 BATCH = 10
 """Least number of requests in a batch whose blocks are counted."""
-FREQUENT_UNTIL = 500
+FREQUENT_UNTIL = 600
 """Requests until which batches are short even where readings are dear."""
 _LONGEST_BATCH = 60
 """Upper limit of the requests in a batch, unless there are many batches already; a leak in one

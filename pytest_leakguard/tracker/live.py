@@ -68,12 +68,34 @@ class ProcessLive:
 
 
 @dataclass(frozen=True, slots=True)
-class Lost:
-    """Of some blocks, those that nothing in their process leads to any more."""
+class Held:
+    """How blocks are held: by nothing in their process any more, by one another, or otherwise."""
 
-    bytes: int
+    bytes: int = 0
     """In all the blocks that were asked for."""
-    lost_bytes: int
+    lost_bytes: int = 0
+    """In those that nothing leads to."""
+    linked_bytes: int = 0
+    """In those whose followers were asked for too."""
+    chained_bytes: int = 0
+    """Of the epochs that nothing leads to but the next ones: the newest block leads to the one
+    before, and so on. Whatever has a bound finds its oldest entry in fewer steps."""
+
+    @property
+    def lost_share(self) -> float:
+        return self.lost_bytes / self.bytes if self.bytes else 0.0
+
+    @property
+    def chained_share(self) -> float:
+        return self.chained_bytes / self.linked_bytes if self.linked_bytes else 0.0
+
+    def __add__(self, other: Held) -> Held:
+        return Held(
+            self.bytes + other.bytes,
+            self.lost_bytes + other.lost_bytes,
+            self.linked_bytes + other.linked_bytes,
+            self.chained_bytes + other.chained_bytes,
+        )
 
 
 class _Lost(ctypes.Structure):
@@ -82,10 +104,12 @@ class _Lost(ctypes.Structure):
         ("bytes", ctypes.c_uint64),
         ("lost_blocks", ctypes.c_uint64),
         ("lost_bytes", ctypes.c_uint64),
+        ("linked_bytes", ctypes.c_uint64),
+        ("chained_bytes", ctypes.c_uint64),
     )
 
 
-def find_lost(pid: int, counted: ProcessLive, first: int, last: int) -> Lost | None:
+def find_held(pid: int, counted: ProcessLive, first: int, last: int) -> Held | None:
     """Search the process for what leads to its blocks of the epochs ``first`` to ``last``.
 
     ``None`` where it cannot be searched: not permitted, or too large. It is not stopped.
@@ -104,7 +128,9 @@ def find_lost(pid: int, counted: ProcessLive, first: int, last: int) -> Lost | N
     )
     found = _Lost()
     error = search(pid, counted.cells_root, first, last, MOST_SEARCHED_BYTES, ctypes.byref(found))
-    return None if error else Lost(found.bytes, found.lost_bytes)
+    if error:
+        return None
+    return Held(found.bytes, found.lost_bytes, found.linked_bytes, found.chained_bytes)
 
 
 def can_be_preloaded(environment: Mapping[str, str]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import pytest
@@ -29,6 +30,10 @@ def judge(batches: int, keep: Keep, life: Life = for_ever) -> Ages:
         kept.append(sum(keep(n) for n in range(last * SIZE, (last + 1) * SIZE)))
         alive.append([round(kept[k] * life(k, last - k)) for k in range(last + 1)])
     return judge_ages(ends, alive)
+
+
+def both_at(offset: int) -> Keep:
+    return lambda n: 10_240 * (n % 200 in (offset, offset - 1))
 
 
 def one_in_100(offset: int) -> Keep:
@@ -88,6 +93,43 @@ def test_a_cache_that_still_fills_is_kept_as_a_leak_is() -> None:
     assert judge(20, lambda n: 4096, lambda k, age: 1.0 * (age < 100)).fate is Fate.KEPT
 
 
+@pytest.mark.parametrize("entries", [1000, 1024])
+def test_a_cache_that_has_just_become_full_is_no_leak_any_more(entries: int) -> None:
+    """It loses its oldest entries first, which are no longer looked at otherwise."""
+    before = entries // SIZE
+    assert judge(before, lambda n: 4096, lambda k, age: 1.0 * (age < before)).is_leak
+    after = before * 11 // 10
+    assert not judge(after, lambda n: 4096, lambda k, age: 1.0 * (age < before)).is_leak
+
+
+def test_a_leak_in_one_request_of_a_hundred_of_two_equal_workers_is_not_quiet() -> None:
+    """Both keep something at the same time, and then nothing for two hundred requests."""
+    for offset in range(100, 200):
+        for batches in range(50, 100):
+            ages = judge(batches, both_at(offset))
+            assert ages.fate is not Fate.GONE, (offset, batches)
+
+
+def test_the_rate_of_a_rare_leak_hardly_depends_on_where_the_run_is_cut() -> None:
+    for offset in range(100):
+        for batches in range(130, 160):
+            ages = judge(batches, one_in_100(offset))
+            assert ages.per_request == pytest.approx(10, rel=0.1), (offset, batches)
+
+
+def test_timers_that_wait_until_there_are_a_hundred_are_no_growth() -> None:
+    """As asyncio keeps those that were cancelled."""
+    looks = []
+    for batches in range(40, 55):
+        ends = [SIZE * (k + 1) for k in range(batches)]
+        alive = []
+        for last in range(batches):
+            cleared = last // 10 * 10
+            alive.append([2000 * (k >= cleared) for k in range(last + 1)])
+        looks.append(judge_ages(ends, alive).fate)
+    assert any(one is other is Fate.GONE for one, other in itertools.pairwise(looks))
+
+
 def test_a_leak_beneath_a_full_cache_is_seen() -> None:
     ages = judge(200, lambda n: 1064, lambda k, age: 1.0 if age < 30 else 64 / 1064)
     assert ages.fate is Fate.KEPT
@@ -140,7 +182,7 @@ def test_open_connections_are_not_asked_for() -> None:
 def test_the_reader_is_told_what_was_found() -> None:
     assert judge(20, lambda n: 1).summary.endswith("bytes are still alive, and none lost any")
     assert "0 bytes are still alive" in judge(40, lambda n: 0).summary
-    cache = judge(60, lambda n: 100, lambda k, age: 1.0 * (age < 20))
+    cache = judge(100, lambda n: 100, lambda k, age: 1.0 * (age < 40))
     assert cache.fate is Fate.LOST
     assert cache.summary.endswith("are gone again: old ones lose theirs")
 

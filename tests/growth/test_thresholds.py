@@ -688,6 +688,17 @@ def ring(life: int) -> tuple[Any, ...]:
     return (100, lambda k: 10_000, lambda batch, age: 1.0 if age < life else 0.01)
 
 
+def later_ones(times: float) -> tuple[Any, ...]:
+    """What is kept for a moment only; the last batches keep more than those before."""
+    kept = lambda k: round(1000 * (times if k >= 90 else 1))  # noqa: E731
+    return (100, kept, lambda batch, age: 1.0 * (age < 8))
+
+
+def bound(life: int) -> tuple[Any, ...]:
+    """A cache that has become full after so many of 400 batches."""
+    return (400, lambda k: 1000, lambda batch, age: 1.0 * (age < life))
+
+
 def unseen(rooms: Rooms) -> tuple[bool, ...]:
     """Whether pages that were gained beyond all blocks keep a run from its end."""
     found = []
@@ -708,14 +719,34 @@ def looks(rooms: Rooms, fate: str, count: int, requests: int = 400, for_good: bo
     return bool(stopping.may_stop_by_age(seen, stopping.DEFAULT))
 
 
-def lost_shares(rooms: Rooms) -> tuple[bool, ...]:
-    found = []
-    for share in (0.48, 0.52):
-        heap = SimpleNamespace(lost_share=lambda first, last, share=share: share)
-        service = rooms.services_launch.Service(os.getpid(), 0, "service")
-        sampler = rooms.services_sampler.Sampler(service, heap, 100)
-        found.append(sampler.is_lost(rooms.growth_ages.Ages(rooms.growth_ages.Fate.KEPT)))
-    return tuple(found)
+def held_for_good(rooms: Rooms, lost: int, chained: int, requests: int = 400) -> bool:
+    """Whether a run may end of which so many of a thousand bytes are lost, or in a chain."""
+    live = importlib.import_module("pytest_leakguard.tracker.live")
+    one = loop(rooms)
+    kept = {"heap_bytes": rooms.growth_ages.Ages(rooms.growth_ages.Fate.KEPT)}
+    look = rooms.growth_stopping.AgedLook(requests, kept, True)
+    one._aged = [look] * 5
+    one._sampler.list_growth = lambda: 0.0
+    one._sampler.held = lambda ages: live.Held(1000, lost, 1000, chained)
+    return bool(one._keeps_for_good(look))
+
+
+def rested(rooms: Rooms, sockets: int = 0) -> float:
+    """How long a loop rests whose leak began a fifth of a second ago."""
+    one = loop(rooms)
+    one._sampler.gained_sockets = lambda: sockets
+    one._timeline.batches.ends = [100]
+    one._ended_at = {100: 10.0}
+    rested_s: list[float] = []
+    measure: Any = rooms.services_measure
+    clock = measure.time
+    measure.time = SimpleNamespace(sleep=rested_s.append, monotonic=lambda: 10.2)
+    kept = {"heap_bytes": rooms.growth_ages.Ages(rooms.growth_ages.Fate.KEPT)}
+    try:
+        assert one._is_too_young(rooms.growth_stopping.AgedLook(400, kept, True))
+    finally:
+        measure.time = clock
+    return round(rested_s[0], 3)
 
 
 def near_limit(rooms: Rooms) -> tuple[int | None, ...]:
@@ -804,9 +835,9 @@ def noise_floors(rooms: Rooms) -> float:
 def searched_again(rooms: Rooms) -> int:
     one = loop(rooms)
     ages = rooms.growth_ages.Ages(rooms.growth_ages.Fate.KEPT)
-    look = rooms.growth_stopping.AgedLook(200, {"heap_bytes": ages}, True)
+    look = rooms.growth_stopping.AgedLook(400, {"heap_bytes": ages}, True)
     one._aged = [look] * 5
-    one._sampler.is_lost = lambda ages: False
+    one._sampler.held = lambda ages: SimpleNamespace(lost_share=0.0, chained_share=0.0)
     one._sampler.list_growth = lambda: 0.0
     one._keeps_for_good(look)
     return int(one._search_at)
@@ -1067,6 +1098,22 @@ CASES = {
     "AGED_QUIET_REQUESTS": Case(
         lambda rooms: fates(rooms, (26, lambda k: 0), (27, lambda k: 0)), ("unknown", "gone"), NEAR
     ),
+    "AGED_OLDER": Case(
+        lambda rooms: fates(
+            rooms,
+            (100, lambda k: 1000, lambda batch, age: 1.0 * (age < 31)),
+            (100, lambda k: 1000, lambda batch, age: 1.0 * (age < 36)),
+        ),
+        ("gone", "lost"),
+        NEAR,
+    ),
+    "AGED_YOUNG": Case(
+        lambda rooms: fates(rooms, later_ones(1.15), later_ones(1.25)), ("gone", "lost"), NEAR
+    ),
+    "AGED_LATELY": Case(lambda rooms: fates(rooms, bound(381), bound(379)), ("kept", "unknown")),
+    "AGED_FULL": Case(
+        lambda rooms: fates(rooms, bound(381), bound(379)), ("kept", "unknown"), NEAR
+    ),
     "AGED_LEAST_BYTES": Case(
         lambda rooms: fates(
             rooms, (60, lambda k: 19, partly(1), 20), (60, lambda k: 21, partly(1), 20)
@@ -1086,14 +1133,34 @@ CASES = {
     ),
     "AGED_SURE_REQUESTS": Case(
         lambda rooms: (
-            looks(rooms, "kept", 3, 1400, False),
-            looks(rooms, "kept", 3, 1600, False),
+            looks(rooms, "kept", 3, 1030, False),
+            looks(rooms, "kept", 3, 1170, False),
         ),
         OUTSIDE,
         NEAR,
     ),
-    "AGED_LOST_SHARE": Case(lost_shares, OUTSIDE, NEAR),
-    "AGED_LOST_AGAIN": Case(searched_again, 300),
+    "AGED_SURE_RARE_REQUESTS": Case(
+        lambda rooms: (
+            looks(rooms, "kept now and then", 3, 1400, False),
+            looks(rooms, "kept now and then", 3, 1600, False),
+        ),
+        OUTSIDE,
+        NEAR,
+    ),
+    "AGED_CHAINED_REQUESTS": Case(
+        lambda rooms: (held_for_good(rooms, 0, 1000, 255), held_for_good(rooms, 0, 1000, 275)),
+        OUTSIDE,
+        NEAR,
+    ),
+    "AGED_CHAINED_SHARE": Case(
+        lambda rooms: (held_for_good(rooms, 0, 680), held_for_good(rooms, 0, 720)), OUTSIDE, NEAR
+    ),
+    "AGED_SECONDS": Case(rested, 0.8),
+    "AGED_OPEN_SECONDS": Case(lambda rooms: rested(rooms, sockets=5), 5.8),
+    "AGED_LOST_SHARE": Case(
+        lambda rooms: (held_for_good(rooms, 480, 0), held_for_good(rooms, 520, 0)), OUTSIDE, NEAR
+    ),
+    "AGED_LOST_AGAIN": Case(searched_again, 600),
     "AGED_LISTS_FROM": Case(
         lambda rooms: (
             lists(rooms, 1e9, 300, 490),

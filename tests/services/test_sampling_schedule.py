@@ -114,8 +114,8 @@ CASES: dict[str, tuple[Callable[[], object], object, tuple[float, float]]] = {
     "_LEAST_GAP": (lambda: sampling_schedule.next_reading(10, 0, 5000), 14, (0.5, 2)),
     "BATCH": (lambda: sampling_schedule.next_batch_end(0, 1e9, 5000), 10, (0.5, 2)),
     "FREQUENT_UNTIL": (
-        lambda: [sampling_schedule.next_batch_end(done, 1e9, 5000) for done in (480, 520)],
-        [496, 580],
+        lambda: [sampling_schedule.next_batch_end(done, 1e9, 5000) for done in (580, 620)],
+        [599, 680],
         (0.9, 1.1),
     ),
     "_BATCHES_SO_FAR": (lambda: sampling_schedule.next_batch_end(900, 0, 5000), 930, (0.5, 2)),

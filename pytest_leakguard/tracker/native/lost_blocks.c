@@ -19,17 +19,29 @@
 #define PIECE_BYTES ((size_t)1 << 20)
 #define MOST_BLOCKS ((size_t)1 << 20)
 
+/* Epochs that a link of a chain may skip, since a batch need not keep anything. */
+#define NEAR_EPOCHS 2
+
+/* How an epoch's blocks are led to from outside of it. */
+enum { FROM_NEXT = 1, FROM_ELSEWHERE = 2 };
+
 typedef struct {
     uint64_t start, end;
+    uint32_t epoch;
     bool is_reached;
 } Found;
 
 typedef struct {
-    int memory; /* /proc/PID/mem */
     Found *blocks;
     size_t used, capacity;
+} Blocks;
+
+typedef struct {
+    int memory; /* /proc/PID/mem */
+    Blocks asked, others; /* of the epochs that were asked for; of all others */
     size_t *queue; /* reached, and not yet looked into */
     size_t queued;
+    uint8_t ways[1 << EPOCH_BITS];
 } Search;
 
 static bool read_at(const Search *search, uint64_t address, void *into, size_t size_bytes) {
@@ -38,17 +50,17 @@ static bool read_at(const Search *search, uint64_t address, void *into, size_t s
 
 /* ---- the blocks */
 
-static bool add_block(Search *search, uint64_t address, uint64_t size_bytes) {
-    if (search->used == search->capacity) {
-        size_t capacity = search->capacity ? search->capacity * 2 : 1024;
-        Found *blocks = capacity > MOST_BLOCKS
-                            ? NULL
-                            : realloc(search->blocks, capacity * sizeof *search->blocks);
-        if (!blocks) return false;
-        search->blocks = blocks;
-        search->capacity = capacity;
+static bool add_block(Blocks *blocks, uint64_t address, uint64_t size_bytes, uint32_t epoch) {
+    if (blocks->used == blocks->capacity) {
+        size_t capacity = blocks->capacity ? blocks->capacity * 2 : 1024;
+        Found *more = capacity > MOST_BLOCKS
+                          ? NULL
+                          : realloc(blocks->blocks, capacity * sizeof *blocks->blocks);
+        if (!more) return false;
+        blocks->blocks = more;
+        blocks->capacity = capacity;
     }
-    search->blocks[search->used++] = (Found){address, address + size_bytes, false};
+    blocks->blocks[blocks->used++] = (Found){address, address + size_bytes, epoch, false};
     return true;
 }
 
@@ -60,15 +72,15 @@ static bool add_page(Search *search, uint64_t page, uint64_t begin, uint32_t fir
     if (!read_at(search, page, cells, CELLS * sizeof *cells)) return true; /* gone meanwhile */
     for (size_t at = 0; at < CELLS; at++) {
         uint32_t epoch = cells[at] >> SIZE_BITS, size = cells[at] & SIZE_MASK;
-        if (!cells[at] || epoch < first || epoch > last) continue;
+        if (!cells[at]) continue;
         uint64_t size_bytes = size - 1;
         if (size == LARGE) {
             size_bytes = cells[at + 1] | (uint64_t)cells[at + 2] << 32;
             at += 2;
         }
-        if (!add_block(search, begin + ((uint64_t)(at - (size == LARGE ? 2 : 0)) << GRANULE_LOG2),
-                       size_bytes))
-            return false;
+        Blocks *into = epoch < first || epoch > last ? &search->others : &search->asked;
+        uint64_t address = begin + ((uint64_t)(at - (size == LARGE ? 2 : 0)) << GRANULE_LOG2);
+        if (!add_block(into, address, size_bytes, epoch)) return false;
     }
     return true;
 }
@@ -96,11 +108,11 @@ static bool add_table(Search *search, uint64_t table, unsigned count_log2, uint6
 /* ---- who leads to them; blocks are in the order of their addresses */
 
 /* The first block that ends after the address. */
-static size_t first_after(const Search *search, uint64_t address) {
-    size_t low = 0, high = search->used;
+static size_t first_after(const Blocks *blocks, uint64_t address) {
+    size_t low = 0, high = blocks->used;
     while (low < high) {
         size_t middle = low + (high - low) / 2;
-        if (search->blocks[middle].end <= address)
+        if (blocks->blocks[middle].end <= address)
             low = middle + 1;
         else
             high = middle;
@@ -108,35 +120,71 @@ static size_t first_after(const Search *search, uint64_t address) {
     return low;
 }
 
-static void reach(Search *search, uint64_t word) {
-    if (word < search->blocks[0].start || word >= search->blocks[search->used - 1].end) return;
-    size_t at = first_after(search, word);
-    Found *block = &search->blocks[at];
-    if (block->start > word || block->is_reached) return;
+static bool is_in_block(const Blocks *blocks, uint64_t address) {
+    size_t at = first_after(blocks, address);
+    return at < blocks->used && blocks->blocks[at].start <= address;
+}
+
+/* Whether some block lies in the same page of cells: the page is the allocator's. */
+static bool is_beside_block(const Blocks *blocks, uint64_t address) {
+    uint64_t page = address >> PAGE_LOG2 << PAGE_LOG2;
+    size_t at = first_after(blocks, page);
+    return at < blocks->used && blocks->blocks[at].start < page + (UINT64_C(1) << PAGE_LOG2);
+}
+
+/* What leads to a block of a chain, apart from other blocks of its own epoch. Free memory does not:
+   there, old pointers remain to addresses that are used again. An allocator's own lists point to the
+   ends of blocks rather than to where they begin. */
+static void note_way(Search *search, const Found *block, const Found *from, uint64_t at,
+                     uint64_t word) {
+    uint8_t *ways = &search->ways[block->epoch];
+    if (from && from->epoch == block->epoch) return;
+    if (from) { /* unsigned: what is older is far */
+        *ways |= from->epoch - block->epoch <= NEAR_EPOCHS ? FROM_NEXT : FROM_ELSEWHERE;
+        return;
+    }
+    if (*ways & FROM_ELSEWHERE) return;
+    bool is_used = is_in_block(&search->others, at);
+    bool is_free = !is_used && (is_beside_block(&search->others, at) ||
+                                is_beside_block(&search->asked, at));
+    if (is_used || (!is_free && word == block->start)) *ways |= FROM_ELSEWHERE;
+}
+
+/* The word at an address; `from` is the block in which that is, NULL outside of those asked for. */
+static void reach(Search *search, uint64_t word, const Found *from, uint64_t address) {
+    const Blocks *asked = &search->asked;
+    if (word < asked->blocks[0].start || word >= asked->blocks[asked->used - 1].end) return;
+    size_t at = first_after(asked, word);
+    Found *block = &asked->blocks[at];
+    if (block->start > word) return;
+    note_way(search, block, from, address, word);
+    if (block->is_reached) return;
     block->is_reached = true;
     search->queue[search->queued++] = at;
 }
 
 /* Words outside the blocks. */
 static void look_into(Search *search, uint64_t begin, const uint64_t *words, size_t count) {
-    size_t next = first_after(search, begin);
+    const Blocks *asked = &search->asked;
+    size_t next = first_after(asked, begin);
     for (size_t at = 0; at < count; at++) {
         uint64_t address = begin + at * sizeof *words;
-        while (next < search->used && search->blocks[next].end <= address) next++;
-        if (next < search->used && search->blocks[next].start <= address) continue;
-        reach(search, words[at]);
+        while (next < asked->used && asked->blocks[next].end <= address) next++;
+        if (next < asked->used && asked->blocks[next].start <= address) continue;
+        reach(search, words[at], NULL, address);
     }
 }
 
 static void look_into_blocks(Search *search, uint64_t *piece) {
     while (search->queued) {
-        const Found *block = &search->blocks[search->queue[--search->queued]];
+        const Found *block = &search->asked.blocks[search->queue[--search->queued]];
         uint64_t at = (block->start + 7) & ~UINT64_C(7);
         while (at + 8 <= block->end) {
             uint64_t left = (block->end - at) & ~UINT64_C(7);
             size_t size_bytes = left < PIECE_BYTES ? (size_t)left : PIECE_BYTES;
             if (!read_at(search, at, piece, size_bytes)) break;
-            for (size_t word = 0; word < size_bytes / 8; word++) reach(search, piece[word]);
+            for (size_t word = 0; word < size_bytes / 8; word++)
+                reach(search, piece[word], block, at + word * 8);
             at += size_bytes;
         }
     }
@@ -150,50 +198,70 @@ static bool is_searched(const char *line, const char *permissions) {
     return !device || strstr(line, " /dev/shm/") || strstr(line, " /dev/zero");
 }
 
+/* The next mapping that is searched; false: there is none. */
+static bool next_mapping(FILE *maps, uint64_t *begin, uint64_t *end) {
+    char line[4352], permissions[8];
+    while (fgets(line, sizeof line, maps)) {
+        unsigned long from, to;
+        if (sscanf(line, "%lx-%lx %7s", &from, &to, permissions) != 3) continue;
+        if (!is_searched(line, permissions)) continue;
+        *begin = from;
+        *end = to;
+        return true;
+    }
+    return false;
+}
+
+static void look_into_mapping(Search *search, uint64_t begin, uint64_t end, uint64_t *piece) {
+    while (begin < end) {
+        size_t size_bytes = end - begin < PIECE_BYTES ? (size_t)(end - begin) : PIECE_BYTES;
+        if (read_at(search, begin, piece, size_bytes))
+            look_into(search, begin, piece, size_bytes / sizeof *piece);
+        begin += size_bytes;
+    }
+}
+
+/* Added up first: a thousand stacks of threads are too much, and would take a second to find out. */
 static int look_into_memory(Search *search, int pid, uint64_t most_bytes, uint64_t *piece) {
-    char path[64], line[4352];
+    char path[64];
+    uint64_t begin, end, total = 0;
     snprintf(path, sizeof path, "/proc/%d/maps", pid);
     FILE *maps = fopen(path, "re");
     if (!maps) return errno;
-    int error = 0;
-    while (!error && fgets(line, sizeof line, maps)) {
-        unsigned long begin, end;
-        char permissions[8];
-        if (sscanf(line, "%lx-%lx %7s", &begin, &end, permissions) != 3) continue;
-        if (!is_searched(line, permissions)) continue;
-        if (end - begin > most_bytes) error = EFBIG;
-        most_bytes -= error ? 0 : end - begin;
-        while (!error && begin < end) {
-            size_t size_bytes = end - begin < PIECE_BYTES ? end - begin : PIECE_BYTES;
-            if (read_at(search, begin, piece, size_bytes))
-                look_into(search, begin, piece, size_bytes / sizeof *piece);
-            begin += size_bytes;
-        }
-    }
+    while (next_mapping(maps, &begin, &end)) total += end - begin;
+    rewind(maps);
+    while (total <= most_bytes && next_mapping(maps, &begin, &end))
+        look_into_mapping(search, begin, end, piece);
     fclose(maps);
-    return error;
+    return total <= most_bytes ? 0 : EFBIG;
 }
 
-static void count(const Search *search, LostBlocks *found) {
-    for (size_t at = 0; at < search->used; at++) {
-        const Found *block = &search->blocks[at];
+static void count(const Search *search, uint32_t last, LostBlocks *found) {
+    for (size_t at = 0; at < search->asked.used; at++) {
+        const Found *block = &search->asked.blocks[at];
         found->blocks++;
         found->bytes += block->end - block->start;
+        if (block->epoch + NEAR_EPOCHS <= last) {
+            found->linked_bytes += block->end - block->start;
+            if (block->is_reached && search->ways[block->epoch] == FROM_NEXT)
+                found->chained_bytes += block->end - block->start;
+        }
         if (block->is_reached) continue;
         found->lost_blocks++;
         found->lost_bytes += block->end - block->start;
     }
 }
 
-static int search_all(Search *search, int pid, uint64_t most_bytes, LostBlocks *found) {
+static int search_all(Search *search, int pid, uint32_t last, uint64_t most_bytes,
+                      LostBlocks *found) {
     uint64_t *piece = malloc(PIECE_BYTES);
-    search->queue = malloc((search->used + 1) * sizeof *search->queue);
+    search->queue = malloc((search->asked.used + 1) * sizeof *search->queue);
     int error = piece && search->queue ? 0 : ENOMEM;
-    if (!error && search->used) {
+    if (!error && search->asked.used) {
         error = look_into_memory(search, pid, most_bytes, piece);
         look_into_blocks(search, piece);
     }
-    if (!error) count(search, found);
+    if (!error) count(search, last, found);
     free(piece);
     return error;
 }
@@ -207,9 +275,10 @@ int lost_blocks(int pid, uint64_t cells_root, uint32_t first, uint32_t last, uin
     search.memory = open(path, O_RDONLY | O_CLOEXEC);
     if (search.memory < 0) return errno;
     bool is_done = add_table(&search, cells_root, ROOT_LOG2, 0, PAGE_LOG2 + 2 * NODE_LOG2, first, last);
-    int error = is_done ? search_all(&search, pid, most_bytes, found) : ENOMEM;
+    int error = is_done ? search_all(&search, pid, last, most_bytes, found) : ENOMEM;
     close(search.memory);
-    free(search.blocks);
+    free(search.asked.blocks);
+    free(search.others.blocks);
     free(search.queue);
     return error;
 }

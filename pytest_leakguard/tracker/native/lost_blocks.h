@@ -7,6 +7,9 @@
 typedef struct {
     uint64_t blocks, bytes;
     uint64_t lost_blocks, lost_bytes;
+    /* Of the epochs that nothing leads to but blocks of the next ones: links of a chain that begins
+       with the newest. Without the last epochs, whose followers were not asked for. */
+    uint64_t linked_bytes, chained_bytes;
 } LostBlocks;
 
 /* Blocks of the epochs first..last in a process that has the preloaded library inside, whose cells

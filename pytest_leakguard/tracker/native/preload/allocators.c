@@ -16,14 +16,13 @@
 #define FIRST_BYTES 65536
 static _Alignas(16) char first_memory[FIRST_BYTES];
 static _Atomic size_t first_used;
-static FAST_THREAD_LOCAL bool is_looking_up;
 
 static bool is_first(const void *block) {
     return (const char *)block >= first_memory && (const char *)block < first_memory + FIRST_BYTES;
 }
 
 /* Never given back. Its size is kept before it, for realloc. */
-static void *first_allocate(size_t size_bytes) {
+RARE static void *first_allocate(size_t size_bytes) {
     size_t whole = ((size_bytes + 15) & ~(size_t)15) + 16;
     size_t at = atomic_fetch_add(&first_used, whole);
     if (whole < size_bytes || at + whole > FIRST_BYTES) return NULL;
@@ -41,12 +40,12 @@ static void *first_move(void *block, size_t size_bytes) {
 
 void *next_function(const char *name) {
     int saved_errno = errno;
-    bool was_looking_up = is_looking_up;
-    is_looking_up = true;
-    live_depth++;
+    bool was_looking_up = live_thread.is_looking_up;
+    live_thread.is_looking_up = true;
+    live_thread.depth++;
     void *function = dlsym(RTLD_NEXT, name);
-    live_depth--;
-    is_looking_up = was_looking_up;
+    live_thread.depth--;
+    live_thread.is_looking_up = was_looking_up;
     errno = saved_errno;
     return function;
 }
@@ -54,16 +53,16 @@ void *next_function(const char *name) {
 /* ---- the malloc family */
 
 #define ALLOCATE(size_bytes, call)                                                                 \
-    live_depth++;                                                                                  \
+    live_thread.depth++;                                                                                  \
     void *allocated = call;                                                                        \
-    live_depth--;                                                                                  \
+    live_thread.depth--;                                                                                  \
     block_allocated(allocated, size_bytes);                                                        \
     return allocated
 
 /* Without counting the depth, which would take as long as all else here: what an allocator maps on
    the way is told by its caller. */
 static void *live_malloc(size_t size) {
-    if (UNLIKELY(is_looking_up)) return first_allocate(size);
+    if (UNLIKELY(live_thread.is_looking_up)) return first_allocate(size);
     void *allocated = REAL(malloc)(cells_asked(size));
     block_allocated(allocated, size);
     return allocated;
@@ -72,7 +71,7 @@ static void *live_malloc(size_t size) {
 PUBLIC void *malloc(size_t) __attribute__((alias("live_malloc")));
 
 PUBLIC void *calloc(size_t count, size_t size) {
-    if (UNLIKELY(is_looking_up)) return first_allocate(count * size);
+    if (UNLIKELY(live_thread.is_looking_up)) return first_allocate(count * size);
     bool is_small = size < ((size_t)1 << GRANULE_LOG2) && count < ((size_t)1 << GRANULE_LOG2);
     ALLOCATE(count * size, is_small ? REAL(calloc)(1, cells_asked(count * size))
                                     : REAL(calloc)(count, size));
@@ -86,16 +85,16 @@ PUBLIC void free(void *block) {
 
 /* A block that was not tracked grows in nobody's name: it was there before. */
 static void resized(const Block *before, void *block, size_t size_bytes) {
-    if (live_depth == 0 && live_counts())
+    if (live_thread.depth == 0 && live_counts())
         cells_put(block, size_bytes, before->size_bytes == NO_BLOCK ? 0 : before->epoch);
 }
 
 /* Out before the call, as another thread may get its address. */
 static void *resize(void *block, size_t size) {
     Block before = live_counts() ? cells_take(block) : (Block){NO_BLOCK, 0};
-    live_depth++;
+    live_thread.depth++;
     void *moved = REAL(realloc)(block, size ? cells_asked(size) : 0);
-    live_depth--;
+    live_thread.depth--;
     if (moved)
         resized(&before, moved, size);
     else if (size && before.size_bytes != NO_BLOCK)
@@ -106,7 +105,7 @@ static void *resize(void *block, size_t size) {
 PUBLIC void *realloc(void *block, size_t size) {
     if (UNLIKELY(is_first(block))) return first_move(block, size);
     if (block) return resize(block, size);
-    if (UNLIKELY(is_looking_up)) return first_allocate(size);
+    if (UNLIKELY(live_thread.is_looking_up)) return first_allocate(size);
     ALLOCATE(size, REAL(realloc)(NULL, cells_asked(size)));
 }
 
@@ -120,9 +119,9 @@ PUBLIC void *reallocarray(void *block, size_t count, size_t size) {
 }
 
 PUBLIC int posix_memalign(void **block, size_t alignment, size_t size) {
-    live_depth++;
+    live_thread.depth++;
     int error = REAL(posix_memalign)(block, alignment, cells_asked(size));
-    live_depth--;
+    live_thread.depth--;
     if (!error) block_allocated(*block, size);
     return error;
 }
@@ -169,9 +168,9 @@ PUBLIC void *mallocx(size_t size, int flags) { ALLOCATE(size, REAL(mallocx)(cell
 
 PUBLIC void *rallocx(void *block, size_t size, int flags) {
     Block before = live_counts() ? cells_take(block) : (Block){NO_BLOCK, 0};
-    live_depth++;
+    live_thread.depth++;
     void *moved = REAL(rallocx)(block, cells_asked(size), flags);
-    live_depth--;
+    live_thread.depth--;
     if (moved)
         resized(&before, moved, size);
     else if (before.size_bytes != NO_BLOCK)
@@ -181,9 +180,9 @@ PUBLIC void *rallocx(void *block, size_t size, int flags) {
 
 PUBLIC size_t xallocx(void *block, size_t size, size_t extra, int flags) {
     Block before = live_counts() ? cells_take(block) : (Block){NO_BLOCK, 0};
-    live_depth++;
+    live_thread.depth++;
     size_t now = REAL(xallocx)(block, size, extra, flags);
-    live_depth--;
+    live_thread.depth--;
     resized(&before, block, now);
     return now;
 }
@@ -225,9 +224,9 @@ static int note_range(struct dl_phdr_info *object, size_t size, void *function) 
 
 /* A program that defines malloc itself comes before us: then nothing is seen of what it allocates. */
 __attribute__((constructor)) static void look_who_is_called(void) {
-    live_depth++;
+    live_thread.depth++;
     bool is_ours = dlsym(RTLD_DEFAULT, "malloc") == (void *)live_malloc;
-    live_depth--;
+    live_thread.depth--;
     dl_iterate_phdr(note_range, (void *)REAL(malloc));
     live_note_sight(is_ours ? SEES_ALL : HAS_OWN_MALLOC);
 }

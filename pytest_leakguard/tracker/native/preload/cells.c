@@ -8,10 +8,22 @@
 #define NODE_BYTES (sizeof(Node) << NODE_LOG2)
 
 Node cells_root[1 << ROOT_LOG2];
-FAST_THREAD_LOCAL uintptr_t cells_last = UINTPTR_MAX;
-FAST_THREAD_LOCAL Cell *cells_last_page;
 static char *piece;
 static size_t piece_left;
+
+Cell *cells_look_up(uintptr_t address) {
+    if (UNLIKELY(address >> ADDRESS_BITS)) return NULL;
+    Node *upper = cells_next(&cells_root[address >> (PAGE_LOG2 + 2 * NODE_LOG2)]);
+    if (UNLIKELY(!upper)) return NULL;
+    size_t mask = (1 << NODE_LOG2) - 1;
+    Node *lower = cells_next(&upper[(address >> (PAGE_LOG2 + NODE_LOG2)) & mask]);
+    if (UNLIKELY(!lower)) return NULL;
+    Cell *page = cells_next(&lower[(address >> PAGE_LOG2) & mask]);
+    if (UNLIKELY(!page)) return NULL;
+    uintptr_t place = address >> PAGE_LOG2;
+    live_thread.known[place % KNOWN_PAGES] = (KnownPage){place, page};
+    return cell_in(page, address);
+}
 
 /* With the lock held. */
 static void *zeroed(size_t size_bytes) {

@@ -4,8 +4,10 @@
 
 #include <stdbool.h>
 
+#include "live.h"
+
 /* The next definition of a function after this library; NULL: there is none. */
-void *next_function(const char *name);
+RARE void *next_function(const char *name);
 
 /* Whether it is code of the library that has malloc. */
 bool is_allocator(const void *caller);

@@ -30,10 +30,8 @@ static _Atomic uint32_t no_epoch;
 Own *live_own = &first_own;
 atomic_bool live_is_on = true;
 _Atomic uint32_t *live_epoch_at = &no_epoch;
-FAST_THREAD_LOCAL Totals *live_stripe;
-FAST_THREAD_LOCAL bool live_is_shared;
-FAST_THREAD_LOCAL int64_t live_unflushed;
-FAST_THREAD_LOCAL int live_depth;
+/* Nothing lies at the place of no page. */
+FAST_THREAD_LOCAL Thread live_thread = {.known = {[0 ... KNOWN_PAGES - 1] = {UINTPTR_MAX, NULL}}};
 
 static Live *live;
 static char directory[PATH_BYTES];
@@ -160,7 +158,7 @@ static bool continue_in_child(void) {
 
 static bool attach_locked(void) {
     bool is_child = live != NULL;
-    live_stripe = NULL;
+    live_thread.stripe = NULL;
     if (!(is_child ? continue_in_child() : start_counting())) {
         atomic_store(&live_is_on, false);
         return false;
@@ -171,7 +169,7 @@ static bool attach_locked(void) {
 
 bool live_attach(void) {
     int saved_errno = errno;
-    live_depth++;
+    live_thread.depth++;
     live_lock(&live_own->attaching);
     Own *own = live_own;
     bool is_attached = atomic_load(&own->is_attached);
@@ -187,7 +185,7 @@ bool live_attach(void) {
         if (is_attached) atomic_store_explicit(&live_own->is_attached, 1, memory_order_release);
     }
     if (own == live_own) live_unlock(&own->attaching);
-    live_depth--;
+    live_thread.depth--;
     errno = saved_errno;
     return is_attached;
 }
@@ -196,12 +194,12 @@ bool live_attach(void) {
 
 static void leave_stripe(void *unused) {
     (void)unused;
-    Totals *stripe = live_stripe;
+    Totals *stripe = live_thread.stripe;
     if (!stripe) return;
     live_flush();
-    if (live_is_shared) return;
-    live_is_shared = true; /* what is freed later in this thread's end */
-    live_stripe = live->totals[0];
+    if (live_thread.is_shared) return;
+    live_thread.is_shared = true; /* what is freed later in this thread's end */
+    live_thread.stripe = live->totals[0];
     size_t at = (size_t)(stripe - live->totals[0]) / EPOCHS;
     atomic_store_explicit(&live_own->taken[at], false, memory_order_release);
 }
@@ -224,19 +222,19 @@ void live_take_stripe(void) {
     int saved_errno = errno;
     size_t at = free_stripe();
     note_used((uint32_t)at + 1);
-    live_is_shared = at == 0;
-    live_stripe = live->totals[at];
+    live_thread.is_shared = at == 0;
+    live_thread.stripe = live->totals[at];
     if (at != 0) {
-        live_depth++; /* it may allocate */
-        pthread_setspecific(at_thread_end, live_stripe);
-        live_depth--;
+        live_thread.depth++; /* it may allocate */
+        pthread_setspecific(at_thread_end, live_thread.stripe);
+        live_thread.depth--;
     }
     errno = saved_errno;
 }
 
 void live_flush(void) {
-    int64_t amount = live_unflushed;
-    live_unflushed = 0;
+    int64_t amount = live_thread.unflushed;
+    live_thread.unflushed = 0;
     int64_t now = atomic_fetch_add(&live->live_bytes, amount) + amount;
     int64_t peak = atomic_load(&live->peak_bytes);
     while (now > peak && !atomic_compare_exchange_weak(&live->peak_bytes, &peak, now)) {}
@@ -273,10 +271,12 @@ static void after_fork_in_child(void) {
 }
 
 __attribute__((constructor)) static void begin(void) {
-    live_depth++;
+    live_thread.depth++;
     has_key = pthread_key_create(&at_thread_end, leave_stripe) == 0;
     pthread_atfork(NULL, NULL, after_fork_in_child);
-    live_depth--;
+    live_thread.depth--;
+    /* A library that began before us has allocated, and had to share: now there is one of our own. */
+    if (live_thread.is_shared) live_thread.stripe = NULL;
     live_counts();
 }
 

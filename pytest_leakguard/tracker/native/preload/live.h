@@ -18,6 +18,9 @@
 #define LIKELY(condition) __builtin_expect(!!(condition), 1)
 #define UNLIKELY(condition) __builtin_expect(!!(condition), 0)
 #define PUBLIC __attribute__((visibility("default")))
+/* Kept out of the functions that call it: they then need no stack frame where all is as usual. */
+#define RARE __attribute__((noinline, cold))
+#define OFTEN static inline __attribute__((always_inline))
 
 /* Preloaded, so there is room for it in the static block: no call, and no allocation inside malloc. */
 #define FAST_THREAD_LOCAL __thread __attribute__((tls_model("initial-exec")))
@@ -65,58 +68,80 @@ typedef struct {
     atomic_bool taken[STRIPES];
 } Own;
 
+/* Some of the pages of cells that the thread has used last, by their place in the address space. */
+#define KNOWN_PAGES 16
+typedef struct {
+    uintptr_t place;
+    void *cells;
+} KnownPage;
+
+/* In one piece, whose address is found once in each call. */
+typedef struct {
+    /* An allocator's own calls of another one are part of the outermost call. */
+    int depth;
+    bool is_shared;
+    /* What is asked for meanwhile comes from memory of our own. */
+    bool is_looking_up;
+    /* NULL until the thread counts for the first time. */
+    Totals *stripe;
+    int64_t unflushed;
+    KnownPage known[KNOWN_PAGES];
+} Thread;
+
 extern Own *live_own;
 /* False: nothing is counted, for good. */
 extern atomic_bool live_is_on;
-/* NULL until the thread counts for the first time. */
-extern FAST_THREAD_LOCAL Totals *live_stripe;
-extern FAST_THREAD_LOCAL bool live_is_shared;
-extern FAST_THREAD_LOCAL int64_t live_unflushed;
-/* An allocator's own calls of another one are part of the outermost call. */
-extern FAST_THREAD_LOCAL int live_depth;
+extern FAST_THREAD_LOCAL Thread live_thread;
 extern _Atomic uint32_t *live_epoch_at;
 
 /* Makes this process's file, at the first call of a process. False: nothing can be counted. */
-bool live_attach(void);
-void live_take_stripe(void);
-void live_flush(void);
+RARE bool live_attach(void);
+RARE void live_take_stripe(void);
+__attribute__((noinline)) void live_flush(void);
 void live_note_own(int64_t size_bytes);
 void live_note_lost(void);
 void live_note_python(void);
 void live_note_sight(Sight sight);
 
 /* Whether to count at all: attaches a process that is new, or newly forked. */
-static inline bool live_counts(void) {
+OFTEN bool live_counts(void) {
     if (LIKELY(atomic_load_explicit(&live_own->is_attached, memory_order_acquire))) return true;
     return atomic_load_explicit(&live_is_on, memory_order_relaxed) && live_attach();
 }
 
-static inline uint32_t live_epoch(void) {
+OFTEN uint32_t live_epoch(void) {
     uint32_t epoch = atomic_load_explicit(live_epoch_at, memory_order_relaxed);
     return epoch < EPOCHS ? epoch : EPOCHS - 1;
 }
 
-static inline void live_add(_Atomic int64_t *total, int64_t amount) {
-    if (UNLIKELY(live_is_shared)) {
-        atomic_fetch_add_explicit(total, amount, memory_order_relaxed);
-    } else { /* nobody else writes here */
-        int64_t before = atomic_load_explicit(total, memory_order_relaxed);
-        atomic_store_explicit(total, before + amount, memory_order_relaxed);
+OFTEN void live_add(Thread *thread, _Atomic int64_t *bytes, int64_t size_bytes,
+                    _Atomic int64_t *number, int64_t more) {
+    if (UNLIKELY(thread->is_shared)) {
+        atomic_fetch_add_explicit(bytes, size_bytes, memory_order_relaxed);
+        atomic_fetch_add_explicit(number, more, memory_order_relaxed);
+        return;
     }
+    /* Nobody else writes here. */
+    int64_t bytes_before = atomic_load_explicit(bytes, memory_order_relaxed);
+    int64_t number_before = atomic_load_explicit(number, memory_order_relaxed);
+    atomic_store_explicit(bytes, bytes_before + size_bytes, memory_order_relaxed);
+    atomic_store_explicit(number, number_before + more, memory_order_relaxed);
 }
 
-static inline void live_count_block(uint32_t epoch, int64_t size_bytes, int64_t blocks) {
-    if (UNLIKELY(!live_stripe)) live_take_stripe();
-    live_add(&live_stripe[epoch].heap_bytes, size_bytes);
-    live_add(&live_stripe[epoch].heap_blocks, blocks);
-    live_unflushed += size_bytes;
-    if (UNLIKELY(live_unflushed >= FLUSHED_BYTES || live_unflushed <= -FLUSHED_BYTES)) live_flush();
+OFTEN void live_count_block(uint32_t epoch, int64_t size_bytes, int64_t blocks) {
+    Thread *thread = &live_thread;
+    if (UNLIKELY(!thread->stripe)) live_take_stripe();
+    Totals *totals = &thread->stripe[epoch];
+    live_add(thread, &totals->heap_bytes, size_bytes, &totals->heap_blocks, blocks);
+    int64_t unflushed = thread->unflushed += size_bytes;
+    if (UNLIKELY((uint64_t)(unflushed + FLUSHED_BYTES) > 2 * FLUSHED_BYTES)) live_flush();
 }
 
 static inline void live_count_mapping(uint32_t epoch, int64_t size_bytes, int64_t mappings) {
-    if (UNLIKELY(!live_stripe)) live_take_stripe();
-    live_add(&live_stripe[epoch].mapped_bytes, size_bytes);
-    live_add(&live_stripe[epoch].mappings, mappings);
+    Thread *thread = &live_thread;
+    if (UNLIKELY(!thread->stripe)) live_take_stripe();
+    Totals *totals = &thread->stripe[epoch];
+    live_add(thread, &totals->mapped_bytes, size_bytes, &totals->mappings, mappings);
 }
 
 /* Short, rarely contended; in memory that a fork wipes, so that no child waits for a thread that it

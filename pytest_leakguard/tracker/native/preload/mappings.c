@@ -61,7 +61,7 @@ static void leave(void *start, size_t size_bytes) {
 
 /* Address space that nobody may touch is no memory. */
 static bool is_counted(int protection, const void *caller) {
-    return protection != PROT_NONE && live_depth == 0 && !is_allocator(caller) && live_counts();
+    return protection != PROT_NONE && live_thread.depth == 0 && !is_allocator(caller) && live_counts();
 }
 
 static void *map(void *start, size_t size, int protection, int flags, int file, off_t at,
@@ -89,7 +89,7 @@ PUBLIC void *mmap64(void *start, size_t size, int protection, int flags, int fil
 /* Before the call: afterwards another thread may be given the same pages. */
 PUBLIC int munmap(void *start, size_t size) {
     bool is_aligned = ((uintptr_t)start & ((size_t)getpagesize() - 1)) == 0;
-    if (used && live_depth == 0 && is_aligned && size && !is_allocator(CALLER) && live_counts())
+    if (used && live_thread.depth == 0 && is_aligned && size && !is_allocator(CALLER) && live_counts())
         leave(start, whole_pages(size));
     return (int)syscall(SYS_munmap, start, size);
 }
@@ -108,7 +108,7 @@ PUBLIC void *mremap(void *old, size_t old_size, size_t size, int flags, ...) {
     va_start(more, flags);
     void *wanted = flags & MREMAP_FIXED ? va_arg(more, void *) : NULL;
     va_end(more);
-    bool is_known = used && live_depth == 0 && !is_allocator(CALLER) && live_counts();
+    bool is_known = used && live_thread.depth == 0 && !is_allocator(CALLER) && live_counts();
     int64_t epoch = is_known ? epoch_of(old) : -1;
     void *start = (void *)syscall(SYS_mremap, old, old_size, size, flags, wanted);
     if (start == MAP_FAILED || epoch < 0) return start;

@@ -55,10 +55,10 @@ static void *find(_Atomic(void *) *found, const char *name) {
     void *function = atomic_load_explicit(found, memory_order_relaxed);
     if (UNLIKELY(!function)) {
         function = next_function(name);
-        live_depth++;
+        live_thread.depth++;
         if (!function) function = in_opened_library(name);
         if (function) note_plain(function);
-        live_depth--;
+        live_thread.depth--;
         atomic_store_explicit(found, function ? function : MISSING, memory_order_relaxed);
     }
     return function == MISSING ? NULL : function;
@@ -71,29 +71,30 @@ static void *without_library(size_t size, size_t alignment, bool may_fail) {
     return block;
 }
 
+/* Slow where it is rare: what is not malloc, and what there is no memory for. */
 #define DEFINE_NEW(name, alignment, may_fail)                                                      \
-    PUBLIC void *name(size_t size, uintptr_t second, uintptr_t third) {                            \
+    RARE static void *slow##name(size_t size, uintptr_t second, uintptr_t third) {                 \
         static _Atomic(void *) found;                                                              \
-        if (!(alignment) && goes_to_malloc()) {                                                    \
-            void *plain_block = malloc(size ? size : 1);                                           \
-            if (LIKELY(plain_block)) return plain_block;                                           \
-        }                                                                                          \
+        (void)second;                                                                              \
         New real = (New)find(&found, #name);                                                       \
         if (!(alignment) && goes_to_malloc()) return real(size, second, third);                    \
         if (UNLIKELY(!real)) return without_library(size, alignment, may_fail);                    \
         void *block = real(cells_asked(size), second, third);                                      \
-        if (block && live_depth == 0 && live_counts() && !cells_has(block))                        \
+        if (block && live_thread.depth == 0 && live_counts() && !cells_has(block))                 \
             block_allocated(block, size);                                                          \
         return block;                                                                              \
+    }                                                                                              \
+    PUBLIC void *name(size_t size, uintptr_t second, uintptr_t third) {                            \
+        if (!(alignment) && goes_to_malloc()) {                                                    \
+            void *block = malloc(size ? size : 1);                                                 \
+            if (LIKELY(block)) return block;                                                       \
+        }                                                                                          \
+        return slow##name(size, second, third);                                                    \
     }
 
 #define DEFINE_DELETE(name)                                                                        \
-    PUBLIC void name(void *block, uintptr_t second, uintptr_t third) {                             \
+    RARE static void slow##name(void *block, uintptr_t second, uintptr_t third) {                  \
         static _Atomic(void *) found;                                                              \
-        if (goes_to_malloc()) {                                                                    \
-            free(block);                                                                           \
-            return;                                                                                \
-        }                                                                                          \
         Delete real = (Delete)find(&found, #name);                                                 \
         if (UNLIKELY(!real)) {                                                                     \
             free(block);                                                                           \
@@ -101,13 +102,22 @@ static void *without_library(size_t size, size_t alignment, bool may_fail) {
         }                                                                                          \
         block_freed(block);                                                                        \
         real(block, second, third);                                                                \
+    }                                                                                              \
+    PUBLIC void name(void *block, uintptr_t second, uintptr_t third) {                             \
+        if (goes_to_malloc())                                                                      \
+            free(block);                                                                           \
+        else                                                                                       \
+            slow##name(block, second, third);                                                      \
     }
 
 /* The size is left out: what is asked for need not be what the block was asked with. */
 #define DEFINE_SIZED_DELETE(name, unsized)                                                         \
     PUBLIC void name(void *block, uintptr_t size, uintptr_t third) {                               \
         (void)size;                                                                                \
-        unsized(block, third, 0);                                                                  \
+        if (goes_to_malloc())                                                                      \
+            free(block);                                                                           \
+        else                                                                                       \
+            slow##unsized(block, third, 0);                                                        \
     }
 
 #define DECLARE_NEW(name) PUBLIC void *name(size_t, uintptr_t, uintptr_t);

@@ -11,18 +11,18 @@ static ArenaAllocator wrapped_arenas;
 
 static void *hook_malloc(void *context, size_t size) {
     const Allocator *next = context;
-    live_depth++;
+    live_thread.depth++;
     void *block = next->malloc(next->context, size);
-    live_depth--;
+    live_thread.depth--;
     block_allocated(block, size);
     return block;
 }
 
 static void *hook_calloc(void *context, size_t count, size_t size) {
     const Allocator *next = context;
-    live_depth++;
+    live_thread.depth++;
     void *block = next->calloc(next->context, count, size);
-    live_depth--;
+    live_thread.depth--;
     block_allocated(block, count * size);
     return block;
 }
@@ -30,9 +30,9 @@ static void *hook_calloc(void *context, size_t count, size_t size) {
 static void *hook_realloc(void *context, void *block, size_t size) {
     const Allocator *next = context;
     Block before = block && live_counts() ? cells_take(block) : (Block){NO_BLOCK, 0};
-    live_depth++;
+    live_thread.depth++;
     void *moved = next->realloc(next->context, block, size);
-    live_depth--;
+    live_thread.depth--;
     if (!block) {
         block_allocated(moved, size);
         return moved;
@@ -40,7 +40,7 @@ static void *hook_realloc(void *context, void *block, size_t size) {
     void *kept = moved ? moved : block;
     size_t now = moved ? size : before.size_bytes;
     bool is_known = moved || before.size_bytes != NO_BLOCK;
-    if (is_known && live_depth == 0 && live_counts())
+    if (is_known && live_thread.depth == 0 && live_counts())
         cells_put(kept, now, before.size_bytes == NO_BLOCK ? 0 : before.epoch);
     return moved;
 }
@@ -48,24 +48,24 @@ static void *hook_realloc(void *context, void *block, size_t size) {
 static void hook_free(void *context, void *block) {
     const Allocator *next = context;
     block_freed(block);
-    live_depth++;
+    live_thread.depth++;
     next->free(next->context, block);
-    live_depth--;
+    live_thread.depth--;
 }
 
 static void *hook_arena_alloc(void *context, size_t size) {
     const ArenaAllocator *next = context;
-    live_depth++;
+    live_thread.depth++;
     void *arena = next->alloc(next->context, size);
-    live_depth--;
+    live_thread.depth--;
     return arena;
 }
 
 static void hook_arena_free(void *context, void *arena, size_t size) {
     const ArenaAllocator *next = context;
-    live_depth++;
+    live_thread.depth++;
     next->free(next->context, arena, size);
-    live_depth--;
+    live_thread.depth--;
 }
 
 static void *python_function(const char *name) { return dlsym(RTLD_DEFAULT, name); }
@@ -107,4 +107,4 @@ PUBLIC int leakguard_live_python(void) {
 PUBLIC void leakguard_live_pause(int is_paused);
 
 /* What the calling thread allocates in between is the agent's own, and not counted. */
-PUBLIC void leakguard_live_pause(int is_paused) { live_depth += is_paused ? 1 : -1; }
+PUBLIC void leakguard_live_pause(int is_paused) { live_thread.depth += is_paused ? 1 : -1; }
