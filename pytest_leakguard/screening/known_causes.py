@@ -106,6 +106,8 @@ class Causes:
         has_come = length(known.container) > count
         if site is None or not site.calls or not has_come:
             return True
+        if site.names == known.names:  # the package's function; the finding shows the user's line
+            return True
         entry = site.calls[0]
         return any(_is_in_function(frame, entry) for frame in known.finding.stack)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import Any
 
 import pytest
@@ -67,3 +68,29 @@ def test_another_function_that_fills_the_same_registry_is_a_finding_of_its_own(
     assert found["test_remembers"] != found["test_forgets"]
     once = [name.removesuffix("_again") for name in confirmed(report)]
     assert sorted(once) == ["test_forgets", "test_remembers"]
+
+
+PACKAGE = """
+    REGISTRY = []
+    class Order: pass
+    def make(): return Order()
+    def remember(): REGISTRY.append(make())
+"""
+OF_A_PACKAGE = """
+    import sys
+    sys.path.insert(0, "site-packages")
+    import shop_package as shop
+    def test_one(): shop.remember()
+    def test_two(): shop.remember()
+    def test_three(): shop.remember()
+"""
+
+
+def test_a_cause_in_a_package_is_known_in_tests_whose_lines_are_all_others(
+    pytester: pytest.Pytester,
+) -> None:
+    package = pytester.mkdir("site-packages") / "shop_package.py"
+    package.write_text(textwrap.dedent(PACKAGE))
+    _, report = screened(pytester, OF_A_PACKAGE)
+    assert len(set(causes(report).values())) == 1
+    assert confirmed(report) == ["test_one"]
