@@ -29,7 +29,11 @@ from pytest_leakguard.core.foreign import (
     namespace_of_module,
     slots_of,
 )
-from pytest_leakguard.counters._cpython import frames_of_threads, variables_of_calls
+from pytest_leakguard.counters._cpython import (
+    allocation_of,
+    frames_of_threads,
+    variables_of_calls,
+)
 from pytest_leakguard.counters.caches import LRU_CACHE
 from pytest_leakguard.explain import limits
 from pytest_leakguard.explain.allocations import own_frames
@@ -171,7 +175,7 @@ def traces_of(tracker: Tracker, run: int) -> Traces:
 
 
 def _add_trace(found: dict[int, tracemalloc.Traceback], thing: Any) -> None:
-    trace = tracemalloc.get_object_traceback(thing)
+    trace = allocation_of(thing)
     if trace is not None:
         found[id(thing)] = trace
 

@@ -161,7 +161,7 @@ def _weights(probe: Probe, number: int, wanted: frozenset[int]) -> dict[Places, 
     for thing in survivors_of(probe.tracker, number):
         if wanted and id(type(thing)) not in wanted:
             continue
-        trace = tracemalloc.get_object_traceback(thing)
+        trace = allocation_of(thing)
         stack = places(trace) if trace else ()
         if stack:
             weight = weights.setdefault(stack, _Weight(stack))
