@@ -12,6 +12,7 @@ from pytest_leakguard.baseline.compare import Baseline, Comparison, compare
 from pytest_leakguard.core.checks import Check, Outcome
 from pytest_leakguard.core.fingerprint import is_nameless, own_names
 from pytest_leakguard.core.leaks import Finding, LeakKind, Status
+from pytest_leakguard.core.text import counted
 
 CLEAN, LEAKS, USAGE, INCONCLUSIVE = 0, 1, 2, 3
 """Exit statuses of the console script."""
@@ -50,6 +51,8 @@ class Verdict:
     findings: tuple[Finding, ...]
     """One per fingerprint over all checks, what fails first; sizes are the largest of any check."""
     summary: Mapping[Outcome, int]
+    failing: tuple[Finding, ...] = ()
+    """Those of ``findings`` that fail the build."""
     fixed: tuple[str, ...] = ()
     expired: tuple[str, ...] = ()
     prunable: tuple[str, ...] = ()
@@ -158,9 +161,11 @@ def judge(comparison: Comparison, policy: Policy, problems: tuple[str, ...] = ()
     checks = tuple(judge_check(check, policy) for check in comparison.checks)
     counts = Counter(judged.outcome for judged in checks)
     strict_problems = _strict_problems(comparison, checks) if policy.is_strict else ()
+    findings = _over_all(judged.check for judged in checks)
     return Verdict(
         checks=checks,
-        findings=_over_all(judged.check for judged in checks),
+        findings=findings,
+        failing=tuple(finding for finding in findings if fails(finding, policy)),
         summary={outcome: counts[outcome] for outcome in Outcome},
         fixed=comparison.fixed,
         expired=comparison.expired,
@@ -304,9 +309,11 @@ def _strict_problems(comparison: Comparison, checks: tuple[Judged, ...]) -> tupl
             unrepeatable += 1
     problems = []
     if fixed:
-        problems.append(f"{fixed} accepted leak(s) are fixed: prune the baseline")
+        are = "is" if fixed == 1 else "are"
+        problems.append(f"{counted(fixed, 'accepted leak')} {are} fixed: prune the baseline")
     if expired:
-        problems.append(f"{expired} accepted leak(s) have expired")
+        have = "has" if expired == 1 else "have"
+        problems.append(f"{counted(expired, 'accepted leak')} {have} expired")
     if unrepeatable:
-        problems.append(f"{unrepeatable} test(s) could not be repeated")
+        problems.append(f"{counted(unrepeatable, 'test')} could not be repeated")
     return tuple(problems)

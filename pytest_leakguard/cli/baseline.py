@@ -18,7 +18,7 @@ from pytest_leakguard.core.errors import UsageProblem
 from pytest_leakguard.core.fingerprint import is_nameless
 from pytest_leakguard.core.options import BASELINE_NAME
 from pytest_leakguard.core.settings import is_ci
-from pytest_leakguard.core.text import one_line
+from pytest_leakguard.core.text import counted, one_line
 from pytest_leakguard.processes import supervisor
 from pytest_leakguard.reporters import json_reader
 from pytest_leakguard.verdict import CLEAN, USAGE
@@ -92,7 +92,8 @@ def _accept(arguments: argparse.Namespace) -> int:
     expires = _date(arguments.expires) if arguments.expires else None
     chosen = [finding for finding in findings if finding.fingerprint in wanted]
     store.accept_findings(arguments.baseline, chosen, arguments.reason, arguments.owner, expires)
-    print(f"accepted {len(chosen)} leak(s) into {arguments.baseline}; review and commit it")
+    count = counted(len(chosen), "leak")
+    print(f"accepted {count} into {arguments.baseline}; review and commit the file")
     return CLEAN
 
 
@@ -107,7 +108,7 @@ def _prune(arguments: argparse.Namespace) -> int:
     _refuse_in_ci("prune")
     fixed = tuple(json_reader.read(report_path(arguments.report))["baseline"]["fixed"])
     store.prune_entries(arguments.baseline, fixed)
-    print(f"pruned {len(fixed)} fixed leak(s) from {arguments.baseline}")
+    print(f"pruned {counted(len(fixed), 'fixed leak')} from {arguments.baseline}")
     return CLEAN
 
 

@@ -43,7 +43,7 @@ def _parallel(text: str | None) -> int | None:
     if text is None:
         return None
     if not text.isascii() or not text.isdigit() or not 0 < int(text) <= _MOST:
-        raise UsageProblem(f"--parallel: {text!r} is no number from 1 to {_MOST}")
+        raise UsageProblem(f"--parallel: must be a number from 1 to {_MOST} (got {text!r})")
     return int(text)
 
 

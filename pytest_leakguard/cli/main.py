@@ -28,7 +28,7 @@ from pytest_leakguard.growth.recordings import Asked, unit_of
 from pytest_leakguard.programs import check as pipeline
 from pytest_leakguard.programs import doctor, existing_reports
 from pytest_leakguard.programs.toml_table import read_patterns
-from pytest_leakguard.reporters import accepted, conclude, junit
+from pytest_leakguard.reporters import accepted, conclude, junit, terminal
 from pytest_leakguard.reporters import json as report_json
 from pytest_leakguard.reporters import write as reports
 from pytest_leakguard.verdict import CLEAN, INCONCLUSIVE, USAGE
@@ -37,6 +37,11 @@ _RUN_OPTIONS = tuple(
     "baseline accept prune report missing-tool strict kinds errors timeout".split()
 )
 """Options of the table that ``run`` and ``check`` take as well."""
+_DOOR = terminal.Door(
+    accept="--accept",
+    prune="the same command with --prune",
+    all_leaks="--report=DIR (report.html, report.json)",
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -85,22 +90,27 @@ def _parser() -> argparse.ArgumentParser:
             "run", help="check one program: run [options] -- PROGRAM [ARGUMENT ...]"
         )
     )
-    _add_check(commands.add_parser("check", help="judge reports that another runner left"))
+    _add_check(commands.add_parser("check", help="check valgrind, sanitizer and memray reports"))
     _add_ctest(
         commands.add_parser("ctest", help="run every test of CTest under a tool: --test-dir build")
     )
-    _add_trend(commands.add_parser("trend", help="does a series recorded elsewhere grow, and how"))
+    _add_trend(
+        commands.add_parser(
+            "trend",
+            help="analyse a recorded memory series (CSV, JSON, psrecord, pidstat, sar, ...)",
+        )
+    )
     _add_doctor(
-        commands.add_parser("doctor", help="which tool can really see a leak on this machine")
+        commands.add_parser("doctor", help="verify that the tools on this machine detect leaks")
     )
     report_cli.add_arguments(
-        commands.add_parser("report", help="make every report from report.json, or merge shards")
+        commands.add_parser("report", help="write all reports from report.json, or merge shards")
     )
-    explain.add_arguments(commands.add_parser("explain", help="what is known of one fingerprint"))
+    explain.add_arguments(commands.add_parser("explain", help="show the details of one leak"))
     baseline_cli.add_commands(
-        commands.add_parser("baseline", help="accept, prune, check or merge the accepted leaks")
+        commands.add_parser("baseline", help="accept, prune, check or merge accepted leaks")
     )
-    ci.add_commands(commands.add_parser("ci", help="what the gate of a build system calls"))
+    ci.add_commands(commands.add_parser("ci", help="helpers for CI integrations"))
     return parser
 
 
@@ -117,14 +127,22 @@ def _add_shared(parser: argparse.ArgumentParser) -> None:
             parser.add_argument(
                 f"--{option.name}", metavar=option.metavar or "X", help=option.help + choices
             )
-    parser.add_argument("--owner", default="", help="who answers for what --accept accepts")
+    parser.add_argument(
+        "--owner", default="", help="owner of the leaks that --accept adds to the baseline"
+    )
     parser.add_argument(
         "--json", metavar="PATH", help="write the report as JSON; - for standard output"
     )
     parser.add_argument("--junit", metavar="PATH", help="write JUnit XML")
-    parser.add_argument("-v", "--verbose", action="count", default=0)
     parser.add_argument(
-        "-q", "--quiet", action="store_true", help="only what fails and the last line"
+        "-v",
+        "--verbose",
+        action="count",
+        default=0,
+        help="explain every leak and list every check that is not clean; -vv: all stack frames",
+    )
+    parser.add_argument(
+        "-q", "--quiet", action="store_true", help="one line per leak, and the result"
     )
 
 
@@ -227,7 +245,7 @@ def _run(arguments: argparse.Namespace) -> int:
     command = arguments.command[1:] if arguments.command[:1] == ["--"] else arguments.command
     if not command:
         raise UsageProblem(
-            "name the program after --: pytest-leakguard run -- ./build/convert in.png"
+            "missing program; usage: pytest-leakguard run [options] -- PROGRAM [ARGUMENT ...]"
         )
     settings = _settings(arguments)
     limit = arguments.memory_limit
@@ -254,7 +272,7 @@ def _expected(text: str) -> int | None:
     try:
         return int(text)
     except ValueError:
-        raise UsageProblem(f"--expected-exit: {text!r} is neither a number nor any") from None
+        raise UsageProblem(f"--expected-exit: must be a number or any (got {text!r})") from None
 
 
 def _check(arguments: argparse.Namespace) -> int:
@@ -290,7 +308,7 @@ def _conclude(
         sys.stdout.write(report_json.render(conclusion.verdict, run))
     else:
         verbosity = -1 if arguments.quiet else arguments.verbose
-        conclude.print_verdict(conclusion, verbosity, how_to_accept="--accept")
+        conclude.print_verdict(conclusion, verbosity, conclude.door_of(_DOOR, settings.report))
     for text in conclusion.annotations:
         print(text, file=sys.stderr if is_json_on_stdout else sys.stdout)
     return conclusion.verdict.exit_status

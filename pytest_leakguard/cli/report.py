@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pytest_leakguard.core.errors import MalformedReport, UsageProblem
-from pytest_leakguard.reporters import conclude, json_reader
+from pytest_leakguard.reporters import conclude, json_reader, terminal
 from pytest_leakguard.reporters import write as reports
 from pytest_leakguard.reporters.json import FORMAT
 from pytest_leakguard.reporters.merge import Shard, merge
@@ -41,9 +41,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="fail unless exactly so many reports are found",
     )
-    parser.add_argument("-v", "--verbose", action="count", default=0)
     parser.add_argument(
-        "-q", "--quiet", action="store_true", help="only what fails and the last line"
+        "-v",
+        "--verbose",
+        action="count",
+        default=0,
+        help="explain every leak and list every check that is not clean; -vv: all stack frames",
+    )
+    parser.add_argument(
+        "-q", "--quiet", action="store_true", help="one line per leak, and the result"
     )
     parser.set_defaults(action=_report)
 
@@ -56,7 +62,8 @@ def _report(arguments: argparse.Namespace) -> int:
     run = merge([_shard(file, problem) for file, problem in files], arguments.expect_shards)
     # Each shard has annotated its leaks already; the whole has problems of its own.
     conclusion = conclude.conclude(run, conclude.Wanted(report=output, annotates_checks=False))
-    conclude.print_verdict(conclusion, -1 if arguments.quiet else arguments.verbose)
+    verbosity = -1 if arguments.quiet else arguments.verbose
+    conclude.print_verdict(conclusion, verbosity, conclude.door_of(terminal.PYTEST, output))
     for text in conclusion.annotations:
         print(text)
     return conclusion.verdict.exit_status

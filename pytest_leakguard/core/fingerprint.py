@@ -398,11 +398,11 @@ def qualified_name(function: str) -> str:
     if _OPERATOR.search(name):
         # "operator()(int)", "operator bool()", "operator<": no rule fits them all.
         return name.replace(" ", "")
-    return _without_types(name)
+    return without_types(name).replace(" ", "")
 
 
-def _without_types(name: str) -> str:
-    """``int* make<int>(int) const`` becomes ``make<int>``."""
+def without_types(name: str) -> str:
+    """``int* make<int>(int) const`` becomes ``make<int>``; white space inside stays."""
     depth, start, end = 0, 0, len(name)
     for index, char in enumerate(name):
         is_namespace = name.startswith(("(anonymous", "({"), index)
@@ -414,7 +414,7 @@ def _without_types(name: str) -> str:
         if char == " " and depth == 0:
             start = index + 1
         depth += (char in "<({") - (char in ">)}")
-    return name[start:end].replace(" ", "")
+    return name[start:end]
 
 
 def _closing(name: str, opening: int) -> int:

@@ -41,7 +41,7 @@ class Option(NamedTuple):
 
 
 OPTIONS = (
-    Option("", "look for leaks; without it the plugin does nothing", "flag"),
+    Option("", "check for leaks; without it the plugin does nothing", "flag"),
     Option("scope", "which tests are screened (default: all)", choices=("all", "marked")),
     Option(
         "tool",
@@ -51,15 +51,20 @@ OPTIONS = (
     ),
     Option(
         "baseline",
-        f"accepted leaks (default: {BASELINE_NAME} beside the ini file), or a run's report.json",
+        f"file with accepted leaks (default: {BASELINE_NAME} beside the ini file), "
+        "or the report.json of another run",
         metavar="PATH",
     ),
     Option(
         "accept",
-        "write the leaks of this run into the baseline, with this reason; refused in CI",
+        "add the leaks of this run to the baseline, with this reason; refused in CI",
         metavar="REASON",
     ),
-    Option("prune", "remove the accepted leaks that are gone; refused in CI", "flag"),
+    Option(
+        "prune",
+        "remove accepted leaks that no longer occur from the baseline; refused in CI",
+        "flag",
+    ),
     Option(
         "report",
         "write report.json, report.html, junit.xml, report.sarif, summary.md and more into this "
@@ -68,24 +73,25 @@ OPTIONS = (
     ),
     Option(
         "budget",
-        "growth per iteration that is not yet a leak (default 0)",
+        "allowed growth per run; less is not reported (default 0)",
         "size",
         "SIZE",
         in_marker="budget",
     ),
     Option(
         "native",
-        "whether native memory is tracked in tests (default: auto); off leaves the calls of malloc "
-        "and mmap alone",
+        "track native memory in tests (default: auto); off leaves malloc and mmap untouched",
         choices=("auto", "off"),
     ),
     Option(
         "missing-tool",
-        "when a tool is not installed (default: skip, in CI fail)",
+        "what to do when a required tool is missing (default: skip, in CI fail)",
         choices=("skip", "fail"),
     ),
     Option(
-        "strict", "fixed or expired baseline entries and unrepeatable tests fail the run", "flag"
+        "strict",
+        "also fail on stale or expired baseline entries and on tests that cannot be re-run",
+        "flag",
     ),
     Option(
         "kinds",
@@ -96,13 +102,13 @@ OPTIONS = (
     ),
     Option(
         "errors",
-        "memory errors in a tool's report, such as an invalid read (default: fail)",
+        "memory errors in a tool's report: fail, or only report them (default: fail)",
         choices=("fail", "report"),
         in_marker="errors",
     ),
     Option(
         "confirm",
-        "seconds one suspect test may be repeated for a verdict (default 10)",
+        "seconds that one suspected test may be repeated (default 10)",
         "seconds",
         "SECONDS",
         in_marker="confirm",

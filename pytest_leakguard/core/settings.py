@@ -38,7 +38,7 @@ def size(text: str) -> float:
         unit += "B"
     if match is None or unit not in _UNITS:
         raise UsageProblem(
-            f"{str(text)[:80]!r} is no size; write it like 64, 64 B, 1.5 KiB or 2 MiB"
+            f"invalid size {str(text)[:80]!r} (expected e.g. 64, 64 B, 1.5 KiB or 2 MiB)"
         )
     return float(match.group(1)) * _UNITS[unit]
 
@@ -50,11 +50,13 @@ def kinds(text: str) -> tuple[LeakKind, ...]:
     names = [name.strip() for name in text.split(",") if name.strip()]
     if not names:
         raise UsageProblem(
-            f"no leak kind given, so that nothing could fail; known: all, {', '.join(LeakKind)}"
+            f"no leak kind given, so nothing could fail (choose from all, {', '.join(LeakKind)})"
         )
     for name in names:
         if name not in list(LeakKind):
-            raise UsageProblem(f"{name!r} is no leak kind; known: all, {', '.join(LeakKind)}")
+            raise UsageProblem(
+                f"unknown leak kind {name!r} (choose from all, {', '.join(LeakKind)})"
+            )
     return tuple(LeakKind(name) for name in names)
 
 
@@ -65,7 +67,7 @@ def seconds(text: str) -> float:
     except ValueError:
         value = -1.0
     if not 0 < value < 1e9:
-        raise UsageProblem(f"{text!r} is no number of seconds above 0")
+        raise UsageProblem(f"must be a positive number of seconds (got {text!r})")
     return value
 
 
@@ -76,7 +78,7 @@ def rate(text: str) -> float:
     except ValueError:
         value = -1.0
     if not 0 < value < 1e12:
-        raise UsageProblem(f"{text!r} is no rate: write requests per second, like 40 or 0.5")
+        raise UsageProblem(f"invalid rate {text!r} (expected requests per second, e.g. 40 or 0.5)")
     return value
 
 
@@ -87,7 +89,7 @@ def flag(text: str) -> bool:
         return True
     if word in ("0", "false", "no", "off", ""):
         return False
-    raise UsageProblem(f"{text!r} is neither true nor false")
+    raise UsageProblem(f"must be true or false (got {text!r})")
 
 
 READERS: Mapping[str, Callable[[str], Any]] = {
@@ -191,5 +193,7 @@ def value_of(option: Option, raw: Any) -> Any:
     except UsageProblem as problem:
         raise UsageProblem(f"{option.flag}: {problem}") from None
     if option.choices and value not in option.choices:
-        raise UsageProblem(f"{option.flag}: {value!r} is none of {', '.join(option.choices)}")
+        raise UsageProblem(
+            f"{option.flag}: invalid choice: {value!r} (choose from {', '.join(option.choices)})"
+        )
     return value

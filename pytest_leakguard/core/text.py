@@ -8,12 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pytest_leakguard.core.fingerprint import (
+    LONGEST_NAME,
     MOST_NAMES,
     innermost_own,
     is_c_library,
     is_runtime,
     own_calls,
     public_name,
+    without_types,
 )
 from pytest_leakguard.core.leaks import Finding, Frame, LeakKind
 
@@ -101,6 +103,29 @@ def amount(size_bytes: int, blocks: int) -> str:
     return f"{size_bytes:,} byte{'' if size_bytes == 1 else 's'} in {blocks_text}"
 
 
+_EXACT_BELOW = 10_000
+"""Bytes told to the last one; of more, three digits are what people read."""
+
+
+def size(size_bytes: float) -> str:
+    """``384 B``, ``1,280 B``, ``1.96 MiB``; with three digits where it is large."""
+    if abs(size_bytes) < _EXACT_BELOW:
+        whole = size_bytes == int(size_bytes)
+        return f"{size_bytes:,.0f} B" if whole else f"{size_bytes:,.3g} B"
+    return quantity(size_bytes)
+
+
+def counted(number: int, name: str) -> str:
+    """``1 leak``, ``1,200 leaks``, ``2 processes``."""
+    plural = "es" if name.endswith("s") else "s"
+    return f"{number:,} {name}{'' if number == 1 else plural}"
+
+
+def singular(unit: str) -> str:
+    """``descriptor`` of ``descriptors``, ``process`` of ``processes``."""
+    return unit.removesuffix("es") if unit.endswith("sses") else unit.removesuffix("s")
+
+
 def place(frame: Frame, root: Path | None = None) -> str:
     """``push (src/server.c:42)``, or the module where there is no source."""
     address = frame.address if frame.offset is None else frame.offset
@@ -112,6 +137,58 @@ def place(frame: Frame, root: Path | None = None) -> str:
     else:
         where = one_line((frame.module or "").rpartition("/")[2])
     return f"{name} ({where})" if where else name
+
+
+_STANDARD = re.compile(r"\bstd::__(?:cxx11|1|2|ndk1)::")
+"""Namespaces that the C++ libraries put their names into for the linker's sake."""
+_BY_DEFAULT = re.compile(
+    r", ?(?:(?:struct|class) )?std::(?:allocator|char_traits|less|equal_to|hash|default_delete)<"
+)
+"""Template arguments that nobody writes."""
+_BASIC = re.compile(r"\bstd::basic_(\w+)<(char|wchar_t)>")
+
+
+def readable_name(function: str) -> str:
+    """The name of a function as its author would write it, without return type and parameters.
+
+    ``std::string`` instead of ``std::__cxx11::basic_string<char, …>``.
+    """
+    name = without_defaults(function[:LONGEST_NAME])
+    return name if "operator" in name else without_types(name)
+
+
+def without_defaults(name: str) -> str:
+    """A C++ name without the template arguments that the library adds."""
+    if "std::" not in name:
+        return name
+    name = _STANDARD.sub("std::", name)
+    while match := _BY_DEFAULT.search(name):
+        end = _end_of_template(name, match.end())
+        name = name[: match.start()] + name[end:].lstrip(" ")
+    name = _BASIC.sub(lambda match: f"std::{'w' * (match[2] != 'char')}{match[1]}", name)
+    return name.replace("> >", ">>")
+
+
+def _end_of_template(name: str, start: int) -> int:
+    """Behind the ``>`` that closes what was opened just before ``start``."""
+    depth = 1
+    for index in range(start, len(name)):
+        depth += (name[index] == "<") - (name[index] == ">")
+        if depth == 0:
+            return index + 1
+    return len(name)
+
+
+_INSTALLED = re.compile(
+    r"^.*/(?:site-packages|dist-packages|lib(?:64)?/python3\.\d+|\.cargo/registry/src/[^/]+)/"
+)
+
+
+def short_path(file: str, root: Path | None) -> str:
+    """``file`` from the project on, or from the package on: ``flask/app.py``."""
+    if installed := _INSTALLED.match(file):
+        return file[installed.end() :]
+    return relative(file, root)
 
 
 def relative(file: str, root: Path | None) -> str:
@@ -150,7 +227,7 @@ def quantity(value: float, unit: str = "bytes") -> str:
     """``10.3 KiB``, ``64 bytes``, ``0.012 descriptors``; three digits."""
     if unit != "bytes":
         number = f"{value:,.3g}" if abs(value) < 1000 else f"{value:,.0f}"
-        return f"{number} {unit}"
+        return f"{number} {singular(unit) if number == '1' else unit}"
     if 10 <= abs(value) < 1024:
         return f"{value:.0f} bytes"
     size, names = float(value), iter(("KiB", "MiB", "GiB", "TiB"))

@@ -19,7 +19,7 @@ from pytest_leakguard.core.leaks import Finding, LeakKind
 from pytest_leakguard.core.programs import ExitStatus, Report, RunStatus, Target
 from pytest_leakguard.core.runtimes import keeps_interior_pointers
 from pytest_leakguard.core.settings import GATING, Settings
-from pytest_leakguard.core.text import command_without_secrets, without_secrets
+from pytest_leakguard.core.text import command_without_secrets, counted, without_secrets
 from pytest_leakguard.processes import supervisor
 from pytest_leakguard.programs import binary, follow, launchers
 from pytest_leakguard.programs.tools import BACKENDS, pick
@@ -197,7 +197,9 @@ def _enforced(status: RunStatus, target: Target) -> list[str]:
 def _notes(status: RunStatus) -> list[str]:
     if not status.leftover:
         return []
-    return [f"{len(status.leftover)} process(es) outlived the program and were stopped"]
+    return [
+        f"{counted(len(status.leftover), 'process')} outlived the program and had to be stopped"
+    ]
 
 
 def finish(check: Check, report: Report, settings: Settings) -> Check:

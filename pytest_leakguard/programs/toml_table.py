@@ -33,7 +33,7 @@ def read_table(path: Path) -> dict[str, Any]:
             known = ", ".join((*TABLES, *LISTS))
             raise UsageProblem(
                 f"{path}: unknown key {key!r} in [tool.leakguard]; known: {known}. "
-                "Options such as leakguard_tool belong into [tool.pytest.ini_options]"
+                "Options such as leakguard_tool belong in [tool.pytest.ini_options]"
             )
     return table
 
@@ -160,7 +160,7 @@ class Entry:
             return None
         value = self.values[key]
         if value not in TOOLS:
-            raise self.problem(f"{key} {value!r} is none of {', '.join(TOOLS)}")
+            raise self.problem(f"{key}: invalid choice: {value!r} (choose from {', '.join(TOOLS)})")
         return str(value)
 
     def size(self, key: str) -> float | None:

@@ -123,7 +123,8 @@ class TargetItem(_DeclaredItem):
         path, line, _ = self.location
         judged = session.record(self, replace(check, location=(path, (line or 0) + 1)))
         if judged.has_failed:
-            pytest.fail(terminal.failure_text(judged, session.policy, settings.root), pytrace=False)
+            text = terminal.failure_in_short(judged, session.policy, settings.root)
+            pytest.fail(text, pytrace=False)
         if judged.outcome is Outcome.SKIPPED:
             pytest.skip("; ".join(judged.reasons))
 

@@ -21,7 +21,7 @@ from pytest_leakguard.counters._cpython import calling_frame
 from pytest_leakguard.explain.code_owner import frames_of
 from pytest_leakguard.programs.cases import Case, check_case
 from pytest_leakguard.programs.check import check_program
-from pytest_leakguard.reporters.terminal import failure_text
+from pytest_leakguard.reporters.terminal import failure_in_short
 from pytest_leakguard.screening.loop import NO_HARNESS, Harness
 from pytest_leakguard.screening.watch import WatchedBlock, Watches
 from pytest_leakguard.services import session
@@ -174,7 +174,7 @@ class Leakguard:
             check = self._watches().check(block, blank, budget_bytes)
             judged = self._record(check)
             if judged.has_failed:
-                failures.append(failure_text(judged, self._policy, self._settings.root))
+                failures.append(failure_in_short(judged, self._policy, self._settings.root))
         if failures:
             pytest.fail("\n".join(failures), pytrace=False)
 
@@ -243,7 +243,7 @@ class Leakguard:
     def _finish(self, check: Check) -> Judged:
         judged = self._record(replace(check, location=self._location))
         if judged.has_failed:
-            pytest.fail(failure_text(judged, self._policy, self._settings.root), pytrace=False)
+            pytest.fail(failure_in_short(judged, self._policy, self._settings.root), pytrace=False)
         if judged.outcome is Outcome.SKIPPED:
             pytest.skip("; ".join(judged.reasons))
         return judged

@@ -26,7 +26,7 @@ from pytest_leakguard.pytest_integration.isolation import silenced
 from pytest_leakguard.pytest_integration.rerun import reraised
 from pytest_leakguard.pytest_integration.session import runs_no_test
 from pytest_leakguard.pytest_integration.test_check import Stages, blank_check
-from pytest_leakguard.reporters.terminal import failure_text
+from pytest_leakguard.reporters.terminal import failure_in_short
 
 if TYPE_CHECKING:
     from pytest_leakguard.pytest_integration.session import Session
@@ -39,8 +39,6 @@ class Screening:
         self._session = session
         self._stages = Stages(session, arming)
         self._held: dict[str, list[pytest.TestReport]] = {}
-        self._told: dict[str, str] = {}
-        """Fingerprints of leaks, and the test that has told all about each."""
         self._attributes = _pytest_internals.NO_ATTRIBUTES
         self._pid = Original.getpid()
 
@@ -194,11 +192,8 @@ class Screening:
         judged = self._session.attach(call, check)
         if judged.has_failed:
             call.outcome = "failed"
-            call.longrepr = failure_text(
-                judged, self._session.policy, self._session.settings.root, self._told
-            )
-            for finding in judged.check.findings:
-                self._told.setdefault(finding.fingerprint, check.id)
+            root = self._session.settings.root
+            call.longrepr = failure_in_short(judged, self._session.policy, root)
 
     def _finish(
         self, item: pytest.Item, nextitem: pytest.Item | None, reports: list[pytest.TestReport]

@@ -20,6 +20,7 @@ from pytest_leakguard.core.errors import UsageProblem
 from pytest_leakguard.core.options import OPTIONS, Option
 from pytest_leakguard.core.patterns import Patterns, Rule
 from pytest_leakguard.core.settings import Settings
+from pytest_leakguard.core.text import counted
 from pytest_leakguard.counters import originals
 from pytest_leakguard.counters.originals import Original
 from pytest_leakguard.programs.toml_table import read_patterns
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 CHECKS = pytest.StashKey[list[Check]]()
 FIXTURE = pytest.StashKey["Leakguard"]()
 ELSEWHERE = "leakguard_elsewhere"
+SPENT = "leakguard_spent_s"
 OUTCOME = "leakguard_outcome"
 TRANSPORT = "leakguard_checks"
 """Attribute of a test report; pytest-xdist sends it with the report, so it survives a worker that
@@ -74,6 +76,8 @@ class Session:
         self.muzzle = Muzzle(config, self.is_worker)
         self.progress = Progress(config)
         self.patterns = Patterns()
+        self.spent_s = 0.0
+        """What screening has added to the time of the tests, here and in workers."""
         self._watches: Watches | None = None
 
     @classmethod
@@ -225,6 +229,11 @@ class Session:
             self.problems.append(f"worker {name} crashed: what it had not yet reported is lost")
         else:
             self.elsewhere.update(output.get(ELSEWHERE, ()))
+            self.spent_s += output.get(SPENT, 0.0)
+
+    def pytest_report_header(self) -> str:
+        """What is on, at the start of the session."""
+        return conclude.what_is_on(self.settings, self.baseline)
 
     def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
         """``L`` for a test that fails because of a leak, ``I`` for an inconclusive check."""
@@ -241,7 +250,8 @@ class Session:
         if Original.getpid() != self._pid:
             return  # a child that a test has forked and that has come back to pytest
         if self.is_worker:
-            _other_plugins.xdist_output(self.config)[ELSEWHERE] = sorted(self.elsewhere)
+            output = _other_plugins.xdist_output(self.config)
+            output[ELSEWHERE], output[SPENT] = sorted(self.elsewhere), self.spent_s
         if self.is_worker or self.config.option.collectonly or runs_no_test(self.config):
             return
         with originals.in_place():
@@ -260,7 +270,7 @@ class Session:
         problems = list(self.problems)
         if never_ran and (session.shouldstop or session.shouldfail or was_interrupted):
             problems.append(
-                f"the run was stopped early: {len(never_ran)} selected test(s) never ran"
+                f"the run was stopped early: {counted(len(never_ran), 'selected test')} never ran"
             )
         checked = {check.id.partition("#")[0] for check in self.checks.values()} | set(self.checks)
         return conclude.run_of(
@@ -283,9 +293,16 @@ class Session:
         if self.conclusion is None:
             return
         terminalreporter.section("leakguard", "=")
-        verdict, root = self.conclusion.verdict, self.settings.root
-        verbosity = self.config.get_verbosity()
-        for line in terminal.render(verdict, self.policy, root, verbosity):
+        lines = terminal.render(
+            self.conclusion.verdict,
+            self.policy,
+            self.settings.root,
+            self.config.get_verbosity(),
+            conclude.door_of(terminal.PYTEST, self.settings.report),
+            _pytest_internals.terminal_columns(terminalreporter),
+            self.spent_s,
+        )
+        for line in lines:
             terminalreporter.write_line(line.text, **({line.colour: True} if line.colour else {}))
         for text in (*self.conclusion.messages, *self.conclusion.annotations):
             terminalreporter.write_line(text)

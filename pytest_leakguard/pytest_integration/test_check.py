@@ -107,13 +107,16 @@ class Stages:
         if self._ledger is None:
             yield
             return
+        began_s = Clock.elapsed_s()
         with self._frozen(item, self._ledger):
             lengths = self._users_containers.lengths()
             spent = Spent()
+            own_s = Clock.elapsed_s()
             try:
                 with self._arming.around(item, self._ledger):
                     yield
             finally:
+                began_s += Clock.elapsed_s() - own_s
                 self._aside.hush()
                 self._first_s = spent.seconds
                 self._tests_s += spent.seconds
@@ -124,6 +127,7 @@ class Stages:
                     self._raised |= {HEAP, MAPPED}
                 if self._ledger.take_python_displaced():
                     self._raised |= {BLOCKS}
+        self._session.spent_s += Clock.elapsed_s() - began_s
 
     @contextmanager
     def _frozen(self, item: pytest.Item, ledger: Ledger) -> Iterator[None]:
@@ -200,6 +204,7 @@ class Stages:
             self._progress("")
         notes = [f"not as before its repeated runs: {name}" for name in changed]
         duration_s = Clock.elapsed_s() - began
+        self._session.spent_s += duration_s
         return self.qualified(replace(check, duration_s=duration_s, notes=(*check.notes, *notes)))
 
     def _check(self, item: pytest.Item, repeater: Repeater, ledger: Ledger) -> Check:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -17,12 +18,12 @@ from pytest_leakguard.core.environment import environment as this_environment
 from pytest_leakguard.core.errors import LeakguardError
 from pytest_leakguard.core.fingerprint import is_nameless
 from pytest_leakguard.core.settings import Settings
+from pytest_leakguard.core.text import counted, one_line, size
 from pytest_leakguard.reporters import github, terminal
 from pytest_leakguard.reporters import write as reports
+from pytest_leakguard.reporters.leak_text import COLUMNS
+from pytest_leakguard.reporters.terminal import PYTEST, Door
 from pytest_leakguard.verdict import Policy, Run, Selection, Verdict, failing
-
-HOW_TO_ACCEPT = "pytest --leakguard --leakguard-accept"
-"""The option that accepts a leak in pytest; the console script has another one."""
 
 _COLOURS = {"red": "\x1b[31m", "yellow": "\x1b[33m", "green": "\x1b[32m", "": ""}
 
@@ -179,7 +180,7 @@ def _accept(path: Path, verdict: Verdict, reason: str, owner: str) -> str:
     findings = failing(verdict, Policy(is_strict=True))
     named = [finding for finding in findings if not is_nameless(finding.fingerprint)]
     store.accept_findings(path, named, reason, owner)
-    told = f"accepted {len(named)} leak(s) into {path.name}; review and commit it"
+    told = f"accepted {counted(len(named), 'leak')} into {path.name}; review and commit the file"
     if len(named) == len(findings):
         return told
     return f"{told}; {len(findings) - len(named)} without a stack cannot be accepted"
@@ -187,7 +188,7 @@ def _accept(path: Path, verdict: Verdict, reason: str, owner: str) -> str:
 
 def _prune(path: Path, verdict: Verdict) -> str:
     store.prune_entries(path, verdict.prunable)
-    return f"pruned {len(verdict.prunable)} fixed leak(s) from {path.name}"
+    return f"pruned {counted(len(verdict.prunable), 'fixed leak')} from {path.name}"
 
 
 def _annotations(wanted: Wanted, verdict: Verdict, run: Run) -> tuple[str, ...]:
@@ -196,18 +197,64 @@ def _annotations(wanted: Wanted, verdict: Verdict, run: Run) -> tuple[str, ...]:
     return tuple(github.problem_commands(verdict))
 
 
-def print_verdict(
-    conclusion: Conclusion, verbosity: int, how_to_accept: str = HOW_TO_ACCEPT
-) -> None:
-    """The verdict on standard output, in colour where that is a terminal."""
+def what_is_on(settings: Settings, baseline: Baseline) -> str:
+    """``leakguard: all tests; baseline leakguard-baseline.toml (3 accepted)``; runs nothing."""
+    tests = "all tests" if settings.scope == "all" else "tests with the leakguard marker"
+    texts = [tests, _baseline_in_words(settings, baseline)]
+    if settings.tool != "auto":
+        texts.append(f"tool {settings.tool}")
+    if settings.budget_bytes:
+        texts.append(f"budget {size(settings.budget_bytes)} per run")
+    if settings.native == "off":
+        texts.append("native memory not tracked")
+    if settings.is_strict:
+        texts.append("strict")
+    if settings.report is not None:
+        texts.append(f"reports in {_from(settings.report, settings.root)}")
+    return one_line(f"leakguard: {'; '.join(texts)}")
+
+
+def _baseline_in_words(settings: Settings, baseline: Baseline) -> str:
+    accepted = len(baseline.leaks) + len(baseline.growth)
+    name = _from(settings.baseline, settings.root)
+    known = f"baseline {name} ({accepted:,} accepted)" if settings.baseline.is_file() else ""
+    if settings.accept is not None:
+        return f"accepting into {name}"
+    return known or "no baseline"
+
+
+def _from(path: Path, root: Path) -> str:
+    return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
+
+
+def print_verdict(conclusion: Conclusion, verbosity: int, door: Door = PYTEST) -> None:
+    """The verdict on standard output, in colour where pytest would use it."""
     run = conclusion.run
-    in_colour = (
-        sys.stdout.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
-    )
-    lines = terminal.render(conclusion.verdict, run.policy, run.root, verbosity, how_to_accept)
+    in_colour = _is_in_colour(os.environ)
+    columns = shutil.get_terminal_size((COLUMNS, 0)).columns
+    lines = terminal.render(conclusion.verdict, run.policy, run.root, verbosity, door, columns)
     for line in (*lines, *map(terminal.Line, conclusion.messages)):
         colour = _COLOURS[line.colour] if in_colour else ""
         print(f"{colour}{line.text}\x1b[0m" if colour else line.text)
+
+
+def _is_in_colour(environment: Mapping[str, str]) -> bool:
+    """As pytest decides it without ``--color``."""
+    asked = environment.get("PY_COLORS")
+    if asked in ("0", "1"):
+        return asked == "1"
+    if environment.get("NO_COLOR"):
+        return False
+    if environment.get("FORCE_COLOR"):
+        return True
+    return sys.stdout.isatty() and environment.get("TERM") != "dumb"
+
+
+def door_of(door: Door, report: Path | None) -> Door:
+    """The same words, with the place of the reports where they are written."""
+    if report is None:
+        return door
+    return replace(door, all_leaks=f"{report / 'report.html'} (or report.json)")
 
 
 def is_github(environment: Mapping[str, str]) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 from pytest_leakguard.core.checks import Outcome
 from pytest_leakguard.core.leaks import Finding
-from pytest_leakguard.core.text import one_line, printable
+from pytest_leakguard.core.text import counted, one_line, printable
 from pytest_leakguard.reporters.locations import Location, of_check, of_finding
 from pytest_leakguard.reporters.terminal import Through, finding_lines, headline
 from pytest_leakguard.verdict import Judged, Run, Verdict, failing, root_causes
@@ -125,4 +125,4 @@ def _warnings(verdict: Verdict, run: Run) -> Iterator[_Annotation]:
     if verdict.fixed:
         names = ", ".join(one_line(key) for key in verdict.fixed)
         message = f"{names}: remove with pytest --leakguard --leakguard-prune"
-        yield f"{len(verdict.fixed)} accepted leak(s) are fixed", message, baseline
+        yield f"{counted(len(verdict.fixed), 'accepted leak')} no longer found", message, baseline

@@ -77,6 +77,24 @@ def lines(diagnosis: Diagnosis, growth: Sequence[Growth]) -> Iterator[str]:
     yield from _next_step(diagnosis)
 
 
+def in_short(diagnosis: Diagnosis, growth: Sequence[Growth]) -> Iterator[str]:
+    """The curve, why it is what it is, where it ended, and the forecast."""
+    decisive = deciding(diagnosis, growth)
+    if decisive:
+        interval = f"{rate(decisive, diagnosis.per)} over"
+        yield f"{interval} {_count(diagnosis.iterations, diagnosis.per)}"
+        yield from _curve(decisive, diagnosis)
+    if diagnosis.stopped:
+        yield f"stopped: {diagnosis.stopped}"
+    letter = _NEXT.get(diagnosis.shape)
+    for hypothesis in diagnosis.hypotheses:
+        if hypothesis.letter == letter:
+            for evidence in hypothesis.speaks_for:
+                yield f"why {hypothesis.name}: {evidence}"
+    yield from forecast(diagnosis)
+    yield from _next_step(diagnosis)
+
+
 def _curve(growth: Growth, diagnosis: Diagnosis) -> Iterator[str]:
     if len(growth.samples) < 2:
         return
@@ -130,23 +148,20 @@ def sensitivity(diagnosis: Diagnosis, growth: Sequence[Growth]) -> Iterator[str]
         if series.unit == "bytes" and series.shape is not Shape.UNDECIDED and size is not None:
             sizes.append(size)
     if not sizes:
-        yield "no leak of any size would have shown in so short a run"
+        yield "too short a run to detect a leak of any size"
         return
     shown = quantity(max(min(sizes), 0))
     yield (
-        f"no leak in the first {_count(diagnosis.iterations, diagnosis.per)}; "
-        f"one of {shown} per {diagnosis.per} would have shown; a later start could not"
+        f"no leak in {_count(diagnosis.iterations, diagnosis.per)} "
+        f"(smallest detectable: {shown} per {diagnosis.per})"
     )
 
 
 def _hypothesis(hypothesis: Hypothesis) -> Iterator[str]:
-    if not hypothesis.speaks_for and not hypothesis.speaks_against:
-        return
-    yield f"{hypothesis.letter} {hypothesis.name}"
     for evidence in hypothesis.speaks_for:
-        yield f"    for: {evidence}"
+        yield f"for {hypothesis.name}: {evidence}"
     for evidence in hypothesis.speaks_against:
-        yield f"    against: {evidence}"
+        yield f"against {hypothesis.name}: {evidence}"
 
 
 def forecast(diagnosis: Diagnosis) -> Iterator[str]:
@@ -155,7 +170,9 @@ def forecast(diagnosis: Diagnosis) -> Iterator[str]:
         return  # what leaks is no memory
     limit = f"{quantity(diagnosis.limit_bytes)} limit, {quantity(diagnosis.current_bytes)} in use"
     if not diagnosis.marks:
-        yield f"forecast: {limit}: 85 % and 95 % are never reached at this confidence"
+        size = quantity(diagnosis.limit_bytes)
+        in_use = quantity(diagnosis.current_bytes)
+        yield f"forecast: the {size} limit is not reached ({in_use} in use)"
         return
     yield f"forecast, if the same traffic continues: {limit}"
     lines = [f"    {mark.share:.0%} {_reached(mark, diagnosis.per)}" for mark in diagnosis.marks]

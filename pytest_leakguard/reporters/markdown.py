@@ -17,7 +17,7 @@ from pytest_leakguard.core.fingerprint import is_nameless
 from pytest_leakguard.core.leaks import Finding, Rate, Status
 from pytest_leakguard.core.options import BASELINE_NAME
 from pytest_leakguard.core.shapes import Shape
-from pytest_leakguard.core.text import one_line, printable, quantity, shortened
+from pytest_leakguard.core.text import counted, one_line, printable, quantity, shortened
 from pytest_leakguard.reporters import growth_text
 from pytest_leakguard.reporters.terminal import (
     Through,
@@ -226,16 +226,17 @@ def _baseline(verdict: Verdict) -> Iterator[str]:
     accepted = [finding for finding in verdict.findings if finding.status is Status.KNOWN]
     if accepted:
         size_bytes = sum(finding.size_bytes for finding in accepted)
-        yield f"Accepted: {len(accepted)} known leak(s), {size_bytes:,} bytes."
+        yield f"Accepted: {counted(len(accepted), 'known leak')}, {size_bytes:,} bytes."
     if verdict.fixed:
         keys = ", ".join(code(key) for key in verdict.fixed[:_MOST_KEYS])
         prune = "`pytest --leakguard --leakguard-prune`"
-        yield f"Fixed: {len(verdict.fixed)} accepted leak(s) are gone ({keys}); remove: {prune}"
+        count = counted(len(verdict.fixed), "accepted leak")
+        yield f"Fixed: {count} no longer found ({keys}); remove: {prune}"
     if verdict.expired:
         yield f"Expired: {', '.join(code(key) for key in verdict.expired[:_MOST_KEYS])}"
     if verdict.not_checked:
-        count = len(verdict.not_checked)
-        yield f"Not checked: {count} accepted leak(s) of targets that did not run whole."
+        count = counted(len(verdict.not_checked), "accepted leak")
+        yield f"Not checked: {count} of targets that did not run to the end."
 
 
 def _can_be_accepted(finding: Finding) -> bool:

@@ -12,6 +12,7 @@ from pathlib import Path
 from pytest_leakguard.baseline.compare import Baseline, Comparison
 from pytest_leakguard.core.checks import Check
 from pytest_leakguard.core.leaks import Finding, Frame
+from pytest_leakguard.core.text import counted
 from pytest_leakguard.verdict import Policy, Run, Selection
 
 MOST_NAMED = 5
@@ -161,7 +162,7 @@ def _never_measured(runs: Sequence[Run]) -> Iterator[str]:
             accounted_for.update((check.id, check.id.partition("#")[0]))
     lost = sorted(elsewhere - accounted_for)
     if lost:
-        yield f"{len(lost)} test(s) were measured by no shard: {_named(lost)}"
+        yield f"{counted(len(lost), 'test')} measured by no shard: {_named(lost)}"
 
 
 def _named(names: Sequence[str]) -> str:

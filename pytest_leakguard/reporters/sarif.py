@@ -93,7 +93,8 @@ def _driver() -> dict[str, Any]:
                 "name": "NoAnswer",
                 "shortDescription": _text("A check is inconclusive."),
                 "fullDescription": _text(
-                    "A tool was missing, crashed or left a damaged report; this is never clean."
+                    "A tool was missing, crashed or left a damaged report; "
+                    "an inconclusive check never passes."
                 ),
                 "help": _text(
                     "Run `pytest-leakguard doctor` where the check ran: "

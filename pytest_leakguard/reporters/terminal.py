@@ -5,18 +5,18 @@ Root causes come first, then what could not be answered, then what to type.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 
-from pytest_leakguard.core.checks import MEMORY_ERROR, Check, Outcome
+from pytest_leakguard.core.checks import MEMORY_ERROR, Check, Diagnosis, Growth, Outcome
 from pytest_leakguard.core.fingerprint import callers
 from pytest_leakguard.core.leaks import Finding, Frame, LeakKind, Status
 from pytest_leakguard.core.patterns import IGNORED
 from pytest_leakguard.core.runtimes import keeps_interior_pointers
 from pytest_leakguard.core.text import (
     amount,
+    counted,
     indented,
     kind,
     one_line,
@@ -26,14 +26,27 @@ from pytest_leakguard.core.text import (
     site,
 )
 from pytest_leakguard.reporters import growth_text
-from pytest_leakguard.verdict import Judged, Policy, Verdict, fails, hanging, root_causes
+from pytest_leakguard.reporters.counts import checks_of, sum_of
+from pytest_leakguard.reporters.counts import in_words as in_words  # which others take from here
+from pytest_leakguard.reporters.leak_text import COLUMNS, Page, explained, in_one_line, title
+from pytest_leakguard.verdict import (
+    Judged,
+    Policy,
+    Verdict,
+    failing,
+    fails,
+    hanging,
+    root_causes,
+)
 
 MOST_CALLS = 8
 """Calls shown of a stack; a fingerprint takes no more either."""
-MOST_IN_FULL = 20
+MOST_IN_FULL = 10
 """Leaks shown with their calls, about two screens; the largest come first."""
-MOST_LEAKS = 100
+MOST_LEAKS = 50
 """Leaks shown at all, the others in a line each; the report has every one."""
+MOST_OF_A_TEST = 5
+"""Leaks named by one failing test; few have more than one."""
 MOST_CHECKS = 5
 """Checks listed for one leak; the report has all of them."""
 _MOST_KEYS = 5
@@ -55,6 +68,23 @@ WORDS = {
 }
 
 
+Told = Callable[[Diagnosis, Sequence[Growth]], Iterator[str]]
+"""Says how something grew, in short or in full."""
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """How the commands are spelled where this run was started."""
+
+    accept: str = "pytest --leakguard --leakguard-accept"
+    prune: str = "pytest --leakguard --leakguard-prune"
+    all_leaks: str = "--leakguard-report=DIR (report.html, report.json)"
+    """Where those are that the section has no room for."""
+
+
+PYTEST = Door()
+
+
 @dataclass(frozen=True, slots=True)
 class Line:
     """A line and its colour: ``red``, ``yellow``, ``green`` or none."""
@@ -68,60 +98,81 @@ def render(
     policy: Policy,
     root: Path | None = None,
     verbosity: int = 0,
-    how_to_accept: str = "pytest --leakguard --leakguard-accept",
+    door: Door = PYTEST,
+    columns: int = COLUMNS,
+    spent_s: float = 0.0,
 ) -> Iterator[Line]:
     """The section at the end of a run.
 
-    With ``verbosity`` below 0 it is only what fails and the last line.
+    With ``verbosity`` below 0 it has a line for each leak and each check without an answer, and the
+    last line; from 1 on every leak in full and every check; from 2 on every call of a stack.
+    ``spent_s`` is what screening has cost besides what the checks themselves tell.
     """
-    failing = [finding for finding in verdict.findings if fails(finding, policy)]
-    yield from _leaks(failing, verdict, root, verbosity)
+    causes = root_causes(failing(verdict, policy))
+    page = Page.of(verdict, causes, root, columns, verbosity)
+    yield from _leaks(causes, page, door)
     for judged in verdict.checks:
         if judged.outcome is Outcome.INCONCLUSIVE:
-            yield from _inconclusive(judged)
+            yield from _inconclusive(judged, verbosity)
         elif judged.outcome is Outcome.LEAK and judged.reasons:
-            yield Line(
-                f"ALSO  {one_line(judged.check.id)}: {one_line('; '.join(judged.reasons))}",
-                "yellow",
-            )
+            reasons = one_line("; ".join(judged.reasons))
+            yield Line(f"note: {one_line(judged.check.id)}: {reasons}", "yellow")
     if verbosity >= 0:
-        yield from _remainder(verdict, failing)
-        yield from _baseline(verdict)
+        yield from _remainder(verdict)
+        yield from _baseline(verdict, door)
         yield from _services(verdict)
         yield from _skipped(verdict)
         if verbosity > 0:
-            yield from _all_checks(verdict)
+            yield from _all_checks(verdict, verbosity)
     for note in verdict.notes:
         yield Line(f"note: {one_line(note)}", "yellow")
-    if failing:
-        yield Line(f'next: fix it, or accept it with  {how_to_accept}="why it may stay"')
-    yield last_line(verdict)
+    if page.command and verbosity >= 0:
+        yield Line(f"To reproduce: {page.command}")
+    if causes and verbosity >= 0:
+        yield Line(f"To accept: {_how_to_accept(verdict, door)}")
+    yield last_line(verdict, spent_s)
 
 
-def _leaks(
-    failing: list[Finding], verdict: Verdict, root: Path | None, verbosity: int
-) -> Iterator[Line]:
+def _leaks(causes: list[Finding], page: Page, door: Door) -> Iterator[Line]:
     """What fails, the largest in full; all of it only where that was asked for."""
-    causes, through = root_causes(failing), Through(failing)
-    in_full = len(causes) if verbosity > 0 else MOST_IN_FULL
-    for finding in causes[:in_full]:
-        yield from finding_lines(finding, through, verdict, root)
-    for finding in causes[in_full:MOST_LEAKS]:
-        where = f" at {site(finding, root)}" if finding.rate is None else ""
-        name = f"[{finding.status}] {finding.fingerprint}"
-        yield Line(f"LEAK  {headline(finding)}{where}  {name}", "red")
-    if rest := causes[max(in_full, MOST_LEAKS) :]:
-        yield Line(
-            f"LEAK  and {len(rest):,} more, {_total(rest)}; -v shows them, --report=DIR keeps them",
-            "red",
+    in_full = len(causes) if page.verbosity > 0 else MOST_IN_FULL if page.verbosity == 0 else 0
+    most = MOST_LEAKS if page.verbosity < 1 else len(causes)
+    for number, finding in enumerate(causes[:most], start=1):
+        if number > in_full:
+            yield Line(f"{number}. {title(finding, page)}", "red")
+            continue
+        first, *others = explained(number, finding, page)
+        yield Line(first, "red")
+        yield from map(Line, others)
+    rest = causes[most:]
+    if rest:
+        size_text = sum_of(rest, dict(page.checks))
+        yield Line(f"and {counted(len(rest), 'more leak')} ({size_text})", "red")
+    if len(causes) > in_full and page.verbosity >= 0:
+        which = (
+            f"leaks {in_full + 1:,} to {len(causes):,}" if in_full + 1 < len(causes) else "the last"
         )
+        yield Line(f"For the calls and holders of {which}: -v, or {door.all_leaks}")
+
+
+def _how_to_accept(verdict: Verdict, door: Door) -> str:
+    """A command to copy; that of the console script has the program's own arguments."""
+    if door.accept.startswith("pytest "):
+        return f'{door.accept} "reason"'
+    commands = {judged.check.reproduce for judged in verdict.checks if judged.check.reproduce}
+    if len(commands) == 1:
+        name, _, rest = one_line(commands.pop()).partition(" ")
+        command, _, rest = rest.partition(" ")
+        if name == "pytest-leakguard" and rest:
+            return f'{name} {command} {door.accept} "reason" {rest}'
+    return f'the same command with {door.accept} "reason"'
 
 
 class Through:
     """What was lost because something else was."""
 
-    def __init__(self, failing: Sequence[Finding]) -> None:
-        self._by_root = hanging(failing)
+    def __init__(self, found: Sequence[Finding]) -> None:
+        self._by_root = hanging(found)
 
     def of(self, finding: Finding) -> Iterator[str]:
         """A line for each finding that was lost through this one."""
@@ -131,9 +182,10 @@ class Through:
                 yield f"and through it {what} ({other.fingerprint})"
 
 
-def last_line(verdict: Verdict) -> Line:
-    """The verdict in one line, with what is wrong with the run as a whole."""
-    also = "".join(f"; {one_line(problem)}" for problem in verdict.problems)
+def last_line(verdict: Verdict, spent_s: float = 0.0) -> Line:
+    """The verdict in one line, with its cost and what is wrong with the run as a whole."""
+    also = _cost(verdict, spent_s)
+    also += "".join(f"; {one_line(problem)}" for problem in verdict.problems)
     colour = "red" if verdict.has_failed else "green"
     if verdict.is_mostly_unrepeatable:
         also += "; most tests could not be repeated, so they were not checked: -v says why"
@@ -141,14 +193,22 @@ def last_line(verdict: Verdict) -> Line:
     return Line(f"{in_words(verdict)}{also}", colour)
 
 
-def in_words(verdict: Verdict) -> str:
-    """``FAIL leakguard: 1 clean, 2 leaking``; no text of a target in it."""
-    counts = ", ".join(
-        f"{count} {WORDS[outcome]}" for outcome, count in verdict.summary.items() if count
-    )
-    if not verdict.was_measured and not verdict.summary[Outcome.INCONCLUSIVE]:
-        return f"FAIL leakguard: nothing was measured{f' ({counts})' if counts else ''}"
-    return f"{'FAIL' if verdict.has_failed else 'ok'} leakguard: {counts}"
+def _cost(verdict: Verdict, spent_s: float) -> str:
+    """``; +2.1 s`` for what the checks of tests have added; the time that programs took."""
+    tests_s = others_s = 0.0
+    for judged in verdict.checks:
+        if judged.check.kind == "test":
+            tests_s += judged.check.duration_s
+        else:
+            others_s += judged.check.duration_s
+    tests_s = max(tests_s, spent_s)
+    texts = []
+    if tests_s:
+        texts.append(f"; +{max(tests_s, 0.1):.1f} s")
+    if others_s:
+        where = " in programs and services" if tests_s else ""
+        texts.append(f"; {max(others_s, 0.1):.1f} s{where}")
+    return "".join(texts)
 
 
 def finding_lines(
@@ -169,7 +229,7 @@ def finding_lines(
         for text in _forecast(finding, verdict):
             yield Line(f"      {indented(text)}")
     if finding.way:
-        yield Line(f"      held by {one_line(finding.way)}")
+        yield Line(f"      kept alive by {one_line(finding.way)}")
     for text in through.of(finding):
         yield Line(f"      {text}")
     if finding.status is not Status.NEW and finding.reason:
@@ -198,11 +258,11 @@ def leaked(check: Check, policy: Policy) -> str:
             (sized if finding.rate is None else growing).append(finding)
     texts = [headline(finding) for finding in growing]
     if sized:
-        texts.insert(0, _total(sized))
+        texts.insert(0, _sum(sized))
     return "; ".join(texts)
 
 
-def _total(findings: Sequence[Finding]) -> str:
+def _sum(findings: Sequence[Finding]) -> str:
     size_bytes = sum(finding.size_bytes for finding in findings)
     return amount(size_bytes, sum(finding.blocks for finding in findings))
 
@@ -213,10 +273,10 @@ def _forecast(finding: Finding, verdict: Verdict) -> Iterator[str]:
             yield from growth_text.forecast(judged.check.diagnosis)
 
 
-def _diagnosis(check: Check) -> Iterator[str]:
+def _diagnosis(check: Check, told: Told = growth_text.lines) -> Iterator[str]:
     if check.diagnosis is not None:
         yield one_line(growth_text.head(check.diagnosis, check.growth))
-        for text in growth_text.lines(check.diagnosis, check.growth):
+        for text in told(check.diagnosis, check.growth):
             yield f"    {text}"
 
 
@@ -240,19 +300,28 @@ def _checks(finding: Finding, verdict: Verdict) -> Iterator[Line]:
             return
 
 
-def _inconclusive(judged: Judged) -> Iterator[Line]:
-    yield Line(f"INCONCLUSIVE  {one_line(judged.check.id)} ({one_line(judged.check.tool)})", "red")
+def _inconclusive(judged: Judged, verbosity: int) -> Iterator[Line]:
+    check = judged.check
+    name = f"INCONCLUSIVE  {one_line(check.id)} ({one_line(check.tool)})"
+    if verbosity < 0:
+        yield Line(f"{name}: {one_line('; '.join(judged.reasons))}", "red")
+        return
+    yield Line(name, "red")
     for reason in judged.reasons:
-        yield Line(f"      {one_line(reason)}")
-    if judged.check.findings:
-        count = len(judged.check.findings)
-        yield Line(f"      seen until then: {count} leak(s), listed with the others")
-    for text in judged.check.output.strip().splitlines()[-_MOST_OUTPUT_LINES:]:
-        yield Line(f"      | {printable(text)}")
+        yield Line(f"     {one_line(reason)}")
+    for text in _diagnosis(check, growth_text.lines if verbosity > 0 else growth_text.in_short):
+        yield Line(f"     {indented(text)}")
+    if check.findings:
+        count = counted(len(check.findings), "leak")
+        yield Line(f"     seen until then: {count}, listed with the others")
+    for text in check.output.strip().splitlines()[-_MOST_OUTPUT_LINES:]:
+        yield Line(f"     | {printable(text)}")
+    if check.reproduce:
+        yield Line(f"     {'reproduce':<14} {one_line(check.reproduce)}")
 
 
-def _remainder(verdict: Verdict, failing: list[Finding]) -> Iterator[Line]:
-    failed = {finding.fingerprint for finding in failing}
+def _remainder(verdict: Verdict) -> Iterator[Line]:
+    failed = {finding.fingerprint for finding in verdict.failing}
     accepted: list[Finding] = []
     ignored: list[Finding] = []
     others: list[Finding] = []
@@ -261,56 +330,57 @@ def _remainder(verdict: Verdict, failing: list[Finding]) -> Iterator[Line]:
             accepted.append(finding)
         elif finding.status is Status.NEW and finding.fingerprint not in failed:
             (ignored if finding.reason.startswith(IGNORED) else others).append(finding)
+    checks = checks_of(verdict)
     if accepted:
-        size_bytes = sum(finding.size_bytes for finding in accepted)
-        yield Line(f"accepted: {len(accepted)} known leak(s), {size_bytes:,} bytes")
-    yield from _ignored(ignored)
+        known = counted(len(accepted), "known leak")
+        yield Line(f"accepted: {known} ({sum_of(accepted, checks)})")
+    yield from _ignored(ignored, checks)
     for judged in verdict.checks:
         for note in judged.check.notes:
             if note.startswith(MEMORY_ERROR):
                 yield Line(f"not failing: {one_line(note)}", "yellow")
-    yield from _not_failing(others)
+    yield from _not_failing(others, checks)
 
 
-def _ignored(findings: list[Finding]) -> Iterator[Line]:
+def _ignored(findings: list[Finding], checks: dict[str, Check]) -> Iterator[Line]:
     """By the pattern that they are ignored by."""
     by_reason: dict[str, list[Finding]] = {}
     for finding in findings:
         by_reason.setdefault(one_line(finding.reason), []).append(finding)
     for reason, those in list(by_reason.items())[:_MOST_KEYS]:
-        yield Line(f"{reason} ({len(those)} leak(s), {_total(those)})")
+        yield Line(f"{reason} ({counted(len(those), 'leak')}, {sum_of(those, checks)})")
     if len(by_reason) > _MOST_KEYS:
-        yield Line(f"and by {len(by_reason) - _MOST_KEYS} more pattern(s)")
+        yield Line(f"and by {counted(len(by_reason) - _MOST_KEYS, 'more pattern')}")
 
 
-def _not_failing(findings: list[Finding]) -> Iterator[Line]:
+def _not_failing(findings: list[Finding], checks: dict[str, Check]) -> Iterator[Line]:
     by_kind: dict[LeakKind, list[Finding]] = {}
     for finding in findings:
         by_kind.setdefault(finding.kind, []).append(finding)
     for leak_kind, those in by_kind.items():
-        place_count = f"{len(those)} place(s)"
-        yield Line(f"not failing: {kind(leak_kind)} {_total(those)} at {place_count}")
+        at = f"at {counted(len(those), 'place')}"
+        yield Line(f"not failing: {sum_of(those, checks)} {kind(leak_kind)} {at}")
         if leak_kind is LeakKind.POSSIBLY_LOST and any(map(_is_of_interior, those)):
-            yield Line(f"      {_INTERIOR}")
+            yield Line(f"     {_INTERIOR}")
 
 
 def _is_of_interior(finding: Finding) -> bool:
     return keeps_interior_pointers(finding.stack)
 
 
-def _baseline(verdict: Verdict) -> Iterator[Line]:
+def _baseline(verdict: Verdict, door: Door) -> Iterator[Line]:
     if verdict.fixed:
-        keys = ", ".join(verdict.fixed[:_MOST_KEYS])
+        keys = ", ".join(one_line(key) for key in verdict.fixed[:_MOST_KEYS])
         if len(verdict.fixed) > _MOST_KEYS:
-            keys += " ..."
-        prune = "pytest --leakguard --leakguard-prune"
-        yield Line(f"fixed: {keys} no longer leak(s); remove with  {prune}", "yellow")
+            keys += ", …"
+        count = counted(len(verdict.fixed), "accepted leak")
+        yield Line(f"fixed: {count} ({keys}); to remove from the baseline: {door.prune}", "yellow")
     if verdict.expired:
         keys = ", ".join(one_line(key) for key in verdict.expired[:_MOST_KEYS])
         yield Line(f"expired: {keys}", "yellow")
     if verdict.not_checked:
-        count = len(verdict.not_checked)
-        yield Line(f"not checked: {count} accepted leak(s) of targets that did not run whole")
+        count = counted(len(verdict.not_checked), "accepted leak")
+        yield Line(f"not checked: {count} of targets that did not run to the end")
 
 
 def _services(verdict: Verdict) -> Iterator[Line]:
@@ -321,7 +391,7 @@ def _services(verdict: Verdict) -> Iterator[Line]:
             head = one_line(growth_text.head(diagnosis, judged.check.growth))
             yield Line(f"service {one_line(judged.check.id)}: {head}")
             for text in growth_text.sensitivity(diagnosis, judged.check.growth):
-                yield Line(f"      {one_line(text)}")
+                yield Line(f"     {one_line(text)}")
 
 
 def _skipped(verdict: Verdict) -> Iterator[Line]:
@@ -333,45 +403,57 @@ def _skipped(verdict: Verdict) -> Iterator[Line]:
         yield Line(f"skipped: {one_line(reason)}", "yellow")
 
 
-def _all_checks(verdict: Verdict) -> Iterator[Line]:
+def _all_checks(verdict: Verdict, verbosity: int) -> Iterator[Line]:
+    """What has more to say than that it is clean; with -vv every check."""
     for judged in verdict.checks:
         check = judged.check
+        is_plain = judged.outcome is Outcome.CLEAN and check.kind == "test" and not check.notes
+        if is_plain and verbosity < 2:
+            continue
         notes = f" ({one_line('; '.join(check.notes))})" if check.notes else ""
         yield Line(f"{judged.outcome:<14} {one_line(check.id)} [{one_line(check.tool)}]{notes}")
         if judged.outcome is Outcome.NOT_REPEATABLE:
             yield Line(f"               {one_line(check.not_repeatable)}", "yellow")
 
 
+def failure_in_short(judged: Judged, policy: Policy, root: Path | None = None) -> str:
+    """What a failing test of pytest says: a line for each leak, or why there is no answer.
+
+    The section at the end of the run explains all of it, once.
+    """
+    causes = root_causes([one for one in judged.check.findings if fails(one, policy)])
+    lines = [in_one_line(finding, judged.check, root) for finding in causes[:MOST_OF_A_TEST]]
+    if rest := causes[MOST_OF_A_TEST:]:
+        lines.append(f"and {counted(len(rest), 'more leak')}; see the leakguard section")
+    label = "inconclusive" if judged.outcome is Outcome.INCONCLUSIVE else "note"
+    lines.extend(f"{label}: {one_line(reason)}" for reason in judged.reasons)
+    return "\n".join(lines)
+
+
 def failure_text(
     judged: Judged,
     policy: Policy,
     root: Path | None = None,
-    reported: Mapping[str, str] = MappingProxyType({}),
 ) -> str:
     """What a failing test says: its leaks and why there may be more.
 
-    ``reported`` are the tests that have said all about a leak, by its fingerprint: once is enough
-    for a thousand tests.
+    Where no section at the end of the run explains them: an assertion, JUnit XML.
     """
-    failing = [finding for finding in judged.check.findings if fails(finding, policy)]
+    found = [finding for finding in judged.check.findings if fails(finding, policy)]
     lines: list[str] = []
-    causes, through = root_causes(failing), Through(failing)
+    causes, through = root_causes(found), Through(found)
     for finding in causes[:MOST_IN_FULL]:
         where = f" at {site(finding, root)}" if finding.rate is None else ""
         lines.append(f"{headline(finding)}{where}")
-        if finding.fingerprint in reported:
-            first = one_line(reported[finding.fingerprint])
-            lines.append(f"    {finding.fingerprint}, as in {first}")
-            continue
         lines.extend(f"    from {place(frame, root)}" for frame in _calls(finding))
         lines.extend(f"    {one_line(detail)}" for detail in finding.details)
         if finding.way:
-            lines.append(f"    held by {one_line(finding.way)}")
+            lines.append(f"    kept alive by {one_line(finding.way)}")
         lines.extend(f"    {text}" for text in through.of(finding))
         if finding.status is not Status.NEW:
             lines.append(f"    {finding.status}: {one_line(finding.reason)}{_owner(finding)}")
     if rest := causes[MOST_IN_FULL:]:
-        lines.append(f"and {len(rest):,} more, {_total(rest)}; the report has them all")
+        lines.append(f"and {len(rest):,} more, {_sum(rest)}; the report has them all")
     lines.extend(indented(line) for line in _diagnosis(judged.check))
     if judged.reasons:
         lines.append("inconclusive:" if judged.outcome is Outcome.INCONCLUSIVE else "besides:")

@@ -12,7 +12,7 @@ from pytest_leakguard.core.checks import Check, Growth
 from pytest_leakguard.core.collector import Collector
 from pytest_leakguard.core.leaks import Finding, LeakKind
 from pytest_leakguard.core.shapes import Shape
-from pytest_leakguard.core.text import ordinal
+from pytest_leakguard.core.text import ordinal, singular
 from pytest_leakguard.counters import originals
 from pytest_leakguard.counters.reader import BLOCKS, COUNTERS, HEAP, MAPPED
 from pytest_leakguard.screening import thresholds
@@ -346,14 +346,19 @@ def pace(counter: int, examination: Examination, rhythm: Rhythm | None = None) -
         return f"{_one_loss(counter, unit, rhythm)} in every {ordinal(rhythm.every)} run {over}"
     amount = amount_per_run(counter, examination)
     number = f"{amount:+,.0f}" if amount == int(amount) else f"{amount:+,.3g}"
-    return f"{number} {unit} per run {over}"
+    return f"{number} {_as_counted(unit, amount)} per run {over}"
+
+
+def _as_counted(unit: str, amount: float) -> str:
+    """``block`` for one, ``blocks`` for any other number of them."""
+    return singular(unit) if amount == 1 else unit
 
 
 def _one_loss(counter: int, unit: str, rhythm: Rhythm) -> str:
     if counter in (HEAP, MAPPED):
-        return f"{rhythm.size_bytes:+,} {unit}"
+        return f"{rhythm.size_bytes:+,} {_as_counted(unit, rhythm.size_bytes)}"
     size = f" ({rhythm.size_bytes:,} bytes)" if rhythm.size_bytes else ""
-    return f"{rhythm.blocks:+,} {unit}{size}"
+    return f"{rhythm.blocks:+,} {_as_counted(unit, rhythm.blocks)}{size}"
 
 
 def growth_of(examination: Examination) -> tuple[Growth, ...]:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from pytest_leakguard.core.errors import LeakguardError, TargetNotStarted, UsageProblem
 from pytest_leakguard.core.programs import Launch, RunStatus
+from pytest_leakguard.core.text import counted
 from pytest_leakguard.processes import cgroup, mappings, memory, supervisor
 from pytest_leakguard.processes import tree as process_tree
 from pytest_leakguard.processes.cgroup import MemoryGroup
@@ -117,7 +118,9 @@ class Service:
             self._memory_kills = self.memory_group.kills() or self._memory_kills
             self.memory_group.close()
         if status.leftover:
-            self.notes.append(f"{len(status.leftover)} process(es) outlived it and were stopped")
+            self.notes.append(
+                f"{counted(len(status.leftover), 'process')} outlived it and had to be stopped"
+            )
         return status
 
     def killed_for_memory(self) -> str:

@@ -34,7 +34,7 @@ def test_a_clean_suite_passes_and_says_what_it_measured(gate: Gate) -> None:
     write(gate, test_it=CLEAN)
     result = gate.run()
     assert (result.status, result.outputs["result"]) == ("success", "pass")
-    assert "leakguard gate: pass: 1 clean" in result.log
+    assert "leakguard gate: pass: 1 test clean" in result.log
     report = json.loads(Path(result.outputs["report-json"]).read_text())
     assert report["summary"]["clean"] == 1
     (kept,) = gate.uploads
@@ -57,7 +57,7 @@ def test_failing_tests_are_not_green_although_nothing_leaks(gate: Gate) -> None:
     write(gate, test_it=f"{CLEAN}\n\n{BROKEN}")
     result = gate.run()
     assert (result.status, result.outputs["result"]) == ("failure", "fail")
-    assert "tests failed; the leak checks that were made: 1 clean" in result.log
+    assert "tests failed; the leak checks that were made: 1 test clean" in result.log
 
 
 @pytest.mark.parametrize(

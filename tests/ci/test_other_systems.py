@@ -233,7 +233,7 @@ def test_the_comment_workflow_reads_the_artifact_and_nothing_of_the_pull_request
     assert list(job.workspace.iterdir()) == [], "nothing was checked out"
     (comment,) = github.comments.values()
     assert comment["on"] == 7
-    assert ("1 leaking" in comment["body"]) == has_report
+    assert ("1 new leak (" in comment["body"]) == has_report
     assert ("inconclusive" in comment["body"]) != has_report
 
 
@@ -243,8 +243,8 @@ GITLAB_CI = "include:\n  - local: ci/leakguard.gitlab-ci.yml\n\nleaks:\n  extend
 @pytest.mark.parametrize(
     ("text", "options", "passes", "told"),
     [
-        (CLEAN, "", True, "leakguard gate: pass: 1 clean"),
-        (LEAKY, "", False, "leakguard gate: fail: 1 leaking"),
+        (CLEAN, "", True, "leakguard gate: pass: 1 test clean"),
+        (LEAKY, "", False, "leakguard gate: fail: 1 new leak ("),
         (CLEAN, "-k no_test_has_this_name", False, "leakguard gate: error: nothing was measured"),
         (
             CLEAN,

@@ -126,7 +126,7 @@ def test_a_rule_of_pyproject_lets_a_program_pass_and_says_so(
     )
     assert main(["run", "--tool", "valgrind", "--", program]) == 0
     out = capsys.readouterr().out
-    assert "ignored by fun:lose: a fixture of ours (1 leak(s), 33 bytes in 1 block)" in out
+    assert "ignored by fun:lose: a fixture of ours (1 leak, 33 B)" in out
     assert "ignore: module:ssl matched nothing in this run" in out
     assert patterns.read(rules, "ignore")[0].name == "fun:lose"
     assert tomllib.loads((tmp_path / "pyproject.toml").read_text())

@@ -45,8 +45,14 @@ FIGURE_KEYS = frozenset(
 """Keys whose values depend on the interpreter and on how long a leak was watched."""
 RULES = ((re.compile(r"([=_])\1{3,}"), r"\1\1\1"), (re.compile(r" {9,}"), "  "))
 """pytest fills lines up to the width of the terminal, so their length depends on the time they tell."""
-TIME = re.compile(r"\b\d+\.\d+s\b(?: \(\d+:\d\d:\d\d\))?")
+TIME = re.compile(r"\b\d+\.\d+s\b(?: \(\d+:\d\d:\d\d\))?|(?<=; )\+?\d+\.\d s\b")
 FIGURES = (  # what a test leaves behind per run differs between interpreters; the words around it do not
+    (
+        re.compile(r"\b[\d,]+ B((?: of native memory)? per run) \([\d,]+ blocks?\)"),
+        r"N B\1 (N blocks)",
+    ),
+    (re.compile(r"\b[\d,.]+ (?:B|KiB|MiB)\b"), "N B"),
+    (re.compile(r"\([\d,]+ blocks?\)"), "(N blocks)"),
     (re.compile(r"[\d,]+ bytes in [\d,]+ blocks?"), "N bytes in N blocks"),
     (re.compile(r"\+[\d.,e+]+ (\w+) per run over [\d,]+ runs"), r"+N \1 per run over N runs"),
     (re.compile(r"\b\d+ in \d+ runs: "), "N in N runs: "),

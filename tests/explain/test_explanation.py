@@ -94,7 +94,7 @@ def test_strings_that_the_interpreter_keeps_are_a_leak_only_of_who_has_them_inte
     result.assert_outcomes(passed=5 if is_immortal else 7, failed=2 if is_immortal else 0)
     if is_immortal:
         result.stdout.fnmatch_lines(
-            ["LEAK*", "*line: def interned*", "*held by*interned strings*", "*test_interned*"]
+            ["*NEW LEAK*", "*def interned*", "*kept alive by*interned strings*", "*test_interned*"]
         )
 
 
@@ -225,7 +225,7 @@ def test_a_leak_that_cannot_be_explained_is_still_a_leak(pytester: pytest.Pytest
     )
     result.assert_outcomes(failed=2)
     result.stdout.fnmatch_lines(["*no explanation: *too slow*"])
-    names = {line.split()[-1] for line in result.outlines if line.startswith("LEAK  ")}
+    names = {line.split()[-1] for line in result.outlines if " NEW LEAK  " in line}
     assert len(names) == 2, "accepting one of them must not accept the other"
 
 

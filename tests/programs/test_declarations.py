@@ -19,23 +19,26 @@ IN_BOTH = [
     ("command = []", "command must be a list such as"),
     ('command = ["a\\u0000b"]', "command must be a list of strings"),
     (COMMAND + 'comand = ["a"]', "unknown key 'comand'; known: command, "),
-    (COMMAND + 'tool = "gdb"', "tool 'gdb' is none of auto, valgrind, sanitizer, memray"),
-    (COMMAND + 'tool = "tracemalloc"', "tool 'tracemalloc' is none of"),
-    (COMMAND + "tool = ['valgrind']", "tool ['valgrind'] is none of"),
+    (
+        COMMAND + 'tool = "gdb"',
+        "tool: invalid choice: 'gdb' (choose from auto, valgrind, sanitizer, memray)",
+    ),
+    (COMMAND + 'tool = "tracemalloc"', "tool: invalid choice: 'tracemalloc'"),
+    (COMMAND + "tool = ['valgrind']", "tool: invalid choice: ['valgrind']"),
     (COMMAND + "cwd = 3", "cwd must be a string: working directory, relative to this file"),
     (COMMAND + 'env = "A=B"', "env must be a table of strings: table of variables"),
     (COMMAND + "env = {A = 1}", "env must be a table of strings"),
     (COMMAND + 'env = {"A=B" = "c"}', "env: 'A=B' cannot be a variable's name"),
     (COMMAND + 'env = {A = "b\\u0000"}', "env must be a table of strings"),
     (COMMAND + "timeout = true", "timeout must be a number or a string: seconds"),
-    (COMMAND + "timeout = 0", "timeout: '0' is no number of seconds above 0; expected seconds"),
-    (COMMAND + 'memory_limit = "big"', "memory_limit: 'big' is no size"),
+    (COMMAND + "timeout = 0", "timeout: must be a positive number of seconds (got '0')"),
+    (COMMAND + 'memory_limit = "big"', "memory_limit: invalid size 'big'"),
     (COMMAND + "memory_limit = [1]", "memory_limit must be a number or a string: "),
 ]
 IN_TARGETS = [
     (COMMAND + "follow_children = 1", "follow_children must be true or false"),
     (COMMAND + "expected_exit = 1.5", 'expected_exit must be a number or "any": exit status'),
-    (COMMAND + 'kinds = "no_kind"', "kinds: 'no_kind' is no leak kind"),
+    (COMMAND + 'kinds = "no_kind"', "kinds: unknown leak kind 'no_kind'"),
     (COMMAND + "kinds = 3", "kinds must be a string: leak kinds that fail"),
     (COMMAND + "stdin = 3", "stdin must be a string: file, relative to this file"),
     (COMMAND + "suppressions = ['a', 1]", "suppressions must be a list of strings: "),
@@ -47,9 +50,12 @@ IN_SERVICES = [
     (COMMAND + REQUESTS + "count = 0", "count must be a whole number above 0: how many"),
     (COMMAND + REQUESTS + "concurrency = 1.5", "concurrency must be a whole number above 0"),
     (COMMAND + REQUESTS + "ready = 8080", "ready must be a string: http://"),
-    (COMMAND + REQUESTS + 'rate = "fast"', "rate: 'fast' is no rate"),
-    (COMMAND + REQUESTS + "start_timeout = -1", "start_timeout: '-1' is no number of seconds"),
-    (COMMAND + REQUESTS + "budget = 'x'", "budget: 'x' is no size"),
+    (COMMAND + REQUESTS + 'rate = "fast"', "rate: invalid rate 'fast'"),
+    (
+        COMMAND + REQUESTS + "start_timeout = -1",
+        "start_timeout: must be a positive number of seconds (got '-1')",
+    ),
+    (COMMAND + REQUESTS + "budget = 'x'", "budget: invalid size 'x'"),
 ]
 
 

@@ -121,7 +121,7 @@ def test_native_calls_are_left_alone_where_that_is_asked_for_and_the_run_says_so
         "--leakguard", "--leakguard-native=off", "--leakguard-report=out"
     )
     result.stdout.fnmatch_lines(["note: native memory is not tracked (--leakguard-native=off)*"])
-    result.stdout.fnmatch_lines(["FAIL leakguard: 3 clean, 1 leaking"])
+    result.stdout.fnmatch_lines(["FAIL leakguard: 1 new leak (*) in 1 test; 3 tests clean; *"])
     report = json.loads((pytester.path / "out" / "report.json").read_text())
     assert [note.partition(":")[0] for note in report["notes"]] == [
         "native memory is not tracked (--leakguard-native=off)"
@@ -186,7 +186,7 @@ def test_without_the_library_nothing_is_clean_and_the_run_says_what_to_do(
     result.stdout.fnmatch_lines(
         [
             "*/nowhere/_tracker.so is missing*install a C compiler*pip install*",
-            "FAIL leakguard: 3 inconclusive",
+            "FAIL leakguard: 3 tests inconclusive*",
         ]
     )
 
@@ -200,7 +200,7 @@ def test_nothing_is_clean_where_there_is_no_proc(
     result = pytester.run(tool("unshare"), "--mount", "sh", "-c", script)
     if "mount:" in result.stderr.str():
         pytest.skip("this container may not mount anything")
-    result.stdout.fnmatch_lines(["FAIL leakguard: 1 inconclusive"])
+    result.stdout.fnmatch_lines(["FAIL leakguard: 1 test inconclusive*"])
 
 
 ENDLESS = """
@@ -228,9 +228,9 @@ def test_a_task_kept_in_each_run_is_a_finding_with_the_line_that_made_it(
     pytester.makepyfile(ENDLESS)
     result = pytester.runpytest_subprocess("--leakguard")
     result.stdout.fnmatch_lines(
-        ["*+1 tasks per run over *", "*line: asyncio.create_task(wait(seconds))"]
+        ["*NEW LEAK  1 task and * B per run *", "     asyncio.create_task(wait(seconds))"]
     )
-    result.stdout.fnmatch_lines(["FAIL leakguard: 1 clean, 1 leaking"])
+    result.stdout.fnmatch_lines(["FAIL leakguard: 1 new leak (*) in 1 test; 1 test clean; *"])
 
 
 @pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="there are no such segments here")
@@ -265,5 +265,7 @@ def test_a_segment_that_each_run_leaves_is_a_finding_with_its_line(
         for segment in set(Path("/dev/shm").iterdir()) - before:
             if segment.name.startswith(("psm_", "sem.leakguard-")):
                 segment.unlink()
-    result.stdout.fnmatch_lines(["*+1 files per run over *", "*line: *sem_open(*"])
-    result.stdout.fnmatch_lines(["FAIL leakguard: 1 clean, 2 leaking"])
+    result.stdout.fnmatch_lines(
+        ["2. NEW LEAK  1 temporary file per run *", "     C.sem_close(C.sem_open(*"]
+    )
+    result.stdout.fnmatch_lines(["FAIL leakguard: 2 new leaks (*) in 2 tests; 1 test clean; *"])

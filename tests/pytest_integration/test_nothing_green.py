@@ -64,7 +64,7 @@ def test_a_test_that_takes_the_fixture_and_measures_nothing_fails(
     pytester.makepyfile("def test_it(leakguard): pass")
     result = pytester.runpytest("--leakguard", "--leakguard-report=out")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
-    result.stdout.fnmatch_lines(["*measured nothing*", "FAIL leakguard: 1 inconclusive"])
+    result.stdout.fnmatch_lines(["*measured nothing*", "FAIL leakguard: 1 test inconclusive*"])
     report = json.loads((pytester.path / "out" / "report.json").read_text())
     assert [check["outcome"] for check in report["checks"]] == ["inconclusive"]
 
@@ -114,13 +114,13 @@ def test_a_service_that_is_never_driven_fails(pytester: pytest.Pytester) -> None
 
 WRONG = {
     "budgett='64 B'": "no keyword 'budgett'",
-    "budget='much'": "budget: 'much' is no size",
+    "budget='much'": "budget: invalid size 'much'",
     "iterations='many'": "iterations='many' is no whole number",
     "iterations=0": "iterations=0 is no whole number",
     "'64 B'": "takes keywords only",
-    "tool='purify'": "tool: 'purify' is none of",
-    "kinds=['lost']": "kinds: 'lost' is no leak kind",
-    "timeout=-1": "timeout: '-1' is no number of seconds",
+    "tool='purify'": "tool: invalid choice: 'purify'",
+    "kinds=['lost']": "kinds: unknown leak kind 'lost'",
+    "timeout=-1": "timeout: must be a positive number of seconds (got '-1')",
     "skip=True": "skip=True is no reason",
 }
 

@@ -32,8 +32,8 @@ def test_the_line_runs_the_test_again_from_another_directory(
     monkeypatch.chdir(pytester.path / "elsewhere")
     monkeypatch.setenv("PYTHONPATH", str(pytester.path))
     result = pytester.runpytest_subprocess(*ON, *arguments)
-    (line, *_) = [text for text in result.outlines if text.startswith("reproduce: ")]
-    again = shlex.split(line.removeprefix("reproduce: "))
+    (line, *_) = [text for text in result.outlines if text.startswith("     reproduce ")]
+    again = shlex.split(line.partition("reproduce")[2])
     assert again.pop(0) == "pytest"
     pytester.runpytest_subprocess(*ON[:2], *again).assert_outcomes(failed=1)
 

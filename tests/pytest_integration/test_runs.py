@@ -58,21 +58,20 @@ def test_a_leak_fails_the_test_and_is_told_with_line_and_size(programs: pytest.P
     result.assert_outcomes(failed=2, passed=1)
     result.stdout.fnmatch_lines(
         [
-            "definitely lost: 100 bytes in 1 block at take (leaky.c:2)",
-            "    from lose (leaky.c:3)",
-            "    from main (leaky.c:5)",
+            "new leak: 100 B definitely lost at leaky.c:2 in take [[]*[]]",
             "*= leakguard =*",
-            "LEAK  definitely lost: 100 bytes in 1 block*[[]new[]]*",
-            "      in test_programs.py::test_leaks_too",
-            "      in test_programs.py::test_leaky",
-            "      reproduce: pytest-leakguard run --tool sanitizer -- ./leaky",
-            "FAIL leakguard: 1 clean, 2 leaking",
+            "1. NEW LEAK  100 B definitely lost (1 block)  ????????????????",
+            "     at leaky.c:2 in take",
+            "     __attribute__((noinline)) void [*]take(int n) { return malloc(n); }",
+            "     lose           leaky.c:3",
+            "     main           leaky.c:5",
+            "     in             test_programs.py::test_leaks_too, test_programs.py::test_leaky",
+            "     reproduce      pytest-leakguard run --tool sanitizer -- ./leaky",
+            "FAIL leakguard: 1 new leak (100 B) in 2 programs; 1 program clean; * s",
         ]
     )
     assert result.ret == 1
-    assert result.stdout.str().count("LEAK  definitely lost") == 1, (
-        "one leak in two tests is one finding"
-    )
+    assert result.stdout.str().count("NEW LEAK  ") == 1, "one leak in two tests is one finding"
 
 
 def test_the_letter_of_a_leak_is_its_own(programs: pytest.Pytester) -> None:
@@ -143,14 +142,16 @@ def test_accepting_needs_a_reason_and_makes_the_next_run_pass(programs: pytest.P
     assert refused.ret == 4
     accepted = programs.runpytest("--leakguard", "--leakguard-accept=one-time init")
     accepted.stdout.fnmatch_lines(
-        ["accepted 1 leak(s) into leakguard-baseline.toml; review and commit it"]
+        ["accepted 1 leak into leakguard-baseline.toml; review and commit the file"]
     )
     assert accepted.ret == 0
     text = (programs.path / "leakguard-baseline.toml").read_text()
     assert 'reason = "one-time init"' in text
     assert str(programs.path) not in text
     again = programs.runpytest("--leakguard")
-    again.stdout.fnmatch_lines(["accepted: 1 known leak(s), 100 bytes", "ok leakguard: 3 clean"])
+    again.stdout.fnmatch_lines(
+        ["accepted: 1 known leak (100 B)", "ok leakguard: 3 programs clean; *"]
+    )
     assert again.ret == 0
 
 
@@ -159,7 +160,9 @@ def test_a_leak_that_grew_fails(programs: pytest.Pytester) -> None:
     programs.runpytest("--leakguard", "--leakguard-accept=known")
     programs.makepyfile('def test_it(leakguard):\n    leakguard.run(["./leaky", "more"])\n')
     result = programs.runpytest("--leakguard")
-    result.stdout.fnmatch_lines(["*[[]grown[]]*", "*grown: 150 bytes, accepted were 100*"])
+    result.stdout.fnmatch_lines(
+        ["1. GROWN LEAK  150 B definitely lost*", "*grown  * 150 bytes, accepted were 100*"]
+    )
     assert result.ret == 1
 
 
@@ -179,16 +182,18 @@ def test_a_fixed_leak_is_told_and_pruned_and_fails_only_when_strict(
     programs.makepyfile('def test_it(leakguard):\n    leakguard.run(["./clean"])\n')
     told = programs.runpytest("--leakguard")
     told.stdout.fnmatch_lines(
-        ["fixed: * no longer leak(s); remove with  pytest --leakguard --leakguard-prune"]
+        [
+            "fixed: 1 accepted leak (*); to remove from the baseline: pytest --leakguard --leakguard-prune"
+        ]
     )
     assert told.ret == 0
     strict = programs.runpytest("--leakguard", "--leakguard-strict")
     strict.stdout.fnmatch_lines(
-        ["FAIL leakguard: 1 clean; 1 accepted leak(s) are fixed: prune the baseline"]
+        ["FAIL leakguard: 1 program clean; *; 1 accepted leak is fixed: prune the baseline"]
     )
     assert strict.ret == 1
     pruned = programs.runpytest("--leakguard", "--leakguard-prune")
-    pruned.stdout.fnmatch_lines(["pruned 1 fixed leak(s) from leakguard-baseline.toml"])
+    pruned.stdout.fnmatch_lines(["pruned 1 fixed leak from leakguard-baseline.toml"])
     assert "[leak." not in (programs.path / "leakguard-baseline.toml").read_text()
 
 
@@ -201,7 +206,7 @@ def test_a_program_that_fails_early_does_not_make_its_leak_fixed(
         "int main(void) { return 1; }\n", "-fsanitize=leak", name="leaky", folder=programs.path
     )
     result = programs.runpytest("--leakguard", "--leakguard-prune")
-    result.stdout.fnmatch_lines(["not checked: 1 accepted leak(s)*", "pruned 0 fixed leak(s)*"])
+    result.stdout.fnmatch_lines(["not checked: 1 accepted leak of*", "pruned 0 fixed leaks*"])
     assert "[leak." in (programs.path / "leakguard-baseline.toml").read_text()
 
 
@@ -209,7 +214,7 @@ def test_entries_of_tests_that_did_not_run_are_not_called_fixed(programs: pytest
     suite(programs)
     programs.runpytest("--leakguard", "--leakguard-accept=known")
     result = programs.runpytest("--leakguard", "-k", "clean")
-    result.stdout.fnmatch_lines(["not checked: 1 accepted leak(s)*"])
+    result.stdout.fnmatch_lines(["not checked: 1 accepted leak of*"])
     assert "no longer leak" not in result.stdout.str()
 
 
@@ -291,7 +296,7 @@ def test_the_test_itself_still_fails_for_its_own_reasons(programs: pytest.Pytest
     )
     result = programs.runpytest("--leakguard")
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*AssertionError: mine*", "ok leakguard: 1 clean"])
+    result.stdout.fnmatch_lines(["*AssertionError: mine*", "ok leakguard: 1 program clean; *"])
     assert result.ret == 1
 
 
@@ -321,7 +326,7 @@ def test_the_marker_tunes_one_test(programs: pytest.Pytester) -> None:
     )
     result = programs.runpytest("--leakguard")
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["not failing: definitely lost 100 bytes in 1 block at 1 place(s)"])
+    result.stdout.fnmatch_lines(["not failing: 100 B definitely lost at 1 place"])
 
 
 def test_output_of_the_target_cannot_reach_the_terminal_raw(

@@ -47,7 +47,7 @@ def test_leaks_found_by_a_worker_that_crashed_later_are_kept(pytester: pytest.Py
     )
     assert result.ret != 0
     result.stdout.fnmatch_lines(
-        ["LEAK  python objects*", "FAIL leakguard: 1 leaking; worker gw0 crashed*"]
+        ["1. NEW LEAK  *", "FAIL leakguard: 1 new leak (*) in 1 test; *; worker gw0 crashed*"]
     )
     report = report_of(pytester)
     assert report["exit_status"] == 1 and len(report["findings"]) == 1
@@ -126,7 +126,7 @@ def test_a_group_that_nobody_ran_is_missed_without_counting_shards(
         )
     monkeypatch.chdir(pytester.path)
     assert main(["report", "s"]) == 3
-    assert "were measured by no shard" in capsys.readouterr().out
+    assert "measured by no shard" in capsys.readouterr().out
 
 
 def test_tests_left_out_by_choice_are_not_missed(
@@ -188,5 +188,5 @@ def test_a_report_that_cannot_be_written_fails_the_run_and_the_summary_says_so(
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(pytester.path / "summary.md"))
     result = run(pytester, "--leakguard", "--leakguard-report=out")
     assert result.ret == 1
-    result.stdout.fnmatch_lines(["FAIL leakguard: 1 clean; *out*"])
+    result.stdout.fnmatch_lines(["FAIL leakguard: 1 test clean; *out*"])
     assert "❌" in (pytester.path / "summary.md").read_text()

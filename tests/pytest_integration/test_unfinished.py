@@ -28,7 +28,7 @@ def test_a_run_of_unrepeatable_tests_alone_was_not_measured(pytester: pytest.Pyt
     )
     result = pytester.runpytest_subprocess(*REPORT)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
-    result.stdout.fnmatch_lines(["FAIL leakguard: nothing was measured (1 not repeatable)*"])
+    result.stdout.fnmatch_lines(["FAIL leakguard: nothing was measured (1 test not repeatable)*"])
     assert read_result(pytester.path / "out", 1).result == ERROR
 
 

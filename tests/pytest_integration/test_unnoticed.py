@@ -441,7 +441,7 @@ def test_not_repeatable_says_why_and_a_run_of_mostly_such_tests_says_so(
         [
             "not_repeatable *::test_one *",
             "*run 2: call failed: AssertionError: only once*",
-            "ok leakguard: 1 clean, 2 not repeatable; most tests could not be repeated, *",
+            "ok leakguard: 1 test clean; 2 tests not repeatable; *most tests could not be repeated, *",
         ]
     )
 

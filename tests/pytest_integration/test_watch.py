@@ -45,9 +45,9 @@ class Slotted:
 LEAKING = {
     "add()": ".KEEP (list) -> Order",
     "NAMED['a'] = bytearray(100)": '.NAMED["a"] (bytearray)',
-    "C.malloc(24)": "growth: 24 bytes in 1 block",
-    "os.dup(1)": "file descriptors: 1 left open",
-    "x = Order(); ctypes.pythonapi.Py_IncRef(ctypes.py_object(x)); del x": "held by a C extension",
+    "C.malloc(24)": "24 B of native memory (1 block)",
+    "os.dup(1)": "1 file descriptor left open",
+    "x = Order(); ctypes.pythonapi.Py_IncRef(ctypes.py_object(x)); del x": "kept alive by  a C extension",
 }
 CLEAN = (
     "pass",
@@ -93,10 +93,8 @@ def test_what_piles_up_or_is_lost_in_one_entry_is_a_leak_with_line_and_holder(
     for words in LEAKING.values():
         assert words in text
     # With what is behind the object, the array of 1,000 bytes.
-    assert re.search(
-        r"^python objects: 1,[34]\d\d bytes in \d blocks at (add|Order)", text, re.MULTILINE
-    )
-    assert "python objects: 157 bytes in 2 blocks" in text
+    assert re.search(r"^new leak: 1,[34]\d\d B at \S+ in (add|Order)", text, re.MULTILINE)
+    assert "NEW LEAK  157 B (2 blocks)" in text
 
 
 def test_what_is_in_use_or_made_once_is_no_leak_of_one_entry(pytester: pytest.Pytester) -> None:
@@ -133,11 +131,9 @@ def test_by_parametrization(leakguard, number):
 """
     found, text = outcomes(pytester, HEAD + code)
     assert found == ["clean"] * 7 + ["clean", "leak", "leak"], text
-    assert re.search(
-        r"^python objects: 1,[34]\d\d bytes in \d blocks at (add|Order)", text, re.MULTILINE
-    )
+    assert re.search(r"^new leak: 1,[34]\d\d B at \S+ in (add|Order)", text, re.MULTILINE)
     assert "left each of 6 times through the block" in text
-    assert "growth: 24 bytes in 1 block" in text
+    assert "24 B of native memory (1 block)" in text
 
 
 def test_a_block_that_fails_is_not_judged_and_none_may_be_inside_another(
@@ -183,4 +179,4 @@ leaks()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "AssertionError: python objects: 157 bytes in 2 blocks" in done.stderr, done.stderr
-    assert "held by __main__.KEEP (list)" in done.stderr
+    assert "kept alive by __main__.KEEP (list)" in done.stderr

@@ -35,10 +35,41 @@ def test_400_leaks_are_a_few_screens_and_all_of_them_where_that_is_asked_for(
     (folder / "many.log").write_text(many(400))
     assert main(["check", "many.log"]) == 1
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) < 250
-    assert "LEAK  and 300 more, 19,200 bytes in 300 blocks; -v shows them" in "\n".join(lines)
+    assert len(lines) < 120
+    assert "and 350 more leaks (21.9 KiB)" in lines
+    assert (
+        "For the calls and holders of leaks 11 to 400: -v, or --report=DIR (report.html, report.json)"
+        in lines
+    )
+    assert lines[-1] == "FAIL leakguard: 400 new leaks (25 KiB) in 1 program"
     assert main(["check", "-v", "many.log"]) == 1
-    assert capsys.readouterr().out.count("LEAK  definitely lost") == 400
+    assert capsys.readouterr().out.count("NEW LEAK  64 B definitely lost") == 400
+
+
+def test_quiet_is_a_line_for_each_leak_and_the_last_line(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "many.log").write_text(many(60))
+    assert main(["check", "-q", "many.log"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert len([line for line in lines if ". NEW LEAK  64 B" in line]) == 50
+    assert lines[50:] == [
+        "and 10 more leaks (640 B)",
+        "FAIL leakguard: 60 new leaks (3,840 B) in 1 program",
+    ]
+
+
+def test_the_cap_names_the_report_that_has_the_rest(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "many.log").write_text(many(12))
+    assert main(["check", "--report", "out", "many.log"]) == 1
+    out = capsys.readouterr().out
+    assert (
+        "For the calls and holders of leaks 11 to 12: -v, or " in out
+        and "out/report.html (or report.json)\n" in out
+    )
+    assert out.count("\n     main ") == 10, "calls of ten, the others in a line each"
 
 
 def test_ten_times_as_many_leaks_take_about_ten_times_as_long(

@@ -66,10 +66,10 @@ def test_both_doors_fail_on_a_leak_and_accept_it(door: Door, pytester: pytest.Py
     assert not door()[0]
     passed, text = door(accept="one-time init")
     assert passed
-    assert "accepted 1 leak(s) into leakguard-baseline.toml; review and commit it" in text
+    assert "accepted 1 leak into leakguard-baseline.toml; review and commit the file" in text
     assert len(entries()) == 1
     passed, text = door()
-    assert passed and "accepted: 1 known leak(s), 100 bytes" in text
+    assert passed and "accepted: 1 known leak (100 B)" in text
 
 
 def test_both_doors_prune_what_is_fixed(door: Door, pytester: pytest.Pytester) -> None:
@@ -77,7 +77,7 @@ def test_both_doors_prune_what_is_fixed(door: Door, pytester: pytest.Pytester) -
     door(accept="one-time init")
     clean(pytester.path, "check.xml")
     passed, text = door(prune="")
-    assert passed and "pruned 1 fixed leak(s) from leakguard-baseline.toml" in text
+    assert passed and "pruned 1 fixed leak from leakguard-baseline.toml" in text
     assert entries() == []
 
 
@@ -88,7 +88,7 @@ def test_both_doors_fail_when_the_report_cannot_be_written_and_do_all_the_rest(
     passed, text = door(report=str(NOWHERE), accept="one-time init")
     assert not passed
     assert f"could not write {NOWHERE}: " in text
-    assert "accepted 1 leak(s) into leakguard-baseline.toml" in text
+    assert "accepted 1 leak into leakguard-baseline.toml" in text
     assert len(entries()) == 1
 
 

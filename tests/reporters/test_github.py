@@ -148,7 +148,7 @@ def test_in_a_run_commands_stand_on_lines_of_their_own_and_others_are_stopped(
     assert (level, told["line"]) == ("error", "4")
     assert told["file"].endswith(".py") and "python objects" in message
     text = summary.read_text()
-    assert text.startswith("what was there before\n") and "FAIL leakguard: 1 leaking" in text
+    assert text.startswith("what was there before\n") and "FAIL leakguard: 1 new leak (" in text
 
 
 def test_a_declared_target_is_annotated_where_it_is_declared(
@@ -180,7 +180,7 @@ def test_the_console_script_annotates_too(
     (tmp_path / "leaky.xml").write_bytes(golden.read_bytes())
     assert main(["check", "leaky.xml"]) == 1
     assert "\n::error " in capsys.readouterr().out
-    assert "FAIL leakguard: 1 leaking" in (tmp_path / "summary.md").read_text()
+    assert "FAIL leakguard: 1 new leak (" in (tmp_path / "summary.md").read_text()
     assert main(["check", "leaky.xml", "--json", "-"]) == 1
     told = capsys.readouterr()
     assert "::error" not in told.out and told.err.startswith("::error ")
@@ -191,7 +191,7 @@ def test_the_summary_stays_below_its_limit_and_says_so() -> None:
     many = replace(clean_run(), checks=(Check("t", "program", "valgrind", found),))
     text = markdown.render(many.judge(), many, 8_000)
     assert len(text.encode()) <= 8_000
-    assert "**Cut off here**" in text and text.startswith("## ❌ FAIL leakguard: 1 leaking")
+    assert "**Cut off here**" in text and text.startswith("## ❌ FAIL leakguard: 2,000 new leaks (")
     assert "**Cut off here**" not in markdown.render(many.judge(), many)
 
 
@@ -220,7 +220,9 @@ def test_a_summary_that_is_nearly_full_is_left_alone(tmp_path: Path) -> None:
 def test_the_summary_has_verdict_table_leaks_and_what_to_type() -> None:
     text = markdown.render(run().judge(), run())
     assert text.startswith(
-        "## ❌ FAIL leakguard: 2 clean, 4 leaking, 1 inconclusive, 1 skipped, 1 not repeatable\n"
+        "## ❌ FAIL leakguard: 2 new leaks, 1 grown leak (1,440 B, 256 B per run, 640 B per request)"
+        " in 1 test, 2 programs and 1 service; 1 program inconclusive; 1 test and 1 service clean;"
+        " 1 test skipped; 1 test not repeatable\n"
     )
     rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| <code>tests/")]
     orders = next(row for row in rows if "test&#95;orders" in row[0])
@@ -234,8 +236,8 @@ def test_the_summary_has_verdict_table_leaks_and_what_to_type() -> None:
     for told in (
         "reproduce: pytest-leakguard run",
         "--leakguard-accept=",
-        "1 known leak(s), 2,048 bytes",
-        "held by module",
+        "1 known leak, 2,048 bytes",
+        "kept alive by module",
     ):
         assert told in text
 

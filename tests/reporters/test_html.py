@@ -131,7 +131,7 @@ def test_a_screen_reader_is_told_everything(browser: Browser, tmp_path: Path) ->
     browser.show(page(tmp_path, run()))
     told = browser.spoken()
     headings = [name.strip() for role, name in told if role == "heading"]
-    assert headings[0].startswith("FAIL leakguard: 2 clean, 4 leaking")
+    assert headings[0].startswith("FAIL leakguard: 2 new leaks, 1 grown leak (")
     wanted = [
         "Root causes",
         "Without an answer",

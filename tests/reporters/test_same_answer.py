@@ -19,11 +19,11 @@ from tests.reporters.example import clean_run, finding, hostile_run, run
 
 OUTCOMES = {
     "clean": "clean",
-    "leaking": "leak",
     "inconclusive": "inconclusive",
     "skipped": "skipped",
     "not repeatable": "not_repeatable",
 }
+_CHECKS = r"(?:[\d,]+ (?:test|program|service)s?(?:, | and )?)+"
 _NAME = re.compile(r"\b[0-9a-f]{16}\b")
 
 
@@ -40,21 +40,29 @@ class Said:
 
 
 def in_words(text: str) -> tuple[bool, dict[str, int]]:
-    """The verdict's own sentence: ``FAIL leakguard: 1 clean, 2 leaking``."""
-    match = re.search(r"\b(FAIL|ok) leakguard: (nothing was measured)?([^;\n]*)", text)
+    """The verdict's own sentence: ``FAIL leakguard: 1 new leak (384 B) in 2 tests; 1 test clean``."""
+    match = re.search(r"\b(FAIL|ok) leakguard: ([^\n]*)", text)
     assert match, text
-    counts = dict.fromkeys(OUTCOMES.values(), 0)
-    for number, words in re.findall(r"([\d,]+) ([a-z ]+)", match[3]):
-        counts[OUTCOMES[words.strip()]] = int(number.replace(",", ""))
+    counts = dict.fromkeys(("leak", *OUTCOMES.values()), 0)
+    for segment in match[2].split("; "):
+        if leaks := re.match(r"[\d,]+ (?:new|grown|expired) leak.*\) in (.*)", segment):
+            counts["leak"] = checks_in(leaks[1])
+        for adjective, outcome in OUTCOMES.items():
+            if re.fullmatch(rf"(?:nothing was measured \()?{_CHECKS} {adjective}\)?", segment):
+                counts[outcome] = checks_in(segment)
     return match[1] == "FAIL", counts
+
+
+def checks_in(segment: str) -> int:
+    """How many checks ``2 tests and 1 program`` are."""
+    numbers = re.findall(r"([\d,]+) (?:test|program|service)", segment)
+    return sum(int(number.replace(",", "")) for number in numbers)
 
 
 def by_terminal(lines: list[str]) -> Said:
     has_failed, counts = in_words(next(line for line in reversed(lines) if " leakguard: " in line))
-    causes = [line.split()[-1] for line in lines if line.startswith("LEAK  ")]
-    through = [
-        _NAME.findall(line)[-1] for line in lines if line.startswith("      and through it ")
-    ]
+    causes = [line.split()[-1] for line in lines if re.match(r"\d+\. [A-Z]+ LEAK  ", line)]
+    through = [_NAME.findall(line)[-1] for line in lines if line.startswith("     and through it ")]
     return Said(has_failed, counts, frozenset(causes + through), frozenset(causes))
 
 
@@ -73,7 +81,7 @@ def by_json(text: str, policy: Policy) -> Said:
 
 
 def by_junit(text: str, gating: set[str]) -> Said:
-    counts, failing = dict.fromkeys(OUTCOMES.values(), 0), set()
+    counts, failing = dict.fromkeys(("leak", *OUTCOMES.values()), 0), set()
     for suite in JUnitXml.fromstring(text.encode()):
         for case in suite:
             told = {one.name: one.value for one in case.child(Properties) or ()}
@@ -274,6 +282,8 @@ def test_hostile_text_reaches_no_terminal_raw() -> None:
     one = hostile_run()
     lines = [line.text for line in terminal.render(one.judge(), one.policy, one.root, 2)]
     texts = [terminal.failure_text(judged, one.policy, one.root) for judged in one.judge().checks]
+    for judged in one.judge().checks:
+        texts.append(terminal.failure_in_short(judged, one.policy, one.root))
     assert not any(char in line for line in lines for char in "\n\r\x1b\u202e")
     assert not any(char in text for text in texts for char in "\r\x1b\u202e")
     assert not any(line.startswith("::") for text in (*lines, *texts) for line in text.splitlines())
