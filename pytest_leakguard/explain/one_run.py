@@ -30,7 +30,6 @@ from pytest_leakguard.core.foreign import (
     slots_of,
 )
 from pytest_leakguard.counters._cpython import (
-    allocation_of,
     frames_of_threads,
     variables_of_calls,
 )
@@ -175,7 +174,7 @@ def traces_of(tracker: Tracker, run: int) -> Traces:
 
 
 def _add_trace(found: dict[int, tracemalloc.Traceback], thing: Any) -> None:
-    trace = allocation_of(thing)
+    trace = tracemalloc.get_object_traceback(thing)
     if trace is not None:
         found[id(thing)] = trace
 

@@ -155,7 +155,7 @@ def test_without_a_compiler_the_installation_works_and_a_run_says_what_to_do(
     (tmp_path / "test_it.py").write_text("def test_it():\n    pass\n")
     command = [sys.executable, "-m", "pytest", "--leakguard"]
     printed = run(command, tmp_path, status=1, PYTHONPATH=str(folder)).stdout
-    assert "1 inconclusive" in printed
+    assert "1 test inconclusive" in printed
     words = " ".join(printed.split())
     assert "installed without its native library" in words
     assert "install a C compiler" in words
