@@ -345,7 +345,7 @@ def _too_fast(rate: Rate, entry: AcceptedGrowth) -> str:
     """
     if rate.low > entry.allowed:
         return (
-            f"grows by at least {rate.low:,.4g} {rate.unit} per request, "
+            f"grows by at least {rate.low:,.4g} {rate.unit} per {rate.per}, "
             f"accepted were {entry.allowed:,.4g}"
         )
     return ""

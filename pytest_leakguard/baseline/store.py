@@ -175,7 +175,7 @@ def growth_entries_for(
         if finding.rate is None:
             continue
         high = math.ceil(finding.rate.high * 100) / 100
-        unit = f"{finding.rate.unit}/request"
+        unit = f"{finding.rate.unit}/{finding.rate.per}"
         for check_id in finding.checks:
             key = growth_key(check_id, finding.rate)
             old = accepted.growth.get(key)

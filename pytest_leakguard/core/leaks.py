@@ -85,6 +85,8 @@ class Rate:
     per_iteration: float
     low: float
     high: float
+    per: str = "request"
+    """What it is counted by: a run of the load command where nobody knows the requests."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -223,6 +223,12 @@ def _accepted_call(frame: Frame) -> str:
     return one_line(name)
 
 
+def plural(name: str, number: float = 2) -> str:
+    """``requests``, ``runs of the command``; as it is where there is one."""
+    first, space, rest = name.partition(" ")
+    return name if number == 1 else f"{first}s{space}{rest}"
+
+
 def quantity(value: float, unit: str = "bytes") -> str:
     """``10.3 KiB``, ``64 bytes``, ``0.012 descriptors``; three digits."""
     if unit != "bytes":

@@ -71,11 +71,12 @@ def _is_alive(thing: Any) -> bool:
 
 
 def growing(
-    work: Callable[[], object], runs: int, tidy: Callable[[], object] = int
+    work: Callable[[], object], runs: int, tidy: Callable[[], object] = int, least: int = 0
 ) -> tuple[Growing, ...]:
     """Containers that grow in both halves of the runs, fastest first.
 
-    ``tidy`` drops what may come and go.
+    ``tidy`` drops what may come and go. What holds fewer than ``least`` elements at first is left
+    out.
 
     After all that may grow for ever come those with a limit, since one that fills says nothing of a
     leak beside it, and then those that hold nothing.
@@ -83,11 +84,11 @@ def growing(
     for _ in range(2):
         work()
     tidy()
-    before = _lengths()
+    before = _lengths(least)
     for _ in range(runs):
         work()
     tidy()
-    middle = _lengths()
+    middle = _lengths(least)
     for _ in range(runs):
         work()
     tidy()
@@ -111,9 +112,14 @@ def _order(growing: Growing) -> tuple[bool, bool, float]:
     return growing.is_index, bool(growing.most), -growing.per_run
 
 
-def _lengths() -> dict[int, int]:
+def _lengths(least: int) -> dict[int, int]:
     gc.collect()
-    return {id(container): measure(container) for container, measure in _containers()}
+    lengths: dict[int, int] = {}
+    for container, measure in _containers():
+        length_now = measure(container)
+        if length_now >= least:
+            lengths[id(container)] = length_now
+    return lengths
 
 
 def _containers() -> Iterator[tuple[Any, Callable[[Any], int]]]:

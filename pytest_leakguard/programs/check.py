@@ -62,15 +62,16 @@ def check_program(
     )
     try:
         backend, notes = choose(target, tool or settings.tool)
-    except ToolMissing as missing:
-        return _missing(blank, str(missing), settings)
+        prepared = backend.prepare(target)
+    except ToolMissing as absent:
+        return missing(blank, str(absent), settings)
     blank = replace(
         blank, tool=backend.name, notes=notes, reproduce=_reproduce(target, backend.name)
     )
     if refusal := _unfit(target, backend):
         return replace(blank, problems=(refusal,))
     with tempfile.TemporaryDirectory(prefix="leakguard-") as name:
-        return _run(backend, backend.prepare(target), Path(name), blank, settings)
+        return _run(backend, prepared, Path(name), blank, settings)
 
 
 def choose(target: Target, tool: str) -> tuple[Backend, tuple[str, ...]]:
@@ -100,7 +101,8 @@ def choose(target: Target, tool: str) -> tuple[Backend, tuple[str, ...]]:
     return backend, notes
 
 
-def _missing(blank: Check, why: str, settings: Settings) -> Check:
+def missing(blank: Check, why: str, settings: Settings) -> Check:
+    """The check where a tool is not on this machine: skipped or inconclusive, as is asked for."""
     if settings.missing_tool == "skip":
         return replace(blank, skipped=why)
     return replace(blank, problems=(why,))

@@ -150,4 +150,5 @@ class ServiceItem(_DeclaredItem):
                 memory_limit_bytes=declared.production_limit_bytes,
                 timeout_s=declared.timeout_s,
                 budget_bytes=declared.budget_bytes,
+                sending=declared.sending,
             )

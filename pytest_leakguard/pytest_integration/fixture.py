@@ -24,8 +24,9 @@ from pytest_leakguard.programs.check import check_program
 from pytest_leakguard.reporters.terminal import failure_in_short
 from pytest_leakguard.screening.loop import NO_HARNESS, Harness
 from pytest_leakguard.screening.watch import WatchedBlock, Watches
-from pytest_leakguard.services import session
+from pytest_leakguard.services import request_lines, session
 from pytest_leakguard.services.launch import ServiceTarget
+from pytest_leakguard.services.load import Sending
 from pytest_leakguard.services.readiness import Ready
 from pytest_leakguard.services.session import Context, Served
 from pytest_leakguard.verdict import Judged, Policy
@@ -192,14 +193,17 @@ class Leakguard:
         stop_timeout: float = 10.0,
         tool: str | None = None,
         live_heap: bool = True,
+        verify: bool | str | os.PathLike[str] = True,
     ) -> Iterator[Service]:
         """Starts a service on a free port, waits until it is ready, and stops it after the block.
 
-        ``{port}`` in ``argv``, ``env`` and ``ready`` becomes the port. ``ready`` is ``http://…``
-        (any answer below 400), ``tcp://HOST:PORT``, ``log:PATTERN`` (what it must write), or a
-        callable; without it the port must accept. ``memory_limit`` is enforced on all its processes
-        together. ``tool`` runs it under valgrind, sanitizer or memray and fails on what leaked when
-        it has stopped. ``live_heap=False`` puts no agent inside.
+        ``{port}`` in ``argv``, ``env`` and ``ready`` becomes the port. ``ready`` is ``http://…``,
+        ``https://…`` or ``http+unix://%2Fpath%2Fof%2Fsocket/…`` (any answer below 400),
+        ``tcp://HOST:PORT``, ``log:PATTERN`` (what it must write), or a callable; without it the
+        port must accept. ``memory_limit`` is enforced on all its processes together. ``tool`` runs
+        it under valgrind, sanitizer or memray and fails on what leaked when it has stopped.
+        ``live_heap=False`` puts no agent inside. ``verify`` is the file of the authority to trust
+        over HTTPS, or ``False`` to trust any certificate.
         """
         if isinstance(argv, str | bytes):
             raise UsageProblem(
@@ -214,6 +218,7 @@ class Leakguard:
             start_timeout_s=start_timeout,
             memory_limit_bytes=_bytes(memory_limit),
             stop_signals=((signal.SIGTERM, stop_timeout),),
+            verify=verify if isinstance(verify, bool) else os.fspath(verify),
         )
         with self.serving(target, tool, live_heap) as served:
             yield Service(served)
@@ -266,9 +271,14 @@ class Service:
 
     def loop(
         self,
-        work: Callable[..., object] | Sequence[str],
+        work: Callable[..., object] | Sequence[str | Mapping[str, object]] | Path,
         requests: int | None = None,
         *,
+        headers: Mapping[str, str] | None = None,
+        cookies: Mapping[str, str] | None = None,
+        auth: tuple[str, str] | str | None = None,
+        verify: bool | str | os.PathLike[str] = True,
+        seed: int = 0,
         concurrency: int = 1,
         rate: float = 0.0,
         memory_limit: int | str | None = None,
@@ -280,10 +290,14 @@ class Service:
 
         Fails the test when it grows per request, or on an inconclusive check.
 
-        ``work`` is a callable (one call, one request), request lines such as ``["GET /orders/7",
-        "POST /cart {…}"]`` that are cycled (``{n}`` is the number of the request, ``-> 404`` the
-        status that is right), or a load command such as ``["wrk", "-d1", "{url}/"]`` that is run in
-        batches. At most ``requests`` are sent (default 5000), fewer when the evidence is enough;
+        ``work`` is a callable, async or not (one call, one request), request lines such as ``["GET
+        /orders/7", "POST /cart {…}", "GET /me Authorization: Bearer x"]`` or tables such as
+        ``{"path": "/photos", "files": {"photo": "cat.jpg"}}`` that are cycled (``{n}`` is the
+        number of the request, ``{random}`` a number that follows from it and ``seed``, ``-> 404``
+        the status that is right), a ``Path`` of a file of such lines, or a load command such as
+        ``["wrk", "-d1", "{url}/"]`` that is run in batches. ``headers``, ``cookies`` and ``auth``
+        (name and password, or the header's value) go with every request line; ``verify`` is as in
+        ``serve``. At most ``requests`` are sent (default 5000), fewer when the evidence is enough;
         half as many again when growth began late. ``rate`` (requests per second) and
         ``memory_limit`` are those of production, for the forecast. ``budget`` of growth per
         request, in bytes or like ``"64 B"``, is no leak yet. Returns the check; ``None`` under a
@@ -298,7 +312,22 @@ class Service:
             timeout_s=timeout,
             budget_bytes=options.size(str(budget)),
             stops_early=stop_early,
+            sending=_sending(headers, cookies, auth, verify, seed),
         )
+
+
+def _sending(
+    headers: Mapping[str, str] | None,
+    cookies: Mapping[str, str] | None,
+    auth: tuple[str, str] | str | None,
+    verify: bool | str | os.PathLike[str],
+    seed: int,
+) -> Sending:
+    """What goes with every request line."""
+    cookie = request_lines.cookie_header(request_lines.pairs("cookies", cookies or {}))
+    every = request_lines.pairs("headers", headers or {})
+    given = (*every, *cookie, *request_lines.authorization(auth))
+    return Sending(given, verify if isinstance(verify, bool) else os.fspath(verify), seed)
 
 
 def _bytes(size: int | str | None) -> int | None:

@@ -56,7 +56,7 @@ def _of_report(path: Path) -> Baseline:
             continue
         for check in finding.checks:
             key = growth_key(check, finding.rate)
-            unit = f"{finding.rate.unit}/request"
+            unit = f"{finding.rate.unit}/{finding.rate.per}"
             growth[key] = AcceptedGrowth(key, unit, max(finding.rate.high, 0.0), reason)
     return Baseline(leaks, growth)
 

@@ -67,8 +67,8 @@ def _thing(finding: Finding) -> str:
 
 def _pace(rate: Rate) -> str:
     if rate.unit == "bytes":
-        return f"{size(_three_digits(rate.per_iteration))} per request"
-    return f"{quantity(rate.per_iteration, rate.unit)} per request"
+        return f"{size(_three_digits(rate.per_iteration))} per {rate.per}"
+    return f"{quantity(rate.per_iteration, rate.unit)} per {rate.per}"
 
 
 def _three_digits(value: float) -> float:
@@ -80,12 +80,12 @@ def sum_of(findings: Sequence[Finding], checks: dict[str, Check]) -> str:
     """All sizes together, by what they are for: ``1.2 KiB per run, 2 threads per run``."""
     sums: dict[str, int] = {}
     things: dict[tuple[str, str], int] = {}
-    rates: dict[str, float] = {}
+    rates: dict[tuple[str, str], float] = {}
     for finding in findings:
         each = per(finding, checks.get(finding.checks[0])) if finding.checks else ""
         if finding.rate is not None:
-            unit = _unit_of(finding)
-            rates[unit] = rates.get(unit, 0.0) + finding.rate.per_iteration
+            key = (_unit_of(finding), finding.rate.per)
+            rates[key] = rates.get(key, 0.0) + finding.rate.per_iteration
             continue
         thing = _thing(finding)
         if thing != "block":
@@ -94,8 +94,8 @@ def sum_of(findings: Sequence[Finding], checks: dict[str, Check]) -> str:
             sums[each] = sums.get(each, 0) + finding.size_bytes
     texts = [f"{size(total)}{each}" for each, total in sums.items()]
     texts.extend(f"{counted(count, thing)}{each}" for (thing, each), count in things.items())
-    for unit, pace in rates.items():
-        texts.append(_pace(Rate("", unit, pace, pace, pace)))
+    for (unit, each), pace in rates.items():
+        texts.append(_pace(Rate("", unit, pace, pace, pace, per=each)))
     return ", ".join(texts)
 
 

@@ -9,8 +9,10 @@ from collections.abc import Iterator, Sequence
 
 from pytest_leakguard.core.checks import Diagnosis, Growth, Hypothesis, Mark
 from pytest_leakguard.core.shapes import Shape
-from pytest_leakguard.core.text import duration, quantity, two_digits
+from pytest_leakguard.core.text import duration, plural, quantity, two_digits
 
+_RECOVERED = 0.7
+"""Share of the limit that an incident report asks memory to come back below after a fix."""
 CURVE_COLUMNS = 40
 """Width of the row of bars, in characters."""
 _BARS = "▁▂▃▄▅▆▇█"
@@ -58,7 +60,7 @@ def _signed(value: float, unit: str) -> str:
 
 
 def _count(number: float, per: str) -> str:
-    return f"{number:,.0f} {per}{'' if number == 1 else 's'}"
+    return f"{number:,.0f} {plural(per, number)}"
 
 
 def lines(diagnosis: Diagnosis, growth: Sequence[Growth]) -> Iterator[str]:
@@ -177,6 +179,13 @@ def forecast(diagnosis: Diagnosis) -> Iterator[str]:
     yield f"forecast, if the same traffic continues: {limit}"
     lines = [f"    {mark.share:.0%} {_reached(mark, diagnosis.per)}" for mark in diagnosis.marks]
     yield from dict.fromkeys(lines)  # what is passed already is so at every rate
+    if diagnosis.shape is Shape.LEAK:
+        recovered = quantity(_recovered(diagnosis))
+        yield f"    after a fix it should stay below {_RECOVERED:.0%}: {recovered}"
+
+
+def _recovered(diagnosis: Diagnosis) -> float:
+    return _RECOVERED * diagnosis.limit_bytes
 
 
 def _reached(mark: Mark, per: str) -> str:
@@ -189,8 +198,8 @@ def _reached(mark: Mark, per: str) -> str:
     between = f"[{soonest}, {latest}]"
     if per == "second":
         return f"after {duration(mark.seconds)} {between}"
-    at_rate = f"{duration(mark.seconds)} at {mark.rate_per_s:g} {per}s/s {between}"
-    return f"after {two_digits(mark.requests)} {per}s: {at_rate}"
+    at_rate = f"{duration(mark.seconds)} at {mark.rate_per_s:g} {plural(per)}/s {between}"
+    return f"after {two_digits(mark.requests)} {plural(per)}: {at_rate}"
 
 
 def _next_step(diagnosis: Diagnosis) -> Iterator[str]:

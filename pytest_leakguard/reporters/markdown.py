@@ -160,7 +160,7 @@ def _figures(check: Check, run: Run) -> tuple[str, str, str]:
 
 def _rate_figures(check: Check, rate: Rate, run: Run) -> tuple[str, str, str]:
     entry = run.baseline.growth.get(growth_key(check.id, rate))
-    pace = f"{quantity(rate.per_iteration, rate.unit)} per request"
+    pace = f"{quantity(rate.per_iteration, rate.unit)} per {rate.per}"
     allowed = quantity(entry.allowed if entry else 0.0, rate.unit)
     return pace, _interval(rate.low, rate.high, rate.unit), allowed
 

@@ -219,7 +219,7 @@ def finding_lines(
     The headline comes first.
     """
     yield Line(f"LEAK  {headline(finding)}  [{finding.status}] {finding.fingerprint}", "red")
-    if finding.rate is None:
+    if finding.rate is None or finding.stack:
         yield Line(f"      at {site(finding, root)}")
     for frame in _calls(finding):
         yield Line(f"         from {place(frame, root)}")
@@ -246,7 +246,7 @@ def headline(finding: Finding) -> str:
     rate = finding.rate
     low, high = quantity(rate.low, rate.unit), quantity(rate.high, rate.unit)
     pace = quantity(rate.per_iteration, rate.unit)
-    return one_line(f"{kind(finding.kind)}: {rate.metric} {pace} per request [{low}, {high}]")
+    return one_line(f"{kind(finding.kind)}: {rate.metric} {pace} per {rate.per} [{low}, {high}]")
 
 
 def leaked(check: Check, policy: Policy) -> str:
@@ -443,7 +443,7 @@ def failure_text(
     lines: list[str] = []
     causes, through = root_causes(found), Through(found)
     for finding in causes[:MOST_IN_FULL]:
-        where = f" at {site(finding, root)}" if finding.rate is None else ""
+        where = f" at {site(finding, root)}" if finding.rate is None or finding.stack else ""
         lines.append(f"{headline(finding)}{where}")
         lines.extend(f"    from {place(frame, root)}" for frame in _calls(finding))
         lines.extend(f"    {one_line(detail)}" for detail in finding.details)

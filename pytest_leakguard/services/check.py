@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
@@ -11,9 +12,10 @@ from pytest_leakguard.core.checks import Check, Diagnosis, Growth
 from pytest_leakguard.core.leaks import Finding, LeakKind, Rate
 from pytest_leakguard.core.metric_names import SERVICE_COUNTERS, MetricName
 from pytest_leakguard.core.shapes import Shape
-from pytest_leakguard.core.text import quantity
-from pytest_leakguard.growth.answers import Judgement, Leaking, Undecided
+from pytest_leakguard.core.text import plural, quantity
+from pytest_leakguard.growth.answers import Judgement, Leaking, Trend, Undecided
 from pytest_leakguard.growth.diagnosis import Production, diagnose, growths
+from pytest_leakguard.processes import tree
 from pytest_leakguard.services import sampling_schedule
 from pytest_leakguard.services.timeline import Timeline
 
@@ -35,6 +37,13 @@ _MOST_NAMED = 4
 """Upper limit of the kinds that one line names."""
 _ENDED_NAMED = 3
 """Upper limit of the processes that have ended and are named in a note."""
+_ROUNDED_TO = 50
+"""Requests to which a number that is asked for is rounded up."""
+_COMMAND = 60
+"""Upper limit of what is told of a command, in characters."""
+_DIFFERENT_SHARE = 0.2
+"""Least difference between processes that is worth a line, as a share of the largest gain."""
+_MACHINES = "no memory_limit was given, so the forecast is for the memory of this machine"
 _NOTABLE_CACHE_BYTES = 1 << 20
 """Least growth of the page cache that a reader is told of, in bytes."""
 
@@ -46,23 +55,65 @@ def check_of(
 
     ``budget_bytes`` of growth per request are not yet a leak.
     """
-    judgement = timeline.judge()
+    if timeline.per != "request":
+        production = Production()  # its rate is in requests
+    judgement = _in_requests(timeline.judge(), timeline.done)
+    is_machines = not production.limit_bytes and _is_memory_leak(judgement, timeline)
+    if is_machines:
+        production = replace(production, limit_bytes=_machine_bytes())
     growth = growths(judgement, timeline.requests, timeline.series)
     return replace(
         blank,
-        findings=tuple(_findings(judgement, growth, blank.id, budget_bytes)),
+        findings=tuple(_findings(judgement, growth, blank.id, budget_bytes, timeline.per)),
         problems=(*blank.problems, *_problems(timeline, judgement)),
-        notes=(*blank.notes, *_full(timeline), *_replaced(timeline), *_dear(timeline)),
+        notes=(
+            *blank.notes,
+            *_uncounted(timeline),
+            *_full(timeline),
+            *_replaced(timeline),
+            *_dear(timeline),
+        ),
         # It is stopped by us, so how it ends says nothing.
         expected_exit=None,
         duration_s=round(timeline.duration_s, 3),
         growth=growth,
-        diagnosis=_diagnosis(timeline, judgement, production),
+        diagnosis=_diagnosis(timeline, judgement, production, is_machines),
     )
 
 
+def _in_requests(judgement: Judgement, done: int) -> Judgement:
+    """Return it with what is missing counted in requests, as nobody can ask for samples."""
+    trends = tuple(_trend_in_requests(trend, done) for trend in judgement.trends)
+    return replace(judgement, overall=_trend_in_requests(judgement.overall, done), trends=trends)
+
+
+def _trend_in_requests(trend: Trend, done: int) -> Trend:
+    if not isinstance(trend, Undecided) or trend.counted_in != "samples" or not trend.have:
+        return trend
+    # A batch of requests is one sample; what was sent so far says how long they are here.
+    need = max(sampling_schedule.BATCH * trend.need, math.ceil(done * trend.need / trend.have))
+    rounded = math.ceil(need / _ROUNDED_TO) * _ROUNDED_TO
+    return replace(
+        trend,
+        reason=f"{done:,} requests are too few for a verdict ({trend.reason})",
+        remedy=f"send at least {rounded:,} requests",
+        counted_in="requests",
+        have=done,
+        need=rounded,
+    )
+
+
+def _is_memory_leak(judgement: Judgement, timeline: Timeline) -> bool:
+    is_of_bytes = judgement.overall.metric.unit == "bytes"
+    return isinstance(judgement.overall, Leaking) and is_of_bytes and timeline.per == "request"
+
+
+def _machine_bytes() -> int:
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
 def _diagnosis(
-    timeline: Timeline, judgement: Judgement, production: Production
+    timeline: Timeline, judgement: Judgement, production: Production, is_machines: bool
 ) -> Diagnosis | None:
     """Return what the growth means; of a run that broke off, only that it leaks can be said."""
     is_leak = isinstance(judgement.overall, Leaking)
@@ -72,11 +123,24 @@ def _diagnosis(
         judgement,
         timeline.requests,
         timeline.series,
-        "request",
+        timeline.per,
         production,
         timeline.stopped,
-        _facts(timeline),
+        (
+            *_facts(timeline),
+            *_by_process(timeline, judgement),
+            *([_MACHINES] if is_machines else []),
+        ),
     )
+
+
+def _uncounted(timeline: Timeline) -> Iterator[str]:
+    if timeline.per != "request":
+        yield (
+            "the load command does not say how many requests it sends, so growth is counted "
+            f"per {timeline.per}: wrk, ab, h2load, redis-benchmark and pgbench say it, and so does "
+            'a line such as "1000 requests in 1.2s"'
+        )
 
 
 def _replaced(timeline: Timeline) -> Iterator[str]:
@@ -121,7 +185,7 @@ def _dear(timeline: Timeline) -> Iterator[str]:
 
 
 def _findings(
-    judgement: Judgement, growth: tuple[Growth, ...], check_id: str, budget_bytes: float
+    judgement: Judgement, growth: tuple[Growth, ...], check_id: str, budget_bytes: float, per: str
 ) -> Iterator[Finding]:
     """Return one for the series that decided, and one for each counter that leaks besides."""
     if not isinstance(judgement.overall, Leaking):
@@ -131,10 +195,10 @@ def _findings(
         # A second memory series would report the same leak again.
         is_named = (is_decisive or series.metric in _KINDS) and series.metric in _DECIDING
         if series.shape is Shape.LEAK and is_named:
-            yield _finding(series, check_id, budget_bytes)
+            yield _finding(series, check_id, budget_bytes, per)
 
 
-def _finding(series: Growth, check_id: str, budget_bytes: float) -> Finding:
+def _finding(series: Growth, check_id: str, budget_bytes: float, per: str) -> Finding:
     is_bytes, rise = series.unit == "bytes", int(max(0.0, series.rise))
     # A budget is meant for memory: descriptors are scarce, and none is spare.
     is_small = is_bytes and series.low <= budget_bytes and budget_bytes > 0
@@ -145,7 +209,7 @@ def _finding(series: Growth, check_id: str, budget_bytes: float) -> Finding:
         blocks=0 if is_bytes else rise,
         stack=(),
         is_gating=not is_small,
-        rate=Rate(series.metric, series.unit, series.per_iteration, series.low, series.high),
+        rate=Rate(series.metric, series.unit, series.per_iteration, series.low, series.high, per),
     )
 
 
@@ -187,7 +251,27 @@ def _facts(timeline: Timeline) -> Iterator[str]:
         yield f"page cache of the control group grew by {size}: files, not the service"
     if timeline.duration_s > 0:
         pace = timeline.done / timeline.duration_s
-        yield f"{pace:,.0f} requests/s; sampling took {timeline.overhead:.1%} of the time"
+        what = plural(timeline.per)
+        yield f"{pace:,.0f} {what}/s; sampling took {timeline.overhead:.1%} of the time"
+
+
+def _by_process(timeline: Timeline, judgement: Judgement) -> Iterator[str]:
+    """Say what each process has gained where they differ, with the command of each."""
+    metric = judgement.overall.metric
+    gained: list[tuple[float, str]] = []
+    for (pid, _), worker in timeline.workers.items():
+        known = [value for value in worker.series.get(metric.name, ()) if value is not None]
+        command = tree.command(pid) or worker.program.partition(" ")[2].strip()
+        if known:
+            gained.append((known[-1] - known[0], f"process {pid} ({command[:_COMMAND]})"))
+    most, least = max(gained, default=(0.0, ""))[0], min(gained, default=(0.0, ""))[0]
+    if len(gained) < 2 or most <= 0 or most - least < _DIFFERENT_SHARE * most:
+        return
+    told: list[str] = []
+    for rise, name in sorted(gained, reverse=True)[:_MOST_NAMED]:
+        told.append(f"{name} {'+' if rise >= 0 else '-'}{quantity(abs(rise), metric.unit)}")
+    rest = len(gained) - len(told)
+    yield f"{metric.name} by process: {', '.join(told)}{f', and {rest} more' if rest else ''}"
 
 
 def _largest(gains: Mapping[str, int], unit: str) -> str:

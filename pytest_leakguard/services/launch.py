@@ -18,6 +18,7 @@ from pytest_leakguard.processes import cgroup, mappings, memory, supervisor
 from pytest_leakguard.processes import tree as process_tree
 from pytest_leakguard.processes.cgroup import MemoryGroup
 from pytest_leakguard.services import readiness
+from pytest_leakguard.services.client import UNIX, Verify
 
 _CHECK_S = 0.05
 """Time between two questions whether it is ready, in seconds."""
@@ -61,6 +62,8 @@ class ServiceTarget:
     lifetime_s: float = 3600.0
     memory_limit_bytes: int | None = None
     stop_signals: tuple[tuple[int, float], ...] = ((15, 10.0),)
+    verify: Verify = True
+    """Whose certificates to trust over HTTPS: the system's, those of a file, or any."""
 
 
 @dataclass(slots=True)
@@ -142,7 +145,8 @@ class Service:
         It may have closed its port, and may go on growing.
         """
         pids = self.pids()
-        if not self.port or not pids or mappings.listens_on(pids, self.port):
+        is_on_port = self.port and not self.url.startswith(UNIX)
+        if not is_on_port or not pids or mappings.listens_on(pids, self.port):
             return ""
         before = memory.read(pids).private_bytes
         time.sleep(_OBSERVED_S)
@@ -287,7 +291,7 @@ def _name(argv: tuple[str, ...]) -> str:
 def _wait(service: Service, target: ServiceTarget) -> None:
     words = (*target.argv, *(value for _, value in target.env))
     uses_port = bool(target.port) or any("{port}" in word for word in words)
-    ask = readiness.question(target.ready, service.port, uses_port, service.output)
+    ask = readiness.question(target.ready, service.port, uses_port, service.output, target.verify)
     service.url = readiness.base_in(target.ready, service.port) or service.url
     deadline = time.monotonic() + target.start_timeout_s
     last = "nothing was asked yet"
@@ -297,7 +301,10 @@ def _wait(service: Service, target: ServiceTarget) -> None:
             # Give the supervisor the moment it needs to say how the first process ended.
             time.sleep(_CHECK_S)
             raise _not_ready(service, _early_end(service), has_ended=True)
-        last = ask()
+        try:
+            last = ask()
+        except readiness.NeverReady as never:
+            raise _not_ready(service, f"{service.name} cannot be asked: {never}") from None
         if not last:
             # One that forks into the background may answer before its first process is gone.
             time.sleep(2 * _CHECK_S)

@@ -2,37 +2,35 @@
 
 from __future__ import annotations
 
-import http.client
+import asyncio
 import inspect
 import itertools
+import os
 import re
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
-from typing import Protocol
-from urllib.parse import urlsplit
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
 
-from pytest_leakguard.core.errors import LeakguardError, UsageProblem
+from pytest_leakguard.core.errors import UsageProblem
 from pytest_leakguard.growth import thresholds
 from pytest_leakguard.processes import supervisor
+from pytest_leakguard.programs import binary
+from pytest_leakguard.services import request_lines
+from pytest_leakguard.services.client import Client, RequestFailed, Verify, speaks_tls
+from pytest_leakguard.services.request_lines import Pairs, RequestLine, parse_line, read_all
 
-REQUEST_TIMEOUT_S = 30.0
-"""Upper limit of the time one request may take, in seconds."""
+__all__ = ["RequestFailed", "RequestLine", "parse_line"]  # for those who drive
+
 BATCH_TIMEOUT_S = 300.0
 """Upper limit of the time one run of a load command may take, in seconds."""
-_RENEW_AFTER = 10
-"""Requests per connection; what is leaked per connection must show too, and keep-alive must be
-tried."""
 _QUOTED_BYTES = 200
 """Upper limit of what is quoted of an answer that is wrong, in bytes."""
 _QUOTED_CHARACTERS = 300
 """Upper limit of what is quoted of a load command's output, in characters; the last of it."""
 _FIRST_BAD_STATUS = 400
 """Least HTTP status that fails a request whose line names none."""
-_METHODS = "GET|POST|PUT|PATCH|DELETE|HEAD|OPTIONS"
-_LINE = re.compile(rf"({_METHODS}) (\S+)(?: (.*))?", re.DOTALL)
-_STATUS = re.compile(r"(.*) -> (\d{3})", re.DOTALL)
 _COUNTS = (
     re.compile(r"(\d+) requests in"),  # wrk
     re.compile(r"Complete requests:\s+(\d+)"),  # ab
@@ -41,10 +39,8 @@ _COUNTS = (
     re.compile(r"transactions actually processed: (\d+)"),  # pgbench
 )
 _FAILURES = re.compile(r"(?:Non-2xx(?: or 3xx)? responses|Failed requests):\s+([1-9]\d*)")
-
-
-class RequestFailed(LeakguardError):
-    """A request did not get the answer it should; failures prove nothing about memory."""
+REQUEST, COMMAND_RUN = "request", "run of the command"
+"""What growth is counted by."""
 
 
 class Work(Protocol):
@@ -54,6 +50,9 @@ class Work(Protocol):
     """The same few requests over and over."""
     concurrency: int
     """Clients that send at once."""
+    per: str
+    """What its numbers count: requests, or runs of a command that does not say how many it
+    sends."""
 
     def run(self, first: int, count: int) -> int:
         """Do ``count`` requests from number ``first`` on; return how many it became."""
@@ -63,61 +62,91 @@ class Work(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class RequestLine:
-    """``POST /cart {"id": 7} -> 201``: method, path, body and the status that is right.
+class Sending:
+    """What applies to every request line of a loop."""
 
-    Without a status any below 400 is right.
-    """
+    headers: Pairs = ()
+    verify: Verify = True
+    seed: int = 0
+    """Of ``{random}``."""
 
-    method: str
-    path: str
-    body: str = ""
-    status: int | None = None
-
-    @property
-    def is_unique(self) -> bool:
-        """``{n}`` stands for the number of the request."""
-        return "{n}" in self.path or "{n}" in self.body
+    def applied(self, line: RequestLine) -> RequestLine:
+        """Return the line with these headers, its own first."""
+        own = {name.lower() for name, _ in line.headers}
+        more = tuple(one for one in self.headers if one[0].lower() not in own)
+        return replace(line, headers=(*line.headers, *more)) if more else line
 
 
-def parse_line(text: str) -> RequestLine:
-    """Read a request line; raises ``UsageProblem`` when it is none."""
-    expected = _STATUS.fullmatch(text.strip())
-    found = _LINE.fullmatch((expected[1] if expected else text).strip())
-    if not found or not found[2].startswith("/"):
-        raise UsageProblem(
-            f'{text!r} is no request line; write it like "GET /orders/7" or "POST /cart {{...}}"'
-        )
-    return RequestLine(found[1], found[2], found[3] or "", int(expected[2]) if expected else None)
+NOTHING_MORE = Sending()
 
 
-def plan(work: object, url: str, concurrency: int = 1, placed: Callable[[str], str] = str) -> Work:
-    """Return what ``work`` means: a callable, a list of request lines, or a load command.
+def plan(
+    work: object,
+    url: str,
+    concurrency: int = 1,
+    placed: Callable[[str], str] = str,
+    sending: Sending = NOTHING_MORE,
+) -> Work:
+    """Return what ``work`` means: a callable, requests, a file of them, or a load command.
 
     ``placed`` fills in the port. Raises ``UsageProblem`` for anything else.
     """
     if concurrency < 1:
         raise UsageProblem(f"concurrency={concurrency}: at least 1")
     if callable(work):
+        if _is_async(work):
+            return AsyncCalls(work, concurrency)
         return Calls(work, concurrency)
-    words = [placed(word) for word in _words(work)]
-    if not re.match(rf"({_METHODS}) ", words[0]):
-        return LoadCommand(words)
-    if not url:
+    if isinstance(work, Path):
+        lines = request_lines.read_file(work)
+    else:
+        items = [_placed(one, placed) for one in _items(work)]
+        words = [one for one in items if isinstance(one, str)]
+        if len(words) == len(items) and _is_command(words):
+            return LoadCommand(words)
+        lines = read_all(items)
+    if not url and not all(line.base for line in lines):
         raise UsageProblem(
             "request lines need a port: put {port} into the command, or attach(pid, port=…)"
         )
-    return Requests([parse_line(line) for line in words], url, concurrency)
+    return Requests([sending.applied(line) for line in lines], url, concurrency, sending)
 
 
-def _words(work: object) -> list[str]:
-    words = [work] if isinstance(work, str) else work
-    are_strings = isinstance(words, Sequence) and all(isinstance(word, str) for word in words)
-    if not are_strings or not words:
+def _items(work: object) -> list[object]:
+    items = [work] if isinstance(work, str | Mapping) else work
+    is_list = isinstance(items, Sequence) and not isinstance(items, bytes) and bool(items)
+    if not is_list or not all(isinstance(one, str | Mapping | RequestLine) for one in items):  # type: ignore[attr-defined]
         raise UsageProblem(
-            'work must be a callable, request lines such as ["GET /orders/7"], or a load command'
+            'work must be a callable, request lines such as ["GET /orders/7"], tables such as '
+            '{"method": "POST", "path": "/cart", "json": {...}}, a Path of a file of lines, '
+            'or a load command such as ["wrk", "-d1", "{url}"]'
         )
-    return [str(word) for word in words]  # type: ignore[attr-defined]  # a sequence, as asked
+    return list(items)  # type: ignore[call-overload, no-any-return]  # a sequence, as asked
+
+
+def _placed(one: object, placed: Callable[[str], str]) -> object:
+    """Fill the port in, wherever it stands in a line or a table."""
+    if isinstance(one, str):
+        return placed(one)
+    if isinstance(one, RequestLine):
+        body = placed(one.body) if isinstance(one.body, str) else one.body
+        return replace(one, base=placed(one.base), path=placed(one.path), body=body)
+    if isinstance(one, Mapping):
+        return {key: _placed(value, placed) for key, value in one.items()}
+    return one
+
+
+def _is_command(words: Sequence[str]) -> bool:
+    """Return whether the first word is a program; raises ``UsageProblem`` for neither of both."""
+    path = binary.find(words[0]) if words[0] else None
+    if path is not None and os.access(path, os.X_OK):
+        return True
+    if any(map(request_lines.looks_like_one, words)) or len(words[0].split()) > 1:
+        return False
+    raise UsageProblem(
+        f'{words[0]!r} is neither a request line such as "GET /orders/7" '
+        "nor the name of a program that sends the load: there is no such program"
+    )
 
 
 class _Shared:
@@ -164,6 +193,7 @@ class Calls:
     """A callable: one call is one request, and its number the argument if it takes one."""
 
     is_fixed_set = True
+    per = REQUEST
 
     def __init__(self, call: Callable[..., object], concurrency: int) -> None:
         self.concurrency = concurrency
@@ -177,7 +207,10 @@ class Calls:
 
     def _send(self, _thread: int, number: int) -> None:
         try:
-            self._call(number) if self._takes_number else self._call()
+            answer = self._call(number) if self._takes_number else self._call()
+            if inspect.iscoroutine(answer):
+                answer.close()
+                raise TypeError("it returned a coroutine that nobody awaits; give an async def")
         except Exception as error:  # anything the user's callable raises is a failed request
             name = getattr(self._call, "__name__", "work")
             raise RequestFailed(f"request {number}: {name} raised {error!r}") from error
@@ -199,15 +232,104 @@ def _required_arguments(call: Callable[..., object]) -> int:
     return required
 
 
+def _is_async(call: Callable[..., object]) -> bool:
+    inner = getattr(call, "func", call)  # of functools.partial
+    return inspect.iscoroutinefunction(inner) or inspect.iscoroutinefunction(
+        getattr(inner, "__call__", None)  # noqa: B004  # of an object that is called
+    )
+
+
+class AsyncCalls:
+    """An async callable: one await is one request; all of them on one event loop of its own."""
+
+    per = REQUEST
+
+    def __init__(self, call: Callable[..., Any], concurrency: int) -> None:
+        self.concurrency = concurrency
+        self._call = call
+        self._takes_number = _required_arguments(call) == 1
+        self.is_fixed_set = not self._takes_number
+        # A thread of its own, as the test may itself run on a loop.
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+
+    def run(self, first: int, count: int) -> int:
+        if self._loop is None:
+            self._loop = asyncio.new_event_loop()
+            self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+            self._thread.start()
+        future = asyncio.run_coroutine_threadsafe(self._batch(first, count), self._loop)
+        try:
+            future.result()
+        except ExceptionGroup as failed:  # of the tasks; the first says enough
+            raise failed.exceptions[0] from failed.exceptions[0].__cause__
+        except BaseException:
+            future.cancel()
+            raise
+        return count
+
+    async def _batch(self, first: int, count: int) -> None:
+        numbers = iter(range(first, first + count))
+
+        async def turn() -> None:
+            for number in numbers:
+                await self._send(number)
+
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(turn()) for _ in range(min(self.concurrency, count))]
+        del tasks
+
+    async def _send(self, number: int) -> None:
+        try:
+            answer: Awaitable[object] = self._call(number) if self._takes_number else self._call()
+            await answer
+        except Exception as error:  # anything the user's callable raises is a failed request
+            name = getattr(self._call, "__name__", "work")
+            raise RequestFailed(f"request {number}: {name} raised {error!r}") from error
+
+    def close(self) -> None:
+        """End the loop; what the callable left running on it is cancelled."""
+        if self._loop is None or self._thread is None:
+            return
+        asyncio.run_coroutine_threadsafe(_cancel_all(), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+        self._loop = self._thread = None
+
+
+async def _cancel_all() -> None:
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
+    await asyncio.get_running_loop().shutdown_asyncgens()
+
+
 class Requests:
     """Request lines, cycled."""
 
-    def __init__(self, lines: Sequence[RequestLine], url: str, concurrency: int) -> None:
-        self._lines, self._shared = lines, _Shared(concurrency)
+    per = REQUEST
+
+    def __init__(
+        self,
+        lines: Sequence[RequestLine],
+        url: str,
+        concurrency: int,
+        sending: Sending = NOTHING_MORE,
+    ) -> None:
+        self._lines, self._url, self._shared = lines, url, _Shared(concurrency)
+        self._sending = sending
         self.concurrency = concurrency
-        self._clients = [_Client(url) for _ in range(concurrency)]
+        bases = {line.base or url for line in lines}
+        self._clients = [
+            {base: Client(base, sending.verify) for base in bases} for _ in range(concurrency)
+        ]
         are_few = len(set(lines)) <= thresholds.FIXED_REQUESTS
         self.is_fixed_set = are_few and not any(line.is_unique for line in lines)
+        self._prepared = {
+            line: line.prepared(0, sending.seed) for line in lines if not line.is_unique
+        }
 
     def run(self, first: int, count: int) -> int:
         self._shared.spread(first, count, self._send)
@@ -215,73 +337,34 @@ class Requests:
 
     def _send(self, thread: int, number: int) -> None:
         line = self._lines[number % len(self._lines)]
-        self._clients[thread].send(line, number)
-
-    def close(self) -> None:
-        for client in self._clients:
-            client.close()
-
-
-class _Client:
-    """One HTTP connection, renewed every few requests."""
-
-    def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
-        if parts.scheme == "https":
-            raise UsageProblem(
-                f"{url}: request lines speak plain HTTP; give a callable for anything else"
-            )
-        self._host, self._port = parts.hostname or "127.0.0.1", parts.port or 80
-        self._connection: http.client.HTTPConnection | None = None
-        self._used = 0
-
-    def send(self, line: RequestLine, number: int) -> None:
-        path, body = (text.replace("{n}", str(number)) for text in (line.path, line.body))
-        request = f"request {number}: {line.method} {path}"
+        request = self._prepared.get(line) or line.prepared(number, self._sending.seed)
+        said = f"request {number}: {request.method} {request.path}"
+        base = line.base or self._url
         try:
-            status, reason, content = self._exchange(line.method, path, body)
-        except (OSError, http.client.HTTPException) as error:
-            self.close()
-            raise RequestFailed(f"{request}: {error or type(error).__name__}") from error
+            status, reason, content = self._clients[thread][base].send(request)
+        except RequestFailed as failed:
+            raise RequestFailed(f"{said}: {failed}") from failed.__cause__
         is_right = status == line.status if line.status else status < _FIRST_BAD_STATUS
-        if not is_right:
-            expected = f", expected was {line.status}" if line.status else ""
-            quoted = content[:_QUOTED_BYTES].decode("utf-8", "backslashreplace").strip()
-            raise RequestFailed(f"{request} answered {status} {reason}{expected}: {quoted}")
-
-    def _exchange(self, method: str, path: str, body: str) -> tuple[int, str, bytes]:
-        if self._used >= _RENEW_AFTER:
-            self.close()
-        was_used = self._connection is not None
-        try:
-            return self._try(method, path, body)
-        except (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError):
-            self.close()
-            if not was_used:
-                raise
-            # A server may close an idle connection at any time (RFC 9112, 9.3.1).
-            return self._try(method, path, body)
-
-    def _try(self, method: str, path: str, body: str) -> tuple[int, str, bytes]:
-        if self._connection is None:
-            self._connection = http.client.HTTPConnection(
-                self._host, self._port, timeout=REQUEST_TIMEOUT_S
-            )
-            self._used = 0
-        headers = {"Content-Type": "application/json"} if body[:1] in ("{", "[") else {}
-        self._used += 1
-        self._connection.request(method, path, body.encode() or None, headers)
-        answer = self._connection.getresponse()
-        content = answer.read()
-        if answer.will_close:
-            self.close()
-        return answer.status, answer.reason, content
+        if is_right:
+            return
+        expected = f", expected was {line.status}" if line.status else ""
+        quoted = content[:_QUOTED_BYTES].decode("utf-8", "backslashreplace").strip()
+        hint = _hint(status, base)
+        raise RequestFailed(f"{said} answered {status} {reason}{expected}: {quoted}{hint}")
 
     def close(self) -> None:
-        if self._connection is not None:
-            with suppress(OSError):
-                self._connection.close()
-        self._connection = None
+        for clients in self._clients:
+            for client in clients.values():
+                client.close()
+
+
+def _hint(status: int, base: str) -> str:
+    """Say what is likely meant by a status that many requests get for the same reason."""
+    if status == 401:
+        return ' (loop(..., headers={"Authorization": "Bearer ..."}) sends one with every request)'
+    if status == 400 and speaks_tls(base):
+        return f' ({base} speaks TLS: say so with ready="https://...")'
+    return ""
 
 
 class LoadCommand:
@@ -290,6 +373,9 @@ class LoadCommand:
     is_fixed_set = True
     concurrency = 1
     """Not known; each run is over before the next begins."""
+
+    per = REQUEST
+    """As long as each run has said how many it sent."""
 
     def __init__(self, argv: Sequence[str]) -> None:
         self._argv = argv
@@ -310,7 +396,9 @@ class LoadCommand:
         sent = 0
         for pattern in _COUNTS:
             sent += sum(int(count) for count in pattern.findall(text))
-        return sent or 1  # one that names no number counts as one request
+        if not sent:  # the run itself is what can be counted
+            self.per = COMMAND_RUN
+        return sent or 1
 
     def close(self) -> None:
         """Each run ends by itself."""

@@ -6,11 +6,10 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from http.client import HTTPException
 
 from pytest_leakguard.core.metric_names import SERVICE_COUNTERS, MetricName
 from pytest_leakguard.core.shapes import Shape
-from pytest_leakguard.core.text import quantity
+from pytest_leakguard.core.text import plural, quantity
 from pytest_leakguard.growth import thresholds
 from pytest_leakguard.growth.answers import Judgement, Leaking, Undecided
 from pytest_leakguard.growth.metrics import Source
@@ -92,10 +91,11 @@ def measure(
     except RequestFailed as failed:
         timeline.failure = str(failed)
         # The connection broke: it may be dying, and its end says more than the request.
-        if isinstance(failed.__cause__, OSError | HTTPException):
+        if isinstance(failed.__cause__, OSError):
             _await_death(service)
     finally:
         work.close()
+        timeline.per = work.per
         timeline.duration_s = time.monotonic() - started
     trouble = service.trouble()
     if trouble:
@@ -434,4 +434,5 @@ def line(timeline: Timeline, preset: Preset) -> str:
     gained = timeline.gained(name)
     growth = f"{name} {'+' if gained >= 0 else '-'}{quantity(abs(gained), unit)}{so_far}"
     needs = missing(timeline.checkpoints, timeline.done, preset)
-    return f"{timeline.done:,} requests, {pace:,.0f}/s, {growth}; needs {needs}"
+    what = plural(timeline.per)
+    return f"{timeline.done:,} {what}, {pace:,.0f}/s, {growth}; needs {needs}"

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from pytest_leakguard.core.checks import Check
-from pytest_leakguard.core.errors import LeakguardError, TargetNotStarted
+from pytest_leakguard.core.errors import LeakguardError, TargetNotStarted, ToolMissing
 from pytest_leakguard.core.leaks import Finding, LeakKind
 from pytest_leakguard.core.programs import Target
 from pytest_leakguard.core.settings import Settings
@@ -23,14 +23,18 @@ from pytest_leakguard.growth import thresholds
 from pytest_leakguard.growth.diagnosis import Production
 from pytest_leakguard.growth.stopping import FULL, Preset
 from pytest_leakguard.processes import memory
+from pytest_leakguard.processes.holdings import holdings
 from pytest_leakguard.programs import binary
 from pytest_leakguard.programs import check as pipeline
 from pytest_leakguard.programs.tools.base import Backend
 from pytest_leakguard.services import check as service_check
-from pytest_leakguard.services import launch, load
+from pytest_leakguard.services import explanation, launch, load, resources
 from pytest_leakguard.services import measure as measurement
+from pytest_leakguard.services.client import Verify
 from pytest_leakguard.services.launch import Service, ServiceTarget
+from pytest_leakguard.services.lines import one_per_line
 from pytest_leakguard.services.live_heap import HeapReader
+from pytest_leakguard.services.load import Sending
 from pytest_leakguard.services.timeline import Timeline
 from pytest_leakguard.verdict import Judged
 
@@ -82,6 +86,7 @@ class Served:
     ) -> None:
         self._service, self._heap, self._context, self._blank = running, heap, context, blank
         self._limit_bytes = limit_bytes
+        self._verify: Verify = True
         self._is_under_tool = bool(blank.tool)
         self.driven = 0
         self.has_looped = False
@@ -116,19 +121,23 @@ class Served:
         timeout_s: float | None = None,
         budget_bytes: float = 0.0,
         stops_early: bool = True,
+        sending: Sending = load.NOTHING_MORE,
     ) -> Judged | None:
         """Drive the service and judge its growth.
 
         ``None`` under a tool, whose answer comes when the service has stopped.
         """
         self.has_looped = True
-        planned = load.plan(work, self.url, concurrency, self._placed)
+        if sending.verify is True:
+            sending = replace(sending, verify=self._verify)
+        planned = load.plan(work, self.url, concurrency, self._placed, sending)
         if self._is_under_tool:
             self._exercise(planned, requests or UNDER_TOOL)
             return None
         preset = measurement.preset_for(planned, requests)
         if not stops_early:
             preset = replace(FULL, max_requests=preset.max_requests, is_elastic=preset.is_elastic)
+        before = holdings(self._service.pids())
         timeline = measurement.measure(
             self._service,
             planned,
@@ -144,7 +153,18 @@ class Served:
         blank = self._blank_of(planned)
         check = service_check.check_of(timeline, blank, production, budget_bytes)
         check = replace(check, problems=(*check.problems, *self._hidden()))
+        check = resources.named(check, before, self._service.pids())
+        if check.findings and not timeline.failure:
+            self._context.progress("a leak is confirmed; looking for its line and its holder")
+            pids = explanation.growing(timeline, check, self._service.pids())
+            folder, batches = self._heap.directory, len(timeline.requests) - 1
+            check = explanation.explained(check, planned, folder, pids, timeline.done, batches)
+            self._context.progress("")
         return self._context.finish(check)
+
+    def trust(self, verify: Verify) -> None:
+        """Whose certificates request lines trust, where the loop says nothing else."""
+        self._verify = verify
 
     def _placed(self, text: str) -> str:
         return text.replace("{port}", str(self.port)).replace("{url}", self.url)
@@ -234,6 +254,7 @@ def serve(
             _fail(context, blank, problem)
         stack.callback(running.stop)
         served = Served(running, heap, context, blank, target.memory_limit_bytes or 0)
+        served.trust(target.verify)
         yield served
         _demand_loop(served, context, blank)
 
@@ -270,9 +291,17 @@ def _serve_under(
     """Run the same service under a tool; what leaks at its exit is judged when it has stopped."""
     limit_bytes = target.memory_limit_bytes
     program = Target(_found(target), target.cwd, target.env, target.lifetime_s, limit_bytes)
-    backend, notes = pipeline.choose(program, tool)
+    absent: ToolMissing | None = None
+    try:
+        backend, notes = pipeline.choose(program, tool)
+        program = backend.prepare(program)
+    except ToolMissing as error:
+        absent = error
+    if absent is not None:  # out here, so that the failing test does not report it twice
+        named = replace(blank, id=context.next_id(), tool=tool)
+        context.finish(pipeline.missing(named, str(absent), context.settings))
+        raise absent  # only where neither a failing check nor a skipped one ends the test
     workdir = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="leakguard-")))
-    program = backend.prepare(program)
     plan = backend.plan(program, workdir)
     # The tool's report is written while the service ends, which takes longer than usual.
     patient = tuple((number, _STOPS_FOR_A_REPORT_S) for number, _ in plan.stop_signals)
@@ -280,9 +309,12 @@ def _serve_under(
     stack.callback(running.stop)
     under_tool = replace(blank, tool=backend.name, notes=notes)
     served = Served(running, HeapReader(is_active=False), context, under_tool, 0)
+    served.trust(target.verify)
     yield served
     check = _tool_check(backend, program, workdir, running, replace(blank, notes=notes), context)
-    findings = tuple(_per_request(finding, served.driven) for finding in check.findings)
+    findings = tuple(
+        _per_request(finding, served.driven) for finding in one_per_line(check.findings)
+    )
     context.finish(replace(check, findings=findings))
 
 

@@ -36,6 +36,8 @@ class Timeline:
     series: dict[str, list[float | None]] = field(default_factory=dict)
     checkpoints: list[Judgement] = field(default_factory=list)
     stopped: str = ""
+    per: str = "request"
+    """What the numbers in ``requests`` count."""
     failure: str = ""
     """Why the loop broke off; empty when it did not."""
     duration_s: float = 0.0

@@ -47,6 +47,12 @@ IN_SERVICES = [
     (COMMAND, "it needs either requests or load"),
     (COMMAND + REQUESTS + 'load = ["wrk"]', "it needs either requests or load"),
     (COMMAND + 'requests = ["GET"]', "requests: 'GET' is no request line"),
+    (
+        COMMAND + 'requests = ["GET /a", {path = "/b", jsn = 1}]',
+        "requests: request 2 of 2: unknown",
+    ),
+    (COMMAND + 'requests = "nowhere.http"', "requests: "),
+    (COMMAND + REQUESTS + "headers = 3", "headers of a request is 3; expected a table of strings"),
     (COMMAND + REQUESTS + "count = 0", "count must be a whole number above 0: how many"),
     (COMMAND + REQUESTS + "concurrency = 1.5", "concurrency must be a whole number above 0"),
     (COMMAND + REQUESTS + "ready = 8080", "ready must be a string: http://"),
@@ -130,3 +136,24 @@ def test_a_declared_service_is_read_as_written(tmp_path: Path) -> None:
     assert (declared.budget_bytes, declared.timeout_s, declared.tool) == (8.0, 2.5, None)
     assert (declared.target.ready, declared.target.cwd) == ("tcp://localhost:80", tmp_path)
     assert (declared.target.start_timeout_s, declared.target.memory_limit_bytes) == (7.0, None)
+
+
+def test_requests_of_a_service_may_be_tables_and_have_headers_in_common(tmp_path: Path) -> None:
+    path = tmp_path / "pyproject.toml"
+    (tmp_path / "cat.jpg").write_bytes(b"cat")
+    path.write_text(
+        "[tool.leakguard.services.x]\n"
+        + COMMAND
+        + """
+requests = ["GET /a", {path = "/b", files = {photo = "cat.jpg"}}]
+headers = {X-A = "1"}
+auth = ["me", "secret"]
+verify = "ca.pem"
+"""
+    )
+    (declared,) = services_of(path)
+    assert isinstance(declared.work, tuple)
+    line, upload = declared.work
+    assert (line.path, upload.files[0].content) == ("/a", b"cat")  # type: ignore[attr-defined]
+    assert declared.sending.verify == str(tmp_path / "ca.pem") == declared.target.verify
+    assert [name for name, _ in declared.sending.headers] == ["X-A", "Authorization"]

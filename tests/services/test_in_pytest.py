@@ -10,6 +10,7 @@ import jsonschema
 import pytest
 
 from pytest_leakguard.cli import main as cli
+from pytest_leakguard.programs.tools.memray import Memray
 from pytest_leakguard.pytest_integration import progress
 from pytest_leakguard.services import measure
 
@@ -42,7 +43,8 @@ def test_growth_fails_is_reported_accepted_and_then_fixed(
             "*new leak: 20*KiB per request*",
             "*why leak: *",
             "*85% after*",
-            "*next: run again with tool=*",
+            "*next: mend the line that the finding names*",
+            "*kept alive by *KEPT (list, +1 item per request) -> bytes*",
         ]
     )
     report = json.loads((pytester.path / "out" / "report.json").read_text())
@@ -183,6 +185,23 @@ def test_a_jvm_is_not_judged_by_its_resident_memory(tmp_path: Path) -> None:
     recorded = json.loads(path.read_text()) | {"language": "java", "controls": []}
     path.write_text(json.dumps(recorded))
     assert cli.main(["trend", str(path)]) == 3
+
+
+@linux_only
+@pytest.mark.parametrize(("policy", "outcome"), [("skip", "skipped"), ("fail", "failed")])
+def test_a_tool_that_is_missing_follows_the_policy(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, policy: str, outcome: str
+) -> None:
+    monkeypatch.setattr(Memray, "is_present", lambda self: False)
+    monkeypatch.setenv("MODE", "leak")
+    pytester.makepyfile(test_api=TEST.replace("ready=", "tool='memray', ready="))
+    result = pytester.runpytest(
+        "--leakguard", "--leakguard-scope=marked", f"--leakguard-missing-tool={policy}", "-rs"
+    )
+    result.assert_outcomes(**{outcome: 1})
+    result.stdout.fnmatch_lines(["*memray is not installed*"])
+    result.stdout.no_fnmatch_line("*Traceback*")
+    result.stdout.no_fnmatch_line("*ToolMissing*")
 
 
 PROGRESS = "*leakguard: * requests, */s, * needs at most * more requests*"

@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import signal
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import lru_cache
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from pytest_leakguard.core.errors import LeakguardError, MalformedReport
+from pytest_leakguard.core.errors import LeakguardError, MalformedReport, ToolMissing
 from pytest_leakguard.core.leaks import Frame, Leak, LeakKind
 from pytest_leakguard.core.programs import (
     Launch,
@@ -37,6 +39,12 @@ _STARTED = "started"
 _WRAPPER, _READER = "memray_main.py", "memray_reader.py"
 _READING_S = 900.0
 """Seconds that reading one capture may take; a gigabyte takes some minutes."""
+_IMPORT_S = 60.0
+"""Seconds that another interpreter may take to say whether it can import memray."""
+_LONGEST_FIRST_LINE = 512
+"""Bytes of a script's first two lines that are read; Linux reads 256 of the first."""
+_LONG_PATH = "''" + "'exec' "
+"""How pip begins the second line of a script whose interpreter has a long path or a space."""
 _MAGIC = b"memray\0"
 _LZ4_MAGIC = b"\x04\x22\x4d\x18"
 _FORMAT, _COUNT_AT = 13, 17
@@ -72,6 +80,20 @@ class Memray(Backend):
         if target.tool_args or target.suppressions:
             return "memray takes no tool arguments, and no suppressions"
         return ""
+
+    def prepare(self, target: Target) -> Target:
+        """With a script's own interpreter before it: ours may lack what the script imports.
+
+        Raises ``ToolMissing`` where that interpreter has no memray.
+        """
+        argv = (*_interpreter_of(target.argv[0], target.cwd), *target.argv)
+        interpreter = split_command(argv)[0]
+        if interpreter != sys.executable and not _has_memray(interpreter):
+            raise ToolMissing(
+                f"memray is not installed for {interpreter}, which runs {target.argv[0]}: "
+                f"`{interpreter} -m pip install memray`"
+            )
+        return replace(target, argv=argv)
 
     def plan(self, target: Target, workdir: Path) -> Launch:
         """The program inside a small wrapper, in the interpreter it names or else in ours."""
@@ -168,6 +190,35 @@ def _compiled(words: tuple[str, ...], target: Target) -> Iterator[Path]:
             continue
         if not target.follow or launchers.matches(str(path), target.follow):
             yield path
+
+
+def _interpreter_of(program: str, cwd: Path | None) -> tuple[str, ...]:
+    """The Python that a script names in its first line, with its flags; empty for anything else."""
+    path = binary.find(program, cwd)
+    if path is None or _PYTHON.match(path.name):
+        return ()
+    with path.open("rb") as stream:
+        first = os.fsdecode(stream.readline(_LONGEST_FIRST_LINE)).strip()
+        second = os.fsdecode(stream.readline(_LONGEST_FIRST_LINE)).strip()
+    words = first.removeprefix("#!").split() if first.startswith("#!") else []
+    if words and Path(words[0]).name == "sh" and second.startswith(_LONG_PATH):
+        words = shlex.split(second.removeprefix(_LONG_PATH))
+    while words and (Path(words[0]).name == "env" or words[0] == "-S"):
+        words.pop(0)
+    found = binary.find(words[0], cwd) if words else None
+    if found is None or not _PYTHON.match(found.name):
+        return ()
+    flags = [word for word in words[1:] if word.startswith("-")]
+    return (str(found), *flags)
+
+
+@lru_cache(maxsize=16)
+def _has_memray(interpreter: str) -> bool:
+    try:
+        code, _, _ = capture([interpreter, "-c", "import memray"], _IMPORT_S)
+    except LeakguardError:
+        return False
+    return code == 0
 
 
 def split_command(argv: tuple[str, ...]) -> tuple[str, tuple[str, ...], tuple[str, ...]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pytest_leakguard.core.errors import MalformedReport
+from pytest_leakguard.core.errors import MalformedReport, ToolMissing
 from pytest_leakguard.core.leaks import LeakKind
 from pytest_leakguard.core.programs import RunStatus, Target
 from pytest_leakguard.processes.supervisor import capture
@@ -117,6 +118,37 @@ def test_interpreter_keeps_its_flags(
 
 def test_script_without_interpreter_runs_in_ours() -> None:
     assert split_command(("./tool", "x"))[2] == ("./tool", "x")
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        "#!{python} -u",
+        "#!/usr/bin/env -S {python} -u",
+        "#!/bin/sh\n'''exec' \"{python}\" -u \"$0\"",
+    ],
+)
+def test_a_script_runs_in_the_interpreter_that_its_first_line_names(
+    tmp_path: Path, first: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memray_tool, "_has_memray", lambda interpreter: True)
+    python = tmp_path / "python3"
+    python.symlink_to(sys.executable)
+    script = tmp_path / "shop"
+    script.write_text(f"{first.format(python=python)}\nprint()\n")
+    prepared = MEMRAY.prepare(Target((str(script), "x")))
+    assert prepared.argv == (str(python), "-u", str(script), "x")
+    plain = Target((str(tmp_path / "tool.sh"), "x"))
+    (tmp_path / "tool.sh").write_text("#!/bin/sh\n")
+    assert MEMRAY.prepare(plain) == plain
+
+
+def test_an_interpreter_without_memray_is_a_missing_tool(tmp_path: Path) -> None:
+    python = tmp_path / "python3"
+    python.write_text("#!/bin/sh\nexit 1\n")
+    python.chmod(0o700)
+    with pytest.raises(ToolMissing, match=r"not installed for .*python3.* -m pip install memray"):
+        MEMRAY.prepare(Target((str(python), "shop.py")))
 
 
 def test_plan_stops_gently_so_that_the_capture_is_closed(tmp_path: Path) -> None:

@@ -1,0 +1,114 @@
+"""A service's leak is told with its line and its holder in the same run, without a tool."""
+
+from __future__ import annotations
+
+import sys
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_leakguard.core.checks import Outcome
+from pytest_leakguard.services import explanation, session
+from pytest_leakguard.services.launch import ServiceTarget
+
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux", reason="services are measured through /proc"
+)
+SERVICE = Path(__file__).with_name("explained.py")
+
+
+def target(mode: str) -> ServiceTarget:
+    return ServiceTarget((sys.executable, str(SERVICE), "{port}", mode), start_timeout_s=60.0)
+
+
+def line_of(mode: str) -> int:
+    lines = SERVICE.read_text().splitlines()
+    (number,) = [at for at, text in enumerate(lines, 1) if text.endswith(f"# LINE {mode}")]
+    return number
+
+
+@pytest.mark.parametrize(
+    ("mode", "holder"),
+    [
+        ("append", "__main__.SEEN (list, +1 item per request) -> bytes"),
+        ("session", "__main__.STORE.sessions (dict, +1 item per request) -> dict"),
+        ("class_dict", "__main__.Store.by_key (dict, +1 item per request) -> Order"),
+        ("nested", "__main__.SEEN (list, +1 item in 10 requests) -> dict"),
+        ("handler", "handlers (list, +1 item per request) -> logging.NullHandler"),
+        ("task", "__main__.TASKS (set, +1 item per request)"),
+        ("lru", "lru_cache"),
+        ("opened", "__main__.SEEN (list, +1 item per request) -> _io.TextIOWrapper"),
+        ("thread", ""),
+        ("descriptor", ""),
+        ("listener", "__main__.LISTENERS (list, +1 item per request) -> function listener"),
+    ],
+)
+def test_the_line_and_the_holder_are_told(bench: Any, mode: str, holder: str) -> None:
+    judged = bench.run(target(mode), requests=600)
+    assert judged.outcome is Outcome.LEAK
+    finding = judged.check.findings[0]
+    assert finding.stack, finding
+    assert (Path(finding.stack[0].file or "").name, finding.stack[0].line) == (
+        SERVICE.name,
+        line_of(mode),
+    )
+    assert holder in finding.held_by, finding.held_by
+    assert finding.sites == (f"{SERVICE}:{line_of(mode)}",)
+    assert len(finding.fingerprint) == 16 and finding.fingerprint not in finding.former
+    (leak,) = [one for one in judged.check.diagnosis.hypotheses if one.letter == "A"]
+    assert "tool=" not in leak.next_step
+
+
+def test_leaked_children_are_told_with_the_line_that_starts_them(bench: Any) -> None:
+    judged = bench.run(target("child"), requests=1000)
+    finding = next(one for one in judged.check.findings if one.rate.metric == "procs")
+    assert finding.stack[0].line == line_of("child")
+    assert any("child 'sleep 300'" in detail for detail in finding.details)
+
+
+def test_what_compiled_code_leaves_gets_no_line_of_python(bench: Any) -> None:
+    judged = bench.run(target("native"), requests=600)
+    assert judged.outcome is Outcome.LEAK
+    (finding,) = judged.check.findings
+    assert finding.stack == () and finding.held_by == ""
+    (leak,) = [one for one in judged.check.diagnosis.hypotheses if one.letter == "A"]
+    assert "tool=" in leak.next_step
+
+
+def test_a_clean_service_is_asked_nothing(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: Any) -> None:
+        raise AssertionError("the agents were asked")
+
+    monkeypatch.setattr(explanation, "explained", refuse)
+    assert bench.run(target("clean"), requests=600).outcome is Outcome.CLEAN
+
+
+def test_explaining_takes_at_most_as_many_requests_again(bench: Any) -> None:
+    numbers: list[int] = []
+
+    def order(number: int) -> None:
+        numbers.append(number)
+        with urllib.request.urlopen(f"http://127.0.0.1:{served.port}/orders/1", timeout=30) as got:
+            got.read()
+
+    with session.serve(target("append"), bench.context) as served:
+        served.loop(order, 400)
+    done = bench.judged.check.diagnosis.iterations
+    assert bench.judged.check.findings[0].stack
+    assert done < len(numbers) <= 2 * done
+    assert numbers == list(range(len(numbers)))
+
+
+def test_a_failure_meanwhile_keeps_the_leak_and_is_noted(bench: Any) -> None:
+    def order(number: int) -> None:
+        if number >= 400:
+            raise OSError("gone")
+        with urllib.request.urlopen(f"http://127.0.0.1:{served.port}/orders/1", timeout=30) as got:
+            got.read()
+
+    with session.serve(target("append"), bench.context) as served:
+        served.loop(order, 400)
+    assert bench.judged.outcome is Outcome.LEAK
+    assert any("requests failed meanwhile" in note for note in bench.judged.check.notes)
