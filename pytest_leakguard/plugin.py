@@ -78,6 +78,7 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Registers the marker, and the rest of the plugin only when it is switched on."""
     config.addinivalue_line("markers", MARKER)
+    _refuse_misspelt_names(config)
     if not _is_on(config):
         _refuse_options_alone(config)
         return
@@ -87,14 +88,14 @@ def pytest_configure(config: pytest.Config) -> None:
     from pytest_leakguard.pytest_integration.markers import Markers
     from pytest_leakguard.pytest_integration.screening import Screening
     from pytest_leakguard.pytest_integration.sentinel import Sentinel
-    from pytest_leakguard.pytest_integration.session import Session
+    from pytest_leakguard.pytest_integration.session import Session, only_shows
     from pytest_leakguard.pytest_integration.unmeasured import Unmeasured
 
     session = Session.of(config)
     declared = DeclaredItems(session)
     declared.add_to_arguments()
     directory = session.settings.report
-    if directory is not None and not session.is_worker and not config.option.collectonly:
+    if directory is not None and not session.is_worker and not only_shows(config):
         config.pluginmanager.register(Sentinel(directory), "leakguard-sentinel")
     config.pluginmanager.register(Markers(), "leakguard-markers")
     config.pluginmanager.register(Unmeasured(), "leakguard-unmeasured")
@@ -142,6 +143,21 @@ def _refuse_options_alone(config: pytest.Config) -> None:
                 f"leakguard: {option.flag} does nothing without --leakguard "
                 "(or leakguard = true in the ini file)"
             )
+
+
+def _refuse_misspelt_names(config: pytest.Config) -> None:
+    """A switch or an option with another name would do nothing, and pytest only warns of it.
+
+    Where nothing looks like ours nothing more is imported.
+    """
+    given = [str(setting) for setting in config.getoption("override_ini", None) or ()]
+    if config.inipath is not None:
+        given.append(config.inipath.read_text("utf-8", "replace"))
+    if not any(word in text.lower() for text in given for word in ("leak", "guard")):
+        return
+    from pytest_leakguard.pytest_integration.misspelt import refuse_ini_names
+
+    refuse_ini_names(config)
 
 
 def _is_on(config: pytest.Config) -> bool:

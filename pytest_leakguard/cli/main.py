@@ -13,7 +13,7 @@ from pytest_leakguard import __version__
 from pytest_leakguard.baseline import store
 from pytest_leakguard.baseline.compare import Baseline
 from pytest_leakguard.cli import baseline as baseline_cli
-from pytest_leakguard.cli import ci, ctest, explain, private_names, screening, trend
+from pytest_leakguard.cli import ci, ctest, ending, explain, private_names, screening, trend
 from pytest_leakguard.cli import report as report_cli
 from pytest_leakguard.core import clock, patterns
 from pytest_leakguard.core import settings as options
@@ -260,9 +260,9 @@ def _run(arguments: argparse.Namespace) -> int:
     )
     baseline = accepted.read(settings, arguments.baseline is not None)
     name = arguments.name or Path(command[0]).name
-    check = pipeline.check_program(
-        target, settings, name, arguments.tool, _expected(arguments.expected_exit)
-    )
+    expected_exit = _expected(arguments.expected_exit)
+    with ending.tidy():
+        check = pipeline.check_program(target, settings, name, arguments.tool, expected_exit)
     return _conclude((check,), baseline, settings, arguments)
 
 
@@ -278,9 +278,9 @@ def _expected(text: str) -> int | None:
 def _check(arguments: argparse.Namespace) -> int:
     settings = _settings(arguments)
     baseline = accepted.read(settings, arguments.baseline is not None)
-    return _conclude(
-        existing_reports.check_files(arguments.files, settings), baseline, settings, arguments
-    )
+    with ending.tidy():
+        checks = existing_reports.check_files(arguments.files, settings)
+    return _conclude(checks, baseline, settings, arguments)
 
 
 def _ctest(arguments: argparse.Namespace) -> int:
@@ -350,7 +350,8 @@ def _trend(arguments: argparse.Namespace) -> int:
 
 def _doctor(arguments: argparse.Namespace) -> int:
     of_screening = screening.examine()  # first, before anybody looks up the address of malloc
-    answers, of_names = doctor.examine(), private_names.examine()
+    with ending.tidy():
+        answers, of_names = doctor.examine(), private_names.examine()
     everything = (*answers, *of_screening, *of_names)
     if arguments.json == "-":
         sys.stdout.write(doctor.as_json(everything))

@@ -82,6 +82,8 @@ class Launch:
     stdin: Path | None = None
     control_group: Path | None = None
     """A directory of the cgroup file system that the target moves into before it begins."""
+    scratch: Path | None = None
+    """A directory of ours that goes with the target when we are killed and cannot remove it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,6 +52,7 @@ class Spec:
         self.cwd = fields.get(b"cwd", [b""])[0]
         self.control_group = fields.get(b"control_group", [b""])[0]
         self.stdin = fields.get(b"stdin", [b""])[0]
+        self.scratch = fields.get(b"scratch", [b""])[0]
         self.timeout_s = float(fields[b"timeout_s"][0])
         self.grace_s = float(fields[b"grace_s"][0])
         self.memory_limit_bytes = int(fields.get(b"memory_limit_bytes", [b"0"])[0])
@@ -70,6 +71,8 @@ class Tree:
         """The target's own, as ``waitpid`` gave it; ``None`` while it lives."""
         self.memory_exceeded_bytes = 0
         self.last_reaped_pid = 0
+        self.is_orphaned = False
+        """pytest is gone."""
         self.started = self.ended = time.monotonic()
         self._has_children = True
         self._wakeup_fd = _wakeup_on((signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
@@ -211,6 +214,7 @@ class Tree:
             else:
                 self._poll.unregister(CONTROL_FD)
                 event = ORPHANED
+        self.is_orphaned = self.is_orphaned or event == ORPHANED
         return event
 
 
@@ -337,6 +341,19 @@ def _read(fd: int, size: int) -> bytes:
         return b""
 
 
+def _remove(path: bytes) -> None:
+    """Removes what is at ``path``, as far as it lets itself be removed."""
+    try:
+        if os.path.isdir(path) and not os.path.islink(path):  # noqa: PTH112, PTH114
+            for name in os.listdir(path):  # noqa: PTH208
+                _remove(os.path.join(path, name))  # noqa: PTH118
+            os.rmdir(path)  # noqa: PTH106
+        else:
+            os.unlink(path)
+    except OSError:  # nobody is left who could be told
+        pass
+
+
 def _receive_spec() -> Spec:
     """``LENGTH`` and a newline, then that many bytes; exits when pytest is gone before."""
     length, payload = b"", b""
@@ -416,7 +433,10 @@ def main() -> None:
         result = _supervise(tree)
     finally:
         tree.kill()  # a mistake of ours must not leave processes behind either
-    return _report(result | _outcome(tree))
+    _report(result | _outcome(tree))
+    if tree.is_orphaned and spec.scratch:
+        _remove(spec.scratch)
+    return None
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -39,6 +40,16 @@ _GUARD_ENV = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "DYLD_FALLBACK_LIB
 
 Not LD_PRELOAD: pytest itself may be running under a sanitizer.
 """
+_MARK = "LEAKGUARD_TARGET"
+"""A variable with a number of its own in every process of one target.
+
+Nothing else tells which processes those are once the guard is lost and they have left the target's
+session.
+"""
+_KILL_TURNS = 20
+"""Times that processes are looked for which a process of the target may have started meanwhile."""
+_KILL_PAUSE_S = 0.05
+"""Seconds in which a killed process goes away."""
 _GUARD_EXIT_S = 15.0
 """Seconds to wait for the guard; it takes fewer to kill everything once it has lost us."""
 
@@ -128,11 +139,12 @@ class Running:
 def _open(launch: Launch) -> _Session:
     if sys.platform == "win32":
         raise LeakguardError("checking programs needs POSIX (Linux, macOS, WSL); this is Windows")
-    spec = _spec(launch)
+    mark = os.urandom(8).hex()
+    spec = _spec(launch, mark)
     ours, theirs = socket.socketpair()
     try:
         with theirs:
-            return _Session(launch, _start_guard(theirs), ours, spec)
+            return _Session(launch, _start_guard(theirs), ours, spec, mark)
     except BaseException:
         ours.close()
         raise
@@ -173,8 +185,14 @@ class _Session:
     """One target with its guard: follows the output and the guard's reports until the end."""
 
     def __init__(
-        self, launch: Launch, guard: subprocess.Popen[bytes], control: socket.socket, spec: bytes
+        self,
+        launch: Launch,
+        guard: subprocess.Popen[bytes],
+        control: socket.socket,
+        spec: bytes,
+        mark: str,
     ) -> None:
+        self._mark = mark
         self._launch = launch
         self._guard = guard
         self._control = control
@@ -288,6 +306,7 @@ class _Session:
         if "duration_s" not in reported:
             if "pid" in reported:
                 _kill_group(reported["pid"])
+            _kill_marked(self._mark)
             last_words = self._stderr.value().decode(errors="replace")[-_KEPT_LAST_WORDS:]
             raise LeakguardError(
                 f"{self._launch.argv[0]}: how it ended is unknown, as its supervisor {_GUARD.name} "
@@ -351,18 +370,20 @@ def _start_guard(control: socket.socket) -> subprocess.Popen[bytes]:
         ) from error
 
 
-def _spec(launch: Launch) -> bytes:
+def _spec(launch: Launch, mark: str) -> bytes:
     """The launch in the form that ``_guard.Spec`` reads."""
     if not launch.argv:
         raise TargetNotStarted("no program given: the command line is empty")
     fields = [b"arg=" + os.fsencode(argument) for argument in launch.argv]
-    fields += [b"env=%s=%s" % variable for variable in _environment(launch).items()]
+    fields += [b"env=%s=%s" % variable for variable in _environment(launch, mark).items()]
     fields += [b"stop=%d %r" % (number, seconds) for number, seconds in launch.stop_signals]
     fields += [b"timeout_s=%r" % launch.timeout_s, b"grace_s=%r" % GRACE_S]
     if launch.cwd:
         fields.append(b"cwd=" + os.fsencode(launch.cwd))
     if launch.stdin:
         fields.append(b"stdin=" + os.fsencode(launch.stdin))
+    if launch.scratch:
+        fields.append(b"scratch=" + os.fsencode(launch.scratch))
     if launch.control_group:
         fields.append(b"control_group=" + os.fsencode(launch.control_group))
     if launch.memory_limit_bytes:
@@ -374,10 +395,11 @@ def _spec(launch: Launch) -> bytes:
     return b"\0".join(fields)
 
 
-def _environment(launch: Launch) -> dict[bytes, bytes]:
+def _environment(launch: Launch, mark: str) -> dict[bytes, bytes]:
     removed = {os.fsencode(name) for name in launch.unset}
     inherited = {os.fsencode(name): os.fsencode(value) for name, value in os.environ.items()}
-    added = {os.fsencode(name): os.fsencode(value) for name, value in launch.env}
+    given = (*launch.env, (_MARK, mark))
+    added = {os.fsencode(name): os.fsencode(value) for name, value in given}
     return {name: value for name, value in inherited.items() if name not in removed} | added
 
 
@@ -409,3 +431,29 @@ def _kill_group(pid: int) -> None:
     if sys.platform != "win32":
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(pid, signal.SIGKILL)
+
+
+def _kill_marked(mark: str) -> None:
+    """SIGKILL to every process of one target, until none is found; does nothing without /proc."""
+    variable = f"{_MARK}={mark}".encode()
+    for _ in range(_KILL_TURNS):
+        found = [pid for pid in _process_ids() if variable in _environment_of(pid)]
+        if not found:
+            return
+        for pid in found:
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(_KILL_PAUSE_S)
+
+
+def _process_ids() -> list[int]:
+    with suppress(OSError):
+        return [int(name) for name in os.listdir("/proc") if name.isdecimal()]  # noqa: PTH208
+    return []
+
+
+def _environment_of(pid: int) -> tuple[bytes, ...]:
+    """The variables that a process began with; none of a zombie and of another user's."""
+    with suppress(OSError):
+        return tuple(Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"))
+    return ()

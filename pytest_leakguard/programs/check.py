@@ -122,7 +122,7 @@ def _run(
     backend: Backend, target: Target, workdir: Path, blank: Check, settings: Settings
 ) -> Check:
     try:
-        status = supervisor.run(backend.plan(target, workdir))
+        status = supervisor.run(replace(backend.plan(target, workdir), scratch=workdir))
     except LeakguardError as error:
         return replace(blank, problems=(str(error),))
     return conclude(backend, target, workdir, blank, settings, status)
@@ -261,5 +261,7 @@ def _reproduce(target: Target, tool: str) -> str:
         argv[0] = f".{os.sep}{argv[0]}"  # a program of this directory, not one on PATH
     command = f"pytest-leakguard run --tool {tool} -- {shlex.join(argv)}"
     if target.cwd and target.cwd.resolve() != Path.cwd():
-        return f"cd {shlex.quote(str(target.cwd))} && {command}"
+        # Below here as seen from here: a report is read on other machines than it was made on.
+        place = str(target.cwd.resolve()).removeprefix(f"{Path.cwd()}{os.sep}")
+        return f"cd {shlex.quote(place)} && {command}"
     return command

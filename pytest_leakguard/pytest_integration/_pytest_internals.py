@@ -35,6 +35,15 @@ def ini_value(config: pytest.Config, name: str) -> Any:
     return raw[name].value
 
 
+def ini_names(config: pytest.Config) -> list[str]:
+    """Every name that the ini file or ``-o`` gives a value, known or not."""
+    raw = getattr(config, "_inicfg", None)
+    if raw is None:  # before pytest 9
+        raw = getattr(config, "inicfg", {})
+    overridden = config.getoption("override_ini", None) or ()
+    return [*raw, *(str(setting).partition("=")[0] for setting in overridden)]
+
+
 # Its protocol.
 
 

@@ -13,6 +13,7 @@ from pytest_leakguard.core import settings
 from pytest_leakguard.core.errors import UsageProblem
 from pytest_leakguard.core.options import OPTIONS
 from pytest_leakguard.pytest_integration import _other_plugins
+from pytest_leakguard.pytest_integration.misspelt import meant_by
 
 NAME = "leakguard"
 _WRONG = "leakguard_wrong_markers"
@@ -69,6 +70,7 @@ def _merge(item: pytest.Item) -> Iterator[str]:
 
     The function's keywords win over the class's, and those over the module's.
     """
+    yield from _misspelt(item)
     merged: dict[str, Any] = {}
     count = 0
     for node, mark in item.iter_markers_with_node(NAME):
@@ -85,6 +87,17 @@ def _merge(item: pytest.Item) -> Iterator[str]:
             merged.setdefault(key, value)
     if count > 1:
         item.add_marker(pytest.mark.leakguard(**merged), append=False)
+
+
+def _misspelt(item: pytest.Item) -> Iterator[str]:
+    """Markers of no plugin's that look like ours: they would tune and skip nothing."""
+    for node, mark in item.iter_markers_with_node():
+        if mark.name == NAME or meant_by(mark.name, [NAME]) != NAME:
+            continue
+        declared = [line.split(":")[0].split("(")[0] for line in item.config.getini("markers")]
+        if mark.name not in declared:
+            where = _place(cast("pytest.Item | pytest.Collector", node))
+            yield f"{where}: no marker {mark.name!r}; did you mean {NAME!r}?"
 
 
 def _wrong(key: str, value: Any) -> str:

@@ -87,7 +87,7 @@ class Session:
             given = {option.name: _given(config, option) for option in OPTIONS}
             settings = options.resolve(given, _root(config), os.environ)
             is_worker = _other_plugins.is_xdist_worker(config)
-            if settings.report is not None and not is_worker and not config.option.collectonly:
+            if settings.report is not None and not is_worker and not only_shows(config):
                 # Before anything can go wrong, so that no old one is taken for ours.
                 reports.clear(settings.report)
             baseline = accepted.read(settings, given["baseline"] is not None)
@@ -252,7 +252,7 @@ class Session:
         if self.is_worker:
             output = _other_plugins.xdist_output(self.config)
             output[ELSEWHERE], output[SPENT] = sorted(self.elsewhere), self.spent_s
-        if self.is_worker or self.config.option.collectonly or runs_no_test(self.config):
+        if self.is_worker or only_shows(self.config) or runs_no_test(self.config):
             return
         with originals.in_place():
             run = self._run_of(session, exitstatus)
@@ -314,6 +314,12 @@ def runs_no_test(config: pytest.Config) -> bool:
     ``--pdb`` and ``--trace`` stop in a test's own run, and nowhere in later ones.
     """
     return any(config.getoption(name, False) for name in ("setuponly", "setupplan"))
+
+
+def only_shows(config: pytest.Config) -> bool:
+    """Tests or fixtures are listed, and nothing is run or written."""
+    listing = ("collectonly", "showfixtures", "show_fixtures_per_test")
+    return any(config.getoption(name, False) for name in listing)
 
 
 def session_of(config: pytest.Config) -> Session:

@@ -180,6 +180,9 @@ def _accept(path: Path, verdict: Verdict, reason: str, owner: str) -> str:
     findings = failing(verdict, Policy(is_strict=True))
     named = [finding for finding in findings if not is_nameless(finding.fingerprint)]
     store.accept_findings(path, named, reason, owner)
+    if not named and findings:  # there may be no file to review
+        leaks = counted(len(findings), "leak")
+        return f"accepted nothing: {leaks} without a stack cannot be accepted"
     told = f"accepted {counted(len(named), 'leak')} into {path.name}; review and commit the file"
     if len(named) == len(findings):
         return told

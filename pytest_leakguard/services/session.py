@@ -305,7 +305,7 @@ def _serve_under(
     plan = backend.plan(program, workdir)
     # The tool's report is written while the service ends, which takes longer than usual.
     patient = tuple((number, _STOPS_FOR_A_REPORT_S) for number, _ in plan.stop_signals)
-    running = launch.start(target, replace(plan, stop_signals=patient))
+    running = launch.start(target, replace(plan, stop_signals=patient, scratch=workdir))
     stack.callback(running.stop)
     under_tool = replace(blank, tool=backend.name, notes=notes)
     served = Served(running, HeapReader(is_active=False), context, under_tool, 0)

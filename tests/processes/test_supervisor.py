@@ -619,18 +619,47 @@ def test_a_lost_guard_is_never_a_clean_run(pids: Pids) -> None:
     assert _until(lambda: not pids.alive())  # the target and its group die with it
 
 
-def _with_guard_signalled(pids: Pids, number: signal.Signals) -> RunStatus:
+@linux_only
+def test_a_detached_grandchild_does_not_outlive_a_lost_guard(pids: Pids) -> None:
+    with pytest.raises(LeakguardError, match=r"guard.py was lost"):
+        _with_guard_signalled(pids, signal.SIGKILL, "daemonise(); note(); time.sleep(600)")
+    assert len(pids.read()) == 2
+    assert _until(lambda: not pids.alive())
+
+
+@linux_only
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
+def test_the_directory_of_a_run_goes_when_the_command_is_killed(
+    pids: Pids, tmp_path: Path, number: signal.Signals
+) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    target = DAEMON.format(pids=str(pids.path)) + "daemonise(); note(); time.sleep(600)"
+    options = ["run", "--tool", "memray", "--", sys.executable, "-c", target]
+    driver = subprocess.Popen(
+        [sys.executable, "-m", "pytest_leakguard", *options],
+        env=os.environ | {"PYTHONPATH": str(ROOT), "TMPDIR": str(temporary)},
+        stdout=subprocess.DEVNULL,
+        cwd=tmp_path,
+    )
+    assert _until(lambda: len(pids.read()) == 2)
+    assert list(temporary.iterdir())
+    driver.send_signal(number)
+    assert driver.wait(PATIENCE_S) == -number
+    assert _until(lambda: not pids.alive() and not list(temporary.iterdir()))
+
+
+def _with_guard_signalled(
+    pids: Pids, number: signal.Signals, body: str = "note(); os.fork() or note(); time.sleep(600)"
+) -> RunStatus:
     def send() -> None:
-        if _until(pids.read):
-            parent = Path(f"/proc/{pids.read()[0]}/stat").read_text().rpartition(")")[2].split()[1]
-            os.kill(int(parent), number)
+        if _until(lambda: len(pids.read()) == 2):
+            os.kill(_children_of(os.getpid())[0], number)
 
     sender = threading.Thread(target=send)
     sender.start()
     try:
-        return _run(
-            DAEMON.format(pids=str(pids.path)) + "note(); os.fork() or note(); time.sleep(600)"
-        )
+        return _run(DAEMON.format(pids=str(pids.path)) + body)
     finally:
         sender.join(PATIENCE_S)
 

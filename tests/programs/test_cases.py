@@ -83,6 +83,9 @@ def test_every_test_of_ctest_has_the_answer_that_fits(
         "unbuilt": "inconclusive",
     }
     assert [each["size_bytes"] for each in report["findings"].values() if each["gates"]] == [33]
+    # From where the command was started: the report is read on other machines as well.
+    (again,) = [check["reproduce"] for check in report["checks"] if check["id"] == "leaks"]
+    assert again.startswith("cd build && pytest-leakguard run ")
 
 
 def test_ctests_own_choice_is_kept(

@@ -116,6 +116,101 @@ def test_none_is_when_it_is_read_as_a_log(seed: int, place: Path) -> None:
         assert outcomes != {Outcome.CLEAN} or may_be_clean(path, content), (path.name, edit)
 
 
+HOLES = {
+    "two tags joined into one": ("valgrind/leaky.xml", b"</status>\n\n<er", b">\n\n<errorcounts>"),
+    "the rest of a tag": ("valgrind/leaky.xml", b"</status>\n\n", b"or>\n\n<errorcounts>"),
+    "the beginning of a tag": ("valgrind/leaky.xml", b"</status>\n\n<err", b"\n\n<errorcounts>"),
+    "the beginning of a tag of newer versions": (
+        "valgrind/protocol6.xml",
+        b"<all_heap_bl",
+        b"\n<errorcounts>",
+    ),
+    "the end of a thread's storage": (
+        "sanitizer/clang21_leaky.txt",
+        b"-0x7f5d557a2a8",
+        b".\n==28730==Thread T0",
+    ),
+    "the number of the first thread's process": (
+        "sanitizer/gcc16_lsan_leaky.txt",
+        b"dcac40.\n\n==",
+        b"1953==Thread T0",
+    ),
+    "a beginning without its tool": ("valgrind/clean.xml", b"<protocolt", b"  </argv>\n</args>"),
+    "the rule before a report, and its end": (
+        "sanitizer/clang19_lsan_leaky.txt",
+        b"fbc40.\n\n====",
+        b"s).\n",
+    ),
+}
+"""A report, what stands before the hole in it, and what behind it."""
+
+
+@pytest.mark.parametrize("kind", HOLES)
+def test_what_a_hole_leaves_of_a_tag_or_of_a_line_is_seen(kind: str, place: Path) -> None:
+    name, before, behind = HOLES[kind]
+    content = (GOLDEN / name).read_bytes()
+    start = content.rindex(before) + len(before)
+    place.write_bytes(content[:start] + content[content.rindex(behind) :])
+    assert answer(place) == "none"
+
+
+@pytest.mark.parametrize("time", [b"", b"<time>00:00:00:00.1 </time>"])
+def test_an_end_before_the_beginning_is_over_is_no_end(time: bytes, place: Path) -> None:
+    content = (GOLDEN / "valgrind" / "bad_suppression.xml").read_bytes()
+    end = b"<status><state>FINISHED</state>" + time + b"</status>"
+    place.write_bytes(content.replace(b"<ppid>", end + b"<ppid>").replace(b"<args>", b""))
+    assert answer(place) == "none"
+
+
+def test_what_is_left_of_the_rule_before_a_report_and_of_its_sum_is_no_clean_end(
+    place: Path,
+) -> None:
+    content = (GOLDEN / "sanitizer" / "clang19_leaky.txt").read_bytes()
+    start = content.index(b"\n\n=====") + len("\n\n==")
+    frame, total = content.rindex(b"c/leak"), content.index(b"64 byte(s) leaked")
+    place.write_bytes(content[:start] + content[frame:total] + content[total + 25 :])
+    assert answer(place) == "none"
+
+
+@pytest.mark.parametrize(
+    ("line", "joined"),
+    [
+        (b"b21cc00.\n", b"Direct leak of 1 byte(s) in 1 object(s) allocated b21cc00.\n"),
+        (b"b21cc00.\n", b"b2" + b"9" * 5000 + b"c00.\n"),
+        (b"==27395==Processing", b"SUMMARY: LeakSanitizer: 9 byte(s) leaked i==27395==Processing"),
+    ],
+)
+def test_a_line_of_a_check_that_holds_a_piece_of_a_report_is_no_proof(
+    line: bytes, joined: bytes, place: Path
+) -> None:
+    content = (GOLDEN / "sanitizer" / "clean.txt").read_bytes()
+    place.write_bytes(content.replace(line, joined))
+    assert answer(place) == "none"
+
+
+@pytest.mark.parametrize("name", ["clang21_threads.txt", "gcc16_threads.txt"])
+@pytest.mark.parametrize(
+    "piece",
+    [
+        b"Direct leak of 1 byte(s) in 1 object(s) allocated from:",
+        b"==7==ERROR: LeakSanitizer: detected memory leaks",
+    ],
+)
+def test_a_piece_of_a_report_behind_a_call_is_seen(name: str, piece: bytes, place: Path) -> None:
+    content = (GOLDEN / "sanitizer" / name).read_bytes()
+    assert ANSWERS[GOLDEN / "sanitizer" / name] == "clean"
+    end = content.rindex(b"FRAME")
+    end = content.index(b"\n", end)
+    place.write_bytes(content[:end] + piece + content[end:])
+    assert answer(place) != "clean"
+
+
+def test_a_line_of_a_test_runner_after_a_check_is_no_piece_of_a_report(place: Path) -> None:
+    content = (GOLDEN / "sanitizer" / "clean.txt").read_bytes()
+    place.write_bytes(content + b"=== RUN   TestOpen\n")
+    assert answer(place) == "clean"
+
+
 @pytest.mark.parametrize("first", ["leaky.xml", "indirect.xml", "protocol6.xml", "log_full.txt"])
 @pytest.mark.parametrize("second", ["clean.xml", "log_clean.txt", "fork.16847.xml"])
 def test_a_leak_in_one_of_two_reports_that_were_mixed_is_never_clean(

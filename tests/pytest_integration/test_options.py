@@ -114,6 +114,57 @@ def test_a_misspelt_switch_in_an_ini_file_is_an_error_that_says_where_and_what_i
     result.stderr.fnmatch_lines([f"*{file}: leakguard must be true or false*"])
 
 
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("leakgaurd = true", "leakguard"),
+        ("Leakguard = true", "leakguard"),
+        ("leak_guard = true", "leakguard"),
+        ("leakguard_bugdet = 64", "leakguard_budget"),
+        ("leakguard_iterations = 10", "leakguard"),
+        ("leakguard-strict = true", "leakguard_strict"),
+    ],
+)
+def test_a_misspelt_name_in_an_ini_file_is_an_error_that_says_what_is_meant(
+    pytester: pytest.Pytester, given: str, meant: str
+) -> None:
+    pytester.makeini(f"[pytest]\n{given}\n")
+    pytester.makepyfile("def test_it(): pass")
+    result = pytester.runpytest()
+    assert result.ret == 4
+    result.stderr.fnmatch_lines([f"*tox.ini: no option *; did you mean '{meant}*'?"])
+
+
+def test_a_misspelt_name_behind_o_is_an_error(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile("def test_it(): pass")
+    result = pytester.runpytest("-o", "leakgaurd=true")
+    assert result.ret == 4
+    result.stderr.fnmatch_lines(["*no option 'leakgaurd'; did you mean 'leakguard'?"])
+
+
+def test_an_option_of_another_plugin_with_a_like_name_is_that_plugins(
+    pytester: pytest.Pytester,
+) -> None:
+    pytester.makeconftest("def pytest_addoption(parser): parser.addini('leakguards', 'x')")
+    pytester.makeini("[pytest]\nleakguards = 1\nmarkers =\n  leakguards: of mine\n")
+    pytester.makepyfile("import pytest\n@pytest.mark.leakguards\ndef test_it(): pass")
+    assert pytester.runpytest().ret == 0
+    assert pytester.runpytest_subprocess("--leakguard").ret == 0
+
+
+@pytest.mark.parametrize("workers", [(), ("-n1",)])
+def test_a_misspelt_marker_is_an_error_with_file_and_line(
+    pytester: pytest.Pytester, workers: tuple[str, ...]
+) -> None:
+    pytester.makepyfile(
+        "import pytest\n\n@pytest.mark.leakgaurd(skip='known')\ndef test_it(): pass"
+    )
+    result = pytester.runpytest_subprocess("--leakguard", *workers)
+    assert result.ret == 4
+    lines = "\n".join([*result.errlines, *result.outlines])
+    assert "py:3: no marker 'leakgaurd'; did you mean 'leakguard'?" in lines
+
+
 HAS_TYPES = int(pytest.__version__.partition(".")[0]) >= 9
 """Whether pytest reads numbers, truth values and lists from TOML as what they are."""
 

@@ -149,6 +149,21 @@ def test_options_for_people_fail_no_run(pytester: pytest.Pytester, option: str) 
     assert [line.strip(" .") for line in result.outlines if "own" in line] == shown
 
 
+@pytest.mark.parametrize("option", ["--fixtures", "--fixtures-per-test", "--collect-only"])
+def test_what_only_lists_tests_or_fixtures_judges_and_writes_nothing(
+    pytester: pytest.Pytester, option: str
+) -> None:
+    pytester.makepyfile("def test_it(): pass")
+    report = pytester.path / "out" / "report.json"
+    report.parent.mkdir()
+    report.write_text("of an earlier run")
+    result = pytester.runpytest_subprocess(*ON, "--leakguard-report=out", option)
+    assert result.ret == 0
+    result.stdout.no_fnmatch_line("*nothing was measured*")
+    assert report.read_text() == "of an earlier run"
+    assert [path.name for path in report.parent.iterdir()] == ["report.json"]
+
+
 # Hooks and what they keep.
 
 HOOKS = """

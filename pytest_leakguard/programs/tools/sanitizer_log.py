@@ -56,9 +56,14 @@ _SUMMARY = re.compile(
 )
 _STACK_LINE = re.compile(r"(?:^ +|    )#[0-9]{1,4} 0x([0-9a-fA-F]{1,16}) ?(.*)$")
 _CHECKED = re.compile(r"==[0-9]{1,10}==Processing thread ([0-9]{1,10})\.$")
-_THREAD_DONE = re.compile(r"==[0-9]{1,10}==(D?TLS) .*[0-9a-fA-F]\.$")
+_THREAD_DONE = re.compile(
+    r"==[0-9]{1,10}==D?TLS (?:[0-9]{1,10} )?at 0x([0-9a-fA-F]{1,16})-0x([0-9a-fA-F]{1,16})\.$"
+)
+"""With where the thread's storage begins and ends, if it has any."""
 _THREADS = re.compile(r"^(?:==[0-9]{1,10}==)?Thread T-?[0-9]{1,10}.* was created by T-?[0-9]{1,10}")
 """The list that newer runtimes end a check with."""
+_FIRST_THREAD = re.compile(r"==([0-9]{1,10})==Thread T0/([0-9]{1,10}) ")
+"""The thread that has the number of its process."""
 _THREADS_REST = re.compile(r" {4}(?:<empty stack>|#.*)|FRAME\t.*|")
 _REMAINS = re.compile(
     r"(?:Direct|Indirect) leak|leak of [0-9]|byte\(s\) (?:in|leaked)|object\(s\) alloc"
@@ -69,8 +74,11 @@ _END_OF_SUMMARY = re.compile(r"\(s\)\.$|^s?\)?\.$")
 _TABLE = "Suppressions used:"
 _DASHES = re.compile(r"-+")
 _REPORT_BEGINS = re.compile(r"=+")
-_SEPARATOR = "====="
-"""The line that a report begins with is 13 times as long."""
+_SEPARATOR = re.compile(r"(?!==[0-9]{1,10}==)=(?!== (?:RUN|PAUSE|CONT|NAME) )")
+"""The line that a report begins with, or what a hole has left of it: no line of a runtime's.
+
+Go's test runner writes lines that are neither.
+"""
 _PID = re.compile(r"==([0-9]{1,10})==")
 _KINDS = {"Direct": LeakKind.DEFINITELY_LOST, "Indirect": LeakKind.INDIRECTLY_LOST}
 _OTHER_ERROR = "ERROR: AddressSanitizer: "
@@ -210,18 +218,24 @@ def _pid_of(artifact: Path) -> int:
 
 def _take(line: str, log: _Log, logs: dict[int, _Log]) -> _Log:
     """Adds one line; the log that the next line belongs to."""
-    if frame := _frame(line):
+    if (frame := _frame(line)) and not _HEAD.search(line):
         _take_frame(frame, log)
+        log.has_remains = log.has_remains or _REMAINS.search(line) is not None
         return log
     _close_record(log)
     if start := _REPORT.search(line):
         log = _switch(int(start.group(1)), log, logs)
         _begin_report(log)
+    elif _REMAINS.search(line) and (_CHECKED.search(line) or _THREAD_DONE.match(line)):
+        log.has_remains, log.has_content = True, True  # two lines that a hole has joined
     elif checked := _CHECKED.search(line):
         log = _switch(int(checked.group(1)) if log.pid == 0 else log.pid, log, logs)
         log.has_content, log.was_checked = True, False
-    elif _THREAD_DONE.match(line) and log.has_content:
-        log.was_checked = True
+    elif (done := _THREAD_DONE.match(line)) and log.has_content:
+        begin, end = int(done.group(1), 16), int(done.group(2), 16)
+        log.was_checked = begin <= end  # otherwise a hole has joined two lines inside the number
+    elif (first := _FIRST_THREAD.match(line)) and first.group(1) != first.group(2):
+        log.has_remains = True
     elif not _take_record(line, log):
         log = _take_failure(line, log, logs)
     log.last_line = line
@@ -247,7 +261,7 @@ def _take_record(line: str, log: _Log) -> bool:
         log.omitted = True
     elif line.startswith(_TABLE):
         log.has_content = True
-    elif log.is_after_check and (line.startswith(_SEPARATOR) or _END_OF_SUMMARY.search(line)):
+    elif log.is_after_check and (_SEPARATOR.match(line) or _END_OF_SUMMARY.search(line)):
         log.has_begun = True
     elif _REMAINS.search(line):
         log.has_remains = True

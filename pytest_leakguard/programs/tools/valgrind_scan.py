@@ -27,9 +27,30 @@ STRAY = b"<stray>"
 """Stands for a part of an error that is inside no error: what stood around it is lost."""
 _INNER = re.compile(
     rb"</?(?:frame|ip|obj|fn|dir|file|line|stack|kind|what|xwhat|auxwhat|xauxwhat|text|unique|tid"
-    rb"|leakedbytes|leakedblocks|error)>|\0"
+    rb"|leakedbytes|leakedblocks|error|vargv|argv|exe|arg|state|time|pair|count|name)>"
+    rb"|</(?:preamble|pid|ppid|tool|args|status|fatal_signal|leak_summary|errorcounts|suppcounts"
+    rb"|error_summary)>|\0"
     rb"|==\d{1,10}== (?:(?:HEAP|LEAK|ERROR) SUMMARY:|[^\n]{1,99} blocks are |  (?:at|by) 0x)"
 )
+_HARMLESS = re.compile(
+    rb"</?(?:valgrindoutput|announcethread|logfilequalifier|suppression|heap_summary"
+    rb"|heap_usage_at_exit|total_heap_usage)>"
+)
+"""Lines of tags between the elements of interest."""
+_NAMES = tuple(
+    b"error unique tid kind what xwhat auxwhat xauxwhat text leakedbytes leakedblocks stack frame"
+    b" ip obj fn dir file line status state time preamble pid ppid tool args vargv argv exe arg"
+    b" leak_summary errorcounts suppcounts error_summary pair count name bytes blocks"
+    b" valgrindoutput protocolversion protocoltool usercomment fatal_signal signo signame sicode"
+    b" event siaddr heap_summary heap_usage_at_exit total_heap_usage allocs frees bytes_allocated"
+    b" all_heap_blocks_freed definitely_lost indirectly_lost possibly_lost still_reachable"
+    b" suppressed errors error_contexts suppressed_contexts".split()
+)
+_TAGS = [b"<" + slash + name + b">" for name in _NAMES for slash in (b"", b"/")]
+_LONGEST_JOINED_BYTES = 2 * max(map(len, _TAGS))
+_BEGINNINGS = frozenset(tag[:length] for tag in _TAGS for length in range(len(tag)))
+_ENDINGS = frozenset(tag[length:] for tag in _TAGS for length in range(1, len(tag) + 1))
+"""What a hole may leave of a tag, on either side of it."""
 _STACK = re.compile(rb"\s*<stack>(?:\s*<frame>[^<]*(?:<(?!/frame)[^<]*)*</frame>)*\s*</stack>")
 
 
@@ -79,7 +100,7 @@ def _remains(text: bytes, at: int, opening: re.Match[bytes]) -> Iterator[bytes]:
     while stack := _STACK.match(text, at, opening.start()):
         stacks.append(stack.group().strip())
         at = stack.end()
-    if _INNER.search(text, at, opening.start()):
+    if _INNER.search(text, at, opening.start()) or _is_torn(text[at : opening.start()]):
         yield STRAY
     elif opening.group(1) != b"fatal_signal" or len(stacks) > 1:
         yield from stacks
@@ -113,5 +134,22 @@ def _rest(text: bytes) -> Iterator[bytes]:
             following = _OPENING.search(text, at)
             at = following.start() if following else len(text)
         yield text[opening.start() : at]
-    if _INNER.search(text, at):
+    if _INNER.search(text, at) or _is_torn(text[at:]):
         yield STRAY
+
+
+def _is_torn(between: bytes) -> bool:
+    """Whether a line between two elements is what a hole has left of one tag or of two.
+
+    What a program prints into valgrind's stream is let through unless it looks the same.
+    """
+    if b"<" not in between and b">" not in between:
+        return False
+    for line in between.split(b"\n"):
+        text = line.strip()
+        if not text or len(text) > _LONGEST_JOINED_BYTES or _HARMLESS.fullmatch(text):
+            continue
+        for length in range(len(text) + 1):
+            if text[:length] in _BEGINNINGS and text[length:] in _ENDINGS:
+                return True
+    return False

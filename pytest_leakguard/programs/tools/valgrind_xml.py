@@ -64,6 +64,12 @@ _SWALLOWED = re.compile(rb"<error>|<leakedb|<kind>Leak_")
 _MAY_QUOTE = (b"<error>", b"<usercomment>")
 """Elements in which parts of a record need not be those of another one that was swallowed."""
 _ONCE = re.compile(rb"<(pid|ppid|tool|preamble|args|leak_summary|errorcounts|error_summary)>")
+_BEGINNING = frozenset({b"preamble", b"pid", b"ppid", b"tool", b"args"})
+"""What each document begins with, before anything of its program."""
+_STATUS = re.compile(
+    rb"<status>[^<]*<state>\s*(?:RUNNING|FINISHED)\s*</state>"
+    rb"[^<]*<time>[^<]{0,40}</time>[^<]*</status>"
+)
 _KINDS = {
     b"DefinitelyLost": LeakKind.DEFINITELY_LOST,
     b"IndirectlyLost": LeakKind.INDIRECTLY_LOST,
@@ -226,8 +232,11 @@ def _take_pid(token: bytes, document: _Document) -> None:
 
 
 def _once(name: bytes, document: _Document) -> None:
-    """Notes an element of which a document has one; a second one is of another document."""
-    if name in document.once:
+    """Notes an element of which a document has one; a second one is of another document.
+
+    So is a part of the beginning that stands behind the end of the program.
+    """
+    if name in document.once or (name in _BEGINNING and document.is_finished):
         document.damaged_elements += 1
     document.once.add(name)
 
@@ -274,6 +283,8 @@ def _give_last_body_to_parent(documents: list[_Document]) -> None:
 
 def _take_status(token: bytes, documents: list[_Document]) -> None:
     document = _open(documents)
+    if not _STATUS.fullmatch(token):
+        document.damaged_elements += 1
     if b"RUNNING" in token:
         _once(b"RUNNING", documents[-1])
         documents[-1].is_running = True
@@ -583,8 +594,11 @@ def _problems(document: _Document) -> Iterator[str]:
         )
     if _has_all_numbers(document) and len(document.numbers) < document.highest:
         yield (f"leak records are missing: {len(document.numbers)} of {document.highest} are there")
-    is_whole = document.is_closed and document.is_finished and b"args" in document.once
-    if is_whole and not document.once >= {b"errorcounts", b"suppcounts"}:
+    is_ended = document.is_closed and document.is_finished
+    if is_ended and not document.once >= {b"preamble", b"pid", b"tool"}:
+        yield "its beginning is missing or damaged, so leak records may be missing as well"
+    has_counts = document.once >= {b"errorcounts", b"suppcounts"}
+    if is_ended and b"args" in document.once and not has_counts:
         yield "the counts at its end are missing, so leak records may be as well"
     if document.starts_static:
         yield (
