@@ -25,7 +25,7 @@ from pytest_leakguard.tracker.containers import (
     grown_containers,
     may_have_tables,
 )
-from pytest_leakguard.tracker.objects import is_kept_by_interpreter, plain_object
+from pytest_leakguard.tracker.objects import kept_by_interpreter, plain_object
 from pytest_leakguard.tracker.tracker import (
     LARGEST_RUN,
     NOTHING,
@@ -282,10 +282,8 @@ class Ledger:
 
     def interned_by(self, run: Run) -> list[str]:
         """The strings of a run that the interpreter keeps for good."""
-        found = []
-        for block in self.tracker.survivors(run.number):
-            if block.domain is Domain.PYTHON and is_kept_by_interpreter(block):
-                found.append(plain_object(self.tracker, block))
+        blocks = kept_by_interpreter(self.tracker, run.number)
+        found = [plain_object(self.tracker, block) for block in blocks]
         return [string for string in found if type(string) is str]
 
     def grown_by(self, run: Run) -> list[Any]:
@@ -323,10 +321,7 @@ class Ledger:
     def _interned_of(self, run: Run) -> tuple[int, int]:
         """Blocks and bytes of a run that the interpreter keeps for good; looked up once."""
         if run.number not in self._interned:
-            blocks = size_bytes = 0
-            for block in self.tracker.survivors(run.number):
-                if block.domain is Domain.PYTHON and is_kept_by_interpreter(block):
-                    blocks += 1
-                    size_bytes += block.size_bytes
-            self._interned[run.number] = (blocks, size_bytes)
+            blocks = kept_by_interpreter(self.tracker, run.number)
+            size_bytes = sum(block.size_bytes for block in blocks)
+            self._interned[run.number] = (len(blocks), size_bytes)
         return self._interned[run.number]

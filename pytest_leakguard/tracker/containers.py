@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from pytest_leakguard.core.collector import Collector
+from pytest_leakguard.tracker.objects import MOST_REFERENCES, PREFIXES_BYTES
 from pytest_leakguard.tracker.tracker import OLD_RUN, Block, Domain, Tracker
 
 Length = Callable[[Any], int]
@@ -32,8 +33,6 @@ one place in their table; 0 where each says so itself."""
 _ITEM_BYTES: Any = vars(array.array)["itemsize"].__get__
 _CONTENTS_OF_MODULE: Any = vars(types.ModuleType)["__dict__"].__get__
 _CONTENTS_OF_CLASS: Any = vars(type)["__dict__"].__get__
-_PREFIXES_BYTES = (0, 16, 32)
-"""What may precede an object in its block, in bytes."""
 _WORD_BYTES = ctypes.sizeof(ctypes.c_size_t)
 _DICT_HEAD_BYTES = 32
 """``struct _dictkeysobject`` of CPython 3.11 to 3.15, up to its indices."""
@@ -179,17 +178,18 @@ def grown_containers(tracker: Tracker, run: int, has_resized_old: bool) -> list[
     if has_resized_old:
         old = [block for block in tracker.survivors(OLD_RUN) if block.domain is Domain.PYTHON]
         tables.extend(block.address for block in old[:_MOST_OLD])
-    owners = _owners(tracker, tables)
+    has_dicts = any(_dict_entries(block)[0] for block in blocks if block.address in tables)
+    owners = _owners(tracker, tables, has_dicts)
     starts = {block.address for block in blocks}
     found: list[Any] = []
     for owner in owners:
-        is_new = any(id(owner) - prefix in starts for prefix in _PREFIXES_BYTES)
+        is_new = any(id(owner) - prefix in starts for prefix in PREFIXES_BYTES)
         if not is_new and not any(owner is other for other in found):
             found.append(owner)
     return found
 
 
-def _owners(tracker: Tracker, tables: list[int]) -> list[Any]:
+def _owners(tracker: Tracker, tables: list[int], has_dicts: bool) -> list[Any]:
     """The containers that have these tables.
 
     No set of addresses may exist: it would look like one.
@@ -197,7 +197,7 @@ def _owners(tracker: Tracker, tables: list[int]) -> list[Any]:
     owners = [
         owner for owner in tracker.owners(Collector.get_objects(), tables) if is_container(owner)
     ]
-    if len(owners) < len(tables):
+    if has_dicts and len(owners) < len(tables):
         more = tracker.owners(list(_untracked_dicts()), tables)
         owners.extend(owner for owner in more if owner is not None)
     return owners
@@ -249,8 +249,25 @@ def _may_be_table(block: Block) -> bool:
     entries, entry_bytes = _dict_entries(block)
     if entries:
         return _has_value(entries, block.address + size, entry_bytes)
+    if _is_of_object(block):
+        return False
     is_of_list = size >= _LIST_STEP_BYTES and size % _LIST_STEP_BYTES == 0
     return is_of_list or size == _DEQUE_BLOCK_BYTES or _may_be_of_set(block)
+
+
+def _is_of_object(block: Block) -> bool:
+    """Whether a count of references and an address stand where an object has them.
+
+    A table has addresses in both places.
+    """
+    for prefix in PREFIXES_BYTES:
+        if block.size_bytes < prefix + 2 * _WORD_BYTES:
+            break
+        count = ctypes.c_size_t.from_address(block.address + prefix).value
+        kind = ctypes.c_size_t.from_address(block.address + prefix + _WORD_BYTES).value
+        if 0 < count <= MOST_REFERENCES < kind:
+            return True
+    return False
 
 
 def _dict_entries(block: Block) -> tuple[int, int]:

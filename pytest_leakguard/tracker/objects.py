@@ -110,6 +110,12 @@ def is_kept_by_interpreter(block: Block) -> bool:
     return plain_type(block) is str and _is_immortal(block.address)
 
 
+def kept_by_interpreter(tracker: Tracker, run: int) -> list[Block]:
+    """The strings of a run that the interpreter has interned for good."""
+    strings = tracker.survivors_with(run, _TYPE_OFFSET, id(str))
+    return [block for block in strings if is_kept_by_interpreter(block)]
+
+
 def _is_immortal(address: int) -> bool:
     return bool(_IMMORTAL_WORD) and _pointer_at(address) & 0xFFFF_FFFF == _IMMORTAL_WORD
 

@@ -248,6 +248,16 @@ class Tracker:
         blocks = [_block(entry) for entry in entries[:found]]
         return tuple(sorted(blocks, key=lambda block: block.address))
 
+    def survivors_with(self, run: int, offset_bytes: int, word: int) -> tuple[Block, ...]:
+        """Those of Python's that have this word so far from their start: objects of one type.
+
+        Takes a fraction of the time that looking at each of them takes.
+        """
+        expected = self.live(run, Domain.PYTHON).blocks
+        entries = (_Survivor * expected)()
+        found = self._library.tracker_survivors_with(run, offset_bytes, word, entries, expected)
+        return tuple(_block(entry) for entry in entries[:found])
+
     def find(self, address: int) -> Block | None:
         """The live block that starts at an address, or the live mapping around it."""
         entry = _Survivor()
@@ -360,6 +370,7 @@ def _declare(library: ctypes.PyDLL) -> None:
     library.tracker_totals.argtypes = (run, ctypes.c_uint32, pointer)
     library.tracker_totals.restype = None
     library.tracker_survivors.argtypes = (run, pointer, ctypes.c_uint64)
+    library.tracker_survivors_with.argtypes = (run, address, address, pointer, address)
     library.tracker_find.argtypes = (address, pointer)
     library.tracker_move_runs.argtypes = (run, run, run)
     library.tracker_move_runs.restype = None
@@ -381,5 +392,13 @@ def _declare(library: ctypes.PyDLL) -> None:
     library.tracker_stack_of.argtypes = (address, pointer, ctypes.c_uint32)
     library.tracker_stack_of.restype = ctypes.c_uint32
     library.tracker_locate.argtypes = (ctypes.c_size_t, pointer, pointer, pointer, pointer)
-    for name in ("survivors", "used", "lost", "size_bytes", "slots_replaced", "slots_foreign"):
+    for name in (
+        "survivors",
+        "survivors_with",
+        "used",
+        "lost",
+        "size_bytes",
+        "slots_replaced",
+        "slots_foreign",
+    ):
         getattr(library, f"tracker_{name}").restype = ctypes.c_uint64

@@ -53,6 +53,11 @@ uint64_t tracker_survivors(uint32_t run, Survivor *survivors, uint64_t most) {
     return core_survivors(run, survivors, most);
 }
 
+uint64_t tracker_survivors_with(uint32_t run, uint64_t offset, uint64_t word, Survivor *survivors,
+                                uint64_t most) {
+    return core_survivors_with(run, offset, word, survivors, most);
+}
+
 int tracker_find(uint64_t address, Survivor *survivor) { return core_find(address, survivor); }
 
 void tracker_move_runs(uint32_t first, uint32_t last, uint32_t to) {

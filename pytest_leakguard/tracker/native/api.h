@@ -13,7 +13,7 @@
 #define API
 #endif
 
-#define API_VERSION 3
+#define API_VERSION 4
 
 API int tracker_api_version(void);
 
@@ -39,6 +39,9 @@ API void tracker_disarm(void);
 API void tracker_totals(uint32_t first, uint32_t count, RunTotals *totals);
 /* At most `most` survivors of a run, in no order. Returns how many. */
 API uint64_t tracker_survivors(uint32_t run, Survivor *survivors, uint64_t most);
+/* The same, only blocks of Python's that have this word so many bytes from their start. */
+API uint64_t tracker_survivors_with(uint32_t run, uint64_t offset, uint64_t word,
+                                    Survivor *survivors, uint64_t most);
 /* 1 when the address is the start of a live block, or within a live mapping. */
 API int tracker_find(uint64_t address, Survivor *survivor);
 

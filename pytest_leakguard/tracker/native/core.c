@@ -401,6 +401,26 @@ size_t core_survivors(uint32_t run, Survivor *survivors, size_t most) {
     return found;
 }
 
+static bool has_word(uintptr_t address, uint64_t value, size_t offset, uintptr_t word) {
+    return domain_of(value) == DOMAIN_PYTHON && size_of(value) >= offset + sizeof word &&
+           *(const uintptr_t *)(address + offset) == word;
+}
+
+size_t core_survivors_with(uint32_t run, size_t offset, uintptr_t word, Survivor *survivors,
+                           size_t most) {
+    size_t found = 0;
+    LockWay way = core_lock();
+    size_t capacity = table_used(&core.blocks) ? table_capacity(&core.blocks) : 0;
+    for (size_t at = 0; at < capacity && found < most; at++) {
+        uint64_t value;
+        uintptr_t address = table_at(&core.blocks, at, &value);
+        if (address && run_of(value) == run && has_word(address, value, offset, word))
+            survivors[found++] = survivor_from(address, size_of(value), value);
+    }
+    core_unlock(way);
+    return found;
+}
+
 bool core_find(uintptr_t address, Survivor *survivor) {
     uint64_t value;
     LockWay way = core_lock();

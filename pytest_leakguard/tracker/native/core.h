@@ -136,6 +136,9 @@ typedef struct {
 } Survivor;
 
 size_t core_survivors(uint32_t run, Survivor *survivors, size_t most);
+/* Those of Python's in which a word, so many bytes from the start, is this one: objects of a type. */
+size_t core_survivors_with(uint32_t run, size_t offset, uintptr_t word, Survivor *survivors,
+                           size_t most);
 bool core_find(uintptr_t address, Survivor *survivor);
 void core_install_fork_handler(void);
 
