@@ -23,6 +23,7 @@ class Original:
     lstat = staticmethod(os.lstat)
     listdir = staticmethod(os.listdir)
     open: Callable[..., Any] = staticmethod(open)
+    readlink = staticmethod(os.readlink)
     stat = staticmethod(os.stat)
     statvfs = staticmethod(os.statvfs)
     waitid = staticmethod(os.waitid)

@@ -96,7 +96,7 @@ class TemporaryFiles:
 
 def _listing() -> frozenset[str]:
     try:
-        return frozenset(os.listdir(SHARED))  # noqa: PTH208  # pathlib interns what it sees
+        return frozenset(Original.listdir(SHARED))
     except OSError:  # no such directory on this platform
         return frozenset()
 
@@ -106,7 +106,7 @@ def _segment_of(descriptor: object) -> str:
     if not isinstance(descriptor, int):
         return ""
     try:
-        return os.readlink(f"/proc/self/fd/{descriptor}")  # noqa: PTH115  # pathlib interns what it sees
+        return Original.readlink(f"/proc/self/fd/{descriptor}")
     except OSError:
         return ""
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
+from pytest_leakguard.counters._cpython import calling_frame
 from pytest_leakguard.explain.allocations import FRAMES, Places
 from pytest_leakguard.explain.code_owner import Owner, is_ours, owner
 
@@ -66,7 +67,7 @@ class OpeningCalls:
     def _note(self, kind: str, arguments: tuple[Any, ...]) -> None:
         given = arguments[0] if kind == "file" and arguments else ""
         path = os.fsdecode(given) if type(given) is str or type(given) is bytes else ""
-        stack = _stack(sys._getframe(2))
+        stack = _stack(calling_frame())
         key = kind, path, stack
         if stack and (key in self._found or len(self._found) < _MOST_LINES):
             self._found.setdefault(key, Opened(kind, path, stack)).count += 1

@@ -37,6 +37,7 @@ from pytest_leakguard.screening.statistics import (
     has_lost_all,
     is_even,
     is_growth,
+    is_steady,
     per_run,
 )
 
@@ -272,6 +273,8 @@ class Confirmation:
         first_last = len(self.runs)
         if not self._suspect.is_rare:
             self._add_last_runs()
+            if not all(is_steady(self._totals[counter]) for counter in steady):
+                return self.examine()  # a cache has just become full
         self._ledger.empty_caches()
         self._known.clear()
         leaking = {}
@@ -294,11 +297,13 @@ class Confirmation:
         for _ in range(thresholds.LAST_RUNS):
             if not self._add(1):
                 return
+        self._add_totals()
         affordable = int(self._limits.confirming_s / 2 / max(self._chunk_s, 1e-6))
         for _ in range(thresholds.SETTLING_STEPS):
             part = min(calls, affordable) // thresholds.SETTLING_STEPS
             if part > 0 and not self._add(part):
                 return
+            self._add_totals()
 
     def _is_kept(self, series: Iterable[Kept]) -> bool:
         return self._suspect.is_rare or all(not kept.is_nothing for kept in series)

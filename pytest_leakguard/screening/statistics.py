@@ -117,6 +117,14 @@ def _later_pace(totals: Sequence[Total]) -> _Pace | None:
     return _Pace(_per_call(first, second), _per_call(second, third), _per_call(first, third))
 
 
+def is_steady(totals: Sequence[Total]) -> bool:
+    """Whether the later half of the calls does not say that what grew has ended, or slows down."""
+    pace = _later_pace(totals)
+    if pace is None:
+        return True
+    return pace.whole >= thresholds.LEAST_PER_CALL and pace.holds(thresholds.STEADY_SHARE)
+
+
 def _is_flat(totals: Sequence[Total]) -> bool:
     """Whether the later half of the calls would show a leak, whatever else comes and goes there."""
     end = totals[-1].calls

@@ -103,7 +103,7 @@ LAST_RUNS = 9
 
 By then small integers, shared keys of instances and tables of dictionaries no longer differ.
 """
-SETTLING_STEPS = 4
+SETTLING_STEPS = 8
 """Numbers that the runs after these are divided into."""
 CONFIRMATIONS_S = 60.0
 """Seconds of computing for all confirmations of a session; as much as the suite itself takes, if

@@ -174,8 +174,8 @@ def test_the_matrix_workflow_joins_its_shards_and_misses_a_lost_one(
         assert job.run(workflow, "shard", {"shard": shard}).status == "success"
     joined = job.run(workflow, "leaks", shard="success")
     assert joined.status == "success", joined.log
-    assert "4 clean" in joined.log
-    assert "4 clean" in joined.summary
+    assert "4 tests clean" in joined.log
+    assert "4 tests clean" in joined.summary
     assert (
         json.loads((job.artifacts / "leakguard-report" / "report.json").read_text())["summary"][
             "clean"

@@ -575,7 +575,7 @@ CASES = {
     "LOOP_CALLS": Case(calls_of_quiet_loop, 16, NEAR),
     "LOOP_CHUNKS": Case(numbers_of_quiet_loop, 30),
     "LAST_RUNS": Case(singles_at_the_end, 9, NEAR),
-    "SETTLING_STEPS": Case(settling_at_the_end, 4, (0.75, 1.25)),
+    "SETTLING_STEPS": Case(settling_at_the_end, 8, (0.75, 1.25)),
     "CONFIRMATIONS_S": Case(confirmed_after, INSIDE, NEAR),
     "CONFIRMATION_S": Case(confirmed_after, INSIDE, APART),
     "LEAST_STEPS": Case(steps, ("FADING", "STEADY"), (0.5, 1.5)),

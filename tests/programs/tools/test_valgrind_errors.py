@@ -90,7 +90,7 @@ def test_a_leak_beside_a_memory_error_is_still_a_leak(
 ) -> None:
     assert main(["check", str(report("b"))]) == 1
     out = capsys.readouterr().out
-    assert "definitely lost: 24 bytes" in out
+    assert "24 B definitely lost" in out
     assert "memory error: Invalid read of size 4 at scan" in out
 
 
