@@ -67,7 +67,7 @@ class OpeningCalls:
     def _note(self, kind: str, arguments: tuple[Any, ...]) -> None:
         given = arguments[0] if kind == "file" and arguments else ""
         path = os.fsdecode(given) if type(given) is str or type(given) is bytes else ""
-        stack = _stack(calling_frame())
+        stack = _stack(calling_frame().f_back)
         key = kind, path, stack
         if stack and (key in self._found or len(self._found) < _MOST_LINES):
             self._found.setdefault(key, Opened(kind, path, stack)).count += 1

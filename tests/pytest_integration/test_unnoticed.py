@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import pstats
-import resource
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -326,24 +324,13 @@ SOCKETS = """
 """
 
 
-@pytest.fixture
-def few_descriptors() -> Iterator[Any]:
-    before = resource.getrlimit(resource.RLIMIT_NOFILE)
-
-    def limit(count: int) -> None:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (count, before[1]))
-
-    yield limit
-    resource.setrlimit(resource.RLIMIT_NOFILE, before)
-
-
 @pytest.mark.parametrize("limit", [64, 256, 1024])
 def test_tests_that_leave_descriptors_leave_enough_for_the_others(
-    limit: int, pytester: pytest.Pytester, few_descriptors: Any
+    limit: int, pytester: pytest.Pytester
 ) -> None:
     pytester.makepyfile(SOCKETS)
-    few_descriptors(limit)
-    result = pytester.runpytest_subprocess(*ON, timeout=300)
+    limited = f'ulimit -S -n {limit} && exec "$0" -m pytest "$@"'
+    result = pytester.run("sh", "-c", limited, sys.executable, *ON, timeout=300)
     result.assert_outcomes(passed=7, failed=7)
     found = outcomes(pytester)
     leaky = {found[name] for name in found if "twelve" in name or "one[" in name}

@@ -14,8 +14,9 @@ import pytest
 from pytest_leakguard.core.checks import Check
 from pytest_leakguard.core.settings import Settings
 from pytest_leakguard.processes import tree
-from pytest_leakguard.services import session
+from pytest_leakguard.services import sampler, session
 from pytest_leakguard.services.launch import ServiceTarget
+from pytest_leakguard.services.shared_files import SharedFiles
 from pytest_leakguard.verdict import Judged, Policy, judge_check
 
 STUB = Path(__file__).with_name("stub.py")
@@ -23,6 +24,15 @@ STUB = Path(__file__).with_name("stub.py")
 
 def stub(mode: str, **more: Any) -> ServiceTarget:
     return ServiceTarget((sys.executable, str(STUB), "{port}", mode), **more)
+
+
+@pytest.fixture(autouse=True)
+def files_of_other_tests(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What tests that run beside this one make in shared memory is not this service's."""
+    if "shared" not in request.node.name:
+        monkeypatch.setattr(sampler, "SharedFiles", lambda: SharedFiles(tmp_path))
 
 
 class Bench:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,6 @@ from typing import Any
 import pytest
 
 from pytest_leakguard.tracker import library
-from pytest_leakguard.tracker.tracker import Tracker
 from tests.tracker.conftest import NATIVE, ROOT
 
 
@@ -39,9 +40,14 @@ def test_a_library_from_other_sources_is_refused(
 
 
 def test_a_tracker_that_is_not_installed_sees_nothing(tracker_library: Path) -> None:
-    tracker = Tracker()
-    assert tracker.used == 0
-    assert not tracker.is_child
+    script = (
+        "from pytest_leakguard.tracker.tracker import Tracker\n"
+        "tracker = Tracker()\n"
+        "print(tracker.used, tracker.is_child)"
+    )
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.split() == ["0", "False"]
 
 
 @pytest.fixture

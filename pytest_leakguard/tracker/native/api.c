@@ -16,7 +16,7 @@ int tracker_install_python(void) {
 int tracker_sees_python(void) { return python_hooks_see(); }
 
 void tracker_repair_python(void) {
-    core_reset();
+    core_reset(); /* a forked child counts from now on */
     if (!core_arm(LARGEST_RUN)) return;
     python_hooks_repair();
     core_disarm();

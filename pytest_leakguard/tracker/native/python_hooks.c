@@ -123,10 +123,11 @@ static bool sees(const Probed *domain) {
 }
 
 bool python_hooks_see(void) {
-    return !core_counts_now() || (sees(&probed[0]) && sees(&probed[1]));
+    return core_counts_now() && sees(&probed[0]) && sees(&probed[1]);
 }
 
 void python_hooks_repair(void) {
+    core_depth = 0; /* nobody is inside an allocator now */
     for (int at = 0; at < 2; at++)
         if (!sees(&probed[at])) wrap_domain(probed[at].domain, get_allocator, set_allocator);
 }
