@@ -33,16 +33,34 @@ def line_of(mode: str) -> int:
     ("mode", "holder"),
     [
         ("append", "__main__.SEEN (list, +1 item per request) -> bytes"),
-        ("session", "__main__.STORE.sessions (dict, +1 item per request) -> dict"),
-        ("class_dict", "__main__.Store.by_key (dict, +1 item per request) -> Order"),
-        ("nested", "__main__.SEEN (list, +1 item in 10 requests) -> dict"),
+        pytest.param(
+            "session",
+            "__main__.STORE.sessions (dict, +1 item per request) -> dict",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            "class_dict",
+            "__main__.Store.by_key (dict, +1 item per request) -> Order",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            "nested", "__main__.SEEN (list, +1 item in 10 requests) -> dict", marks=pytest.mark.slow
+        ),
         ("handler", "handlers (list, +1 item per request) -> logging.NullHandler"),
         ("task", "__main__.TASKS (set, +1 item per request)"),
-        ("lru", "lru_cache"),
-        ("opened", "__main__.SEEN (list, +1 item per request) -> _io.TextIOWrapper"),
+        pytest.param("lru", "lru_cache", marks=pytest.mark.slow),
+        pytest.param(
+            "opened",
+            "__main__.SEEN (list, +1 item per request) -> _io.TextIOWrapper",
+            marks=pytest.mark.slow,
+        ),
         ("thread", ""),
         ("descriptor", ""),
-        ("listener", "__main__.LISTENERS (list, +1 item per request) -> function listener"),
+        pytest.param(
+            "listener",
+            "__main__.LISTENERS (list, +1 item per request) -> function listener",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_the_line_and_the_holder_are_told(bench: Any, mode: str, holder: str) -> None:
