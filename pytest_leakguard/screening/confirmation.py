@@ -310,17 +310,21 @@ class Confirmation:
 
     def _is_exhausted(self) -> bool:
         """Going on would break the process."""
+        return self._kept_bytes() > thresholds.MEMORY_LIMIT_BYTES or bool(self._stopped)
+
+    def _kept_bytes(self) -> int:
         kept_bytes = 0
         for counter in self._suspect.counters:
             kept_bytes += sum(kept.size_bytes for kept in self._series(counter))
-        return kept_bytes > thresholds.MEMORY_LIMIT_BYTES or bool(self._stopped)
+        return kept_bytes
 
     def _at_the_end(self) -> Examination:
         """The answer from the runs there were, when there can be no more."""
         has_no_more = self._is_exhausted() or self._is_ever_slower()
         exhausting = has_no_more and self._all_even(in_blocks=True)
         if exhausting:
-            return replace(self._examination(exhausting), is_exhausting=True)
+            is_large = self._kept_bytes() > thresholds.MEMORY_LIMIT_BYTES
+            return replace(self._examination(exhausting), is_exhausting=is_large)
         steady = self._steady()
         if steady and self._has_proof_at_the_end():
             return self._examination(steady)

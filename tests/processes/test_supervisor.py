@@ -627,6 +627,10 @@ def test_a_detached_grandchild_does_not_outlive_a_lost_guard(pids: Pids) -> None
     assert _until(lambda: not pids.alive())
 
 
+CAUGHT = (signal.SIGTERM, signal.SIGHUP)
+"""Under ``nohup`` the tests ignore the second, and so would what they start."""
+
+
 @linux_only
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
 def test_the_directory_of_a_run_goes_when_the_command_is_killed(
@@ -641,6 +645,7 @@ def test_the_directory_of_a_run_goes_when_the_command_is_killed(
         env=os.environ | {"PYTHONPATH": str(ROOT), "TMPDIR": str(temporary)},
         stdout=subprocess.DEVNULL,
         cwd=tmp_path,
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL) if number in CAUGHT else None,
     )
     assert _until(lambda: len(pids.read()) == 2)
     assert list(temporary.iterdir())

@@ -101,6 +101,19 @@ def scenario_object() -> Any:
     return object.__basicsize__, kept_by(lambda: keep(object()))
 
 
+def scenario_heard_collections() -> Any:
+    """Somebody listens to collections, and is given a dict with each."""
+
+    def heard(phase: str, info: dict[str, int]) -> None:
+        """As hypothesis does."""
+
+    gc.callbacks.append(heard)
+    try:
+        return kept_by(lambda: keep({}))
+    finally:
+        gc.callbacks.remove(heard)
+
+
 def scenario_bytearray() -> Any:
     return bytearray.__basicsize__, kept_by(lambda: keep(bytearray(1000)))
 

@@ -19,6 +19,7 @@ NAMES = (
     "garbage",
     "object",
     "bytearray",
+    "heard_collections",
     "native",
     "mapping",
     "several_calls",
@@ -71,6 +72,12 @@ def test_garbage_is_collected_at_the_end_of_a_run(results: dict[str, Any]) -> No
 def test_an_object_is_one_block_of_its_size(results: dict[str, Any]) -> None:
     size_bytes, runs = results["object"]
     assert runs == [[[1, size_bytes], [0, 0], [0, 0]]] * 3
+
+
+def test_a_dict_is_allocated_also_where_somebody_listens_to_collections(
+    results: dict[str, Any],
+) -> None:
+    assert [run[0][0] for run in results["heard_collections"]] == [1, 1, 1]
 
 
 def test_a_bytearray_is_its_object_and_its_buffer(results: dict[str, Any]) -> None:
