@@ -7,6 +7,7 @@ So a type is asked by the getters of ``type`` itself, and a namespace by those o
 
 from __future__ import annotations
 
+import gc
 import sys
 import types
 from collections.abc import Iterator
@@ -61,6 +62,17 @@ def namespace_of_module(module: Any) -> dict[str, Any]:
     """The variables of a module, also of one that is loaded at its first use."""
     found: dict[str, Any] = _NAMESPACE_OF_MODULE(module)
     return {} if found is None else found
+
+
+def referents(thing: Any) -> list[Any]:
+    """What an object refers to, as the collector sees it; of a module its variables alone.
+
+    The module ``_asyncio`` of CPython 3.12 also tells of objects in its free list, which are dead:
+    a reference to one has it freed once more, and the next collection never ends.
+    """
+    if is_a(thing, types.ModuleType):
+        return [namespace_of_module(thing)]
+    return gc.get_referents(thing)
 
 
 def namespace_of(thing: Any) -> dict[Any, Any] | None:

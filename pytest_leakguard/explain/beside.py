@@ -7,12 +7,11 @@ more is held by somebody else as well.
 
 from __future__ import annotations
 
-import gc
 import types
 from bisect import bisect
 from typing import Any
 
-from pytest_leakguard.core.foreign import is_a, modules, namespace_of_module
+from pytest_leakguard.core.foreign import is_a, modules, namespace_of_module, referents
 from pytest_leakguard.explain.survivors import Survivors, Target
 from pytest_leakguard.tracker.containers import words_of
 from pytest_leakguard.tracker.objects import PREFIXES_BYTES, counted_blocks, objects_of
@@ -62,7 +61,7 @@ def _parts_of(holder: Any) -> list[Any]:
     seen = {id(holder)}
     queue = [holder]
     for thing in queue:
-        for part in gc.get_referents(thing):
+        for part in referents(thing):
             key = id(part)
             if key in seen or key in variables or is_a(part, _NOT_FOLLOWED):
                 continue

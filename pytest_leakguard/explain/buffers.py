@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from pytest_leakguard.core.foreign import modules, namespace_of_module
+from pytest_leakguard.core.foreign import modules, namespace_of_module, referents
 
 Work = Callable[[], object]
 _Measure = Callable[[Any], int]
@@ -89,7 +89,7 @@ def _buffers(measures: dict[int, _Measure]) -> list[tuple[Any, _Measure]]:
     holders = gc.get_objects()
     holders.extend(namespace_of_module(module) for _, module in modules())
     for holder in holders:
-        for part in (holder, *gc.get_referents(holder)):
+        for part in (holder, *referents(holder)):
             key = id(type(part))
             if key in measures and id(part) not in found:
                 found[id(part)] = (part, measures[key])

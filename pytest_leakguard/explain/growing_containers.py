@@ -12,7 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 from weakref import ReferenceType
 
-from pytest_leakguard.core.foreign import is_a, modules, namespace_of_class, namespace_of_module
+from pytest_leakguard.core.foreign import (
+    is_a,
+    modules,
+    namespace_of_class,
+    namespace_of_module,
+    referents,
+)
 from pytest_leakguard.counters.caches import LRU_CACHE, limit_of
 
 _NOTHING_KEPT = (type(None), bool, int, ReferenceType)
@@ -102,7 +108,7 @@ def growing(
     left_out = {id(before), id(middle), id(found)}
     for candidate in found:
         if candidate.most:  # a cache grows as the dict inside it does
-            left_out.update(map(id, gc.get_referents(candidate.container)))
+            left_out.update(map(id, referents(candidate.container)))
     theirs = [candidate for candidate in found if id(candidate.container) not in left_out]
     theirs.sort(key=_order)
     return tuple(theirs)
@@ -191,7 +197,7 @@ def newest(container: Any) -> Any:
 
 def _newest_cached(cache: Any) -> Any:
     """A result that a ``functools.lru_cache`` keeps: it has a dict of its own for them."""
-    for inside in gc.get_referents(cache):
+    for inside in referents(cache):
         if type(inside) is dict and inside:
             return next(iter(dict.values(inside)))
     return None

@@ -16,7 +16,7 @@ from itertools import islice
 from typing import Any
 from weakref import ReferenceType
 
-from pytest_leakguard.core.foreign import is_a
+from pytest_leakguard.core.foreign import is_a, referents
 from pytest_leakguard.counters._cpython import allocation_of
 from pytest_leakguard.explain.allocations import FRAMES, Places, frames_at, places
 from pytest_leakguard.explain.code_owner import Owner, Site, owner, source_line
@@ -185,7 +185,7 @@ def _kept_bytes(container: Growing) -> int:
             continue
         seen.add(id(one))
         size_bytes += _size_bytes(one)
-        level += gc.get_referents(one)
+        level += referents(one)
     return int(size_bytes * container.per_run)
 
 
@@ -268,7 +268,7 @@ def _comes_from(thing: Any, line: tuple[str, int]) -> bool:
             trace = allocation_of(one)
             if trace is not None and _line_of(places(trace)) == line:
                 return True
-            following += gc.get_referents(one)
+            following += referents(one)
         level = following
     return False
 

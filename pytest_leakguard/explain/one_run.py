@@ -27,6 +27,7 @@ from pytest_leakguard.core.foreign import (
     name_of,
     namespace_of,
     namespace_of_module,
+    referents,
     slots_of,
 )
 from pytest_leakguard.counters._cpython import (
@@ -317,7 +318,7 @@ def _referred_from_outside(objects: list[Any]) -> list[int]:
     given = tuple(objects)
     ours = {id(objects), id(given)}
     for holder in gc.get_referrers(*given):
-        parts = [id(part) for part in gc.get_referents(holder) if id(part) in inside]
+        parts = [id(part) for part in referents(holder) if id(part) in inside]
         is_call = type(holder) is tuple and len(parts) == len(objects)  # the arguments of this one
         if id(holder) in ours or is_call or is_ours(holder):
             continue

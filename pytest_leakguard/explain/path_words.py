@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import types
 from collections import deque
 from typing import Any
@@ -13,6 +12,7 @@ from pytest_leakguard.core.foreign import (
     namespace_of,
     namespace_of_class,
     namespace_of_module,
+    referents,
 )
 from pytest_leakguard.counters.caches import LRU_CACHE
 from pytest_leakguard.explain.kinds import IsNew, is_context_node, kind_of, type_in_words
@@ -66,7 +66,7 @@ def is_namespace(holder: Any, child: Any) -> bool:
     if is_a(holder, types.ModuleType):
         return namespace_of_module(holder) is child
     if is_a(holder, type):
-        return any(part is child for part in gc.get_referents(namespace_of_class(holder)))
+        return any(part is child for part in referents(namespace_of_class(holder)))
     return namespace_of(holder) is child
 
 
@@ -102,7 +102,7 @@ def _step(holder: Any, child: Any, is_new: IsNew) -> Step:
 
 def _of_function(function: types.FunctionType, child: Any, is_new: IsNew) -> Step:
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=False):
-        if cell is child or any(part is child for part in gc.get_referents(cell)):
+        if cell is child or any(part is child for part in referents(cell)):
             return Step(child, name, "closure")
     defaults = function.__defaults__ or ()
     arguments = function.__code__.co_varnames[: function.__code__.co_argcount]

@@ -12,7 +12,7 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-from pytest_leakguard.core.foreign import is_a, module_of, name_of
+from pytest_leakguard.core.foreign import is_a, module_of, name_of, referents
 from pytest_leakguard.explain.kinds import IsNew, is_context_node, nothing_is_new
 from pytest_leakguard.explain.path_words import Growth, Step, path_of, steps_of, texts_of
 from pytest_leakguard.explain.roots import (
@@ -206,7 +206,7 @@ class _Upwards:
 
 
 def _child_in(holder: Any, level: dict[int, Any]) -> Any:
-    for thing in gc.get_referents(holder):
+    for thing in referents(holder):
         if id(thing) in level:
             return level[id(thing)]
     return None
@@ -259,7 +259,7 @@ class _Downwards:
         """Goes on from what is nearest; what is found joins the end of the queue."""
         who, target, is_passed = self._who, self._target, self._passed.is_passed
         for holder in queue:
-            for part in gc.get_referents(holder):
+            for part in referents(holder):
                 key = id(part)
                 if key in who:
                     continue

@@ -23,6 +23,7 @@ from pytest_leakguard.core.foreign import (
     namespace_of_class,
     namespace_of_module,
     qualname_of,
+    referents,
 )
 from pytest_leakguard.counters._cpython import frames_of_threads, signal_handler
 from pytest_leakguard.explain.code_owner import HARNESS, Owner, owner
@@ -240,7 +241,7 @@ def _special() -> Iterator[tuple[int, Root]]:
     manager = logging.root.manager
     yield id(manager), Root("module logging", "logging.root.manager", 0, "logging", manager)
     context = contextvars.copy_context()
-    for part in gc.get_referents(context):
+    for part in referents(context):
         yield id(part), Root(CONTEXT)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import sys
 from collections import Counter as Tally
 from collections import OrderedDict
@@ -11,7 +10,7 @@ from itertools import chain
 from typing import Any
 from weakref import ReferenceType
 
-from pytest_leakguard.core.foreign import module_of, name_of, qualname_of
+from pytest_leakguard.core.foreign import module_of, name_of, qualname_of, referents
 from pytest_leakguard.explain.kinds import IsNew, is_context_node, is_type_of_double
 from pytest_leakguard.tracker.objects import PREFIXES_BYTES, counted_blocks, objects_of
 from pytest_leakguard.tracker.tracker import LARGEST_RUN, Tracker
@@ -122,7 +121,7 @@ class Survivors:
         for thing in chain(things, others):
             if is_context_node(thing):
                 continue  # what a context holds says more than the inner parts of it
-            for part in chain(gc.get_referents(thing), _second_references(thing)):
+            for part in chain(referents(thing), _second_references(thing)):
                 if id(part) in self._inside:
                     inner[self._inside[id(part)]] += 1
         thing = part = None  # which would be one more reference
@@ -139,7 +138,7 @@ class Survivors:
         found = list(tops)
         seen = set(map(id, found))
         for thing in found:
-            for part in gc.get_referents(thing):
+            for part in referents(thing):
                 if id(part) in self._inside and id(part) not in seen:
                     seen.add(id(part))
                     found.append(part)
@@ -154,7 +153,7 @@ class Survivors:
             following = []
             for part in level:
                 total += weight_bytes(part)
-                for further in gc.get_referents(part):
+                for further in referents(part):
                     steps += 1
                     if id(further) in self._inside and id(further) not in seen:
                         seen.add(id(further))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextvars
 import functools
 import signal
+import subprocess
 import sys
 import types
 import weakref
@@ -245,3 +246,29 @@ def test_what_only_a_test_double_holds_has_no_way_around_it() -> None:
     assert kinds == [Order]
     found = path_without(shop().SPY.call_args, _is_one_of(), is_test_double)
     assert found is None or found.texts[0].startswith("call of")
+
+
+DEAD = """
+import asyncio, gc
+from pytest_leakguard.explain.references import path_to
+
+async def main():
+    async def one():
+        await asyncio.sleep(0)
+        return await asyncio.wrap_future(asyncio.get_running_loop().run_in_executor(None, int))
+    await asyncio.gather(*(one() for _ in range(20)))
+
+asyncio.run(main())
+for _ in range(3):
+    path_to([bytearray(1)][0])  # nothing leads to it, so all is looked through
+    asyncio.run(main())
+    gc.collect()
+print("ended")
+"""
+
+
+def test_looking_through_all_modules_brings_no_dead_object_back_to_life() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", DEAD], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.stdout == "ended\n", done.stderr
