@@ -22,6 +22,7 @@ from unittest import mock
 NUMBERS = itertools.count()
 LIBC = ctypes.CDLL(None)
 LIBC.malloc.restype = ctypes.c_void_p
+TRACED: list[object] = []
 KEEP: list[Any] = []
 CACHE: dict[Any, Any] = {}
 BUFFER = bytearray()
@@ -184,7 +185,7 @@ def environment() -> None:
 
 def traces() -> None:
     tracemalloc.start()
-    KEEP[:] = [Order()]
+    TRACED[:] = [Order()]
     tracemalloc.stop()
 
 

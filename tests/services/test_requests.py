@@ -298,6 +298,7 @@ def test_a_file_of_lines_is_read_and_its_errors_name_file_and_line(
 # Load commands
 
 
+@pytest.mark.slow  # forty runs of a command are too few where the machine is busy
 def test_a_load_command_without_a_number_is_counted_by_its_runs(bench: Any, make_stub: Any) -> None:
     script = (
         "import sys, urllib.request as r\n"
