@@ -49,8 +49,8 @@ sys.modules["tests"].__path__ = [{str(ROOT / "tests")!r}]
 """
 exec(OUR_TESTS)
 
-from tests.screening.own_set.answers import ANSWERS  # noqa: E402
-from tests.screening.own_set.build import native_library  # noqa: E402
+from tests.screening.own_set.answers import ANSWERS  # noqa: E402  # found by the path above
+from tests.screening.own_set.build import native_library  # noqa: E402  # found by the path above
 
 HEAD = f"""{OUR_TESTS}
 import importlib, os, sys, time

@@ -31,16 +31,16 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from tests.screening.own_set.answers import ANSWERS, Answer  # noqa: E402
-from tests.screening.own_set.build import native_library  # noqa: E402
-from tests.screening.own_set.judged import (  # noqa: E402
+from tests.screening.own_set.answers import ANSWERS, Answer  # noqa: E402  # found by the path above
+from tests.screening.own_set.build import native_library  # noqa: E402  # found by the path above
+from tests.screening.own_set.judged import (  # noqa: E402  # found by the path above
     Said,
     is_counted,
     is_right,
     names_holder,
     names_line,
 )
-from tests.screening.own_set.loop import said_of  # noqa: E402
+from tests.screening.own_set.loop import said_of  # noqa: E402  # found by the path above
 
 SMALL, LARGE, FILLERS = 25, 50, 150
 """Functions in one suite, and clean tests beside them in a large one."""

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import random
 import resource
 import statistics
@@ -310,7 +309,7 @@ def run_child(reader: str, path: Path) -> None:
     """
     answer = READERS[reader](path)
     peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    if os.path.exists("/proc/self/status"):  # noqa: PTH110
+    if Path("/proc/self/status").exists():
         lines = Path("/proc/self/status").read_text().splitlines()
         peak_kib = next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
     print(json.dumps({"answer": answer, "peak_mb": peak_kib * 1024 / 1e6}))

@@ -25,7 +25,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.lib.sessions import Ran, alternately, median_cpu_s, run, verdict  # noqa: E402
+from benchmarks.lib.sessions import Ran, alternately, median_cpu_s, run, verdict  # noqa: E402  # found by the path above
 
 
 @dataclass(frozen=True, slots=True)

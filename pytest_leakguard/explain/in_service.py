@@ -262,7 +262,7 @@ def _comes_from(thing: Any, line: tuple[str, int]) -> bool:
     for _ in range(_DEEPEST):
         following: list[Any] = []
         for one in level:
-            if id(one) in seen or len(seen) > _MOST_PARTS or isinstance(one, type):
+            if id(one) in seen or len(seen) > _MOST_PARTS or is_a(one, type):
                 continue
             seen.add(id(one))
             trace = allocation_of(one)

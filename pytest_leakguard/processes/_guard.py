@@ -344,10 +344,10 @@ def _read(fd: int, size: int) -> bytes:
 def _remove(path: bytes) -> None:
     """Removes what is at ``path``, as far as it lets itself be removed."""
     try:
-        if os.path.isdir(path) and not os.path.islink(path):  # noqa: PTH112, PTH114
-            for name in os.listdir(path):  # noqa: PTH208
-                _remove(os.path.join(path, name))  # noqa: PTH118
-            os.rmdir(path)  # noqa: PTH106
+        if os.path.isdir(path) and not os.path.islink(path):  # noqa: PTH112, PTH114  # pathlib is slow to import
+            for name in os.listdir(path):  # noqa: PTH208  # likewise
+                _remove(os.path.join(path, name))  # noqa: PTH118  # likewise
+            os.rmdir(path)  # noqa: PTH106  # likewise
         else:
             os.unlink(path)
     except OSError:  # nobody is left who could be told

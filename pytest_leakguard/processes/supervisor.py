@@ -448,7 +448,7 @@ def _kill_marked(mark: str) -> None:
 
 def _process_ids() -> list[int]:
     with suppress(OSError):
-        return [int(name) for name in os.listdir("/proc") if name.isdecimal()]  # noqa: PTH208
+        return [int(name) for name in os.listdir("/proc") if name.isdecimal()]  # noqa: PTH208  # a Path for each would be dear
     return []
 
 

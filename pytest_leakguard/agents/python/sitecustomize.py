@@ -243,7 +243,7 @@ def _hand_over():
     sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry or ".") != here]
     mine = sys.modules.pop("sitecustomize", None)
     try:
-        import sitecustomize  # noqa: F401
+        import sitecustomize  # noqa: F401  # the one that we stand before
     except ImportError:
         if mine is not None:
             sys.modules["sitecustomize"] = mine
