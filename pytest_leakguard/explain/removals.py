@@ -11,10 +11,11 @@ import sys
 import types
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from pytest_leakguard.core.foreign import attributes_of, module_of, mro_of, qualname_of
+from pytest_leakguard.core.foreign import attributes_of, is_a, module_of, mro_of, qualname_of
 from pytest_leakguard.explain.code_owner import Owner, owner
 
 _DICT_OF_MODULE: Any = vars(types.ModuleType)["__dict__"].__get__
@@ -37,8 +38,8 @@ class Removal:
 def removal_of(container: Any, holders: Iterable[Any] = ()) -> Removal | None:
     """The place that takes something out of the container; ``None`` where none is seen.
 
-    Looked for in the source of the modules that have it as a variable, of the classes whose
-    objects, among ``holders``, have it as an attribute, and of its own class.
+    Looked for in the source of the modules that have it, or what it is an entry of, as a variable,
+    of the classes whose objects, among ``holders``, have it as an attribute, and of its own class.
     """
     for name in _names(container, holders):
         found = name.removal()
@@ -55,6 +56,8 @@ class _Name:
     name: str
     of_class: str = ""
     """The class whose own methods are meant, by ``self``."""
+    is_entry: bool = False
+    """The name is of what the container is an entry of: ``CACHES[key]``, ``CACHES.get(key)``."""
 
     def removal(self) -> Removal | None:
         try:
@@ -65,8 +68,8 @@ class _Name:
         if scope is None:
             return None
         is_it = _is_self if self.of_class else self._is_called
-        found = _removing(scope, is_it)
-        if found is None and not self.of_class:
+        found = _removing(scope, is_it) or _removing_by_another_name(scope, is_it)
+        if found is None and not self.of_class and not self.is_entry:
             found = _replacing(tree, self.name)
         if found is None:
             return None
@@ -74,27 +77,50 @@ class _Name:
         return Removal(f"{Path(self.file).name}:{line}", _limit_of(tree, found, self.file))
 
     def _is_called(self, node: ast.expr) -> bool:
-        if isinstance(node, ast.Name):
-            return node.id == self.name
-        return isinstance(node, ast.Attribute) and node.attr == self.name
+        whole = _whole_of(node) if self.is_entry else node
+        if isinstance(whole, ast.Name):
+            return whole.id == self.name
+        return isinstance(whole, ast.Attribute) and whole.attr == self.name
 
 
 def _names(container: Any, holders: Iterable[Any]) -> Iterator[_Name]:
+    steps = tuple(holders)
+    yield from _names_of(container, steps, is_entry=False)
+    for holder, inside in pairwise(steps):
+        if inside is container and is_a(holder, _WITH_ENTRIES):
+            yield from _names_of(holder, steps, is_entry=True)
+            yield from _names_of(holder, steps, is_entry=False)  # which empties it with all else
+    for file, kind in _classes(type(container)):
+        yield _Name(file, "", kind)
+
+
+_WITH_ENTRIES = (dict, list, tuple)
+
+
+def _names_of(thing: Any, steps: tuple[Any, ...], is_entry: bool) -> Iterator[_Name]:
+    """Each variable of a module and each attribute of a holder that it is."""
     for module in list(sys.modules.values()):
         if type(module) is not types.ModuleType:  # anything may stand there, also a lazy module
             continue
         inside = _DICT_OF_MODULE(module)
         file = inside.get("__file__")
         for name, value in list(inside.items()):
-            if value is container and type(name) is str and type(file) is str:
-                yield _Name(file, name)
-    for holder in holders:
+            if value is thing and type(name) is str and type(file) is str:
+                yield _Name(file, name, is_entry=is_entry)
+    for holder in steps:
         for name, value in attributes_of(holder):
-            if value is container and type(name) is str:
+            if value is thing and type(name) is str:
                 for file, _ in _classes(type(holder)):
-                    yield _Name(file, name)
-    for file, kind in _classes(type(container)):
-        yield _Name(file, "", kind)
+                    yield _Name(file, name, is_entry=is_entry)
+
+
+def _whole_of(node: ast.expr) -> ast.expr | None:
+    """``CACHES`` of ``CACHES[key]`` and ``CACHES.get(key)``; ``None`` of all else."""
+    if isinstance(node, ast.Subscript):
+        return node.value
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+        return node.func.value if node.func.attr in ("get", "setdefault") else None
+    return None
 
 
 def _classes(kind: type) -> Iterator[tuple[str, str]]:
@@ -139,6 +165,29 @@ def _removing(scope: ast.AST, is_it: _IsIt) -> ast.AST | None:
         if isinstance(node, ast.Assign) and _replaces_part(node, is_it):
             return node
     return None
+
+
+def _removing_by_another_name(scope: ast.AST, is_it: _IsIt) -> ast.AST | None:
+    """The same in a function that has given the container a name of its own."""
+    for function in ast.walk(scope):
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+            found = _removing(function, _is_one_of(_other_names(function, is_it)))
+            if found is not None:
+                return found
+    return None
+
+
+def _other_names(function: ast.AST, is_it: _IsIt) -> frozenset[str]:
+    """``rows`` where there is ``rows = self.rows``."""
+    found: set[str] = set()
+    for part in ast.walk(function):
+        if isinstance(part, ast.Assign) and is_it(part.value):
+            found.update(map(_name_of, part.targets))
+    return frozenset(found - {""})
+
+
+def _is_one_of(names: frozenset[str]) -> _IsIt:
+    return lambda node: _name_of(node) in names
 
 
 def _replacing(tree: ast.Module, name: str) -> ast.AST | None:

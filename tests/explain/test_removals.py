@@ -106,6 +106,48 @@ def test_an_attribute_is_looked_for_where_its_class_is_written(
     assert removal_of(rows, [window]) == Removal("shop.py:4", 300)
 
 
+@pytest.mark.parametrize(
+    "source",
+    [
+        "BUFFERS[1].clear()",
+        "BUFFERS.get(1).clear()",
+        "BUFFERS.clear()",
+        "def flush(key):\n    rows = BUFFERS[key]\n    rows.clear()",
+        "def flush(key):\n    rows = shop.BUFFERS.setdefault(key, [])\n    del rows[:]",
+    ],
+)
+def test_an_entry_of_what_has_a_name_is_found_by_that(
+    module: types.ModuleType, source: str
+) -> None:
+    module.__dict__["BUFFERS"] = buffers = {1: [0]}
+    Path(str(module.__file__)).write_text(f"import shop\n{source}\n")
+    found = removal_of(buffers[1], [module, buffers, buffers[1]])
+    assert found is not None and found.place.startswith("shop.py:")
+    assert removal_of([0], [module, buffers, [0]]) is None, "another list"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "OTHERS.clear()",
+        "def flush(key):\n    rows = OTHERS[key]\n    rows.clear()",
+        "def flush(key):\n    rows = BUFFERS[key]\n    rows.append(1)",
+    ],
+)
+def test_what_is_done_to_another_is_not_done_to_an_entry(
+    module: types.ModuleType, source: str
+) -> None:
+    module.__dict__["BUFFERS"] = buffers = {1: [0]}
+    Path(str(module.__file__)).write_text(f"{source}\n")
+    assert removal_of(buffers[1], [module, buffers, buffers[1]]) is None
+
+
+def test_another_name_in_a_function_is_the_same_container(module: types.ModuleType) -> None:
+    text = "def flush():\n    rows = CACHE\n    if len(rows) > 400:\n        rows.clear()\n"
+    Path(str(module.__file__)).write_text(text)
+    assert removal_of(CONTAINER) == Removal("shop.py:4", 400)
+
+
 def test_what_no_module_has_as_a_variable_has_no_line() -> None:
     assert removal_of([]) is None
 
