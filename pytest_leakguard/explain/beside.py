@@ -17,7 +17,7 @@ from pytest_leakguard.tracker.containers import words_of
 from pytest_leakguard.tracker.objects import PREFIXES_BYTES, counted_blocks, objects_of
 from pytest_leakguard.tracker.tracker import Block, Tracker
 
-_MOST_PARTS = 1_000_000
+MOST_PARTS = 1_000_000
 """Objects of a cache that are looked at, in half a second; of a larger one nothing is said."""
 _TAG = 1
 """By which an object's pointer to the values of its attributes may be too low (CPython 3.12); in
@@ -35,7 +35,7 @@ class Beside:
         blocks = counted_blocks(tracker, run)
         things = objects_of(tracker, blocks)
         survivors = Survivors(things)
-        parts = _parts_of(holder)
+        parts = parts_of(holder)
         self._inside = frozenset(map(id, parts))
         known = frozenset(map(id, things))
         others = [part for part in parts if id(part) not in known]
@@ -55,7 +55,7 @@ class Beside:
         return id(thing) in self._inside
 
 
-def _parts_of(holder: Any) -> list[Any]:
+def parts_of(holder: Any) -> list[Any]:
     """All that it leads to, but for variables of modules; nothing where that is too much."""
     variables = _variables()
     seen = {id(holder)}
@@ -67,7 +67,7 @@ def _parts_of(holder: Any) -> list[Any]:
                 continue
             seen.add(key)
             queue.append(part)
-        if len(queue) > _MOST_PARTS:
+        if len(queue) > MOST_PARTS:
             return []
     return queue
 

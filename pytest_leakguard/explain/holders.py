@@ -133,15 +133,11 @@ def _held_by(path: Path, probe: Probe, runs: int, is_double: bool = False) -> He
 def _limiting_others(first: Target | None, is_new: IsNew) -> Any:
     """A holder with a limit that has what does not hang on the first of the survivors."""
     for target in first.all() if first is not None else ():
-        path = path_without(target.thing, is_new, _is_nobody) if target is not first else None
-        for step in reversed(_near(path.steps[:-1])) if path is not None else ():
-            if limits.limit_of_holder(step):
-                return step
+        path = path_without(target.thing, is_new) if target is not first else None
+        holder = limits.limiting(_near(path.steps[:-1])) if path is not None else None
+        if holder is not None:
+            return holder
     return None
-
-
-def _is_nobody(holder: Any) -> bool:
-    return False
 
 
 def _held_beside(probe: Probe, evidence: Evidence, runs: int, limiting: Any) -> Held | None:
@@ -274,7 +270,7 @@ def _look_for_limit(held: Held, steps: list[Any], is_double: bool) -> None:
         return
     found = limits.limit_on(steps)
     if found is not None:
-        held.limiting = next(step for step in reversed(steps) if limits.limit_of_holder(step))
+        held.limiting = limits.limiting(steps)
         held.limit = found[0]
         held.bounded = f"its holder says that it keeps at most {found[0]:,} ({found[1]})"
 

@@ -32,10 +32,16 @@ def limit_on(steps: Iterable[Any]) -> tuple[int, str] | None:
 
     ``None`` when none says so. ``steps`` are the holders, outermost first: the nearest one counts.
     """
+    holder = limiting(steps)
+    most = limit_of_holder(holder)
+    return None if most is None else (most, name_of_class(type(holder)))
+
+
+def limiting(steps: Iterable[Any]) -> Any:
+    """The nearest holder that says how much it will ever keep; ``None`` when none does."""
     for holder in reversed(tuple(steps)):
-        most = limit_of_holder(holder)
-        if most is not None:
-            return most, name_of_class(type(holder))
+        if limit_of_holder(holder) is not None:
+            return holder
     return None
 
 

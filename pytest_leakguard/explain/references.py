@@ -92,7 +92,7 @@ def root_of(chain: tuple[str, ...]) -> str:
     return " / ".join(chain[:2])
 
 
-def path_without(target: Any, is_new: IsNew, avoid: Avoid) -> Path | None:
+def path_without(target: Any, is_new: IsNew, avoid: Avoid = _nobody) -> Path | None:
     """A way from a root by none of the objects to be avoided; ``None`` where there is none."""
     return _Upwards(target, Roots(is_new), is_new, avoid).run()
 

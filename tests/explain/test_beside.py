@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 
+from pytest_leakguard.explain import beside
+from pytest_leakguard.explain.beside import parts_of
+
 SUITE = """
     import functools, itertools
     from collections import OrderedDict
@@ -100,3 +103,12 @@ def test_the_leak_beside_it_is_found_as_large_as_without_it(
     found, without = finding_of(report, name), finding_of(report, alone)
     assert found["held_by"] == without["held_by"]
     assert (found["size_bytes"], found["blocks"]) == (without["size_bytes"], without["blocks"])
+
+
+def test_of_what_is_too_large_to_be_looked_through_nothing_is_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cache = [[number] for number in range(100)]
+    assert len(parts_of(cache)) > len(cache)
+    monkeypatch.setattr(beside, "MOST_PARTS", 50)
+    assert parts_of(cache) == []
