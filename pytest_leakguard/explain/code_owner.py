@@ -20,6 +20,12 @@ from pytest_leakguard.core.leaks import Frame
 _STDLIB = tuple(
     {os.path.realpath(sysconfig.get_path(name)) + os.sep for name in ("stdlib", "platstdlib")}
 )
+_SCRIPTS = (
+    (os.path.realpath(sysconfig.get_path("scripts")) + os.sep,)
+    if sys.prefix != sys.base_prefix
+    else ()
+)
+"""Of a virtual environment: what pip has written there only calls a package."""
 _PACKAGES = ("site-packages", "dist-packages")
 HARNESS = frozenset(
     {
@@ -62,7 +68,7 @@ def owner(file: str) -> Owner:
     package = _installed_part(path)
     if package:
         return Owner.HARNESS if package in HARNESS else Owner.LIBRARY
-    for root in _STDLIB:
+    for root in (*_STDLIB, *_SCRIPTS):
         if path.startswith(root):
             return (
                 Owner.HARNESS
