@@ -411,6 +411,22 @@ def _probe_exit_callbacks() -> str:
     return expect(has_risen, "one more function does not count")
 
 
+# Child processes.
+
+
+def collect_abandoned_children() -> None:
+    """What starting the next child does: those that nobody has waited for are collected."""
+    module = sys.modules.get("subprocess")
+    if module is not None:
+        getattr(module, "_cleanup", int)()
+
+
+def _probe_abandoned_children() -> str:
+    module = sys.modules.get("subprocess")
+    is_there = module is None or callable(getattr(module, "_cleanup", None))
+    return expect(is_there, "abandoned children are collected elsewhere")
+
+
 # Frames.
 
 
@@ -597,6 +613,7 @@ def probes() -> tuple[Probe, ...]:
         Probe("warnings._get_context or _showwarnmsg_impl", _probe_warnings),
         Probe("logging.root.manager.disable", _probe_disabled_logging),
         Probe("atexit._ncallbacks", _probe_exit_callbacks),
+        Probe("subprocess._cleanup", _probe_abandoned_children),
         Probe("sys._getframe", _probe_calling_frame),
         Probe("sys._current_frames", _probe_frames),
         Probe("PyFrameObject.f_frame", _probe_calls),

@@ -110,6 +110,8 @@ class Confirmation:
         """Seconds of one run, in the last chunk and in the one before."""
         self._stopped = ""
         """Why there may be no further runs."""
+        self._short_of: int | None = None
+        """Counter of the scarce thing of which they would leave too little."""
         self._known: dict[int, tuple[Kept, ...]] = {}
         ledger.counts_others = not (suspect.is_rare and ledger.has_older_threads)
         self._totals: dict[int, list[Total]] = {}
@@ -225,7 +227,7 @@ class Confirmation:
         try:
             self.runs.append(self._run(calls))
         except OutOfRoom as problem:
-            self._stopped = str(problem)
+            self._stopped, self._short_of = str(problem), problem.counter
             return False
         if self._suspect.grown is not None:
             self._suspect.grown.note_runs()
@@ -321,8 +323,8 @@ class Confirmation:
     def _at_the_end(self) -> Examination:
         """The answer from the runs there were, when there can be no more."""
         has_no_more = self._is_exhausted() or self._is_ever_slower()
-        exhausting = has_no_more and self._all_even(in_blocks=True)
-        if exhausting:
+        exhausting = self._all_even(in_blocks=True) if has_no_more else {}
+        if exhausting and self._short_of in (None, *exhausting):
             is_large = self._kept_bytes() > thresholds.MEMORY_LIMIT_BYTES
             return replace(self._examination(exhausting), is_exhausting=is_large)
         steady = self._steady()

@@ -11,6 +11,7 @@ import math
 import tempfile
 from pathlib import Path
 
+from pytest_leakguard.counters._cpython import collect_abandoned_children
 from pytest_leakguard.counters.originals import Original
 from pytest_leakguard.counters.reader import (
     CHILDREN,
@@ -19,10 +20,12 @@ from pytest_leakguard.counters.reader import (
     FILES,
     THREADS,
     child_count,
+    counted,
     descriptor_count,
     descriptor_limit,
     thread_count,
 )
+from pytest_leakguard.counters.transients import wait_for_ends
 from pytest_leakguard.screening.ledger import Ledger
 
 MOST_THREADS = 400
@@ -57,6 +60,11 @@ _GROUP = Path("/sys/fs/cgroup")
 class OutOfRoom(Exception):
     """No further run may be made; says why."""
 
+    def __init__(self, problem: str, counter: int | None = None) -> None:
+        super().__init__(problem)
+        self.counter = counter
+        """Of what is scarce and would be used up; None where it is memory or time."""
+
 
 class Room:
     """What there is room for while one test is repeated."""
@@ -66,6 +74,7 @@ class Room:
         self._descriptors = 0
         with contextlib.suppress(OSError):  # where they cannot be counted, no run leaves any
             self._descriptors = descriptor_count()
+        self._threads = counted(thread_count)
         self._directory = tempfile.gettempdir()
         self._disk_bytes = _free_disk(self._directory)
         self._memory_bytes = _free_memory() / MEMORY_SHARE
@@ -79,67 +88,79 @@ class Room:
 
     def problem(self, runs: int = 1) -> str:
         """Why so many more runs like the last one must not be made; empty when they may."""
-        if self._closed:
-            return self._closed
-        return (
-            self._of_descriptors(runs)
-            or self._of_tasks(runs)
-            or self._of_memory(runs)
-            or self._of_disk()
-        )
+        try:
+            self.check(runs)
+        except OutOfRoom as problem:
+            return str(problem)
+        return ""
 
     def check(self, runs: int = 1) -> None:
-        """Raises ``OutOfRoom`` where ``problem`` has an answer."""
-        problem = self.problem(runs)
-        if problem:
-            raise OutOfRoom(problem)
+        """Raises ``OutOfRoom`` when so many more runs like the last one must not be made."""
+        if self._closed:
+            raise OutOfRoom(self._closed)
+        self._check_descriptors(runs)
+        self._check_tasks(runs)
+        self._check_memory(runs)
+        self._check_disk()
 
     def _rise(self, counter: int) -> float:
         self._rises[counter] = max(self._rises[counter], self._ledger.rise(counter))
         return self._rises[counter]
 
-    def _of_descriptors(self, runs: int) -> str:
+    def _check_descriptors(self, runs: int) -> None:
         rise = self._rise(DESCRIPTORS)
         if not rise:
-            return ""
+            return
         now, limit = descriptor_count(), descriptor_limit()
         left = limit - self._descriptors - reserve_of(limit)
         if runs == 1 and left < limit:  # an explanation, which asks for more, may take what is left
             left /= SHARERS
-        if now - self._descriptors + runs * rise < left:
-            return ""
-        return f"{now} of {limit:.0f} descriptors are open, and a run leaves {rise:.0f}"
+        if now - self._descriptors + runs * rise >= left:
+            text = f"{now} of {limit:.0f} descriptors are open, and a run leaves {rise:.0f}"
+            raise OutOfRoom(text, DESCRIPTORS)
 
-    def _of_tasks(self, runs: int) -> str:
+    def _check_tasks(self, runs: int) -> None:
+        """Threads and processes that end by themselves are waited for before it is said."""
+        try:
+            self._check_running(runs)
+        except OutOfRoom:
+            if not wait_for_ends(self._threads):
+                raise
+            collect_abandoned_children()
+            self._check_running(runs)
+
+    def _check_running(self, runs: int) -> None:
         threads, children = self._rise(THREADS), self._rise(CHILDREN)
         if not threads and not children:
-            return ""
+            return
         if threads and thread_count() + runs * threads > MOST_THREADS:
-            return f"{thread_count()} threads run, and a run leaves {threads:.0f}"
+            text = f"{thread_count()} threads run, and a run leaves {threads:.0f}"
+            raise OutOfRoom(text, THREADS)
         if children and child_count() + runs * children > MOST_CHILDREN:
-            return f"there are {child_count()} child processes, and a run leaves {children:.0f}"
+            text = f"there are {child_count()} child processes, and a run leaves {children:.0f}"
+            raise OutOfRoom(text, CHILDREN)
         more, limit = threads + children, _group_limit("pids.max")
         if _group_limit("pids.current", 0.0) + runs * more + RESERVE_TASKS > limit:
-            return f"{limit:.0f} threads and processes may run here, and a run leaves {more:.0f}"
-        return ""
+            text = f"{limit:.0f} threads and processes may run here, and a run leaves {more:.0f}"
+            raise OutOfRoom(text, THREADS if threads else CHILDREN)
 
-    def _of_memory(self, runs: int) -> str:
+    def _check_memory(self, runs: int) -> None:
         rise_bytes = self._ledger.bytes_of_last()
         if rise_bytes < LARGE_RUN_BYTES:
-            return ""
+            return
         kept_bytes = self._ledger.bytes_of_all()
-        if kept_bytes + runs * rise_bytes < self._memory_bytes:
-            return ""
-        return f"repeated runs have kept {kept_bytes / 1e6:,.0f} MB, and more is not to be had here"
+        if kept_bytes + runs * rise_bytes >= self._memory_bytes:
+            kept = f"{kept_bytes / 1e6:,.0f} MB"
+            raise OutOfRoom(f"repeated runs have kept {kept}, and more is not to be had here")
 
-    def _of_disk(self) -> str:
+    def _check_disk(self) -> None:
         if not self._rise(FILES):
-            return ""
+            return
         free_bytes = _free_disk(self._directory)
         used_bytes = self._disk_bytes - free_bytes
-        if used_bytes < MOST_DISK_BYTES and free_bytes > RESERVE_DISK_BYTES:
-            return ""
-        return f"repeated runs have left {used_bytes / 1e6:,.0f} MB of temporary files"
+        if used_bytes >= MOST_DISK_BYTES or free_bytes <= RESERVE_DISK_BYTES:
+            used = f"{used_bytes / 1e6:,.0f} MB"
+            raise OutOfRoom(f"repeated runs have left {used} of temporary files", FILES)
 
 
 def reserve_of(limit: float) -> float:
