@@ -17,9 +17,8 @@ from pytest_leakguard.core.checks import Check
 from pytest_leakguard.core.clock import Clock, Spent
 from pytest_leakguard.core.settings import Settings
 from pytest_leakguard.counters.originals import Original
-from pytest_leakguard.counters.reader import BLOCKS, COUNTERS, HEAP, MAPPED, Reader
+from pytest_leakguard.counters.reader import BLOCKS, HEAP, MAPPED, Reader
 from pytest_leakguard.counters.tempfiles import temporary_files
-from pytest_leakguard.counters.transients import TRANSIENT, Population
 from pytest_leakguard.explain.interned_strings import interns_new_strings
 from pytest_leakguard.pytest_integration._pytest_internals import temporary_directories
 from pytest_leakguard.pytest_integration.arming import Arming
@@ -324,7 +323,6 @@ class Stages:
     ) -> Check:
         text = f"confirming {item.nodeid} ({text_of(ledger, suspect)})"
         self._progress(text)
-        population = Population()
 
         def show(runs: int) -> None:
             self._progress(f"{text}, {runs:,} runs so far")
@@ -332,10 +330,6 @@ class Stages:
         limits = Limits(settings.confirm_s)
         confirmation = Confirmation(ledger, run, suspect, limits, show)
         examination = confirmation.examine()
-        counter = examination.leaking
-        if counter in TRANSIENT and population.comes_back(repeater.run):
-            name = COUNTERS[counter].metric.replace("_", " ")
-            return replace(blank_check(item), notes=(f"the {name} it leaves end by themselves",))
         self._progress(f"explaining {item.nodeid}")
         self._aside.end()  # what is new is told from what is frozen, so the test must not thaw it
 

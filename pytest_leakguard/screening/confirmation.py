@@ -23,6 +23,7 @@ from pytest_leakguard.counters.reader import (
     TASKS,
     THREADS,
 )
+from pytest_leakguard.counters.transients import PATIENCE_S, TRANSIENT
 from pytest_leakguard.screening import thresholds
 from pytest_leakguard.screening.ledger import MEMORY, RESOURCES, Ledger, Run
 from pytest_leakguard.screening.quick_check import Suspect
@@ -41,6 +42,8 @@ from pytest_leakguard.screening.statistics import (
     per_run,
 )
 
+ENDING_RUNS = 3
+"""Runs that are made while threads, processes and tasks may end by themselves."""
 ORDER = (THREADS, CHILDREN, DESCRIPTORS, TASKS, FILES, MAPPED, BLOCKS, HEAP)
 """Which counter names the leak: scarce things before memory, causes before what follows from
 them."""
@@ -126,7 +129,9 @@ class Confirmation:
             if not self._open():
                 return self._examination({})
             if self._is_scarce_proved():
-                return self._leak()
+                self._let_end()
+                if self._is_scarce_proved():
+                    return self._leak()
             if self._is_exhausted() or self._spent.seconds > self._most_s():
                 return self._at_the_end()
             if self._has_enough(limits) and self._steady():
@@ -262,6 +267,20 @@ class Confirmation:
                     return counter in self._steady()
         return False
 
+    def _let_end(self) -> None:
+        """Gives the threads, processes and tasks of the runs the time to end by themselves.
+
+        With one more run each time: processes are often collected when the next one is started,
+        and tasks end while their loop runs.
+        """
+        for _ in range(ENDING_RUNS):
+            if not any(any(self._ledger.left(self.runs, counter)) for counter in TRANSIENT):
+                return
+            self._ledger.wait_for_ends(self.runs, PATIENCE_S / ENDING_RUNS)
+            if not self._add(1):
+                return
+            self._add_totals()
+
     def _leak(self) -> Examination:
         """What of the steady counters is left when all that may be dropped has been dropped.
 
@@ -277,6 +296,7 @@ class Confirmation:
             self._add_last_runs()
             if not all(is_steady(self._totals[counter]) for counter in steady):
                 return self.examine()  # a cache has just become full
+        self._let_end()
         self._ledger.empty_caches()
         self._known.clear()
         leaking = {}
@@ -323,6 +343,7 @@ class Confirmation:
     def _at_the_end(self) -> Examination:
         """The answer from the runs there were, when there can be no more."""
         has_no_more = self._is_exhausted() or self._is_ever_slower()
+        self._let_end()
         exhausting = self._all_even(in_blocks=True) if has_no_more else {}
         if exhausting and self._short_of in (None, *exhausting):
             is_large = self._kept_bytes() > thresholds.MEMORY_LIMIT_BYTES
@@ -370,13 +391,14 @@ class Confirmation:
     def _read_series(self, counter: int) -> tuple[Kept, ...]:
         if self._suspect.grown is not None:
             return self._growth_of_tables(self._suspect.grown.sizes_bytes)
+        if counter not in MEMORY:
+            counts = self._ledger.left(self.runs, counter)
+            kept = zip(self.runs, counts, strict=True)
+            return tuple(Kept(run.calls, count, 0) for run, count in kept)
         found = []
         for run in self.runs:
-            if counter in MEMORY:
-                amount = self._ledger.kept(run, counter)
-                found.append(Kept(run.calls, amount.blocks, amount.size_bytes, amount.grown_bytes))
-            else:
-                found.append(Kept(run.calls, int(run.rises[counter]), 0))
+            amount = self._ledger.kept(run, counter)
+            found.append(Kept(run.calls, amount.blocks, amount.size_bytes, amount.grown_bytes))
         return tuple(found)
 
     def _growth_of_tables(self, sizes_bytes: list[int]) -> tuple[Kept, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import sys
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -13,12 +13,14 @@ from typing import Any
 from pytest_leakguard.counters._cpython import cache_clearer
 from pytest_leakguard.counters.reader import (
     BLOCKS,
+    CHILDREN,
     COUNTERS,
     HEAP,
     MAPPED,
     THREADS,
     Reader,
 )
+from pytest_leakguard.counters.transients import TRANSIENT, is_running, wait_until
 from pytest_leakguard.screening.gc_freeze import collect, thawed
 from pytest_leakguard.tracker.containers import (
     NO_CONTAINERS,
@@ -75,6 +77,10 @@ class Ledger:
         """By run, what older blocks had grown by outside runs when it began."""
         self._following: dict[int, dict[Domain, int]] = {}
         """By run, the same when the next one began."""
+        self._present: dict[int, frozenset[Any]] = {}
+        """By counter of what may end by itself, what there was when the last run began."""
+        self._left: dict[int, dict[int, frozenset[Any]]] = {}
+        """By run, what it has left of that."""
         self.counts_interned = False
         """Strings that the interpreter has interned for good are counted as well."""
         self.counts_others = True
@@ -100,6 +106,8 @@ class Ledger:
         self._begins[self._number] = old_growth
         self._old_blocks = self._old()
         self.reader.read(self._rows, 0)
+        for counter in TRANSIENT:
+            self._present[counter] = self._there_now(counter, self._rows[counter])
 
     def begin_unjudged(self) -> int:
         """The number of a run that only explains: its blocks are looked at, but not counted."""
@@ -173,8 +181,51 @@ class Ledger:
         return self._run(calls)
 
     def read_again(self) -> None:
-        """Counts what is scarce once more, for what ends by itself a little later."""
+        """Counts what is scarce once more, for what ends by itself a little later.
+
+        Threads, processes and tasks are told apart: those of earlier runs that have ended meanwhile
+        would otherwise hide what this run has left.
+        """
         self.reader.read(self._rows, 1)
+        left = {}
+        for counter in TRANSIENT:
+            there = self._there_now(counter, self._rows[_WIDTH + counter])
+            if there and not there <= self._present[counter]:
+                left[counter] = there - self._present[counter]
+        if left or self._number in self._left:
+            self._left[self._number] = left
+
+    def _there_now(self, counter: int, count: float) -> frozenset[Any]:
+        """What tells them apart."""
+        return self.reader.things(counter) if count else frozenset()
+
+    def left(self, runs: Iterable[Run], counter: int) -> list[int]:
+        """How many of a counter of ``RESOURCES`` each run has left.
+
+        Of threads, processes and tasks those that are still there now.
+        """
+        if counter not in TRANSIENT:
+            return [int(run.rises[counter]) for run in runs]
+        of_runs = [self._left.get(run.number, {}).get(counter, frozenset()) for run in runs]
+        now = self.reader.things(counter) if any(of_runs) else frozenset()
+        return [len(of_run & now) for of_run in of_runs]
+
+    def wait_for_ends(self, runs: Iterable[Run], patience_s: float) -> bool:
+        """Waits for the threads, processes and tasks of these runs, and says whether all ended.
+
+        A process that has ended may still wait to be collected.
+        """
+        return wait_until(lambda: not self._are_running(runs), patience_s)
+
+    def _are_running(self, runs: Iterable[Run]) -> bool:
+        for counter in TRANSIENT:
+            of_runs = [self._left.get(run.number, {}).get(counter, frozenset()) for run in runs]
+            of_all = frozenset().union(*of_runs)
+            if counter == CHILDREN and any(is_running(pid) for pid in of_all):
+                return True
+            if counter != CHILDREN and of_all and of_all & self.reader.things(counter):
+                return True
+        return False
 
     def memory_now(self) -> tuple[int, int]:
         """Native and mapped bytes that the current run has now, growth of older blocks included."""
@@ -213,6 +264,7 @@ class Ledger:
         self.tracker.disarm()
         self.tracker.forget(self._number)
         self._begins.pop(self._number, None)
+        self._left.pop(self._number, None)
 
     def again(self, run: Run) -> Run:
         """``run`` with what is scarce counted now."""
@@ -302,13 +354,14 @@ class Ledger:
         """Their blocks are followed no longer."""
         for run in runs:
             self.tracker.forget(run.number)
-            for known in (self._interned, self._begins, self._following):
+            for known in (self._interned, self._begins, self._following, self._left):
                 known.pop(run.number, None)
 
     def _run(self, calls: int) -> Run:
         rises = [0.0] * _WIDTH
+        left = self._left.get(self._number, {})
         for at in RESOURCES:
-            rises[at] = self._rows[_WIDTH + at] - self._rows[at]
+            rises[at] = len(left.get(at, ())) if at in TRANSIENT else self.rise(at)
         return Run(self._number, calls, tuple(rises))
 
     def _old(self) -> int:

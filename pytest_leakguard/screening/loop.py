@@ -12,9 +12,8 @@ from typing import Any
 from pytest_leakguard.core.checks import Check
 from pytest_leakguard.core.clock import Spent
 from pytest_leakguard.counters.caches import NO_RUNNER, RunnerCaches
-from pytest_leakguard.counters.reader import BLOCKS, COUNTERS, Reader
+from pytest_leakguard.counters.reader import BLOCKS, Reader
 from pytest_leakguard.counters.tempfiles import temporary_files
-from pytest_leakguard.counters.transients import TRANSIENT, Population
 from pytest_leakguard.explain.interned_strings import interns_new_strings
 from pytest_leakguard.screening import thresholds
 from pytest_leakguard.screening.confirmation import Confirmation, Examination, Limits
@@ -77,7 +76,6 @@ def check_loop(
         unit = _followed(_ending_children(_synchronous(work, stack)), harness.after_call)
         reader = Reader(watcher, runner=harness.caches)
         ledger = Ledger(found.tracker, reader)
-        population = Population()
         stack.callback(harness.progress, "")
 
         def show(runs: int) -> None:
@@ -95,13 +93,7 @@ def check_loop(
             finally:
                 ledger.disarm()
 
-        if examination.leaking in TRANSIENT and population.comes_back(unit):
-            name = COUNTERS[examination.leaking].metric.replace("_", " ")
-            check = replace(blank, notes=(f"the {name} it leaves end by themselves",))
-        else:
-            check = check_of(
-                blank, examination, armed, ledger, budget_bytes, seconds, further
-            ).check
+        check = check_of(blank, examination, armed, ledger, budget_bytes, seconds, further).check
         displaced = (DISPLACED,) if found.sees_native and ledger.take_displaced() else ()
         if ledger.take_python_displaced():
             displaced = (*displaced, PYTHON_DISPLACED)

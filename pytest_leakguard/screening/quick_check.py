@@ -13,7 +13,6 @@ from typing import Any
 
 from pytest_leakguard.core.clock import Spent
 from pytest_leakguard.counters.reader import BLOCKS, CHILDREN, COUNTERS, HEAP, THREADS
-from pytest_leakguard.counters.transients import wait_for_ends
 from pytest_leakguard.screening import thresholds
 from pytest_leakguard.screening.ledger import MEMORY, RESOURCES, Ledger, Run
 from pytest_leakguard.screening.room import OutOfRoom
@@ -21,8 +20,8 @@ from pytest_leakguard.tracker.containers import Lengths
 
 EVERYTHING = frozenset((*MEMORY, *RESOURCES))
 """Counters that a test may leak in as long as nothing is known of it."""
-WAITING_SHARE = 0.2
-"""Share of the time a run took that is waited for threads and processes which end by themselves."""
+WAITING_S = 0.2
+"""Seconds that are waited for a run's threads and processes which end by themselves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +162,7 @@ class QuickCheck:
     def _has_event(self) -> bool:
         """Whether a run that is over for some time has kept something until now."""
         for run in self.runs[thresholds.FIRST_RUNS : -thresholds.FIRST_RUNS]:
-            if any(run.rises[at] > 0 for at in RESOURCES):
+            if any(self._ledger.left((run,), at)[0] > 0 for at in RESOURCES):
                 return True
             if any(self._ledger.has_kept(run, at) for at in MEMORY):
                 return True
@@ -173,7 +172,7 @@ class QuickCheck:
 def settled(ledger: Ledger, run: Run) -> Run:
     """``run``, after a short wait for threads or processes that may end by themselves."""
     if run.rises[THREADS] > 0 or run.rises[CHILDREN] > 0:
-        wait_for_ends(ledger.threads_before, WAITING_SHARE)
+        ledger.wait_for_ends((run,), WAITING_S)
         return ledger.again(run)
     return run
 
@@ -192,7 +191,7 @@ def kept_by_all(ledger: Ledger, suspected: Iterable[int], runs: Iterable[Run]) -
         if counter in MEMORY:
             keeps = all(ledger.has_kept(run, counter) for run in runs)
         else:
-            keeps = all(run.rises[counter] > 0 for run in runs)
+            keeps = all(count > 0 for count in ledger.left(runs, counter))
         if keeps:
             found.add(counter)
     return frozenset(found)
@@ -209,7 +208,9 @@ def rare_counters(ledger: Ledger, runs: list[Run]) -> frozenset[int]:
 
 
 def _keeps(ledger: Ledger, run: Run, counter: int) -> bool:
-    return ledger.has_kept(run, counter) if counter in MEMORY else run.rises[counter] > 0
+    return (
+        ledger.has_kept(run, counter) if counter in MEMORY else ledger.left((run,), counter)[0] > 0
+    )
 
 
 def text_of(ledger: Ledger, suspect: Suspect) -> str:

@@ -20,12 +20,11 @@ from pytest_leakguard.counters.reader import (
     FILES,
     THREADS,
     child_count,
-    counted,
     descriptor_count,
     descriptor_limit,
     thread_count,
 )
-from pytest_leakguard.counters.transients import wait_for_ends
+from pytest_leakguard.counters.transients import wait_until
 from pytest_leakguard.screening.ledger import Ledger
 
 MOST_THREADS = 400
@@ -74,7 +73,6 @@ class Room:
         self._descriptors = 0
         with contextlib.suppress(OSError):  # where they cannot be counted, no run leaves any
             self._descriptors = descriptor_count()
-        self._threads = counted(thread_count)
         self._directory = tempfile.gettempdir()
         self._disk_bytes = _free_disk(self._directory)
         self._memory_bytes = _free_memory() / MEMORY_SHARE
@@ -121,28 +119,30 @@ class Room:
 
     def _check_tasks(self, runs: int) -> None:
         """Threads and processes that end by themselves are waited for before it is said."""
-        try:
-            self._check_running(runs)
-        except OutOfRoom:
-            if not wait_for_ends(self._threads):
-                raise
-            collect_abandoned_children()
-            self._check_running(runs)
 
-    def _check_running(self, runs: int) -> None:
+        def is_room() -> bool:
+            collect_abandoned_children()
+            return self._of_tasks(runs) is None
+
+        problem = self._of_tasks(runs)
+        if problem is not None and not wait_until(is_room):
+            raise problem
+
+    def _of_tasks(self, runs: int) -> OutOfRoom | None:
         threads, children = self._rise(THREADS), self._rise(CHILDREN)
         if not threads and not children:
-            return
+            return None
         if threads and thread_count() + runs * threads > MOST_THREADS:
             text = f"{thread_count()} threads run, and a run leaves {threads:.0f}"
-            raise OutOfRoom(text, THREADS)
+            return OutOfRoom(text, THREADS)
         if children and child_count() + runs * children > MOST_CHILDREN:
             text = f"there are {child_count()} child processes, and a run leaves {children:.0f}"
-            raise OutOfRoom(text, CHILDREN)
+            return OutOfRoom(text, CHILDREN)
         more, limit = threads + children, _group_limit("pids.max")
         if _group_limit("pids.current", 0.0) + runs * more + RESERVE_TASKS > limit:
             text = f"{limit:.0f} threads and processes may run here, and a run leaves {more:.0f}"
-            raise OutOfRoom(text, THREADS if threads else CHILDREN)
+            return OutOfRoom(text, THREADS if threads else CHILDREN)
+        return None
 
     def _check_memory(self, runs: int) -> None:
         rise_bytes = self._ledger.bytes_of_last()

@@ -17,7 +17,7 @@ from pytest_leakguard.core.errors import UsageProblem
 from pytest_leakguard.core.leaks import Frame
 from pytest_leakguard.counters.reader import BLOCKS, COUNTERS, Reader
 from pytest_leakguard.counters.tempfiles import temporary_files
-from pytest_leakguard.counters.transients import wait_for_ends
+from pytest_leakguard.counters.transients import PATIENCE_S
 from pytest_leakguard.explain.allocations import FRAMES
 from pytest_leakguard.explain.code_owner import Site, source_line
 from pytest_leakguard.explain.explainer import Cause
@@ -121,7 +121,7 @@ class Watches:
 
     def _note(self, block: WatchedBlock, ledger: Ledger, run: Run, traces: Traces) -> None:
         if any(run.rises[at] > 0 for at in RESOURCES):
-            wait_for_ends(ledger.threads_before)
+            ledger.wait_for_ends((run,), PATIENCE_S)
             run = ledger.again(run)
         left = None
         if len(block.entries) < BY_RUNS:

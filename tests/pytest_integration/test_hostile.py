@@ -251,3 +251,22 @@ def test_what_measured_nothing_is_never_green(pytester: pytest.Pytester) -> None
         (("--collect-only",), pytest.ExitCode.OK),
     ):
         assert pytester.runpytest_subprocess(*ON, *options).ret == status, options
+
+
+ABOUT_TO_END = """
+    import subprocess
+    KEPT = []
+    def test_soon_over(): subprocess.Popen(["sleep", "0.2"])
+    def test_kept(): KEPT.append(subprocess.Popen(["sleep", "0.1"]))
+"""
+
+
+def test_processes_that_are_about_to_end_neither_leak_nor_hide_a_leak(
+    pytester: pytest.Pytester,
+) -> None:
+    """Those that the first test has left end while the second one is repeated."""
+    pytester.makepyfile(ABOUT_TO_END)
+    pytester.runpytest_subprocess(*ON)
+    assert outcomes(pytester) == {"test_soon_over": "clean", "test_kept": "leak"}
+    report = json.loads((Path(pytester.path) / "out/report.json").read_text())
+    assert [found["kind"] for found in report["findings"].values()] == ["child_processes"]

@@ -7,6 +7,7 @@ import gc
 import json
 import mmap
 import os
+import subprocess
 import sys
 import threading
 import time
@@ -17,6 +18,7 @@ from typing import Any
 
 from pytest_leakguard.counters.reader import (
     BLOCKS,
+    CHILDREN,
     DESCRIPTORS,
     FILES,
     HEAP,
@@ -274,6 +276,23 @@ def scenario_thread() -> Any:
     while ledger.again(run).rises[THREADS] > 0 and time.monotonic() < until:
         time.sleep(0.01)
     return at_end, begun == before, int(ledger.again(run).rises[THREADS])
+
+
+def scenario_process_beside_one_that_ends() -> Any:
+    """A process that each run leaves, while one from before the run ends in it."""
+    earlier = subprocess.Popen(["sleep", "60"])
+    made: list[subprocess.Popen[bytes]] = []
+
+    def work() -> None:
+        earlier.kill()
+        earlier.wait()
+        made.append(subprocess.Popen(["sleep", "60"]))
+
+    run = ledger.run(work)
+    rise, left = int(run.rises[CHILDREN]), ledger.left((run,), CHILDREN)
+    made[0].kill()
+    made[0].wait()
+    return rise, left, ledger.left((run,), CHILDREN)
 
 
 def ledger_threads() -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import ModuleType
 from typing import Any
 
@@ -71,6 +71,7 @@ class ScriptedLedger(Ledger):
         self.told: list[int] = []
         """Runs so far, as a confirmation tells them."""
         self.read_again_count = 0
+        self.waits_s: list[float] = []
         self.emptied = 0
         self.after_emptying: Mapping[int, Keeps] = {}
         self.has_touched_old = self.counts_interned = False
@@ -105,6 +106,13 @@ class ScriptedLedger(Ledger):
     def again(self, run: Run) -> Run:
         self.read_again_count += 1
         return Run(run.number, run.calls, (0.0,) * len(COUNTERS))
+
+    def left(self, runs: Iterable[Run], counter: int) -> list[int]:
+        return [int(run.rises[counter]) for run in runs]
+
+    def wait_for_ends(self, runs: Iterable[Run], patience_s: float) -> bool:
+        self.waits_s.append(patience_s)
+        return True
 
     def kept(self, run: Run, counter: int) -> Amount:
         keeps = self.memory.get(counter)

@@ -32,6 +32,7 @@ NAMES = (
     "descriptors",
     "closed_descriptor",
     "thread",
+    "process_beside_one_that_ends",
     "file",
     "unarmed",
     "forgotten",
@@ -168,6 +169,12 @@ def test_a_closed_descriptor_is_not_counted(results: dict[str, Any]) -> None:
 
 def test_a_thread_that_has_ended_is_gone_when_it_is_counted_again(results: dict[str, Any]) -> None:
     assert results["thread"] == [1, True, 0]
+
+
+def test_a_process_that_ends_does_not_hide_the_one_that_a_run_leaves(
+    results: dict[str, Any],
+) -> None:
+    assert results["process_beside_one_that_ends"] == [1, [1], [0]]
 
 
 def test_a_temporary_file_is_counted_until_it_is_removed(results: dict[str, Any]) -> None:

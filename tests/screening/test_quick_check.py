@@ -19,7 +19,6 @@ from pytest_leakguard.screening.quick_check import (
 )
 from tests.screening.scripted import (
     GROWN,
-    MANY_THREADS,
     ScriptedLedger,
     always,
     every,
@@ -206,24 +205,17 @@ def test_what_a_run_raises_is_the_callers() -> None:
 
 
 @pytest.mark.parametrize("counter", [THREADS, CHILDREN])
-def test_threads_and_processes_that_end_by_themselves_are_waited_for(
-    counter: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    waits = []
-    monkeypatch.setattr(
-        quick_check, "wait_for_ends", lambda threads, patience_s: waits.append(threads)
-    )
+def test_threads_and_processes_that_end_by_themselves_are_waited_for(counter: int) -> None:
     ledger = ScriptedLedger(scarce={counter: lambda call: 1.0})
     run = settled(ledger, ledger.repeat())
     assert not any(run.rises)
-    assert waits == [MANY_THREADS] and ledger.read_again_count == 1
+    assert len(ledger.waits_s) == 1 and ledger.read_again_count == 1
 
 
-def test_nothing_is_waited_for_where_no_thread_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(quick_check, "wait_for_ends", None)
+def test_nothing_is_waited_for_where_no_thread_is_left() -> None:
     ledger = ScriptedLedger({BLOCKS: always}, {DESCRIPTORS: lambda call: 1.0})
     run = ledger.repeat()
-    assert settled(ledger, run) is run
+    assert settled(ledger, run) is run and not ledger.waits_s
 
 
 def test_a_run_raises_what_it_has_kept() -> None:
