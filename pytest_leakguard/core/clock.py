@@ -12,8 +12,12 @@ import time
 WAITING = 0.5
 """Seconds that count for each second in which this process did not compute.
 
-It waited, which is its own doing, or others had the processor, which is not: half of each.
+It slept, or what it started had work to do. Where others had the processor it counts nothing, as
+far as the system tells: on Linux, if it accounts for scheduling.
 """
+_SCHEDULING = "/proc/thread-self/schedstat"
+"""Nanoseconds that this thread has run, and has been ready to run while others did."""
+_open = open
 
 
 class Clock:
@@ -25,19 +29,33 @@ class Clock:
 
 
 class Spent:
-    """Seconds since it was made: those computed, or half of those gone by if that is more."""
+    """Seconds since it was made: those computed, or half of those gone by if that is more.
 
-    __slots__ = ("_cpu_s", "_wall_s")
+    Made and asked in one thread.
+    """
+
+    __slots__ = ("_cpu_s", "_kept_waiting_s", "_wall_s")
 
     def __init__(self) -> None:
         self._cpu_s, self._wall_s = Clock.cpu_s(), Clock.elapsed_s()
+        self._kept_waiting_s = kept_waiting_s()
 
     @property
     def seconds(self) -> float:
         """So far."""
         computed_s = Clock.cpu_s() - self._cpu_s
         elapsed_s = Clock.elapsed_s() - self._wall_s
-        return max(computed_s, WAITING * elapsed_s)
+        own_s = elapsed_s - (kept_waiting_s() - self._kept_waiting_s)
+        return max(computed_s, WAITING * own_s)
+
+
+def kept_waiting_s() -> float:
+    """Seconds that this thread has waited for a processor; 0 where the system does not tell."""
+    try:
+        with _open(_SCHEDULING, "rb") as file:
+            return int(file.read().split()[1]) / 1e9
+    except (OSError, IndexError, ValueError):
+        return 0.0
 
 
 def today() -> dt.date:
