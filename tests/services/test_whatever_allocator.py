@@ -18,6 +18,7 @@ from pytest_leakguard.core.leaks import LeakKind
 from pytest_leakguard.services.launch import ServiceTarget
 from pytest_leakguard.services.readiness import free_port
 from pytest_leakguard.tracker.live import LIBRARY
+from tests.variants import variants
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="services are measured through /proc"),
@@ -90,7 +91,7 @@ def test_a_clean_server_is_clean_within_hundreds_of_requests(
     assert "live heap read in 1 of 1 process(es), in 1 of them to the byte" in facts
 
 
-@pytest.mark.parametrize("mode", ["lost", "held"])
+@pytest.mark.parametrize("mode", variants(["lost", "held"], quick=["lost"]))
 @pytest.mark.parametrize("library", ["-l:libjemalloc.so.2", "-l:libtcmalloc_minimal.so.4"])
 def test_an_allocator_that_is_linked_is_seen_through(
     bench: Any, build: Build, mode: str, library: str
@@ -125,7 +126,9 @@ def test_a_table_that_never_ends_is_found_once_the_usual_bounds_are_passed(
     assert judged.check.diagnosis.iterations <= 1300
 
 
-@pytest.mark.parametrize("mode", ["cache", "lru", "deque", "ring", "flush", "stack"])
+@pytest.mark.parametrize(
+    "mode", variants(["cache", "lru", "deque", "ring", "flush", "stack"], quick=["lru", "flush"])
+)
 def test_what_has_a_bound_is_no_leak(bench: Any, build: Build, mode: str) -> None:
     judged = bench.run(ServiceTarget((build(), "{port}", mode)), requests=5000)
     assert judged.outcome is Outcome.CLEAN
@@ -145,7 +148,7 @@ def test_connections_that_are_closed_when_they_have_been_idle_are_no_leak(
     assert judged.outcome is Outcome.CLEAN
 
 
-@pytest.mark.parametrize("mode", ["private", "shared"])
+@pytest.mark.parametrize("mode", variants(["private", "shared"], quick=["shared"]))
 def test_mappings_are_named_as_such(bench: Any, build: Build, mode: str) -> None:
     judged = bench.run(ServiceTarget((build(), "{port}", mode)), requests=5000)
     assert judged.outcome is Outcome.LEAK
@@ -159,7 +162,7 @@ def test_an_arena_of_the_programs_own_is_seen(bench: Any, build: Build) -> None:
     assert growth_of(judged.check).per_iteration == pytest.approx(4000, rel=0.4)
 
 
-@pytest.mark.parametrize("mode", ["clean", "held", "private"])
+@pytest.mark.parametrize("mode", variants(["clean", "held", "private"], quick=["private"]))
 def test_what_cannot_be_counted_is_judged_by_its_pages(bench: Any, build: Build, mode: str) -> None:
     judged = bench.run(ServiceTarget((build("-static"), "{port}", mode)), requests=5000)
     assert judged.outcome is (Outcome.CLEAN if mode == "clean" else Outcome.LEAK)
@@ -167,6 +170,7 @@ def test_what_cannot_be_counted_is_judged_by_its_pages(bench: Any, build: Build,
     assert any("no live heap" in fact for fact in judged.check.diagnosis.facts)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["fixed", "slow_leak"])
 def test_flask_with_jemalloc_preloaded_is_seen_block_by_block(bench: Any, mode: str) -> None:
     pytest.importorskip("gunicorn")
@@ -269,7 +273,7 @@ while (true) {
 
 
 @pytest.mark.skipif(shutil.which("php") is None, reason="PHP is not installed")
-@pytest.mark.parametrize("mode", ["clean", "leak"])
+@pytest.mark.parametrize("mode", variants(["clean", "leak"], quick=["clean"]))
 def test_php_is_judged_by_its_pages(bench: Any, tmp_path: Path, mode: str) -> None:
     (tmp_path / "server.php").write_text(PHP)
     target = ServiceTarget(("php", str(tmp_path / "server.php"), "{port}", mode))
@@ -277,6 +281,7 @@ def test_php_is_judged_by_its_pages(bench: Any, tmp_path: Path, mode: str) -> No
     assert judged.outcome is (Outcome.LEAK if mode == "leak" else Outcome.CLEAN)
 
 
+@pytest.mark.slow
 def test_files_in_shared_memory_count_though_nobody_maps_them(
     bench: Any, make_stub: Callable[..., ServiceTarget]
 ) -> None:
@@ -286,7 +291,7 @@ def test_files_in_shared_memory_count_though_nobody_maps_them(
     assert growth_of(judged.check).per_iteration == pytest.approx(8192, rel=0.1)
 
 
-@pytest.mark.parametrize("every", [20, 50, 100])
+@pytest.mark.parametrize("every", variants([20, 50, 100], quick=[100]))
 def test_a_child_kept_now_and_then_is_a_leak_of_processes(
     bench: Any, make_stub: Callable[..., ServiceTarget], every: int
 ) -> None:
@@ -295,7 +300,7 @@ def test_a_child_kept_now_and_then_is_a_leak_of_processes(
     assert LeakKind.CHILD_PROCESSES in {finding.kind for finding in judged.check.findings}
 
 
-@pytest.mark.parametrize("mode", ["limited", "limited_dies"])
+@pytest.mark.parametrize("mode", variants(["limited", "limited_dies"], quick=["limited_dies"]))
 def test_descriptors_that_reach_the_limit_are_a_leak(
     bench: Any, make_stub: Callable[..., ServiceTarget], mode: str
 ) -> None:
@@ -306,6 +311,7 @@ def test_descriptors_that_reach_the_limit_are_a_leak(
     assert any("reached its limit of 512 open descriptors" in note for note in judged.check.notes)
 
 
+@pytest.mark.slow
 def test_mapped_memory_of_python_is_forecast_with_all_that_it_takes(
     bench: Any, make_stub: Callable[..., ServiceTarget]
 ) -> None:

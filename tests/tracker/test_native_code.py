@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.tracker.conftest import HERE, NATIVE, Scenarios, missing, run_program
+from tests.variants import variants
 
 CORE = ("core", "table", "ranges", "runs", "stacks", "pages", "lock")
 """The parts that know nothing of hooks."""
@@ -25,7 +26,9 @@ FLAGS = (
 
 
 @pytest.mark.programs
-@pytest.mark.parametrize("sanitizer", ["address,undefined", "thread"])
+@pytest.mark.parametrize(
+    "sanitizer", variants(["address,undefined", "thread"], quick=["address,undefined"])
+)
 def test_the_table_does_what_its_reference_does(build: Callable[..., Path], sanitizer: str) -> None:
     sources = [str(NATIVE / f"{name}.c") for name in CORE]
     driver = build(
@@ -107,7 +110,9 @@ def test_owners_are_found_and_no_object_is_read_beyond_its_end(build: Callable[.
 
 @pytest.mark.programs
 @pytest.mark.parametrize("compiler", ["gcc", "clang"])
-@pytest.mark.parametrize("how", ["-pie", "-no-pie", "-Wl,-z,now", "-Wl,-z,lazy"])
+@pytest.mark.parametrize(
+    "how", variants(["-pie", "-no-pie", "-Wl,-z,now", "-Wl,-z,lazy"], quick=["-Wl,-z,lazy"])
+)
 def test_a_program_without_python_is_exact(
     build: Callable[..., Path], compiler: str, how: str
 ) -> None:
@@ -115,13 +120,14 @@ def test_a_program_without_python_is_exact(
 
 
 @pytest.mark.programs
-@pytest.mark.parametrize("how", ["-pie", "-no-pie", "-Wl,-z,now"])
+@pytest.mark.parametrize("how", variants(["-pie", "-no-pie", "-Wl,-z,now"], quick=["-pie"]))
 def test_a_program_under_musl_is_exact(build: Callable[..., Path], how: str) -> None:
     if shutil.which("musl-gcc") is None:
         pytest.skip("there is no compiler for musl here")
     assert _program(build, "musl-gcc", how, ()) == "exact\n"
 
 
+@pytest.mark.slow
 @pytest.mark.programs
 def test_aarch64_is_exact(build: Callable[..., Path]) -> None:
     if shutil.which("qemu-aarch64") is None or shutil.which("aarch64-linux-gnu-gcc") is None:
