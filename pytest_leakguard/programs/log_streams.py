@@ -51,9 +51,12 @@ _WRITER = re.compile(
     rb"([\w.@/:-]{1,100}?) *\|(?: |$)"  # docker compose, foreman
     rb"|\[([^\]\n]{1,200})\](?: |$)"  # kubectl logs --prefix, parallel branches of Jenkins
     rb"|(\d{1,6}):(?: |$)"  # ctest -V
-    rb"|([\w.-]{1,64} [\w./@-]{1,64}(?:\[\d{1,10}\])?):(?: |$)"  # syslog, behind the time
+    # syslog, behind the time; two words with a colon at the end of a line are the program's own
+    rb"|([\w.-]{1,64} [\w./@-]{1,64}(?:\[\d{1,10}\])?):(?: |(?<=\]:)$)"
 )
 _SYSLOG_GROUP = 4
+_INDENT = re.compile(rb"^[ \t]+(?===\d{1,10}==)")
+"""Before a line that the tools begin at its margin."""
 _DOCUMENT = re.compile(rb"<\?xml |<valgrindoutput>")
 _DOCUMENT_END = b"</valgrindoutput>"
 
@@ -170,7 +173,7 @@ def _cut_at_returns(lines: Iterator[bytes]) -> Iterator[bytes]:
     """A progress bar goes back to the beginning of its line; what follows is a line as well."""
     for line in lines:
         content, feed = (line[:-1], b"\n") if line.endswith(b"\n") else (line, b"")
-        content = content.rstrip(b"\r")
+        content = content.rstrip(b" \t\r") if feed else content.rstrip(b"\r")
         if b"\r" in content:
             *before, content = content.split(b"\r")
             for piece in before:
@@ -186,6 +189,7 @@ def without_prefix(line: bytes) -> tuple[bytes, str]:
     was_time = False
     for _ in range(_MOST_PREFIXES):
         # The tools' own lines begin with one of these; a frame is deep inside of one.
+        line = _INDENT.sub(b"", line)
         if line[:1] in (b"=", b" ", b"<", b"\t", b"\n", b"-", b""):
             break
         if time := _TIME.match(line):

@@ -52,12 +52,20 @@ PREFIXES = {
     "colours in the middle of a prefix": "\x1b[36mapp-1  |\x1b[0m ",
     "an unknown prefix": "runner> ",
 }
+TABLE = f"""{"-" * 53}
+Suppressions used:
+  count      bytes template
+      3       3264 PyModule_ExecDef
+{"-" * 53}
+
+"""
 REPORTS = {
     "a leak in a log of valgrind": (LEAKY, Outcome.LEAK),
     "a clean log of valgrind": (CLEAN, Outcome.CLEAN),
     "a leak of LeakSanitizer": (lsan(48, "cache_add", 0x55D0C0DE1234), Outcome.LEAK),
     "a clean log of LeakSanitizer": (golden("sanitizer", "gcc16_clean.txt").read_text(), Outcome.CLEAN),
     "suppressions of LeakSanitizer": (golden("sanitizer", "all_suppressed.txt").read_text(), Outcome.CLEAN),
+    "a table of suppressions alone": (TABLE, Outcome.CLEAN),
     "a leak in XML": (golden("valgrind", "leaky.xml").read_text(), Outcome.LEAK),
     "clean XML": (golden("valgrind", "clean.xml").read_text(), Outcome.CLEAN),
     "a log that was cut": (LEAKY[: LEAKY.index("==1== LEAK")], Outcome.INCONCLUSIVE),
@@ -97,6 +105,8 @@ PACKINGS: dict[str, Callable[[bytes], bytes]] = {
     "zip": zipped,
     "tar.gz": tarred,
     "a log before and after": lambda data: NOISE + data + b"make: Leaving directory\n",
+    "trailing blanks": lambda data: data.replace(b"\n", b"  \n"),
+    "indented": lambda data: b"".join(b"    " + line for line in data.splitlines(keepends=True)),
     "a progress bar before": lambda data: b" 10%\r 20%\r" + data,
 }
 

@@ -42,7 +42,7 @@ _RUNTIME_PACKAGES = {
 }
 _NAMES = "apt-get install llvm (for llvm-symbolizer), or binutils (for addr2line)"
 _RUNTIME = re.compile(
-    rb"(Leak|Address)Sanitizer(:| has | can | failed |\x1b)|^Suppressions used:$"
+    rb"(Leak|Address)Sanitizer(:| has | can | failed |\x1b)|^[ \t]*Suppressions used:[ \t]*$"
     rb"|==\d{1,10}==(Leak|Address)Sanitizer"
     rb"|(Direct|Indirect) leak of \d{1,19} byte"
     rb"|^==\d{1,10}==(Processing|Running) thread "

@@ -188,9 +188,9 @@ class _End:
     def take(self, line: str) -> None:
         self.previous, self.last = self.last, line
         text = line.rstrip("\n")
-        if line.startswith(_TABLE):
+        if text.strip() == _TABLE:
             self.is_in_table = True
-        elif _DASHES.fullmatch(text):
+        elif _DASHES.fullmatch(text.strip()):
             self.has_table = self.has_table or self.is_in_table
             self.is_in_table = False
         if _THREADS.search(text):
@@ -202,7 +202,7 @@ class _End:
     def is_cut(self) -> bool:
         if self.is_in_threads:  # the report that they follow is whole
             return not self.last.endswith("\n")
-        last, previous = self.last.removesuffix("\n"), self.previous.removesuffix("\n")
+        last, previous = self.last.strip(), self.previous.strip()
         if not self.last.endswith("\n") or self.is_in_table or _DASHES.fullmatch(last):
             return True
         if last:
@@ -259,7 +259,7 @@ def _take_record(line: str, log: _Log) -> bool:
         _sum(log, int(total.group(1)), int(total.group(2)))
     elif line.startswith("Omitting "):
         log.omitted = True
-    elif line.startswith(_TABLE):
+    elif line.strip() == _TABLE:
         log.has_content = True
     elif log.is_after_check and (_SEPARATOR.match(line) or _END_OF_SUMMARY.search(line)):
         log.has_begun = True
