@@ -15,10 +15,17 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from pytest_leakguard.core.foreign import attributes_of, is_a, module_of, mro_of, qualname_of
+from pytest_leakguard.core.foreign import (
+    attributes_of,
+    is_a,
+    module_of,
+    mro_of,
+    namespace_of_module,
+    qualname_of,
+)
 from pytest_leakguard.explain.code_owner import Owner, owner
+from pytest_leakguard.explain.source_numbers import Numbers, closure_of
 
-_DICT_OF_MODULE: Any = vars(types.ModuleType)["__dict__"].__get__
 _TAKES_OUT = frozenset({"pop", "popitem", "popleft", "clear", "remove", "discard"})
 """Methods of containers after which there is less in them."""
 _MAKERS = ("__init__", "__new__", "__post_init__")
@@ -39,7 +46,8 @@ def removal_of(container: Any, holders: Iterable[Any] = ()) -> Removal | None:
     """The place that takes something out of the container; ``None`` where none is seen.
 
     Looked for in the source of the modules that have it, or what it is an entry of, as a variable,
-    of the classes whose objects, among ``holders``, have it as an attribute, and of its own class.
+    of the classes whose objects, among ``holders``, have it as an attribute, of the functions among
+    them that have it in their closure, and of its own class.
     """
     for name in _names(container, holders):
         found = name.removal()
@@ -58,23 +66,34 @@ class _Name:
     """The class whose own methods are meant, by ``self``."""
     is_entry: bool = False
     """The name is of what the container is an entry of: ``CACHES[key]``, ``CACHES.get(key)``."""
+    holder: Any = None
+    """The object or function that has it, whose attributes or closure have the numbers meant."""
+    within: int = 0
+    """A line of the function whose variable it is, or of one inside it; 0 for a module's."""
 
     def removal(self) -> Removal | None:
         try:
             tree = ast.parse("".join(linecache.getlines(self.file)))
         except (SyntaxError, ValueError, RecursionError):
             return None
-        scope = _class_in(tree, self.of_class) if self.of_class else tree
+        scope = self._scope(tree)
         if scope is None:
             return None
         is_it = _is_self if self.of_class else self._is_called
         found = _removing(scope, is_it) or _removing_by_another_name(scope, is_it)
-        if found is None and not self.of_class and not self.is_entry:
+        if found is None and not (self.of_class or self.is_entry or self.within):
             found = _replacing(tree, self.name)
         if found is None:
             return None
         line = int(getattr(found, "lineno", 0))
-        return Removal(f"{Path(self.file).name}:{line}", _limit_of(tree, found, self.file))
+        limit = _limit_of(tree, found, Numbers(self.file, self.holder))
+        return Removal(f"{Path(self.file).name}:{line}", limit)
+
+    def _scope(self, tree: ast.Module) -> ast.AST | None:
+        """The part of the source in which the name means the container."""
+        if self.of_class:
+            return _class_in(tree, self.of_class)
+        return _statement_at(tree, self.within) if self.within else tree
 
     def _is_called(self, node: ast.expr) -> bool:
         whole = _whole_of(node) if self.is_entry else node
@@ -91,27 +110,36 @@ def _names(container: Any, holders: Iterable[Any]) -> Iterator[_Name]:
             yield from _names_of(holder, steps, is_entry=True)
             yield from _names_of(holder, steps, is_entry=False)  # which empties it with all else
     for file, kind in _classes(type(container)):
-        yield _Name(file, "", kind)
+        yield _Name(file, "", kind, holder=container)
 
 
 _WITH_ENTRIES = (dict, list, tuple)
 
 
 def _names_of(thing: Any, steps: tuple[Any, ...], is_entry: bool) -> Iterator[_Name]:
-    """Each variable of a module and each attribute of a holder that it is."""
-    for module in list(sys.modules.values()):
-        if type(module) is not types.ModuleType:  # anything may stand there, also a lazy module
-            continue
-        inside = _DICT_OF_MODULE(module)
-        file = inside.get("__file__")
-        for name, value in list(inside.items()):
-            if value is thing and type(name) is str and type(file) is str:
-                yield _Name(file, name, is_entry=is_entry)
+    """Each variable of a module or closure and each attribute of a holder that it is."""
+    yield from _variables_of_modules(thing, is_entry)
     for holder in steps:
         for name, value in attributes_of(holder):
             if value is thing and type(name) is str:
                 for file, _ in _classes(type(holder)):
-                    yield _Name(file, name, is_entry=is_entry)
+                    yield _Name(file, name, is_entry=is_entry, holder=holder)
+        for name, value in closure_of(holder).items():
+            if value is thing:
+                code = holder.__code__
+                line = code.co_firstlineno
+                yield _Name(code.co_filename, name, "", is_entry, holder, line)
+
+
+def _variables_of_modules(thing: Any, is_entry: bool) -> Iterator[_Name]:
+    for module in list(sys.modules.values()):
+        if type(module) is not types.ModuleType:  # anything may stand there, also a lazy module
+            continue
+        inside = namespace_of_module(module)
+        file = inside.get("__file__")
+        for name, value in list(inside.items()):
+            if value is thing and type(name) is str and type(file) is str:
+                yield _Name(file, name, is_entry=is_entry)
 
 
 def _whole_of(node: ast.expr) -> ast.expr | None:
@@ -128,9 +156,18 @@ def _classes(kind: type) -> Iterator[tuple[str, str]]:
     for base in mro_of(kind):
         module = sys.modules.get(module_of(base))
         if type(module) is types.ModuleType:
-            file = _DICT_OF_MODULE(module).get("__file__")
+            file = namespace_of_module(module).get("__file__")
             if type(file) is str and owner(file) is not Owner.INTERPRETER:
                 yield file, qualname_of(base).rpartition(".")[2]
+
+
+def _statement_at(tree: ast.Module, line: int) -> ast.AST | None:
+    """The function or class of the module in which a line is."""
+    for node in tree.body:
+        first = min((part.lineno for part in getattr(node, "decorator_list", ())), default=line)
+        if min(first, node.lineno) <= line <= (node.end_lineno or node.lineno):
+            return node
+    return None
 
 
 def _class_in(tree: ast.Module, name: str) -> ast.ClassDef | None:
@@ -239,51 +276,13 @@ def _is_removal(called: ast.expr, is_it: _IsIt) -> bool:
 # The number from which on it does.
 
 
-def _limit_of(tree: ast.Module, removal: ast.AST, file: str) -> int:
-    """The largest number in the condition around it; 0 where there is none in plain numbers."""
+def _limit_of(tree: ast.Module, removal: ast.AST, numbers: Numbers) -> int:
+    """The largest number in the nearest condition around it that has one; 0 where none is known."""
+    found = 0
     for node in ast.walk(tree):
         if not isinstance(node, ast.If | ast.While) or isinstance(node.test, ast.Constant):
             continue
         inside = (part for statement in node.body for part in ast.walk(statement))
         if any(part is removal for part in inside):
-            return max(_numbers_in(node.test, file), default=0)
-    return 0
-
-
-def _numbers_in(condition: ast.expr, file: str) -> Iterator[int]:
-    for node in ast.walk(condition):
-        if isinstance(node, ast.Compare):
-            for side in (node.left, *node.comparators):
-                number = _number(side, file)
-                if number is not None and number > 0:
-                    yield number
-
-
-def _number(node: ast.expr, file: str) -> int | None:
-    """A whole number, a product or sum of some, or a variable of the module that is one."""
-    if isinstance(node, ast.Constant):
-        return node.value if type(node.value) is int else None
-    if isinstance(node, ast.Name):
-        return _variable(node.id, file)
-    if isinstance(node, ast.BinOp):
-        left, right = _number(node.left, file), _number(node.right, file)
-        compute = _OPERATIONS.get(type(node.op))
-        if left is not None and right is not None and compute is not None:
-            return compute(left, right)
-    return None
-
-
-_OPERATIONS: dict[type[ast.operator], Callable[[int, int], int]] = {
-    ast.Add: lambda left, right: left + right,
-    ast.Sub: lambda left, right: left - right,
-    ast.Mult: lambda left, right: left * right,
-    ast.LShift: lambda left, right: left << min(right, 64),
-}
-
-
-def _variable(name: str, file: str) -> int | None:
-    for module in list(sys.modules.values()):
-        if type(module) is types.ModuleType and _DICT_OF_MODULE(module).get("__file__") == file:
-            value = _DICT_OF_MODULE(module).get(name)
-            return value if type(value) is int else None
-    return None
+            found = max(numbers.compared(node.test), default=found)
+    return found

@@ -34,6 +34,8 @@ UNKNOWN = "a C extension, or a reference that C code took and never gave back"
 """Nothing of Python refers to it."""
 NOT_FOLLOWED = "references that were not followed further"
 """There is a holder, but the search took too long."""
+_RANK_OF_CONTEXT = 3
+"""After variables of modules: what a context has is often theirs."""
 CONTEXT = "the current context of a thread (contextvars)"
 RUNNER = "the test runner (pytest or a plugin)"
 """pytest or a plugin keeps it, such as the value of a fixture."""
@@ -117,8 +119,8 @@ class Roots:
 
     def starts(self) -> Iterator[tuple[Start, ...]]:
         """Where to search downwards from: modules, fixtures, calls that run, then the runner's."""
-        handlers = [Start(handler, root) for handler, root in _handlers()]
-        yield (*map(_start_of_module, self.modules), *handlers)
+        others = [Start(thing, root) for thing, root in (*_handlers(), *_in_context())]
+        yield (*map(_start_of_module, self.modules), *others)
         fixtures = list(_fixtures())  # a tuple that grows must not be among all objects
         yield tuple(Start(fixture, _fixture_root(fixture)) for fixture in fixtures)
         frames = list(self._running.values())
@@ -242,7 +244,16 @@ def _special() -> Iterator[tuple[int, Root]]:
     yield id(manager), Root("module logging", "logging.root.manager", 0, "logging", manager)
     context = contextvars.copy_context()
     for part in referents(context):
-        yield id(part), Root(CONTEXT)
+        yield id(part), Root(CONTEXT, rank=_RANK_OF_CONTEXT)
+    for value, root in _in_context():
+        yield id(value), root
+
+
+def _in_context() -> Iterator[tuple[Any, Root]]:
+    """The values of context variables in this thread."""
+    for variable, value in contextvars.copy_context().items():
+        text = f"context variable {variable.name}"
+        yield value, Root(text, rank=_RANK_OF_CONTEXT)
 
 
 def is_our_name(module: str) -> bool:

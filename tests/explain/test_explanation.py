@@ -239,7 +239,7 @@ IN_CONTEXT = """
 
 def test_what_the_current_context_holds_is_said_to_be_there(pytester: pytest.Pytester) -> None:
     _, finding = explained(pytester, IN_CONTEXT)
-    assert finding["holders"][0] == "the current context of a thread (contextvars)"
+    assert finding["holders"][0] == "context variable request"
     assert len(finding["holders"]) == 2, "without the inner nodes of the context"
 
 

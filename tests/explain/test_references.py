@@ -18,7 +18,7 @@ import pytest
 from pytest_leakguard.explain.kinds import is_test_double
 from pytest_leakguard.explain.path_words import Growth
 from pytest_leakguard.explain.references import path_to, path_without
-from pytest_leakguard.explain.roots import CONTEXT, UNKNOWN
+from pytest_leakguard.explain.roots import UNKNOWN
 
 
 class Order:
@@ -160,15 +160,24 @@ def test_a_handler_of_a_signal_is_a_root() -> None:
     assert "C extension" not in chain[0]
 
 
+VARIABLE = contextvars.ContextVar[Any]("request")
+
+
 def set_in_the_context() -> Any:
-    variable = contextvars.ContextVar[Any]("request")
-    variable.set(Order())
-    return weakref.ref(variable.get())
+    VARIABLE.set(Order())
+    return weakref.ref(VARIABLE.get())
 
 
-def test_the_current_context_is_a_root() -> None:
+def test_a_context_variable_is_a_root() -> None:
     reference = set_in_the_context()
-    assert chain_of(reference) == (CONTEXT, f"{__name__}.Order")
+    assert chain_of(reference) == ("context variable request", f"{__name__}.Order")
+
+
+def test_plain_values_in_a_context_variable_are_found() -> None:
+    """The collector does not know a tuple of plain values."""
+    VARIABLE.set(tuple(f"value {number}" for number in range(3)))
+    chain = path_to(VARIABLE.get()[-1]).texts
+    assert chain == ("context variable request", "tuple", "item of type str")
 
 
 def chain_of(reference: Any) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from pytest_leakguard.explain.removals import Removal, removal_of
+from pytest_leakguard.explain.source_numbers import closure_of
 
 CONTAINER: list[Any] = []
 
@@ -61,6 +62,7 @@ OF_CLASS = """
     import collections, itertools
     LIMIT = 5 * 1000
     class LRU(collections.OrderedDict):
+        most, count, last = 3000, 7, 0.0
         def put(self, key, value):
             self[key] = value
             while {condition}:
@@ -76,6 +78,9 @@ OF_CLASS = """
         ("len(self) > LIMIT", 5000),
         ("len(self) > 5 * (1 << 10)", 5120),
         ("len(self) > self.most()", 0),
+        ("len(self) > self.most", 3000),
+        ("self.count >= 4000", 4000),
+        ("time.time() - self.last > 60", 0),
         ("True", 0),
         ("self.is_old(key)", 0),
     ],
@@ -90,7 +95,35 @@ def test_a_class_of_its_own_tells_by_its_methods_and_their_condition(
     Path(str(module.__file__)).write_text(text)
     exec(compile(text, str(module.__file__), "exec"), module.__dict__)
     found = removal_of(module.__dict__["LRU"]())
-    assert found == Removal("shop.py:8", limit)
+    assert found == Removal("shop.py:9", limit)
+
+
+MEMO = """
+    def memo(limit):
+        def decorate(function):
+            seen = {}
+            def wrapper(*key):
+                if key not in seen:
+                    if len(seen) >= limit:
+                        seen.clear()
+                    seen[key] = function(*key)
+                return seen[key]
+            return wrapper
+        return decorate
+
+    def another():
+        seen = []
+        seen.pop()
+"""
+
+
+def test_a_variable_of_a_closure_is_emptied_where_it_is_written(module: types.ModuleType) -> None:
+    text = textwrap.dedent(MEMO)
+    Path(str(module.__file__)).write_text(text)
+    exec(compile(text, str(module.__file__), "exec"), module.__dict__)
+    memo = module.__dict__["memo"](4000)(print)
+    (seen,) = (value for value in closure_of(memo).values() if type(value) is dict)
+    assert removal_of(seen, [memo, seen]) == Removal("shop.py:8", 4000)
 
 
 def test_an_attribute_is_looked_for_where_its_class_is_written(
