@@ -92,15 +92,18 @@ def holder_of(probe: Probe, evidence: Evidence, runs: int) -> Held:
 
 
 def _path(first: Target, is_new: IsNew) -> tuple[Path, bool]:
-    """The way to the first of the survivors, and whether only test doubles hold any of them."""
+    """The way to the first of the survivors, and whether only test doubles hold any of them.
+
+    To another one where nothing of Python is seen to hold the first, as what a ``StringIO`` has.
+    """
     path = path_to(first.thing, is_new)
-    if not limits.is_test_double(path.steps):
+    if path.is_complete and not limits.is_test_double(path.steps):
         return path, False
     for target in first.all():
         other = path_without(target.thing, is_new, is_test_double)
         if other is not None:
             return other, False
-    return path, True
+    return path, limits.is_test_double(path.steps)
 
 
 def _held_by_path(probe: Probe, runs: int, first: Target, is_new: IsNew) -> Held:

@@ -96,6 +96,11 @@ NAMED = [
     ),
     ("linked", "LAST.next = Node(None)", "shop.FIRST.next.next.next (Node) -> (* further) *"),
     ("hooks", "sys.excepthook = lambda*", "sys.excepthook (function hooks*) -> *(* further)*"),
+    (
+        "stream_handlers",
+        None,
+        "shop.LOG.handlers (list, +1 item per run) -> logging.StreamHandler",
+    ),
     ("handlers", "signal.signal*", "handler of the signal SIGUSR1 -> function handlers*"),
     (
         "at_exit",
