@@ -17,8 +17,9 @@ from pytest_leakguard.explain.growing_containers import Growing, growing, length
 from pytest_leakguard.explain.kinds import IsNew, is_test_double, kind_of
 from pytest_leakguard.explain.path_words import Growth
 from pytest_leakguard.explain.probe import EVENTS, Evidence, Probe
+from pytest_leakguard.explain.reach import is_reached
 from pytest_leakguard.explain.references import Path, path_to, path_without
-from pytest_leakguard.explain.removals import removal_of
+from pytest_leakguard.explain.removals import removals_of
 from pytest_leakguard.explain.roots import AT_EXIT, UNKNOWN, Root
 from pytest_leakguard.explain.survivors import Survivors, Target, made_since, survivors_of
 
@@ -120,7 +121,7 @@ def _held_by(path: Path, probe: Probe, runs: int, is_double: bool = False) -> He
     if held.container is not None:
         item = _item_below(path, held.container.container)
         growth = Growth(held.container.container, pace_of(held.container.per_run), item)
-        _look_for_removal(held, held.container.container, path.steps)
+        _look_for_removal(held, held.container.container, path.steps, probe)
     if not path.is_complete and path.root.text == UNKNOWN and _cpython.exit_callbacks() > exits:
         path.root = Root(AT_EXIT)
         path.is_complete = True
@@ -253,13 +254,21 @@ def _buffer_held(probe: Probe, evidence: Evidence, runs: int) -> Held | None:
     held.is_known = path.is_complete
     held.chain = path.texts
     held.read = path.read(Growth(buffer.thing, f"+{buffer.bytes_per_run:,.0f} bytes per run"))
-    _look_for_removal(held, buffer.thing, path.steps)
+    _look_for_removal(held, buffer.thing, path.steps, probe)
     return held
 
 
-def _look_for_removal(held: Held, container: Any, steps: list[Any]) -> None:
-    removal = removal_of(container, steps)
-    if removal is None:
+def _look_for_removal(held: Held, container: Any, steps: list[Any], probe: Probe) -> None:
+    """The first place that takes entries out again and may be reached by the runs."""
+    reached: dict[str, bool] = {}
+    for removal in removals_of(container, steps):
+        name = removal.function
+        if name not in reached:
+            probe.begin()
+            reached[name] = is_reached(name, probe.work)
+        if reached[name]:
+            break
+    else:
         return
     held.removal = removal.place
     if removal.limit:

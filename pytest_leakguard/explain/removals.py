@@ -10,7 +10,7 @@ import linecache
 import sys
 import types
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from pytest_leakguard.core.foreign import (
     qualname_of,
 )
 from pytest_leakguard.explain.code_owner import Owner, owner
+from pytest_leakguard.explain.reach import function_of
 from pytest_leakguard.explain.source_numbers import Numbers, closure_of
 
 _TAKES_OUT = frozenset({"pop", "popitem", "popleft", "clear", "remove", "discard"})
@@ -40,20 +41,24 @@ class Removal:
     """As ``shop.py:12``."""
     limit: int = 0
     """The number of entries from which on it does, where the source says so in plain numbers."""
+    function: str = field(default="", compare=False)
+    """The name by which the code around it is called; empty where that has none of its own."""
 
 
 def removal_of(container: Any, holders: Iterable[Any] = ()) -> Removal | None:
-    """The place that takes something out of the container; ``None`` where none is seen.
+    """The first place that takes something out of the container; ``None`` where none is seen."""
+    return next(removals_of(container, holders), None)
+
+
+def removals_of(container: Any, holders: Iterable[Any] = ()) -> Iterator[Removal]:
+    """The places that take something out of the container.
 
     Looked for in the source of the modules that have it, or what it is an entry of, as a variable,
     of the classes whose objects, among ``holders``, have it as an attribute, of the functions among
     them that have it in their closure, and of its own class.
     """
     for name in _names(container, holders):
-        found = name.removal()
-        if found is not None:
-            return found
-    return None
+        yield from name.removals()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,23 +76,23 @@ class _Name:
     within: int = 0
     """A line of the function whose variable it is, or of one inside it; 0 for a module's."""
 
-    def removal(self) -> Removal | None:
+    def removals(self) -> Iterator[Removal]:
         try:
             tree = ast.parse("".join(linecache.getlines(self.file)))
         except (SyntaxError, ValueError, RecursionError):
-            return None
+            return
         scope = self._scope(tree)
         if scope is None:
-            return None
+            return
         is_it = _is_self if self.of_class else self._is_called
-        found = _removing(scope, is_it) or _removing_by_another_name(scope, is_it)
-        if found is None and not (self.of_class or self.is_entry or self.within):
-            found = _replacing(tree, self.name)
-        if found is None:
-            return None
-        line = int(getattr(found, "lineno", 0))
-        limit = _limit_of(tree, found, Numbers(self.file, self.holder))
-        return Removal(f"{Path(self.file).name}:{line}", limit)
+        found = [*_removing(scope, is_it), *_removing_by_another_name(scope, is_it)]
+        if not (self.of_class or self.is_entry or self.within):
+            found += _replacing(tree, self.name)
+        for node in found:
+            line = int(getattr(node, "lineno", 0))
+            limit = _limit_of(tree, node, Numbers(self.file, self.holder))
+            place = f"{Path(self.file).name}:{line}"
+            yield Removal(place, limit, function_of(tree, node))
 
     def _scope(self, tree: ast.Module) -> ast.AST | None:
         """The part of the source in which the name means the container."""
@@ -192,26 +197,22 @@ def _name_of(node: ast.expr) -> str:
     return node.id if isinstance(node, ast.Name) else ""
 
 
-def _removing(scope: ast.AST, is_it: _IsIt) -> ast.AST | None:
-    """The first statement or call that takes something out, ``None`` where none does."""
+def _removing(scope: ast.AST, is_it: _IsIt) -> Iterator[ast.AST]:
+    """The statements and calls that take something out."""
     for node in ast.walk(scope):
-        if isinstance(node, ast.Delete) and any(_is_entry(part, is_it) for part in node.targets):
-            return node
-        if isinstance(node, ast.Call) and _is_removal(node.func, is_it):
-            return node
-        if isinstance(node, ast.Assign) and _replaces_part(node, is_it):
-            return node
-    return None
+        if (
+            (isinstance(node, ast.Delete) and any(_is_entry(part, is_it) for part in node.targets))
+            or (isinstance(node, ast.Call) and _is_removal(node.func, is_it))
+            or (isinstance(node, ast.Assign) and _replaces_part(node, is_it))
+        ):
+            yield node
 
 
-def _removing_by_another_name(scope: ast.AST, is_it: _IsIt) -> ast.AST | None:
-    """The same in a function that has given the container a name of its own."""
+def _removing_by_another_name(scope: ast.AST, is_it: _IsIt) -> Iterator[ast.AST]:
+    """The same in functions that have given the container a name of their own."""
     for function in ast.walk(scope):
         if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
-            found = _removing(function, _is_one_of(_other_names(function, is_it)))
-            if found is not None:
-                return found
-    return None
+            yield from _removing(function, _is_one_of(_other_names(function, is_it)))
 
 
 def _other_names(function: ast.AST, is_it: _IsIt) -> frozenset[str]:
@@ -227,8 +228,8 @@ def _is_one_of(names: frozenset[str]) -> _IsIt:
     return lambda node: _name_of(node) in names
 
 
-def _replacing(tree: ast.Module, name: str) -> ast.AST | None:
-    """What gives the variable another container in a function, ``None`` where nothing does."""
+def _replacing(tree: ast.Module, name: str) -> Iterator[ast.AST]:
+    """What gives the variable another container in a function."""
     for function in ast.walk(tree):
         if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
             continue
@@ -238,8 +239,7 @@ def _replacing(tree: ast.Module, name: str) -> ast.AST | None:
             is_variable = is_global and _name_given(part, ast.Name) == name
             is_attribute = _name_given(part, ast.Attribute) == name
             if is_variable or (is_attribute and function.name not in _MAKERS):
-                return part
-    return None
+                yield part
 
 
 def _name_given(node: ast.AST, kind: type[ast.AST]) -> str:
