@@ -273,7 +273,7 @@ def _look_for_removal(held: Held, container: Any, steps: list[Any], probe: Probe
     held.removal = removal.place
     if removal.limit:
         held.limit, held.limiting = removal.limit, container
-        held.bounded = f"{removal.place} takes entries out beyond {removal.limit:,}"
+        held.bounded = f"{removal.place} {removal.does} {removal.limit:,}"
 
 
 def _look_for_limit(held: Held, steps: list[Any], is_double: bool) -> None:

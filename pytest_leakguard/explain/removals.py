@@ -29,6 +29,7 @@ from pytest_leakguard.explain.source_numbers import Numbers, closure_of
 
 _TAKES_OUT = frozenset({"pop", "popitem", "popleft", "clear", "remove", "discard"})
 """Methods of containers after which there is less in them."""
+_TAKES_OUT_BEYOND = "takes entries out beyond"
 _MAKERS = ("__init__", "__new__", "__post_init__")
 """Functions that give an object its first container, which is no removal."""
 
@@ -43,6 +44,8 @@ class Removal:
     """The number of entries from which on it does, where the source says so in plain numbers."""
     function: str = field(default="", compare=False)
     """The name by which the code around it is called; empty where that has none of its own."""
+    does: str = field(default=_TAKES_OUT_BEYOND, compare=False)
+    """What it does about the limit, in words."""
 
 
 def removal_of(container: Any, holders: Iterable[Any] = ()) -> Removal | None:
@@ -88,11 +91,20 @@ class _Name:
         found = [*_removing(scope, is_it), *_removing_by_another_name(scope, is_it)]
         if not (self.of_class or self.is_entry or self.within):
             found += _replacing(tree, self.name)
+        numbers = Numbers(self.file, self.holder)
         for node in found:
-            line = int(getattr(node, "lineno", 0))
-            limit = _limit_of(tree, node, Numbers(self.file, self.holder))
-            place = f"{Path(self.file).name}:{line}"
-            yield Removal(place, limit, function_of(tree, node))
+            yield self._removal(tree, node, _limit_of(tree, node, numbers))
+        for node in ast.walk(scope):
+            if isinstance(node, ast.Compare) and any(_is_length_of(is_it, node)):
+                limit = max(numbers.compared(node), default=0)
+                if limit:
+                    yield self._removal(tree, node, limit, "compares its length with")
+
+    def _removal(
+        self, tree: ast.Module, node: ast.AST, limit: int, does: str = _TAKES_OUT_BEYOND
+    ) -> Removal:
+        place = f"{Path(self.file).name}:{getattr(node, 'lineno', 0)}"
+        return Removal(place, limit, function_of(tree, node), does)
 
     def _scope(self, tree: ast.Module) -> ast.AST | None:
         """The part of the source in which the name means the container."""
@@ -276,13 +288,22 @@ def _is_removal(called: ast.expr, is_it: _IsIt) -> bool:
 # The number from which on it does.
 
 
+def _is_length_of(is_it: _IsIt, node: ast.Compare) -> Iterator[bool]:
+    """Whether a side of the comparison is ``len(CACHE)``."""
+    for side in (node.left, *node.comparators):
+        for part in ast.walk(side):
+            if isinstance(part, ast.Call) and _name_of(part.func) == "len":
+                yield any(map(is_it, part.args))
+
+
 def _limit_of(tree: ast.Module, removal: ast.AST, numbers: Numbers) -> int:
     """The largest number in the nearest condition around it that has one; 0 where none is known."""
     found = 0
     for node in ast.walk(tree):
         if not isinstance(node, ast.If | ast.While) or isinstance(node.test, ast.Constant):
             continue
-        inside = (part for statement in node.body for part in ast.walk(statement))
+        statements = (*node.body, *node.orelse)
+        inside = (part for statement in statements for part in ast.walk(statement))
         if any(part is removal for part in inside):
             found = max(numbers.compared(node.test), default=found)
     return found

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 import sys
+import types
 from collections import Counter as Tally
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from itertools import chain
 from typing import Any
 from weakref import ReferenceType
 
+from pytest_leakguard.core.collector import Collector
 from pytest_leakguard.core.foreign import module_of, name_of, qualname_of, referents
 from pytest_leakguard.explain.kinds import IsNew, is_context_node, is_type_of_double
 from pytest_leakguard.tracker.objects import PREFIXES_BYTES, counted_blocks, objects_of
@@ -94,7 +98,11 @@ class Survivors:
         return self.order(self.held_beside(()) or self._things)
 
     def order(self, candidates: list[Any]) -> Target | None:
-        """Of these survivors one of each type, the one on which most of the others hang first."""
+        """Of these survivors one of each type, the one on which most of the others hang first.
+
+        Without texts that are still being written: runs that follow would write on, and move them.
+        """
+        candidates = self._finished(candidates)
         strong = [thing for thing in candidates if _is_telling(thing)]
         weighed: list[tuple[bool, int, str, int, Any]] = []
         steps = 0
@@ -111,6 +119,18 @@ class Survivors:
         for thing in reversed(_one_of_each_type([entry[4] for entry in weighed])):
             first = Target(thing, first)
         return first
+
+    def _finished(self, things: list[Any]) -> list[Any]:
+        """Without texts that no object known to the collector refers to.
+
+        ``StringIO`` of CPython 3.12 writes into a ``str`` of its own, and gives it another place
+        whoever else has a reference to it by then.
+        """
+        texts = {id(thing) for thing in things if type(thing) in _WRITTEN}
+        if not texts:
+            return things
+        held = referred(texts, {id(things), id(self._things)})
+        return [thing for thing in things if id(thing) not in texts or id(thing) in held]
 
     def held_beside(self, others: Sequence[Any]) -> list[Any]:
         """Those that anything refers to which is neither a survivor nor one of these others.
@@ -160,6 +180,41 @@ class Survivors:
                         following.append(further)
             level = following
         return total, steps
+
+
+def referred(wanted: AbstractSet[int], ours: AbstractSet[int]) -> set[int]:
+    """The objects, by identity, that others refer to as the collector sees it, or a part of them.
+
+    ``ours`` are lists that do not count.
+    """
+    found: set[int] = set()
+    seen: set[int] = set()
+    objects = Collector.get_objects()
+    for at in range(0, len(objects), _AT_ONCE):
+        holders = [one for one in objects[at : at + _AT_ONCE] if _is_asked(one, ours)]
+        parts = gc.get_referents(*holders)
+        for part in parts:
+            if id(part) in wanted:
+                found.add(id(part))
+            elif type(part) in _MAY_BE_UNKNOWN and not gc.is_tracked(part) and id(part) not in seen:
+                seen.add(id(part))
+                parts.extend(gc.get_referents(part))
+        if len(found) == len(wanted):
+            break
+    return found
+
+
+_AT_ONCE = 1_000
+"""Objects that the collector is asked about in one call."""
+_MAY_BE_UNKNOWN = (tuple, dict)
+"""Types whose objects the collector may not know: those with plain values."""
+_WRITTEN = (str, bytes)
+"""Types of objects that their only owner may write into, and move."""
+
+
+def _is_asked(holder: Any, ours: AbstractSet[int]) -> bool:
+    """Neither ours nor a module, whose variables are asked for by their dict."""
+    return id(holder) not in ours and not issubclass(type(holder), types.ModuleType)
 
 
 def _second_references(thing: Any) -> Iterable[Any]:

@@ -98,6 +98,25 @@ def test_a_class_of_its_own_tells_by_its_methods_and_their_condition(
     assert found == Removal("shop.py:9", limit)
 
 
+@pytest.mark.parametrize(
+    ("more", "limit"),
+    [
+        ("def put(x):\n    if len(CACHE) < 1200: CACHE.append(x)\n    else: CACHE[0] = x\n", 1200),
+        ("def put(x):\n    assert len(shop.CACHE) + 1 <= MOST\n    CACHE.append(x)\n", 700),
+        ("def put(x):\n    if len(x) < 1200: x.add(1)\n    else: CACHE.pop()\n", 1200),
+        ("def put(x):\n    if len(x) < 1200: CACHE.append(x)\n", 0),
+        ("def put(x):\n    if len(CACHE) < len(x): CACHE.append(x)\n", 0),
+    ],
+)
+def test_a_length_that_is_compared_with_a_number_has_a_limit(
+    module: types.ModuleType, more: str, limit: int
+) -> None:
+    module.__dict__["MOST"] = 700
+    Path(str(module.__file__)).write_text(f"CACHE = []\n{more}")
+    found = removal_of(CONTAINER)
+    assert (found.limit if found else 0) == limit
+
+
 MEMO = """
     def memo(limit):
         def decorate(function):
