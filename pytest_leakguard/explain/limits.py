@@ -11,7 +11,13 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from pytest_leakguard.core.foreign import attributes_of, is_a, mro_of, namespace_of_class
+from pytest_leakguard.core.foreign import (
+    attributes_of,
+    is_a,
+    module_of,
+    mro_of,
+    namespace_of_class,
+)
 from pytest_leakguard.core.foreign import qualname_of as name_of_class
 from pytest_leakguard.counters.caches import LRU_CACHE, limit_of
 from pytest_leakguard.explain.kinds import is_test_double as is_double
@@ -22,6 +28,9 @@ _LIMIT_NAME = re.compile(r"(?i)(max_?(size|len|entries|items|count|num)|capacity
 cachetools has ``_Cache__maxsize``, SQLAlchemy's cache ``capacity``, werkzeug's ``maxlen``, others
 ``max_entries``, ``limit``, ``bound``, or a constant ``MAXSIZE`` of the class.
 """
+CURSORS_OF_SQLITE = 200
+"""New cursors after which a ``sqlite3.Connection`` drops its weak references to those that are gone
+(``Modules/_sqlite/connection.c`` of CPython)."""
 LARGEST_LIMIT = 100_000_000
 """A number above that is no limit in practice, such as ``sys.maxsize``."""
 _NO_CACHES = (types.ModuleType, type, types.FunctionType, types.FrameType)
@@ -53,12 +62,18 @@ def limit_of_holder(holder: Any) -> int | None:
         numbers = (limit_of(holder),)
     elif issubclass(kind, deque) and deque.maxlen.__get__(holder) is not None:
         numbers = (deque.maxlen.__get__(holder),)
+    elif any(_is_connection(base) for base in mro_of(kind)):
+        numbers = (CURSORS_OF_SQLITE, *_numbers(holder))
     else:
         numbers = _numbers(holder)
     for most in numbers:
         if most is not None and 0 < most < LARGEST_LIMIT:
             return int(most)
     return None
+
+
+def _is_connection(kind: type) -> bool:
+    return module_of(kind) == "sqlite3" and name_of_class(kind) == "Connection"
 
 
 def is_test_double(steps: Iterable[Any]) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import gc
+import sqlite3
 import sys
 from collections import OrderedDict, deque
 from collections.abc import Callable
@@ -12,7 +14,12 @@ from unittest import mock
 
 import pytest
 
-from pytest_leakguard.explain.limits import LARGEST_LIMIT, is_test_double, limit_on
+from pytest_leakguard.explain.limits import (
+    CURSORS_OF_SQLITE,
+    LARGEST_LIMIT,
+    is_test_double,
+    limit_on,
+)
 
 
 class Plain:
@@ -315,3 +322,23 @@ def test_a_class_of_classes_does_not_run_its_code_to_name_a_limit() -> None:
 def test_a_module_name_that_is_no_text_is_not_compared() -> None:
     kind = type("Odd", (), {"__module__": Hostile()})
     assert not is_test_double([kind()])
+
+
+class Database(sqlite3.Connection):
+    """As SQLAlchemy and others derive theirs."""
+
+
+@pytest.mark.parametrize("factory", [sqlite3.Connection, Database])
+def test_a_connection_of_sqlite_keeps_so_many_cursors_that_are_gone(
+    factory: type[sqlite3.Connection],
+) -> None:
+    connection = sqlite3.connect(":memory:", factory=factory)
+    (most,) = {limit_on([connection])}
+    lengths = []
+    for _ in range(3 * CURSORS_OF_SQLITE):
+        connection.execute("select 1").fetchall()
+        lists = [part for part in gc.get_referents(connection) if type(part) is list]
+        lengths.append(max(map(len, lists)))
+    assert most == (CURSORS_OF_SQLITE, factory.__qualname__)
+    assert 0.9 * CURSORS_OF_SQLITE <= max(lengths) <= 1.1 * CURSORS_OF_SQLITE
+    connection.close()
