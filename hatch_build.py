@@ -22,6 +22,8 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 FOLDER = "pytest_leakguard/tracker"
 LIBRARY = "_tracker.so"
 """Loaded into this process."""
+ACTION = "pytest_leakguard/templates/action"
+"""Where `pytest-leakguard init github --copy-action` finds the action in a wheel."""
 PRELOADED = "_preload.so"
 """Preloaded into the processes of a service; Linux only, since elsewhere nothing is preloaded."""
 _SHARED_SOURCES = ("pages.c", "ranges.c")
@@ -44,6 +46,7 @@ class CustomBuildHook(BuildHookInterface[Any]):
         if version == "editable":
             self._compile_all(root, root / FOLDER)
             return
+        build_data["force_include"][str(root / "ci" / "github-action")] = ACTION
         for output in self._compile_all(root, Path(tempfile.mkdtemp(prefix="leakguard-build-"))):
             build_data["force_include"][str(output)] = f"{FOLDER}/{output.name}"
             build_data["pure_python"] = False

@@ -45,6 +45,9 @@ NEEDED = (
     "schemas/report.schema.json",
     "templates/report.html.j2",
     "templates/report.css",
+    "templates/init/github.yml.j2",
+    "templates/action/action.yml",
+    "templates/action/gate.sh",
     "agents/python/sitecustomize.py",
     "agents/node/agent.js",
 )

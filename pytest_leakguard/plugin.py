@@ -6,8 +6,8 @@ functions of the library before anybody replaces them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Generator, Iterator
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -73,6 +73,30 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
     """What other plugins may tell us."""
     pluginmanager.add_hookspecs(Hooks)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None, Any, Any]:
+    """Leaves word of a ``conftest.py`` that cannot be imported, which ends pytest before we begin.
+
+    Otherwise a gate would see an exit status, and could only guess.
+    """
+    try:
+        return (yield)
+    except Exception as error:
+        _leave_word(early_config, error)
+        raise
+
+
+def _leave_word(config: pytest.Config, error: Exception) -> None:
+    given = config.known_args_namespace  # the options themselves are not read yet
+    directory = getattr(given, "leakguard_report", None) or config.getini("leakguard_report")
+    if directory and (getattr(given, "leakguard", None) or _is_on(config)):
+        from pytest_leakguard.reporters import write
+
+        root = config.inipath.parent if config.inipath else config.rootpath
+        write.clear(root / directory)
+        write.begin(root / directory, f"{write.NOT_STARTED}{error}")
 
 
 def pytest_configure(config: pytest.Config) -> None:

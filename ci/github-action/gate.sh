@@ -47,7 +47,13 @@ install_packages() {
     for word in "${words[@]}"; do
         case "$word" in -*) stop 'input install takes requirements, no options of pip; use a step of your own for those' ;; esac
     done
-    "$python" -m pip install --quiet --disable-pip-version-check -- "${words[@]}" || stop 'pip could not install what input install names'
+    if "$python" -m pip --version > /dev/null 2>&1; then
+        "$python" -m pip install --quiet --disable-pip-version-check -- "${words[@]}" || stop 'pip could not install what input install names'
+    elif command -v uv > /dev/null; then # environments of uv have no pip
+        uv pip install --quiet --python "$python" -- "${words[@]}" || stop 'uv could not install what input install names'
+    else
+        stop 'this interpreter has no pip and there is no uv, so nothing can be installed; leave input install empty and install pytest-leakguard in a step before'
+    fi
 }
 
 as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }

@@ -92,7 +92,8 @@ def read_result(directory: Path, pytest_exit: int | None = None) -> GateResult:
     except LeakguardError as error:
         why = f"{ended}; no report.json of this run" if ended else str(error)
         also = f"; {unfinished}" if unfinished else ""
-        return GateResult(ERROR, one_line(f"{why}{also}"), directory)
+        real = reports.why_not_started(directory)
+        return GateResult(ERROR, one_line(real or f"{why}{also}"), directory)
     if unfinished:  # whatever lies there, a test may have written it
         return GateResult(ERROR, one_line(unfinished), directory)
     verdict = run.judge()
@@ -115,9 +116,9 @@ def _answer(verdict: Verdict, pytest_exit: int | None) -> tuple[str, str]:
     if verdict.exit_status == LEAKS:
         return FAIL, counts
     if ended:
-        return ERROR, f"{counts}: {ended}"
+        return ERROR, f"{counts}: {'; '.join(verdict.problems) or ended}"
     if verdict.exit_status != CLEAN:
-        return ERROR, counts
+        return ERROR, "; ".join((counts, *verdict.problems))
     if pytest_exit == 1:
         return FAIL, f"tests failed; the leak checks that were made: {counts}"
     return PASS, counts

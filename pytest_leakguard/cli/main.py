@@ -13,7 +13,7 @@ from pytest_leakguard import __version__
 from pytest_leakguard.baseline import store
 from pytest_leakguard.baseline.compare import Baseline
 from pytest_leakguard.cli import baseline as baseline_cli
-from pytest_leakguard.cli import ci, ctest, ending, explain, private_names, screening, trend
+from pytest_leakguard.cli import ci, ctest, ending, explain, init, private_names, screening, trend
 from pytest_leakguard.cli import report as report_cli
 from pytest_leakguard.core import clock, patterns
 from pytest_leakguard.core import settings as options
@@ -85,6 +85,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"pytest-leakguard {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    init.add_arguments(
+        commands.add_parser("init", help="write what CI, pre-commit, tox or nox needs")
+    )
     _add_run(
         commands.add_parser(
             "run", help="check one program: run [options] -- PROGRAM [ARGUMENT ...]"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ from pytest_leakguard.core.errors import UsageProblem
 from pytest_leakguard.core.options import OPTIONS, Option
 from pytest_leakguard.core.patterns import Patterns, Rule
 from pytest_leakguard.core.settings import Settings
-from pytest_leakguard.core.text import counted
+from pytest_leakguard.core.text import counted, one_line
 from pytest_leakguard.counters import originals
 from pytest_leakguard.counters.originals import Original
 from pytest_leakguard.programs.toml_table import read_patterns
@@ -46,6 +46,8 @@ FIXTURE = pytest.StashKey["Leakguard"]()
 ELSEWHERE = "leakguard_elsewhere"
 SPENT = "leakguard_spent_s"
 OUTCOME = "leakguard_outcome"
+_MOST_ERRORS = 3
+"""Files named of those that could not be collected; pytest itself shows each with its traceback."""
 TRANSPORT = "leakguard_checks"
 """Attribute of a test report; pytest-xdist sends it with the report, so it survives a worker that
 crashes later."""
@@ -67,6 +69,8 @@ class Session:
         self.wanted: list[str] = []
         """Tests asked for, before pytest-split leaves some to other shards."""
         self.selected: dict[str, None] = {}
+        self.uncollected: dict[str, str] = {}
+        """Files and folders that could not be collected, each with its error."""
         self.ran: set[str] = set()
         self.elsewhere: set[str] = set()
         self.is_worker = _other_plugins.is_xdist_worker(config)
@@ -215,6 +219,11 @@ class Session:
         if _other_plugins.is_split(self.config):
             self.elsewhere = set(self.wanted).difference(ids)
 
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """What could not be collected, such as a file that imports a missing module."""
+        if report.failed:
+            self.uncollected[report.nodeid] = _error_of(report)
+
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, node: Any, ids: list[str]) -> None:
         """The same from a worker of pytest-xdist."""
@@ -267,7 +276,7 @@ class Session:
         """All that was measured, ready to be judged."""
         never_ran = tuple(name for name in self.selected if name not in self.ran)
         was_interrupted = exitstatus == pytest.ExitCode.INTERRUPTED
-        problems = list(self.problems)
+        problems = [*self.problems, *_not_collected(self.uncollected)]
         if never_ran and (session.shouldstop or session.shouldfail or was_interrupted):
             problems.append(
                 f"the run was stopped early: {counted(len(never_ran), 'selected test')} never ran"
@@ -306,6 +315,21 @@ class Session:
             terminalreporter.write_line(line.text, **({line.colour: True} if line.colour else {}))
         for text in (*self.conclusion.messages, *self.conclusion.annotations):
             terminalreporter.write_line(text)
+
+
+def _error_of(report: pytest.CollectReport) -> str:
+    """``ModuleNotFoundError: No module named 'shop'``: the last line that says what went wrong."""
+    lines = report.longreprtext.strip().splitlines()
+    errors = [line[1:].strip() for line in lines if line.startswith("E ")]
+    return one_line((errors or lines or ["no reason was given"])[-1])
+
+
+def _not_collected(errors: Mapping[str, str]) -> Iterator[str]:
+    """One problem for all of them, with the errors of the first."""
+    if errors:
+        told = [f"{name}: {error}" for name, error in list(errors.items())[:_MOST_ERRORS]]
+        more = f" and {len(errors) - len(told)} more" if len(errors) > len(told) else ""
+        yield f"{counted(len(errors), 'file')} could not be collected: {'; '.join(told)}{more}"
 
 
 def runs_no_test(config: pytest.Config) -> bool:

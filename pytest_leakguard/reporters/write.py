@@ -23,6 +23,10 @@ _FILES = (
 """``report.json`` first, since the others can be made from it."""
 UNFINISHED = "leakguard-unfinished"
 """The file that lies in a report directory from the start of a run until it has been judged."""
+NOT_STARTED = "pytest could not start: "
+"""Begins the reason of a run that has never begun."""
+_MOST_OF_A_REASON = 500
+"""Characters of a reason; an import error with its path has fewer."""
 _WHY_UNFINISHED = (
     "pytest ended before the run was judged (os._exit in a test, a kill, or no memory), "
     "so nothing in this directory is its report"
@@ -65,16 +69,17 @@ def clear(directory: Path) -> None:
             raise UsageProblem(f"{directory / name} cannot be removed: {error.strerror}") from None
 
 
-def begin(directory: Path) -> None:
+def begin(directory: Path, why: str = _WHY_UNFINISHED) -> None:
     """Marks ``directory`` as one whose run has not ended; where it cannot, the end will say so.
 
     The mark of a directory that is not there yet lies beside it: making it is the end's affair.
+    ``why`` is for a run of which it is known that it will never end.
     """
     inside, beside = _marks(directory)
     mark = inside if directory.is_dir() else beside
     with suppress(OSError):
         mark.parent.mkdir(parents=True, exist_ok=True)
-        mark.write_text(_WHY_UNFINISHED + "\n", encoding="utf-8")
+        mark.write_text(why + "\n", encoding="utf-8")
 
 
 def end(directory: Path) -> None:
@@ -87,6 +92,19 @@ def end(directory: Path) -> None:
 def why_unfinished(directory: Path) -> str:
     """Why what lies in ``directory`` is no report of a whole run; empty when nothing says so."""
     return _WHY_UNFINISHED if any(map(os.path.lexists, _marks(directory))) else ""
+
+
+def why_not_started(directory: Path) -> str:
+    """What kept pytest from starting, where the plugin has seen it; empty otherwise.
+
+    A test may have written anything there, so this is only ever shown beside an error.
+    """
+    for mark in _marks(directory):
+        with suppress(OSError), mark.open(encoding="utf-8", errors="replace") as stream:
+            text = stream.read(_MOST_OF_A_REASON).strip()
+            if text.startswith(NOT_STARTED):
+                return text
+    return ""
 
 
 def _marks(directory: Path) -> tuple[Path, Path]:

@@ -146,7 +146,8 @@ class Runner:
         data = yaml.safe_load(workflow.read_text(encoding="utf-8"))
         job = data["jobs"][name]
         self.github["job"] = name
-        contexts = self._contexts({"matrix": dict(matrix or {})})
+        # Whoever starts a workflow by an event gives it no inputs, which are empty then.
+        contexts = self._contexts({"matrix": dict(matrix or {}), "inputs": {}})
         self.environment |= self._filled(
             {**data.get("env", {}), **job.get("env", {})}, contexts, Status("success")
         )

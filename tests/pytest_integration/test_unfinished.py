@@ -71,3 +71,42 @@ def test_a_report_directory_that_a_test_makes_itself_is_no_report(
     answer = read_result(pytester.path / "out", 0)
     assert answer.result == ERROR
     assert "pytest ended before the run was judged" in answer.why
+
+
+@pytest.mark.parametrize("ini", [False, True], ids=["options", "ini file"])
+def test_a_conftest_that_cannot_be_imported_is_the_reason_that_the_gate_gives(
+    pytester: pytest.Pytester, ini: bool
+) -> None:
+    pytester.makeconftest("import no_such_module")
+    pytester.makepyfile("def test_it(): pass")
+    if ini:
+        pytester.makeini("[pytest]\nleakguard = true\nleakguard_report = out\n")
+    result = pytester.runpytest_subprocess(*(() if ini else REPORT))
+    answer = read_result(pytester.path / "out", int(result.ret))
+    assert answer.result == ERROR
+    assert answer.why.startswith("pytest could not start: ModuleNotFoundError: No module named")
+    assert "'no_such_module'" in answer.why and "conftest.py" in answer.why
+    pytester.makeconftest("")
+    assert pytester.runpytest_subprocess(*REPORT).ret == 0
+    assert read_result(pytester.path / "out", 0).result == PASS, "the word of before is gone"
+
+
+def test_a_conftest_that_fails_is_nobodys_affair_without_leakguard(
+    pytester: pytest.Pytester,
+) -> None:
+    pytester.makeconftest("import no_such_module")
+    pytester.runpytest_subprocess("-o", "leakguard_report=out")
+    assert not (pytester.path / "out").exists()
+    assert list(pytester.path.rglob(f"*{UNFINISHED}")) == []
+
+
+def test_files_that_could_not_be_collected_are_the_reason_that_the_gate_gives(
+    pytester: pytest.Pytester,
+) -> None:
+    for number in range(5):
+        pytester.makepyfile(**{f"test_{number}": "import no_such_module"})
+    result = pytester.runpytest_subprocess(*REPORT)
+    reason = "5 files could not be collected: test_0.py: ModuleNotFoundError: No module named"
+    result.stdout.fnmatch_lines([f"FAIL leakguard: nothing was measured; {reason}*and 2 more"])
+    answer = read_result(pytester.path / "out", 2)
+    assert answer.result == ERROR and answer.why.startswith(f"nothing was measured: {reason}")
