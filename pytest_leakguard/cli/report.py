@@ -6,12 +6,15 @@ From the reports of several shards it makes one.
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pytest_leakguard.core.errors import MalformedReport, UsageProblem
+from pytest_leakguard.core.text import one_line
 from pytest_leakguard.reporters import conclude, json_reader, terminal
 from pytest_leakguard.reporters import write as reports
+from pytest_leakguard.reporters.history import Earlier, in_order
 from pytest_leakguard.reporters.json import FORMAT
 from pytest_leakguard.reporters.merge import Shard, merge
 
@@ -34,6 +37,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="DIR",
         help=f"where to write (default: DIR itself; {DEFAULT})",
+    )
+    parser.add_argument(
+        "--history",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="DIR",
+        help="holds reports of earlier runs: report.html says since when each leak is there",
     )
     parser.add_argument(
         "--expect-shards",
@@ -61,12 +72,34 @@ def _report(arguments: argparse.Namespace) -> int:
     output = arguments.output or _default_output(arguments.directories, files)
     run = merge([_shard(file, problem) for file, problem in files], arguments.expect_shards)
     # Each shard has annotated its leaks already; the whole has problems of its own.
-    conclusion = conclude.conclude(run, conclude.Wanted(report=output, annotates_checks=False))
+    history = _history(arguments.history, files)
+    wanted = conclude.Wanted(report=output, history=history, annotates_checks=False)
+    conclusion = conclude.conclude(run, wanted)
     verbosity = -1 if arguments.quiet else arguments.verbose
     conclude.print_verdict(conclusion, verbosity, conclude.door_of(terminal.PYTEST, output))
     for text in conclusion.annotations:
         print(text)
     return conclusion.verdict.exit_status
+
+
+def _history(directories: Sequence[Path], present: Sequence[_Found]) -> tuple[Earlier, ...]:
+    """What the reports below ``directories`` say, without those that are reported now.
+
+    One that cannot be read is named and left out: what is judged does not depend on it.
+    """
+    here = {file.resolve() for file, _ in present}
+    runs = []
+    for directory in directories:
+        if not directory.is_dir():
+            raise UsageProblem(f"--history {directory}: no such directory")
+        for path in sorted(_reports_in(directory)):
+            if path.resolve() in here:
+                continue
+            try:
+                runs.append(json_reader.read_run(path))
+            except MalformedReport as error:
+                print(one_line(f"note: left out of the history: {error}"), file=sys.stderr)
+    return in_order(runs)
 
 
 _Found = tuple[Path, str]

@@ -61,3 +61,8 @@ def kept_waiting_s() -> float:
 def today() -> dt.date:
     """The date in UTC, so that what expires today has expired on no machine and not on another."""
     return dt.datetime.now(dt.UTC).date()
+
+
+def now() -> str:
+    """The time in UTC, to the minute, as a report tells it: ``2026-11-30 19:25 UTC``."""
+    return f"{dt.datetime.now(dt.UTC):%Y-%m-%d %H:%M} UTC"

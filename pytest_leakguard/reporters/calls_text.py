@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import groupby
+from itertools import groupby, islice
 from pathlib import Path
 
 from pytest_leakguard.core.fingerprint import (
@@ -27,6 +27,8 @@ MOST_CALLS = 24
 """Lines for the calls of one leak, half a screen; a deep recursion has more."""
 _LAST_CALLS = 6
 """Kept of the outer end where there are more: they name the test."""
+FOLD = "… "
+"""Begins a line that stands for several calls."""
 _FOLDED = 2
 """Library calls in a row from which on they are folded; a single one takes no more room."""
 _MOST_LIBRARIES = 3
@@ -94,6 +96,32 @@ def callers(finding: Finding, root: Path | None, in_full: bool = False) -> list[
     return _bounded(list(_folded(outer, root)))
 
 
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Calls in a row: one of the project's own, or all of a run of library calls."""
+
+    library: str
+    """The libraries in words; empty for an own call."""
+    calls: tuple[Call, ...]
+    leaks: bool = False
+    """This is the line to look at first."""
+
+
+def groups(finding: Finding, root: Path | None, most: int) -> list[Group]:
+    """At most ``most`` calls, innermost first, with what a library did below the own line."""
+    stack = calls(finding.stack) or finding.stack
+    own = innermost_own(finding.stack)
+    found: list[Group] = []
+    for is_theirs, group in groupby(stack[:most], key=lambda frame: bool(library(frame))):
+        run = list(group)
+        if is_theirs:
+            lines = tuple(_call(frame, root) for frame in run)
+            found.append(Group(_named(map(library, run)), lines, own in run))
+        else:
+            found.extend(Group("", (_call(frame, root),), frame is own) for frame in run)
+    return found
+
+
 def is_of_test(finding: Finding, test_file: str) -> bool:
     """Whether the calls end in this file."""
     stack = calls(finding.stack)
@@ -109,30 +137,52 @@ def source(finding: Finding, root: Path | None) -> str:
     return _source_line(root / frame.file, frame.line, root)
 
 
+def line_of(finding: Finding) -> int:
+    """The number of the allocating line; 0 where nobody knows it."""
+    frame = innermost_own(finding.stack)
+    return (frame.line if frame else 0) or 0
+
+
+def context(finding: Finding, root: Path | None, around: int) -> list[tuple[int, str]]:
+    """The allocating line between so many lines before and after it, each with its number.
+
+    Empty where the file is not here, or lies outside the project.
+    """
+    frame = innermost_own(finding.stack)
+    if frame is None or not frame.file or not frame.line or root is None:
+        return []
+    return _source_lines(root / frame.file, frame.line, root, around)
+
+
 @lru_cache(maxsize=1024)
 def _source_line(path: Path, number: int, root: Path) -> str:
+    return "".join(one_line(text) for _, text in _source_lines(path, number, root, 0))
+
+
+def _source_lines(path: Path, number: int, root: Path, around: int) -> list[tuple[int, str]]:
     """Nothing outside the project is read: a report that somebody else made names the file."""
     if path.suffix.lower() not in _SOURCES:
-        return ""
+        return []
     try:
         real = path.resolve()
         is_inside = real.is_relative_to(root.resolve())
         if not is_inside or not real.is_file() or real.stat().st_size > _MOST_SOURCE_BYTES:
-            return ""
+            return []
         with real.open(encoding="utf-8", errors="replace") as stream:
-            for at, line in enumerate(stream, start=1):
-                if at == number:
-                    return one_line(printable(line[:_LONGEST_SOURCE]))
+            wanted = islice(
+                enumerate(stream, start=1), max(0, number - 1 - around), number + around
+            )
+            lines = [(at, printable(line[:_LONGEST_SOURCE]).rstrip()) for at, line in wanted]
     except (OSError, ValueError):
-        return ""
-    return ""
+        return []
+    return lines if any(at == number for at, _ in lines) else []
 
 
 def _folded(frames: Sequence[Frame], root: Path | None) -> Iterator[Call]:
     for is_theirs, group in groupby(frames, key=lambda frame: bool(library(frame))):
         run = list(group)
         if is_theirs and len(run) >= _FOLDED:
-            yield Call(f"… {len(run)} frames in {_named(map(library, run))}")
+            yield Call(f"{FOLD}{len(run)} frames in {_named(map(library, run))}")
         else:
             yield from (_call(frame, root) for frame in run)
 
@@ -147,7 +197,7 @@ def _bounded(lines: list[Call]) -> list[Call]:
     if len(lines) <= MOST_CALLS:
         return lines
     first = MOST_CALLS - _LAST_CALLS - 1
-    left_out = Call(f"… {len(lines) - first - _LAST_CALLS} more frames")
+    left_out = Call(f"{FOLD}{len(lines) - first - _LAST_CALLS} more frames")
     return [*lines[:first], left_out, *lines[-_LAST_CALLS:]]
 
 

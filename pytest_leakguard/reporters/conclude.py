@@ -21,7 +21,9 @@ from pytest_leakguard.core.settings import Settings
 from pytest_leakguard.core.text import counted, one_line, size
 from pytest_leakguard.reporters import github, terminal
 from pytest_leakguard.reporters import write as reports
+from pytest_leakguard.reporters.history import Earlier
 from pytest_leakguard.reporters.leak_text import COLUMNS
+from pytest_leakguard.reporters.provenance import provenance
 from pytest_leakguard.reporters.terminal import PYTEST, Door
 from pytest_leakguard.verdict import Policy, Run, Selection, Verdict, failing
 
@@ -47,6 +49,8 @@ class Wanted:
     """Why the leaks of this run may stay; ``None`` accepts nothing."""
     owner: str = ""
     prune: bool = False
+    history: tuple[Earlier, ...] = ()
+    """What earlier reports say, for the page; oldest first."""
     annotates_checks: bool = True
     """Annotations for leaks and checks; ``False`` where each shard has made its own already."""
 
@@ -97,7 +101,7 @@ def run_of(
         problems=problems,
         notes=notes,
         selection=selection,
-        environment=this_environment(),
+        environment={**this_environment(), **provenance(settings.root, repository)},
         root=settings.root,
         repository=repository,
         baseline_file=relative_to(settings.baseline, repository),
@@ -152,7 +156,7 @@ def _steps(wanted: Wanted, verdict: Verdict, run: Run) -> Iterator[_Step]:
     if wanted.report is not None:
         yield _Step(wanted.report, partial(_make_directory, wanted.report))
         if wanted.report.is_dir():  # without it, one failure says it all
-            for name, render in reports.renderers():
+            for name, render in reports.renderers(wanted.history):
                 path = wanted.report / name
                 yield _Step(path, partial(_write, path, render, verdict, run))
     for path, render in wanted.files:

@@ -1,12 +1,15 @@
-"""``report.html``: one file that needs nothing else, no script and no network.
+"""``report.html``: one file that needs nothing else, and no network.
 
-Made with Jinja, every value escaped. A content security policy in the page forbids scripts and
-requests, should a value ever get through unescaped.
+Made with Jinja, every value escaped. A content security policy in the page allows one script, ours
+by its hash, and no request, should a value ever get through unescaped. Without scripts the page is
+whole: sorting, filtering and copying are all that is missing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import base64
+import hashlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -17,41 +20,43 @@ from markupsafe import Markup
 
 from pytest_leakguard import __version__
 from pytest_leakguard.core.checks import Outcome
-from pytest_leakguard.core.fingerprint import callers
 from pytest_leakguard.core.leaks import Finding, Status
-from pytest_leakguard.core.text import indented, one_line, place, printable, shortened, site
-from pytest_leakguard.reporters import growth_text, html_curves, html_flamegraph
-from pytest_leakguard.reporters.exports import weighed
-from pytest_leakguard.reporters.terminal import (
-    WORDS,
-    Through,
-    headline,
-    in_words,
-    leaked,
+from pytest_leakguard.core.text import counted, indented, one_line, printable, shortened
+from pytest_leakguard.reporters import (
+    counts,
+    growth_text,
+    html_axes,
+    html_causes,
+    html_curves,
+    html_flamegraph,
 )
+from pytest_leakguard.reporters.exports import weighed
+from pytest_leakguard.reporters.history import Earlier, gone
+from pytest_leakguard.reporters.provenance import KEYS
+from pytest_leakguard.reporters.terminal import WORDS, Through, headline, in_words, leaked
 from pytest_leakguard.verdict import Judged, Run, Verdict, failing, root_causes
 
-MOST_CAUSES = 60
-"""Root causes, and inconclusive checks, on the page; a browser takes seconds for thousands."""
+MOST_CAUSES = 200
+"""Root causes in full, and inconclusive checks; a browser takes seconds for thousands of cards."""
+MOST_CAUSE_ROWS = 1000
+"""Root causes in the table; the others are named where they are to be found."""
+OPENED = 3
+"""Causes that are unfolded from the start, about a screen."""
 MOST_CURVES = 60
 """Drawings on the page."""
 MOST_ROWS = 250
 """Checks in the table, what fails first."""
 MOST_LISTED = 50
 """Accepted leaks, and keys of the baseline, that are listed."""
-MOST_CALLS = 16
-"""Calls of one stack; twice what a fingerprint takes."""
-_MOST_CHECKS = 5
-"""Checks named for one leak."""
 MOST_TEXT = 8000
 """Characters of one value; more than any drawing needs."""
 _OUTPUT_LINES = 10
 """Last lines of what a target wrote."""
 
 
-def render(verdict: Verdict, run: Run) -> str:
-    """The page."""
-    return _template().render(_values(verdict, run))
+def render(verdict: Verdict, run: Run, history: Sequence[Earlier] = ()) -> str:
+    """The page; ``history`` is what earlier reports say of its causes."""
+    return _template().render(_values(verdict, run, history))
 
 
 @cache
@@ -67,8 +72,15 @@ def _template() -> Template:
 
 
 @cache
-def _style() -> str:
-    return files("pytest_leakguard").joinpath("templates", "report.css").read_text(encoding="utf-8")
+def _own_file(name: str) -> str:
+    return files("pytest_leakguard").joinpath("templates", name).read_text(encoding="utf-8")
+
+
+@cache
+def _script_hash() -> str:
+    """As a policy names the one script that may run: all that is between its tags."""
+    digest = hashlib.sha256(_own_file("report.js").encode()).digest()
+    return f"sha256-{base64.b64encode(digest).decode()}"
 
 
 def _harmless(value: Any) -> Any:
@@ -78,47 +90,122 @@ def _harmless(value: Any) -> Any:
     return shortened(printable(value), MOST_TEXT)
 
 
-def _values(verdict: Verdict, run: Run) -> dict[str, Any]:
-    found = failing(verdict, run.policy)
-    causes, through = root_causes(found), Through(found)
-    drawn: list[html_curves.Curve] = []
-    for judged in _worst_first(verdict):
-        drawn.extend(html_curves.curves_of(judged.check))
+def _values(verdict: Verdict, run: Run, history: Sequence[Earlier]) -> dict[str, Any]:
     unanswered = [judged for judged in verdict.checks if judged.outcome is Outcome.INCONCLUSIVE]
-    rows = _rows(verdict, run)
-    accepted = [finding for finding in verdict.findings if finding.status is Status.KNOWN]
-    accepted_bytes = sum(finding.size_bytes for finding in accepted)
-    flames = html_flamegraph.tree(weighed(verdict, run), "all leaks that fail")
+    drawings = _drawings(verdict)
+    flames = html_flamegraph.tree(weighed(verdict, run), "all leaks that fail", run.root)
     return {
         "version": __version__,
-        "style": Markup(_style()),  # our own file
+        "style": Markup(_own_file("report.css")),  # our own files
+        "script": Markup(_own_file("report.js")),
+        "script_hash": _script_hash(),
         "title": in_words(verdict),
         "failed": verdict.has_failed,
         "problems": [one_line(problem) for problem in verdict.problems],
-        "counts": [
-            {"outcome": outcome.value, "words": WORDS[outcome], "number": number}
-            for outcome, number in verdict.summary.items()
-        ],
-        "sections": list(_sections(bool(unanswered), flames is not None, bool(drawn))),
-        "causes": [_cause(finding, through, run) for finding in causes[:MOST_CAUSES]],
-        "more_causes": max(0, len(causes) - MOST_CAUSES),
+        "notes": [one_line(note) for note in verdict.notes],
+        "provenance": list(_provenance(run)),
+        "totals": list(_totals(verdict, run)),
+        "sections": list(_sections(bool(unanswered), flames is not None, bool(drawings["curves"]))),
+        **_causes(verdict, run, history),
         "unanswered": [_unanswered(judged) for judged in unanswered[:MOST_CAUSES]],
         "more_unanswered": max(0, len(unanswered) - MOST_CAUSES),
         "flame": flames,
-        "curves": drawn[:MOST_CURVES],
-        "more_curves": max(0, len(drawn) - MOST_CURVES),
-        "width": html_curves.WIDTH,
-        "height": html_curves.HEIGHT,
+        **drawings,
+        **_checks(verdict, run),
+        **_baseline(verdict),
+        "environment": list(_environment(run)),
+    }
+
+
+def _causes(verdict: Verdict, run: Run, history: Sequence[Earlier]) -> dict[str, Any]:
+    found = failing(verdict, run.policy)
+    causes = root_causes(found)
+    page = html_causes.Page.of(verdict, run, Through(found), history)
+    rows = [
+        html_causes.row(finding, number, page)
+        for number, finding in enumerate(causes[:MOST_CAUSE_ROWS], start=1)
+    ]
+    cards = [
+        html_causes.card(finding, number, page)
+        for number, finding in enumerate(causes[:MOST_CAUSES], start=1)
+    ]
+    lost = gone(history, verdict.findings)
+    return {
+        "cause_rows": rows,
+        "causes": cards,
+        "opened": OPENED,
+        "more_rows": max(0, len(causes) - MOST_CAUSE_ROWS),
+        "more_causes": max(0, len(causes) - MOST_CAUSES),
+        "has_history": bool(history),
+        "history_title": _history_title(history),
+        "gone": lost[:MOST_LISTED],
+        "more_gone": max(0, len(lost) - MOST_LISTED),
+    }
+
+
+def _history_title(history: Sequence[Earlier]) -> str:
+    if not history:
+        return ""
+    runs = counted(len(history), "earlier run")
+    return f"Compared with {runs}, {history[0].when} to {history[-1].when}."
+
+
+def _provenance(run: Run) -> Iterator[tuple[str, str]]:
+    for key in KEYS:
+        if run.environment.get(key):
+            yield key, one_line(run.environment[key])
+
+
+def _totals(verdict: Verdict, run: Run) -> Iterator[dict[str, Any]]:
+    """Leaks by their status, then checks by their answer."""
+    causes = root_causes(failing(verdict, run.policy))
+    checks = counts.checks_of(verdict)
+    for status in (Status.NEW, Status.GROWN, Status.EXPIRED):
+        those = [finding for finding in causes if finding.status is status]
+        if those:
+            words = f"{status} leak{'' if len(those) == 1 else 's'}"
+            yield {"words": words, "number": len(those), "more": counts.sum_of(those, checks)}
+    for outcome, number in verdict.summary.items():
+        words = f"check{'' if number == 1 else 's'} {WORDS[outcome]}"
+        yield {"words": words, "number": number, "more": "", "outcome": outcome.value}
+
+
+def _drawings(verdict: Verdict) -> dict[str, Any]:
+    curves: list[html_curves.Curve] = []
+    outlooks: list[html_curves.Outlook] = []
+    for judged in _worst_first(verdict):
+        curves.extend(html_curves.curves_of(judged.check))
+        outlook = html_curves.outlook_of(judged.check)
+        if outlook is not None:
+            outlooks.append(outlook)
+    return {
+        "curves": curves[:MOST_CURVES],
+        "more_curves": max(0, len(curves) - MOST_CURVES),
+        "outlooks": outlooks[:MOST_CURVES],
+        "axes": html_axes,
         "services": list(_services(verdict)),
-        "rows": rows,
-        "rows_title": f"{len(rows)} of {len(verdict.checks)} checks, what fails first",
+    }
+
+
+def _checks(verdict: Verdict, run: Run) -> dict[str, Any]:
+    rows = [_row(judged, run) for judged in _worst_first(verdict)[:MOST_ROWS]]
+    title = f"{len(rows)} of {len(verdict.checks)} checks, what fails first"
+    if len(rows) < len(verdict.checks):
+        title += "; the others are in report.json and junit.xml"
+    return {"rows": rows, "rows_title": title}
+
+
+def _baseline(verdict: Verdict) -> dict[str, Any]:
+    accepted = [finding for finding in verdict.findings if finding.status is Status.KNOWN]
+    accepted_bytes = sum(finding.size_bytes for finding in accepted)
+    return {
         "accepted": [_accepted(finding) for finding in accepted[:MOST_LISTED]],
         "accepted_title": f"{len(accepted)}, {accepted_bytes:,} bytes",
+        "more_accepted": max(0, len(accepted) - MOST_LISTED),
         "fixed": verdict.fixed,
         "expired": verdict.expired,
         "not_checked": verdict.not_checked,
         "most": MOST_LISTED,
-        "environment": list(_environment(run)),
     }
 
 
@@ -151,44 +238,6 @@ def _worst_first(verdict: Verdict) -> list[Judged]:
     )
 
 
-def _cause(finding: Finding, through: Through, run: Run) -> dict[str, Any]:
-    calls = []
-    if finding.stack:
-        frames = callers(finding.stack)[:MOST_CALLS]
-        calls = [site(finding, run.root), *(place(frame, run.root) for frame in frames)]
-    accept = f"pytest-leakguard baseline accept {finding.fingerprint}"
-    return {
-        "fingerprint": finding.fingerprint,
-        "status": finding.status.value,
-        "headline": headline(finding),
-        "site": calls[0] if calls else "",
-        "reason": one_line(finding.reason) if finding.status is not Status.NEW else "",
-        "owner": one_line(finding.owner),
-        "calls": calls,
-        "details": [one_line(detail) for detail in (*finding.details, *_forecast(finding, run))],
-        "held_by": one_line(finding.way),
-        "through": list(through.of(finding)),
-        "checks": [one_line(check) for check in finding.checks[:_MOST_CHECKS]],
-        "more_checks": max(0, len(finding.checks) - _MOST_CHECKS),
-        "reproduce": _reproduce(finding, run),
-        "accept": f'{accept} --reason "why it may stay" --owner @team',
-    }
-
-
-def _reproduce(finding: Finding, run: Run) -> str:
-    for check in run.checks:
-        if check.id in finding.checks and check.reproduce:
-            return one_line(check.reproduce)
-    return ""
-
-
-def _forecast(finding: Finding, run: Run) -> Iterator[str]:
-    """When the memory limit is reached, for growth."""
-    for check in run.checks:
-        if finding.rate is not None and check.id in finding.checks and check.diagnosis:
-            yield from growth_text.forecast(check.diagnosis)
-
-
 def _unanswered(judged: Judged) -> dict[str, Any]:
     check = judged.check
     output = check.output.strip().splitlines()[-_OUTPUT_LINES:]
@@ -219,11 +268,6 @@ def _services(verdict: Verdict) -> Iterator[_Service]:
             yield _Service(one_line(judged.check.id), "\n".join(indented(text) for text in lines))
 
 
-def _rows(verdict: Verdict, run: Run) -> list[dict[str, Any]]:
-    """What fails, then the rest as far as there is room."""
-    return [_row(judged, run) for judged in _worst_first(verdict)[:MOST_ROWS]]
-
-
 def _row(judged: Judged, run: Run) -> dict[str, Any]:
     check = judged.check
     return {
@@ -248,7 +292,8 @@ def _accepted(finding: Finding) -> dict[str, str]:
 
 def _environment(run: Run) -> Iterator[tuple[str, str]]:
     for name, value in run.environment.items():
-        yield one_line(name), one_line(value)
+        if name not in KEYS:
+            yield one_line(name), one_line(value)
     tools: dict[str, str] = {}
     for check in run.checks:
         tools[check.tool] = check.tool_version or tools.get(check.tool, "")

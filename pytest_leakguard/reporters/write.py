@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from pytest_leakguard.core.errors import UsageProblem
+from pytest_leakguard.reporters.history import Earlier
 from pytest_leakguard.verdict import Run, Verdict
 
 _FILES = (
@@ -33,14 +35,16 @@ _WHY_UNFINISHED = (
 )
 
 
-def renderers() -> Iterator[tuple[str, Callable[[Verdict, Run], str]]]:
+def renderers(
+    history: Sequence[Earlier] = (),
+) -> Iterator[tuple[str, Callable[[Verdict, Run], str]]]:
     """File name and renderer of each report; imported here, since most runs write no report."""
     from pytest_leakguard.reporters import exports, html, junit, markdown, sarif
     from pytest_leakguard.reporters import json as report_json
 
     in_order = (
         report_json.render,
-        html.render,
+        partial(html.render, history=history),
         junit.render,
         markdown.render,
         sarif.render,

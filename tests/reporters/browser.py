@@ -92,9 +92,11 @@ class Browser:
         while not any(event["method"] == "Page.loadEventFired" for event in self.events):
             self._receive()
 
-    def evaluate(self, script: str) -> Any:
-        """The value of a JavaScript expression in the page."""
-        result = self.call("Runtime.evaluate", expression=script, returnByValue=True)
+    def evaluate(self, script: str, waits: bool = False) -> Any:
+        """The value of a JavaScript expression in the page, or of what it promises."""
+        result = self.call(
+            "Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=waits
+        )
         assert "exceptionDetails" not in result, result
         return result["result"].get("value")
 
