@@ -20,10 +20,17 @@ if TYPE_CHECKING:
     from pytest_leakguard.pytest_integration.fixture import Leakguard
 
 
-MARKER = (
-    "leakguard(budget=..., iterations=..., tool=..., kinds=..., timeout=..., skip=REASON): "
-    "tune or skip the leak check of one test"
-)
+def _marker() -> str:
+    """The line that ``pytest --markers`` shows: every keyword, and what it takes."""
+    known = [option for option in OPTIONS if option.in_marker]
+    keywords = [f"{option.in_marker}={option.placeholder}" for option in known]
+    meanings = [f"{option.in_marker}: {option.help}" for option in known]
+    meanings += [
+        "iterations: so many runs without growth are clean",
+        "skip: do not screen this test, and why",
+    ]
+    head = f"leakguard({', '.join((*keywords, 'iterations=N', 'skip=REASON'))})"
+    return f"{head}: tune or skip the leak check of one test. {'; '.join(meanings)}"
 
 
 class Hooks:
@@ -60,8 +67,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
             group.addoption(
                 option.flag,
                 default=None,
-                metavar=option.metavar or None,
-                help=text,
+                metavar=option.placeholder,
+                help=option.help,
                 dest=option.ini,
             )
         if option.is_flag:
@@ -101,7 +108,7 @@ def _leave_word(config: pytest.Config, error: Exception) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Registers the marker, and the rest of the plugin only when it is switched on."""
-    config.addinivalue_line("markers", MARKER)
+    config.addinivalue_line("markers", _marker())
     _refuse_misspelt_names(config)
     if not _is_on(config):
         _refuse_options_alone(config)
@@ -121,7 +128,7 @@ def pytest_configure(config: pytest.Config) -> None:
     directory = session.settings.report
     if directory is not None and not session.is_worker and not only_shows(config):
         config.pluginmanager.register(Sentinel(directory), "leakguard-sentinel")
-    config.pluginmanager.register(Markers(), "leakguard-markers")
+    config.pluginmanager.register(Markers(config), "leakguard-markers")
     config.pluginmanager.register(Unmeasured(), "leakguard-unmeasured")
     config.pluginmanager.register(session, "leakguard-session")
     config.pluginmanager.register(session.muzzle, "leakguard-muzzle")
@@ -198,8 +205,12 @@ def _is_on(config: pytest.Config) -> bool:
 
 @pytest.fixture
 def leakguard(request: pytest.FixtureRequest) -> Iterator[Leakguard]:
-    """Checks programs from a test: ``leakguard.run([...], tool=...)`` fails the test
-    on a new leak.
+    """Checks programs, callables, blocks and services; each call fails the test on a new leak.
+    run([program, ...], tool=...): one program under valgrind, a sanitizer or memray.
+    loop(callable, iterations=...): one callable, called again and again.
+    with watch(): one block, to the byte.
+    with serve([command, ...], ready=...) as service: service.loop(["GET /"], requests=...):
+    a service, whose growth per request is judged; attach(pid) for one that already runs.
     """  # noqa: D205 - ``pytest --fixtures`` shows the first paragraph, which has to be all of it
     session = request.config.pluginmanager.get_plugin("leakguard-session")
     if session is None:

@@ -13,7 +13,17 @@ from pytest_leakguard import __version__
 from pytest_leakguard.baseline import store
 from pytest_leakguard.baseline.compare import Baseline
 from pytest_leakguard.cli import baseline as baseline_cli
-from pytest_leakguard.cli import ci, ctest, ending, explain, init, private_names, screening, trend
+from pytest_leakguard.cli import (
+    ci,
+    completion,
+    ctest,
+    ending,
+    explain,
+    init,
+    private_names,
+    screening,
+    trend,
+)
 from pytest_leakguard.cli import report as report_cli
 from pytest_leakguard.core import clock, patterns
 from pytest_leakguard.core import settings as options
@@ -79,10 +89,10 @@ def _open_closed_streams() -> None:
             setattr(sys, name, stream)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="pytest-leakguard", description="Fails when a change leaks."
-    )
+def _parser(
+    kind: type[argparse.ArgumentParser] = argparse.ArgumentParser,
+) -> argparse.ArgumentParser:
+    parser = kind(prog="pytest-leakguard", description="Fails when a change leaks.")
     parser.add_argument("--version", action="version", version=f"pytest-leakguard {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     init.add_arguments(
@@ -114,6 +124,10 @@ def _parser() -> argparse.ArgumentParser:
         commands.add_parser("baseline", help="accept, prune, check or merge accepted leaks")
     )
     ci.add_commands(commands.add_parser("ci", help="helpers for CI integrations"))
+    completion.add_arguments(
+        commands.add_parser("completion", help="print the script that completes in a shell"),
+        _parser,
+    )
     return parser
 
 
@@ -126,10 +140,7 @@ def _add_shared(parser: argparse.ArgumentParser) -> None:
                 f"--{option.name}", action="store_const", const=True, help=option.help
             )
         else:
-            choices = f" [{'|'.join(option.choices)}]" if option.choices else ""
-            parser.add_argument(
-                f"--{option.name}", metavar=option.metavar or "X", help=option.help + choices
-            )
+            parser.add_argument(f"--{option.name}", metavar=option.placeholder, help=option.help)
     parser.add_argument(
         "--owner", default="", help="owner of the leaks that --accept adds to the baseline"
     )

@@ -30,6 +30,11 @@ class Option(NamedTuple):
         return self.kind == "flag"
 
     @property
+    def placeholder(self) -> str:
+        """What stands for the value in help: ``PATH``, ``{skip,fail}``."""
+        return self.metavar or f"{{{','.join(self.choices)}}}"
+
+    @property
     def flag(self) -> str:
         """As written on the command line."""
         return f"--leakguard-{self.name}" if self.name else "--leakguard"

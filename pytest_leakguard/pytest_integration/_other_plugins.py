@@ -5,6 +5,8 @@ Nobody else looks there.
 
 from __future__ import annotations
 
+import inspect
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from pytest_leakguard.core.errors import UsageProblem
 from pytest_leakguard.core.probes import Probe, expect
 from pytest_leakguard.counters._cpython import attribute_at
 
@@ -359,6 +362,45 @@ def _source(module: ModuleType) -> str:
     return Path(module.__file__ or "").read_text(encoding="utf-8")
 
 
+# pytest-memray.
+
+LIMIT_LEAKS = "limit_leaks"
+"""Its marker that limits what one place of a test may leave allocated."""
+_MEMRAY_SIZE = re.compile(r"\s*([0-9.]{1,18})\s*([KMGTP]?)I?B?\s*", re.IGNORECASE)
+_MEMRAY_UNITS = ("", "K", "M", "G", "T", "P")
+"""Each 1024 times the one before: that is what it means by KB."""
+_DECLARED = (
+    f"{LIMIT_LEAKS}(location_limit): of pytest-memray, which is not active; with --leakguard its "
+    "limit is the budget of the test"
+)
+
+
+def declare_limit_leaks(config: pytest.Config) -> None:
+    """Makes the marker a known one where the plugin that it belongs to is not there."""
+    if not config.pluginmanager.hasplugin("memray"):
+        config.addinivalue_line("markers", _DECLARED)
+
+
+def limit_of_memray(*given: object, location_limit: object = "", **_: object) -> str:
+    """What ``limit_leaks`` is given as a budget; raises ``UsageProblem`` for what is none."""
+    limit = given[0] if given else location_limit
+    match = _MEMRAY_SIZE.fullmatch(str(limit))
+    try:
+        size = float(match.group(1)) if match else -1.0
+    except ValueError:  # such as 1.2.3
+        size = -1.0
+    if match is None or size < 0:
+        raise UsageProblem(f"invalid limit {str(limit)[:80]!r} (expected e.g. 64 B or 1 MB)")
+    factor = 1024 ** _MEMRAY_UNITS.index(match.group(2).upper())
+    return f"{size * factor:.0f} B"
+
+
+def _probe_memray() -> str:
+    module = import_module("pytest_memray.marks")
+    parameters = inspect.signature(module.limit_leaks).parameters
+    return expect(next(iter(parameters)) == "location_limit", "its first argument has another name")
+
+
 _PROBES: tuple[tuple[str, str, Callable[[], str]], ...] = (
     ("pytest_rerunfailures", "runtestprotocol and get_reruns_count", _probe_rerunfailures),
     ("pytest_rerunfailures", _RERUNS, _probe_attempts),
@@ -367,6 +409,7 @@ _PROBES: tuple[tuple[str, str, Callable[[], str]], ...] = (
     ("pytest_benchmark", _BENCHMARKS, _probe_benchmark),
     ("allure_commons", "MetaPluginManager", _probe_allure),
     ("hypothesis", _SETTINGS, _probe_hypothesis_settings),
+    ("pytest_memray", LIMIT_LEAKS, _probe_memray),
     ("pytest_split", "pytestsplitplugin", _probe_split),
     ("xdist", "workerinput, workeroutput and gateway.id", _probe_xdist),
 )

@@ -26,7 +26,8 @@ MOST_PROBLEMS = 20
 class Markers:
     """Registered beside the session."""
 
-    def __init__(self) -> None:
+    def __init__(self, config: pytest.Config) -> None:
+        _other_plugins.declare_limit_leaks(config)
         self._of_workers: dict[str, None] = {}
         """What workers of pytest-xdist have found; the controller itself collects nothing."""
 
@@ -68,7 +69,8 @@ class Markers:
 def _merge(item: pytest.Item) -> Iterator[str]:
     """Puts one marker in front of a test's own; yields what is wrong with them.
 
-    The function's keywords win over the class's, and those over the module's.
+    The function's keywords win over the class's, and those over the module's. The limit of
+    pytest-memray's marker is a budget where none is given.
     """
     yield from _misspelt(item)
     merged: dict[str, Any] = {}
@@ -85,7 +87,13 @@ def _merge(item: pytest.Item) -> Iterator[str]:
             if problem := _wrong(key, value):
                 yield f"{where}: marker {NAME}: {problem}"
             merged.setdefault(key, value)
-    if count > 1:
+    limit = item.get_closest_marker(_other_plugins.LIMIT_LEAKS)
+    if limit is not None and "budget" not in merged:
+        try:
+            merged["budget"] = _other_plugins.limit_of_memray(*limit.args, **limit.kwargs)
+        except UsageProblem as problem:
+            yield f"{_place(item)}: marker {_other_plugins.LIMIT_LEAKS}: {problem}"
+    if count > 1 or limit is not None:
         item.add_marker(pytest.mark.leakguard(**merged), append=False)
 
 
