@@ -28,11 +28,24 @@ html_copy_source = False
 templates_path: list[str] = []
 
 PARTS = {
-    "Using it": ("which-tool", "tests", "programs", "services", "baseline"),
-    "Build systems": ("ctest", "googletest", "meson"),
-    "The gate": ("ci", "reports"),
-    "Reference": ("options", "api", "verdicts", "troubleshooting", "found-in-the-wild"),
+    "Tutorials": ("tutorial-python", "tutorial-native", "tutorial-service", "tutorial-ci"),
+    "How to": (
+        "tests",
+        "programs",
+        "services",
+        "ctest",
+        "googletest",
+        "meson",
+        "baseline",
+        "ci",
+        "mine-or-a-library",
+        "coming-from",
+        "troubleshooting",
+    ),
+    "Reference": ("options", "api", "reports", "platforms", "plugins", "glossary"),
+    "Explanation": ("which-tool", "verdicts", "found-in-the-wild"),
 }
+"""The four kinds of documentation: to learn, to do, to look up, to understand."""
 
 
 def contents(folder: Path) -> str:

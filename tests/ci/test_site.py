@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import pytest_leakguard
 from tests.ci.test_validators import find
 
 pytestmark = pytest.mark.programs
@@ -96,10 +97,46 @@ def test_each_kind_of_user_can_get_started(site: Path) -> None:
         assert f'id="get-started-{user}"' in text
 
 
-def test_the_table_of_options_is_made_from_the_one_declaration() -> None:
-    argv = [sys.executable, str(ROOT / "docs" / "options_table.py"), "--check"]
+@pytest.mark.parametrize("script", ["options_table.py", "api_text.py"])
+def test_what_is_made_from_the_sources_is_as_they_are(script: str) -> None:
+    argv = [sys.executable, str(ROOT / "docs" / script), "--check"]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
+
+
+def test_every_public_name_and_argument_is_in_the_reference() -> None:
+    text = (ROOT / "docs" / "api.md").read_text(encoding="utf-8").partition("## Every argument")[2]
+    names = re.findall(r"^### (\w+)$", text, re.MULTILINE)
+    assert sorted(names) == [name for name in pytest_leakguard.__all__ if name != "__version__"]
+    for argument in ("memory_limit", "expected_exit", "follow_children", "stop_early", "budget"):
+        assert f"{argument}: " in text
+
+
+def test_there_are_pages_of_all_four_kinds(site: Path) -> None:
+    text = (site / "index.html").read_text(encoding="utf-8")
+    for kind in ("Tutorials", "How to", "Reference", "Explanation"):
+        assert f'<span class="caption-text">{kind}</span>' in text
+    assert '<span class="caption-text">More</span>' not in text, "each page has a kind"
+
+
+def test_the_files_of_the_tutorials_do_what_the_tutorials_say(tmp_path: Path) -> None:
+    """Their Python files compile, and the suite of the first one has as many tests as it says."""
+    blocks = re.compile(r"`([\w/]+\.(?:py|c))`[^\n]*:\n\n```(?:python|c)\n(.*?)```", re.DOTALL)
+    found = {}
+    for page in sorted((ROOT / "docs").glob("tutorial-*.md")):
+        found[page.stem] = dict(blocks.findall(page.read_text(encoding="utf-8")))
+    assert set(found["tutorial-python"]) == {"shop.py", "test_shop.py"}
+    assert set(found["tutorial-native"]) == {"src/orders.c", "test_export.py"}
+    assert set(found["tutorial-service"]) == {"service.py", "test_service.py"}
+    for files in found.values():
+        for name, text in files.items():
+            if name.endswith(".py"):
+                compile(text, name, "exec")
+    for name, text in found["tutorial-python"].items():
+        (tmp_path / name).write_text(text)
+    argv = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:leakguard"]
+    done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert "7 passed" in done.stdout, done.stdout
 
 
 def _answers_of_doctor() -> Iterator[str]:
