@@ -17,6 +17,8 @@ from typing import Any
 
 import pytest
 
+from pytest_leakguard.reporters.provenance import KEYS
+
 ROOT = Path(__file__).parents[2]
 APPS = ROOT / "sample_apps"
 OUTPUT = ROOT / "tests" / "golden" / "output"
@@ -87,7 +89,7 @@ def test_a_leaking_suite_says_what_it_always_said(
     )
     text = "\n".join(result.outlines)
     started = text.index("collected 4 items")  # before it pytest lists versions and plugins
-    report = json.loads((pytester.path / "out" / "report.json").read_text(encoding="utf-8"))
+    report = read(pytester.path / "out" / "report.json")
     for check in report["checks"]:
         check["growth"] = decisive(check["growth"])
     hide = masker(pytester.path)
@@ -158,8 +160,17 @@ def compare_run(
     assert ended.returncode == status, ended.stderr
     hide = masker(folder)
     compare(f"{name}.txt", changed(figures, hide(ended.stdout)))
-    written = masked(json.loads(report.read_text(encoding="utf-8")), hide, MACHINE_KEYS | keys)
+    written = masked(read(report), hide, MACHINE_KEYS | keys)
     compare(f"{name}.json", as_text(written))
+
+
+def read(report: Path) -> Any:
+    """The report without what it says of this checkout: commit and branch, where there is one."""
+    data = json.loads(report.read_text(encoding="utf-8"))
+    assert data["environment"]["started"]
+    for key in KEYS:
+        data["environment"].pop(key, None)
+    return data
 
 
 def compare(name: str, text: str) -> None:
