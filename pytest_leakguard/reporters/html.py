@@ -296,7 +296,8 @@ def _environment(run: Run) -> Iterator[tuple[str, str]]:
             yield one_line(name), one_line(value)
     tools: dict[str, str] = {}
     for check in run.checks:
-        tools[check.tool] = check.tool_version or tools.get(check.tool, "")
+        name = check.tool or "sampling"
+        tools[name] = check.tool_version or tools.get(name, "")
     for tool, version in sorted(tools.items()):
         yield one_line(tool), one_line(version) or "part of pytest-leakguard or of the target"
     yield "baseline", one_line(run.baseline_file) or "none"

@@ -6,8 +6,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pytest_leakguard.core.text import quantity
-
 WIDTH, HEIGHT = 440, 220
 """Of one drawing with its labels, in units of its SVG; a column of the page is about as wide."""
 LEFT, RIGHT, TOP, BOTTOM = 66, 28, 14, 34
@@ -61,12 +59,23 @@ class Axis:
         return tuple(Tick(self.at(value), self.label(value)) for value in values)
 
     def label(self, value: float) -> str:
-        """``20 MiB``; of plain numbers ``1,500``."""
+        """``14.25 MiB``, to the last digit, since ticks stand close; of plain numbers ``1,500``."""
         if self.unit == "bytes":
-            return quantity(value) if value else "0"
+            return _bytes(value, max(abs(self.high), abs(self.low)))
         if value == int(value):
             return f"{value:,.0f}"
         return f"{value:,.3g}"
+
+
+def _bytes(value: float, largest: float) -> str:
+    """In the unit that the largest value of the axis is told in."""
+    size, name = 1.0, "B"
+    for larger in ("KiB", "MiB", "GiB", "TiB"):
+        if largest < 1024 * size:
+            break
+        size, name = 1024 * size, larger
+    number = f"{value / size:,.4f}".rstrip("0").rstrip(".")
+    return f"{number} {name}" if value else "0"
 
 
 def horizontal(low: float, high: float) -> Axis:
@@ -78,8 +87,8 @@ def vertical(values: Sequence[float], unit: str) -> Axis:
     """From zero where the rise can be seen so; broken below the series otherwise."""
     low, high = min(values), max(values)
     if low >= 0 and (high - low) < _FLAT * high:
-        step = _step(high - low, unit)
         # A flat series lies in the middle of its axis.
+        step = _step((high - low) or _FLAT * high, unit)
         bottom = max(0.0, math.floor(low / step) * step - (step if high == low else 0))
         top = max(math.ceil(high / step) * step, bottom + step)
     else:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pytest_leakguard.core.checks import Check, Diagnosis, Growth, Mark
 from pytest_leakguard.core.metric_names import MetricName
 from pytest_leakguard.core.shapes import Shape
-from pytest_leakguard.core.text import plural, quantity
+from pytest_leakguard.core.text import plural, quantity, two_digits
 from pytest_leakguard.growth import thresholds
 from pytest_leakguard.reporters.growth_text import deciding, head, rate
 from pytest_leakguard.reporters.html_axes import Axis, Tick, horizontal, vertical
@@ -178,7 +178,8 @@ def _outlook(check_id: str, diagnosis: Diagnosis, marks: Sequence[Mark]) -> Outl
     ends = (0.0, plane.x.high)
     levels = [Tick(plane.y.at(mark.share * limit), f"{mark.share:.0%}") for mark in marks]
     words = "; ".join(
-        f"{mark.share:.0%} after {mark.requests:,.0f} {plural(diagnosis.per)}" for mark in marks
+        f"{mark.share:.0%} after {two_digits(mark.requests or 0)} {plural(diagnosis.per)}"
+        for mark in marks
     )
     return Outlook(
         check=check_id,

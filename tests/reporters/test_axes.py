@@ -36,6 +36,11 @@ def test_bytes_have_ticks_in_their_own_round_numbers() -> None:
     assert [tick.label for tick in axis.ticks()] == ["0", "1 MiB", "2 MiB", "3 MiB"]
 
 
+def test_ticks_that_stand_close_are_told_apart() -> None:
+    labels = [tick.label for tick in vertical((14.3 * 2**20, 15.1 * 2**20), "bytes").ticks()]
+    assert labels == ["14.25 MiB", "14.5 MiB", "14.75 MiB", "15 MiB", "15.25 MiB"]
+
+
 def test_a_flat_series_lies_inside_of_its_axis() -> None:
     for value in (0.0, 7.0, 2.0**30):
         axis = vertical((value, value), "bytes")

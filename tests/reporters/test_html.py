@@ -349,7 +349,7 @@ _TICKS = "[...document.querySelector('figure.{shape}').querySelectorAll('svg tex
 def test_an_axis_begins_at_zero_or_says_that_it_does_not(browser: Browser, tmp_path: Path) -> None:
     browser.show(page(tmp_path, run()))
     assert browser.evaluate(_TICKS.format(shape="leak")) == [
-        "0", "512 KiB", "1 MiB", "1.5 MiB", "2 MiB", "2.5 MiB",
+        "0", "0.5 MiB", "1 MiB", "1.5 MiB", "2 MiB", "2.5 MiB",
     ]  # fmt: skip
     ticks = browser.evaluate(_TICKS.format(shape="cache"))
     assert "0" not in ticks and len(ticks) > 2
