@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import shlex
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -18,24 +16,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from pytest_leakguard import __version__
 from pytest_leakguard.baseline import store
+from pytest_leakguard.ci.project import Project, default_branch
 from pytest_leakguard.core.errors import UsageProblem
 from pytest_leakguard.verdict import CLEAN
 
 REQUIREMENT = f"pytest-leakguard[memray]=={__version__}"
-_PYTHON = "3.13"
-"""The interpreter for a project that names none; one that every dependency has wheels for."""
-_NAMES = ("test", "tests", "testing", "dev")
-"""What projects call the requirements of their tests, as an extra or a dependency group."""
-_REQUIREMENTS = (
-    "requirements-dev.txt",
-    "requirements-test.txt",
-    "requirements/test.txt",
-    "requirements/dev.txt",
-    "requirements.txt",
-)
-"""What they call such files; the first that is there has all that the later ones have."""
-_SUPPORTED = range(11, 16)
-"""Minor versions of Python 3 that the plugin runs on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +100,8 @@ def _init(arguments: argparse.Namespace) -> int:
     copies = arguments.copy_action
     if copies and arguments.system != "github":
         raise UsageProblem("--copy-action: only GitHub has actions")
-    project = _Project.of(root, arguments.installer)
-    values = _values(project, arguments.branch or _default_branch(root), copies)
+    project = Project.of(root, arguments.installer)
+    values = _values(project, arguments.branch or default_branch(root), copies)
     texts = {file: _render(file.template, values) for file in system.files}
     if copies:
         texts |= dict(_action())
@@ -191,68 +176,7 @@ def _refuse_overwriting(root: Path, texts: Mapping[_File, str], name: str) -> li
     return left
 
 
-@dataclass(frozen=True, slots=True)
-class _Project:
-    """What the project in a folder says of its own installation."""
-
-    uses_uv: bool
-    has_lock: bool
-    is_package: bool
-    extras: tuple[str, ...]
-    groups: tuple[str, ...]
-    requirements: str
-    """The file of requirements; empty where there is none."""
-    python: str
-
-    @classmethod
-    def of(cls, root: Path, installer: str | None) -> _Project:
-        data = _pyproject(root / "pyproject.toml")
-        has_lock = (root / "uv.lock").is_file()
-        about = _table(data, "project")
-        is_package = bool(about or "build-system" in data) or (root / "setup.py").is_file()
-        found = (name for name in _REQUIREMENTS if (root / name).is_file())
-        return cls(
-            uses_uv=has_lock if installer is None else installer == "uv",
-            has_lock=has_lock,
-            is_package=is_package,
-            extras=_first_of(_table(about, "optional-dependencies")),
-            groups=_first_of(_table(data, "dependency-groups")),
-            requirements=next(found, ""),
-            python=_python_of(root / ".python-version"),
-        )
-
-    @property
-    def words(self) -> list[str]:
-        """What ``pip install`` and ``uv pip install`` take alike; empty where nothing is known."""
-        words = []
-        if self.is_package:
-            extras = f"[{','.join(self.extras)}]" if self.extras else ""
-            words += ["-e", f".{extras}"]
-        for group in self.groups:
-            words += ["--group", group]
-        return [*words, "-r", self.requirements] if self.requirements else words
-
-    @property
-    def cached_by(self) -> str:
-        """The file whose change makes another cache of pip's downloads."""
-        return self.requirements or ("pyproject.toml" if self.is_package else "")
-
-    def install(self) -> list[str]:
-        """The lines of a shell that install it."""
-        if not self.uses_uv:
-            if not self.words:
-                return []
-            newer = ["python -m pip install --quiet 'pip>=25.1'"] if self.groups else []
-            return [*newer, f"python -m pip install --quiet {shlex.join(self.words)}"]
-        if self.has_lock:
-            chosen = [word for name in self.extras for word in ("--extra", name)]
-            chosen += [word for name in self.groups for word in ("--group", name)]
-            return [shlex.join(["uv", "sync", "--locked", *chosen])]
-        lines = ["uv venv"]
-        return [*lines, f"uv pip install {shlex.join(self.words)}"] if self.words else lines
-
-
-def _values(project: _Project, branch: str, copies_action: bool) -> dict[str, Any]:
+def _values(project: Project, branch: str, copies_action: bool) -> dict[str, Any]:
     """What the templates are filled with; nothing of it is a text that somebody else chose."""
     interpreter = ".venv/bin/python" if project.uses_uv else "python"
     plugin = shlex.quote(REQUIREMENT)
@@ -305,40 +229,3 @@ def _action() -> Iterator[tuple[_File, str]]:
     folder = installed if installed.is_dir() else Path(__file__).parents[2] / "ci/github-action"
     for name in _ACTION_FILES:
         yield _File(f"{_ACTION}/{name}", ""), store.read_text(folder / name)
-
-
-def _pyproject(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        return tomllib.loads(store.read_text(path))
-    except tomllib.TOMLDecodeError as error:
-        raise UsageProblem(f"{path.name}: {error}") from None
-
-
-def _table(data: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    value = data.get(key)
-    return value if isinstance(value, dict) else {}
-
-
-def _first_of(table: Mapping[str, Any]) -> tuple[str, ...]:
-    return next(((name,) for name in _NAMES if name in table), ())
-
-
-def _python_of(path: Path) -> str:
-    """``3.12`` of a file that says ``3.12.4``, where the plugin runs on it."""
-    if path.is_file():
-        match = re.match(r"\s*(?:cpython-)?3\.(\d{1,2})\b", store.read_text(path))
-        if match and int(match.group(1)) in _SUPPORTED:
-            return f"3.{int(match.group(1))}"
-    return _PYTHON
-
-
-def _default_branch(root: Path) -> str:
-    """As the repository that this one was cloned from has it."""
-    head = root / ".git" / "refs" / "remotes" / "origin" / "HEAD"
-    if head.is_file():
-        match = re.fullmatch(r"ref: refs/remotes/origin/(\S+)\s*", store.read_text(head))
-        if match:
-            return match.group(1)
-    return "main"
