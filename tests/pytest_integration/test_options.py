@@ -225,3 +225,18 @@ def test_without_the_option_nothing_of_ours_is_imported_but_the_door(
     ours = ["core", "core.options", "plugin", *originals]
     names = sorted(["pytest_leakguard", *(f"pytest_leakguard.{name}" for name in ours)])
     assert loaded == f"LOADED {names}"
+
+
+def test_markers_fixtures_and_help_name_everything_there_is(pytester: pytest.Pytester) -> None:
+    markers = " ".join(pytester.runpytest_subprocess("--markers").outlines)
+    line = markers.partition("@pytest.mark.leakguard(")[2].partition("@pytest.mark.")[0]
+    for keyword in (*(option.in_marker for option in OPTIONS), "iterations", "skip"):
+        assert not keyword or (f"{keyword}=" in line and f"{keyword}: " in line), keyword
+    fixtures = "\n".join(pytester.runpytest_subprocess("--fixtures").outlines)
+    told = fixtures.partition("fixtures defined from pytest_leakguard")[2]
+    for call in ("run(", "loop(", "watch()", "serve(", "attach("):
+        assert call in told.partition("fixtures defined")[0], call
+    shown = "\n".join(pytester.runpytest_subprocess("--help").outlines)
+    for option in OPTIONS:
+        if option.choices:
+            assert f"{option.flag}={{{','.join(option.choices)}}}" in shown
