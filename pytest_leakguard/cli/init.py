@@ -30,8 +30,8 @@ class _File:
     template: str
     is_optional: bool = False
     """Left alone where it is there already."""
-    rivals: tuple[str, ...] = ()
-    """Files that the tool would read instead of this one."""
+    rivals: tuple[tuple[str, str], ...] = ()
+    """Files that the tool would read instead of this one, where they hold such a text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,8 @@ class _System:
 
 _ACTION = ".github/actions/leakguard"
 _ACTION_FILES = ("action.yml", "gate.sh")
+_TOX = (("tox.ini", ""), ("setup.cfg", "[tox:tox]"), ("pyproject.toml", "[tool.tox"))
+"""Where tox looks before it looks for tox.toml."""
 _SYSTEMS: Mapping[str, _System] = {
     "github": _System(
         (_File(".github/workflows/leakguard.yml", "github.yml"),),
@@ -65,13 +67,17 @@ _SYSTEMS: Mapping[str, _System] = {
         ("create a multibranch pipeline of this repository, and require its status for merges",),
     ),
     "pre-commit": _System(
-        (_File(".pre-commit-config.yaml", "pre-commit.yaml", rivals=(".pre-commit-config.yml",)),),
+        (
+            _File(
+                ".pre-commit-config.yaml",
+                "pre-commit.yaml",
+                rivals=((".pre-commit-config.yml", ""),),
+            ),
+        ),
         True,
         ("pre-commit install --hook-type pre-push",),
     ),
-    "tox": _System(
-        (_File("tox.toml", "tox.toml", rivals=("tox.ini",)),), False, ("tox -e leakguard",)
-    ),
+    "tox": _System((_File("tox.toml", "tox.toml", rivals=_TOX),), False, ("tox -e leakguard",)),
     "nox": _System((_File("noxfile.py", "noxfile.py"),), False, ("nox -s leakguard",)),
 }
 
@@ -167,8 +173,8 @@ def _refuse_overwriting(root: Path, texts: Mapping[_File, str], name: str) -> li
                     f"hold: pytest-leakguard init {name} --print; overwrite it: --force"
                 )
             left.append(file)
-        for rival in file.rivals:
-            if (root / rival).exists():
+        for rival, text in file.rivals:
+            if (root / rival).exists() and text in store.read_text(root / rival):
                 raise UsageProblem(
                     f"{rival} is read instead of {file.path}, and nothing was written; see what "
                     f"to add to it: pytest-leakguard init {name} --print"

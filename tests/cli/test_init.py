@@ -174,12 +174,18 @@ def test_a_configuration_of_gitlab_is_left_alone_and_the_user_told_what_to_add(
 
 
 @pytest.mark.parametrize(
-    ("system", "rival"), [("tox", "tox.ini"), ("pre-commit", ".pre-commit-config.yml")]
+    ("system", "rival", "text"),
+    [
+        ("tox", "tox.ini", ""),
+        ("tox", "setup.cfg", "[tox:tox]\n"),
+        ("tox", "pyproject.toml", "[tool.tox]\n"),
+        ("pre-commit", ".pre-commit-config.yml", ""),
+    ],
 )
 def test_a_file_that_would_hide_ours_is_named(
-    folder: Path, capsys: pytest.CaptureFixture[str], system: str, rival: str
+    folder: Path, capsys: pytest.CaptureFixture[str], system: str, rival: str, text: str
 ) -> None:
-    (folder / rival).touch()
+    (folder / rival).write_text(text)
     assert main(["init", system]) == 2
     assert f"{rival} is read instead of {FILES[system][0]}" in capsys.readouterr().err
 
