@@ -116,6 +116,13 @@ def test_a_list_that_is_resized_now_and_then_is_suspected_with_patience() -> Non
     assert ledger.calls == thresholds.BUFFER_PATIENCE
 
 
+def test_a_buffer_that_every_run_makes_larger_is_no_rare_leak() -> None:
+    """So that few slow runs prove it, and running out of time for rare leaks does not clear it."""
+    suspect = checked(ScriptedLedger({HEAP: lambda call, now: GROWN}), is_patient=True)
+    assert suspect is not None
+    assert suspect.counters == {HEAP} and not suspect.is_rare
+
+
 def test_a_list_that_is_resized_now_and_then_is_cleared_without_patience() -> None:
     ledger = ScriptedLedger({BLOCKS: every(8, GROWN)})
     assert checked(ledger) is None
