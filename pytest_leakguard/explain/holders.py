@@ -43,6 +43,7 @@ class Held:
         "chain",
         "container",
         "is_known",
+        "is_replaced",
         "limit",
         "limiting",
         "read",
@@ -65,6 +66,8 @@ class Held:
         """The holder that has this limit."""
         self.apart: tuple[int, int] | None = None
         """Blocks and bytes of what stays beside a holder with a limit, where something does."""
+        self.is_replaced = False
+        """Each run puts something larger in the place of what the one before has left."""
         self.bounded = ""
         self.removal = ""
 
@@ -85,10 +88,26 @@ def holder_of(probe: Probe, evidence: Evidence, runs: int) -> Held:
         beside = _held_beside(probe, evidence, runs, limiting)
         if beside is not None:
             return beside
+    if not has_survivors and evidence.counter == HEAP and not evidence.old_run:
+        held = _replaced_held(probe)
     if not held.is_known:
         grown = _growing_held(probe, evidence, runs)
         held = grown if grown.is_known or not has_survivors else held
     held.types = types
+    return held
+
+
+def _replaced_held(probe: Probe) -> Held:
+    """What holds the one thing that a run leaves in the place of what the one before has left."""
+    number = probe.begin()
+    probe.work()
+    first = Survivors(survivors_of(probe.tracker, number)).roots()
+    if first is None:
+        return Held()
+    path, _ = _path(first, made_since(probe.tracker, number))
+    held = Held()
+    held.is_replaced = True
+    held.is_known, held.chain, held.read = path.is_complete, path.texts, path.read(Growth())
     return held
 
 

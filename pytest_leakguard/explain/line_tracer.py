@@ -233,8 +233,12 @@ def losing(
     domains: tuple[Domain, ...],
     events: int,
     most_s: float,
+    is_replaced: bool = False,
 ) -> tuple[Site, ...]:
-    """Lines that make blocks which stay; until so many runs have, or the time is over."""
+    """Lines that make blocks which stay; until so many runs have, or the time is over.
+
+    ``is_replaced``: what the last run has left is meant, which the next one will replace.
+    """
     measure = _Blocks(tracker, begin)
     tracer = LineTracer(measure)
     spent = Spent()
@@ -251,6 +255,7 @@ def losing(
         traced = measure.numbers()
         measure.forget()
         begin()
-        work()  # has its own end what a run leaves until the next
+        if not is_replaced:
+            work()  # has its own end what a run leaves until the next
     alive = measure.alive_bytes(domains, traced)
     return tracer.sites(alive, max(alive.values(), default=0.0))

@@ -39,6 +39,10 @@ def site_of(probe: Probe, evidence: Evidence, held: Held, runs: int) -> Site:
         site = _best(() if traced is None else (traced,))
         site = site or _line_of_insertion(probe, held, runs) or _best(_tagged(probe, evidence))
         return site or traced or NOWHERE
+    if held.is_replaced:
+        sites = _tagged(probe, evidence, is_replaced=True)
+        sites = sites or _tagged(probe, evidence, is_replaced=True)  # it came from a free list
+        return _best(sites) or next(iter(sites), NOWHERE)
     if held.buffer is not None:
         buffer = held.buffer
         probe.begin()
@@ -90,15 +94,16 @@ class _Things:
         return self.probe.reader.things(self.counter)
 
 
-def _tagged(probe: Probe, evidence: Evidence) -> tuple[Site, ...]:
-    """Lines whose blocks stay, of all that the tracker sees."""
+def _tagged(probe: Probe, evidence: Evidence, is_replaced: bool = False) -> tuple[Site, ...]:
+    """Lines whose blocks stay, of all that the tracker sees, or stay until the next run."""
     if evidence.counter == MAPPED:
         domains: tuple[Domain, ...] = (Domain.MAPPING,)
     elif evidence.counter == HEAP:
         domains = (Domain.NATIVE, Domain.PYTHON)
     else:
         domains = (Domain.PYTHON,)
-    return losing(probe.work, probe.tracker, probe.begin, domains, evidence.events, probe.step_s)
+    unit = (probe.work, probe.tracker, probe.begin)
+    return losing(*unit, domains, evidence.events, probe.step_s, is_replaced)
 
 
 def traced_site(probe: Probe, kinds: Iterable[type], evidence: Evidence) -> Site | None:

@@ -24,6 +24,32 @@ WAITING_S = 0.2
 """Seconds that are waited for a run's threads and processes which end by themselves."""
 
 
+class Totals:
+    """What all runs together keep of Python's memory, before the runs and after each."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self.sizes_bytes = [ledger.all_bytes(BLOCKS)]
+        self.has_always_risen = True
+        """By every run so far."""
+
+    def note_run(self) -> None:
+        """A run is over. Nothing is read any more once a run has made it no larger."""
+        if self.has_always_risen:
+            self.note_runs()
+            self.has_always_risen = self.sizes_bytes[-1] > self.sizes_bytes[-2]
+
+    def read_again(self) -> None:
+        """The same after the last run, when caches have been emptied since."""
+        if len(self.sizes_bytes) > 1 and self.has_always_risen:
+            del self.sizes_bytes[-1]
+            self.note_run()
+
+    def note_runs(self) -> None:
+        """Runs under one number are over."""
+        self.sizes_bytes.append(self._ledger.all_bytes(BLOCKS))
+
+
 @dataclass(frozen=True, slots=True)
 class Suspect:
     """What every run has kept, or what some of many have."""
@@ -34,8 +60,9 @@ class Suspect:
     """The repeated runs there were, in their order."""
     is_rare: bool = False
     """Not every run has kept something."""
-    grown: Lengths | None = None
-    """Set when nothing stays but older containers of Python's that each run has made longer."""
+    grown: Lengths | Totals | None = None
+    """Set when nothing stays but what each run has made larger: older containers of Python's, or
+    something that each run puts in the place of what the one before has left."""
 
 
 class QuickCheck:
@@ -49,6 +76,7 @@ class QuickCheck:
         """
         self._ledger, self._run, self._first = ledger, run, first
         self._grown = Lengths(())
+        self._totals = Totals(ledger)
         self.runs: list[Run] = []
         self.stopped = ""
         """Why there may be no further runs."""
@@ -68,12 +96,16 @@ class QuickCheck:
         may make longer with every run.
         """
         self._grown = self._ledger.followed = Lengths(grown)
+        self._totals = Totals(self._ledger)
+        has_raised = BLOCKS in suspected
         suspected = self._in_every_run(suspected)
         with_blocks = frozenset(at for at in suspected if self._has_blocks(at))
         if with_blocks:
             return Suspect(with_blocks, tuple(self.runs))
         if self._grows():
             return Suspect(frozenset({BLOCKS}), tuple(self.runs), grown=self._grown)
+        if has_raised and self._replaces_by_larger():
+            return Suspect(frozenset({BLOCKS}), tuple(self.runs), grown=self._totals)
         if suspected or is_patient:
             suspected = self._resized()
             if suspected:
@@ -85,6 +117,7 @@ class QuickCheck:
         """One more run, which the caller keeps."""
         run = self._run()
         self._grown.note_run()
+        self._totals.note_run()
         return run
 
     def continued(self, suspect: Suspect | None) -> Suspect | None:
@@ -126,6 +159,17 @@ class QuickCheck:
             if not self._add():
                 break
         return len(self._grown) > 0 and len(self.runs) > 0
+
+    def _replaces_by_larger(self) -> bool:
+        """Whether each run puts something larger in the place of what the one before has left.
+
+        As ``text += line`` does. What is only replaced is as large as before in one of few runs.
+        """
+        self._totals.read_again()
+        while self._totals.has_always_risen and len(self.runs) < thresholds.LARGER_EACH_TIME:
+            if not self._add():
+                return False
+        return self._totals.has_always_risen and len(self.runs) > 0
 
     def _resized(self) -> frozenset[int]:
         """Counters of buffers that some of the next runs have made larger."""

@@ -54,6 +54,11 @@ UNEVEN_RUNS = 2_100
 Only the trend tells a leak from a cache that fills with keys that come by chance, and it takes more
 runs to see.
 """
+LARGER_EACH_TIME = 8
+"""Runs that must each leave more than the one before, where nothing of an earlier one is left.
+
+What is replaced by something of another length is longer so often in one of 40,320 tests.
+"""
 EXHAUSTING_RUNS = 3
 """Runs that must each have kept as much, when what they keep is as large as the process's limits
 allow for few."""

@@ -119,6 +119,20 @@ def handlers() -> None:
     signal.signal(signal.SIGUSR1, lambda *args: before)
 
 
+TEXT = {"all": ""}
+PAIRS: tuple[bool, ...] = ()
+
+
+def text_grows() -> None:
+    """One text in the place of another, and longer each time."""
+    TEXT["all"] += "an order, "
+
+
+def tuple_grows() -> None:
+    global PAIRS
+    PAIRS += (True, False)
+
+
 LOG = logging.getLogger("shop.orders")
 LOG.propagate = False
 

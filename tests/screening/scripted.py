@@ -128,7 +128,7 @@ class ScriptedLedger(Ledger):
         return Amount(blocks, size_bytes, grown_bytes)
 
     def all_bytes(self, counter: int) -> int:
-        keeps = self.memory[counter]
+        keeps = self.memory.get(counter, first(0))
         amounts = [keeps(call, self.calls) for call in range(self.calls)]
         return sum(amount.size_bytes + amount.grown_bytes for amount in amounts)
 

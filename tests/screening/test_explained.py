@@ -101,6 +101,8 @@ NAMED = [
         None,
         "shop.LOG.handlers (list, +1 item per run) -> logging.StreamHandler",
     ),
+    ("text_grows", 'TEXT["all"] += "an order, "', "shop.TEXT (dict) -> str"),
+    ("tuple_grows", "PAIRS += (True, False)", "shop.PAIRS (tuple)"),
     ("handlers", "signal.signal*", "handler of the signal SIGUSR1 -> function handlers*"),
     (
         "at_exit",

@@ -11,12 +11,14 @@ from pytest_leakguard.screening.quick_check import (
     EVERYTHING,
     QuickCheck,
     Suspect,
+    Totals,
     kept_by_all,
     raised_by,
     rare_counters,
     settled,
     text_of,
 )
+from pytest_leakguard.tracker.tracker import NOTHING, Amount
 from tests.screening.scripted import (
     GROWN,
     ScriptedLedger,
@@ -114,6 +116,22 @@ def test_a_list_that_is_resized_now_and_then_is_suspected_with_patience() -> Non
     assert suspect is not None
     assert suspect.counters == {BLOCKS} and suspect.is_rare
     assert ledger.calls == thresholds.BUFFER_PATIENCE
+
+
+@pytest.mark.parametrize(("most", "is_suspect"), [(10**6, True), (1200, False)])
+def test_what_replaces_the_last_and_is_larger_each_time_is_suspected(
+    most: int, is_suspect: bool
+) -> None:
+    """As a text that a line is added to; not one of which only the end is kept."""
+
+    def newest(call: int, now: int) -> Amount:
+        return Amount(1, min(most, 1000 + 50 * now), 0) if call == now - 1 else NOTHING
+
+    suspect = checked(ScriptedLedger({BLOCKS: newest}))
+    assert (suspect is not None) == is_suspect
+    if suspect is not None:
+        assert isinstance(suspect.grown, Totals) and not suspect.is_rare
+        assert len(suspect.runs) == thresholds.LARGER_EACH_TIME
 
 
 def test_a_buffer_that_every_run_makes_larger_is_no_rare_leak() -> None:

@@ -26,7 +26,7 @@ from pytest_leakguard.screening import thresholds
 from pytest_leakguard.screening.ledger import Run
 from pytest_leakguard.screening.room import OutOfRoom
 from pytest_leakguard.screening.statistics import PerRun
-from pytest_leakguard.tracker.tracker import Amount
+from pytest_leakguard.tracker.tracker import NOTHING, Amount
 from tests.screening.scripted import (
     GROWN,
     ONE,
@@ -97,6 +97,16 @@ def suspected(
     quick_check.Spent = lambda: ScriptedSpent(ledger)
     quick = quick_check.QuickCheck(ledger, ledger.repeat)
     return quick.check(quick_check.EVERYTHING, is_patient, spare_s) is not None
+
+
+def larger_each_time(rooms: Rooms) -> object:
+    """Runs after which a text that grows is suspected."""
+
+    def newest(call: int, now: int) -> Amount:
+        return Amount(1, 1000 + now, 0) if call == now - 1 else NOTHING
+
+    ledger = ScriptedLedger({BLOCKS: newest})
+    return suspected(rooms, ledger) and ledger.calls
 
 
 def first_runs_of_leak(rooms: Rooms) -> int:
@@ -541,6 +551,7 @@ OUTSIDE = (False, True)
 
 CASES = {
     "SUSPECT_AFTER": Case(first_runs_of_leak, 4, (0.75, 1.25)),
+    "LARGER_EACH_TIME": Case(larger_each_time, 8, (0.875, 1.125)),
     "BUFFER_PATIENCE": Case(patience, (True, 24), NEAR),
     "SCARCE_PROOF": Case(rare_descriptors, 8, (0.875, 1.125)),
     "LEAST_RUNS": Case(
