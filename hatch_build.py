@@ -30,6 +30,9 @@ _SHARED_SOURCES = ("pages.c", "ranges.c")
 """Of the first library, and part of the second one as well."""
 FLAGS = ("-std=c11", "-O2", "-fPIC", "-shared", "-fvisibility=hidden", "-Wall", "-Wextra")
 """After the user's CFLAGS: without -O2 the hook of dlsym would hide its caller."""
+_OWN_UNWINDER = ("-static-libgcc", "-Wl,--exclude-libs,ALL")
+"""Of the preloaded library: it takes stacks inside allocators, where nothing can be loaded, and
+programs that throw exceptions must not find its unwinder in place of theirs."""
 _SHORTAGE = (
     "pytest-leakguard is built WITHOUT a native library: {reason}. `--leakguard` will screen "
     "nothing, or services without exact live memory. Install a C compiler "
@@ -63,7 +66,8 @@ class CustomBuildHook(BuildHookInterface[Any]):
         native = root / FOLDER / "native"
         built: list[Path] = []
         for name, sources in _sources_of_all(native).items():
-            reason = compile_library(sources, folder / name)
+            flags = _OWN_UNWINDER if name == PRELOADED else ()
+            reason = compile_library(sources, folder / name, flags)
             if reason is None:
                 built.append(folder / name)
                 continue
@@ -81,14 +85,14 @@ def _sources_of_all(native: Path) -> dict[str, list[Path]]:
     return sources
 
 
-def compile_library(sources: Iterable[Path], output: Path) -> str | None:
+def compile_library(sources: Iterable[Path], output: Path, flags: Iterable[str] = ()) -> str | None:
     """Why it cannot be compiled; None when it was."""
     if sys.platform == "win32":
         return "it needs Linux or macOS"
     compiler = _compiler()
     if compiler is None:
         return "there is no C compiler (CC is not set; no cc, gcc or clang)"
-    command = [*compiler, *_words("CFLAGS"), *FLAGS, *_architectures()]
+    command = [*compiler, *_words("CFLAGS"), *FLAGS, *flags, *_architectures()]
     command += ["-o", str(output), *map(str, sources), *_words("LDFLAGS")]
     command += ["-ldl", "-lpthread"]  # parts of the C library since glibc 2.34
     environment = {**os.environ, **_deployment_target()}

@@ -15,13 +15,15 @@ from pytest_leakguard.core.fingerprint import is_c_library, is_runtime, last_nam
 from pytest_leakguard.core.leaks import Frame
 from pytest_leakguard.core.programs import Report
 from pytest_leakguard.processes import supervisor
-from pytest_leakguard.programs.elf_symbols import read_symbols
+from pytest_leakguard.programs.elf_symbols import Symbols, read_symbols
 
 MOST_ADDRESSES = 400
 """Addresses per call of addr2line, so that the command line stays short (about 8 kB)."""
 _TIMEOUT_S = 30.0
 """Seconds one call of addr2line may take; large debug information takes it several."""
 _MAPPED = re.compile(rb"base: 0x([0-9a-f]+)\s+size: 0x([0-9a-f]+)")
+_ADDRESS_LINE = re.compile(r"^0x[0-9a-f]+$", re.MULTILINE)
+"""Of addr2line, before what is at the address."""
 _LOADING = re.compile(rb"file=(.+) \[\d+\];  generating link map")
 
 
@@ -76,6 +78,62 @@ def named(frames: tuple[Frame, ...]) -> tuple[Frame, ...]:
     for frame in frames:
         by_debug_information = found.get(frame, frame)
         told.append(by_debug_information if by_debug_information.function else frame)
+    return tuple(told)
+
+
+def unfolded(frames: tuple[Frame, ...]) -> tuple[Frame, ...]:
+    """The same calls as ``named`` gives, with those that were inlined into each, innermost first.
+
+    What has no line has the name of the symbol table around it: addr2line takes the nearest one,
+    which in a stripped library is mostly another function's.
+    """
+    known: dict[Frame, tuple[Frame, ...]] = {}
+    addr2line = shutil.which("addr2line")
+    for path, inside in _by_module(set(frames), Path()).items():
+        for start in range(0, len(inside), MOST_ADDRESSES):
+            part = inside[start : start + MOST_ADDRESSES]
+            known |= _ask_inlined(addr2line, path, part) if addr2line else {}
+    told: list[Frame] = []
+    for frame in frames:
+        told += known.get(frame, (frame,))
+    return _with_symbols(tuple(told))
+
+
+def _ask_inlined(addr2line: str, path: str, frames: list[Frame]) -> dict[Frame, tuple[Frame, ...]]:
+    addresses = [hex(frame.offset or 0) for frame in frames]
+    argv = [addr2line, "-a", "-i", "-f", "-C", "-e", path, *addresses]
+    code, out, _ = supervisor.capture(argv, _TIMEOUT_S)
+    parts = _ADDRESS_LINE.split(out.decode("utf-8", "backslashreplace"))[1:]
+    if code != 0 or len(parts) != len(frames):
+        return {}
+    unfolded: dict[Frame, tuple[Frame, ...]] = {}
+    for frame, part in zip(frames, parts, strict=True):
+        lines = part.strip().splitlines()
+        pairs = list(zip(lines[::2], lines[1::2], strict=False))
+        calls = [_with_name(frame, function, place) for function, place in pairs]
+        inlined = [replace(call, is_inlined=True) for call in calls[:-1]]
+        if calls and calls[0].function:
+            unfolded[frame] = (*inlined, calls[-1])
+    return unfolded
+
+
+def _with_symbols(frames: tuple[Frame, ...]) -> tuple[Frame, ...]:
+    """Those without a name by the symbol table: that of a stripped library has what it exports."""
+    by_module: dict[str, Symbols] = {}
+    mangled: dict[Frame, str] = {}
+    for frame in frames:
+        if frame.file is None and frame.module is not None and frame.offset is not None:
+            if frame.module not in by_module:
+                by_module[frame.module] = read_symbols(Path(frame.module))
+            symbols = by_module[frame.module]
+            if symbols.starts:
+                mangled[frame] = symbols.at(frame.offset)
+    names = {name for name in mangled.values() if name}
+    plain = demangled({name for name in names if name.startswith("_")})
+    told = []
+    for frame in frames:
+        name = mangled.get(frame, frame.function or "")
+        told.append(replace(frame, function=plain.get(name, name) or None))
     return tuple(told)
 
 
@@ -158,16 +216,21 @@ def _ask(frames: set[Frame], cwd: Path) -> dict[Frame, Frame]:
     addr2line = shutil.which("addr2line")
     if addr2line is None:
         return {}
+    named: dict[Frame, Frame] = {}
+    for path, inside in _by_module(frames, cwd).items():
+        for start in range(0, len(inside), MOST_ADDRESSES):
+            part = inside[start : start + MOST_ADDRESSES]
+            named |= _ask_module(addr2line, path, part)
+    return named
+
+
+def _by_module(frames: set[Frame], cwd: Path) -> dict[str, list[Frame]]:
+    """Those that lie in a file that is there, by its path."""
     by_module: dict[str, list[Frame]] = {}
     for frame in frames:
         if frame.module is not None and frame.offset is not None and (cwd / frame.module).is_file():
-            by_module.setdefault(frame.module, []).append(frame)
-    named: dict[Frame, Frame] = {}
-    for module, inside in by_module.items():
-        for start in range(0, len(inside), MOST_ADDRESSES):
-            part = inside[start : start + MOST_ADDRESSES]
-            named |= _ask_module(addr2line, str(cwd / module), part)
-    return named
+            by_module.setdefault(str(cwd / frame.module), []).append(frame)
+    return by_module
 
 
 def _ask_module(addr2line: str, path: str, frames: list[Frame]) -> dict[Frame, Frame]:

@@ -24,6 +24,7 @@ from pytest_leakguard.tracker.live import (
     can_be_preloaded,
     find_held,
 )
+from pytest_leakguard.tracker.traces import Traced, read_traces
 
 AGENTS = Path(__file__).parent.parent / "agents"
 _ANSWER_S = 10.0
@@ -102,6 +103,16 @@ class HeapReader:
             # An interpreter has memory that is not counted: what it made before it could be.
             total += replace(found, chained_bytes=0) if counted.has_python else found
         return total
+
+    def trace(self, is_wanted: bool) -> None:
+        """Have each process note which calls allocate, from now on; or no longer."""
+        if self._live is not None:
+            self._live.trace(is_wanted)
+
+    def traced(self, pid: int) -> Traced | None:
+        """Return what was allocated in a process since then and is alive; ``None``: not known."""
+        counted = self.counted.get(pid)
+        return read_traces(pid, counted) if counted else None
 
     def begin_batch(self) -> None:
         """What is allocated from now on belongs to the next request batch."""

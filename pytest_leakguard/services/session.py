@@ -157,8 +157,8 @@ class Served:
         if check.findings and not timeline.failure:
             self._context.progress("a leak is confirmed; looking for its line and its holder")
             pids = explanation.growing(timeline, check, self._service.pids())
-            folder, batches = self._heap.directory, len(timeline.requests) - 1
-            check = explanation.explained(check, planned, folder, pids, timeline.done, batches)
+            batches = len(timeline.requests) - 1
+            check = explanation.explained(check, planned, self._heap, pids, timeline.done, batches)
             self._context.progress("")
         return self._context.finish(check)
 

@@ -33,13 +33,15 @@ MOST_SEARCHED_BYTES: Final = 1 << 30
 about a second."""
 
 _MAGIC: Final = 0x4C474C56
-_VERSION: Final = 1
+_VERSION: Final = 2
 _HEADER_BYTES: Final = 4096
 _STRIPES: Final = 64
 _WORDS: Final = 4
 """Numbers of an epoch: bytes and number of blocks, bytes and number of mappings."""
 _FILE_BYTES: Final = _HEADER_BYTES + _STRIPES * EPOCHS * _WORDS * 8
 _MEMORY_FILES = Path("/dev/shm")
+_TRACED: Final = 1 << 31
+"""Added to the epoch while the calls are wanted that allocate."""
 _SANITIZERS = ("libasan", "liblsan", "libtsan", "libubsan", "libclang_rt")
 """Libraries that have to come before all others."""
 
@@ -62,6 +64,8 @@ class ProcessLive:
     """The most that was ever in blocks at once, to 16 KiB for each thread."""
     cells_root: int
     """Where the process keeps what it knows of its blocks."""
+    traces: int
+    """Where it keeps which calls have allocated what, once it was asked to."""
     heap_bytes: Sequence[int]
     heap_blocks: Sequence[int]
     mapped_bytes: Sequence[int]
@@ -147,6 +151,9 @@ class LiveMemory:
     folder: Path
     _control: mmap.mmap
     _files: dict[int, _File] = field(default_factory=dict)
+    _epoch: int = 0
+    _tracings: int = 0
+    _is_traced: bool = False
 
     @classmethod
     def create(cls) -> LiveMemory:
@@ -172,7 +179,20 @@ class LiveMemory:
 
     def begin_epoch(self, epoch: int) -> None:
         """What is allocated from now on belongs to ``epoch``; beyond the last one, to that."""
-        self._control[:4] = min(epoch, EPOCHS - 1).to_bytes(4, sys.byteorder)
+        self._epoch = min(epoch, EPOCHS - 1)
+        self._write_control()
+
+    def trace(self, is_wanted: bool) -> None:
+        """Have each process note which calls allocate, from nothing on; or no longer."""
+        self._tracings += is_wanted
+        self._is_traced = is_wanted
+        self._write_control()
+
+    def _write_control(self) -> None:
+        # The number first: whoever sees that it is traced has to know by which tracing.
+        self._control[4:8] = self._tracings.to_bytes(4, sys.byteorder)
+        raw = self._epoch | (_TRACED if self._is_traced else 0)
+        self._control[:4] = raw.to_bytes(4, sys.byteorder)
 
     def read(self, pids: Iterable[int], epochs: int) -> dict[int, ProcessLive]:
         """Return what is known of each process, up to epoch ``epochs`` and with it."""
@@ -245,6 +265,7 @@ class _File:
                 lost=numbers[5],
                 peak_bytes=numbers[7],
                 cells_root=numbers[8],
+                traces=numbers[9],
                 heap_bytes=_summed(numbers, 0, stripes, epochs),
                 heap_blocks=_summed(numbers, 1, stripes, epochs),
                 mapped_bytes=_summed(numbers, 2, stripes, epochs),

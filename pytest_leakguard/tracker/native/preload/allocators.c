@@ -10,6 +10,7 @@
 #include "cells.h"
 #include "functions.h"
 #include "live.h"
+#include "traces.h"
 
 /* ---- what is asked for while the functions behind are looked up */
 
@@ -84,9 +85,12 @@ PUBLIC void free(void *block) {
 }
 
 /* A block that was not tracked grows in nobody's name: it was there before. */
-static void resized(const Block *before, void *block, size_t size_bytes) {
-    if (live_thread.depth == 0 && live_counts())
-        cells_put(block, size_bytes, before->size_bytes == NO_BLOCK ? 0 : before->epoch);
+static void resized(void *old, const Block *before, void *block, size_t size_bytes) {
+    if (live_thread.depth != 0 || !live_counts()) return;
+    bool is_known = before->size_bytes != NO_BLOCK;
+    uint32_t epoch = is_known ? before->epoch : 0;
+    cells_put(block, size_bytes, epoch);
+    if (live_is_traced() && is_known) traces_grown(old, before->size_bytes, block, size_bytes, epoch);
 }
 
 /* Out before the call, as another thread may get its address. */
@@ -96,9 +100,9 @@ static void *resize(void *block, size_t size) {
     void *moved = REAL(realloc)(block, size ? cells_asked(size) : 0);
     live_thread.depth--;
     if (moved)
-        resized(&before, moved, size);
+        resized(block, &before, moved, size);
     else if (size && before.size_bytes != NO_BLOCK)
-        resized(&before, block, before.size_bytes);
+        resized(block, &before, block, before.size_bytes);
     return moved;
 }
 
@@ -172,9 +176,9 @@ PUBLIC void *rallocx(void *block, size_t size, int flags) {
     void *moved = REAL(rallocx)(block, cells_asked(size), flags);
     live_thread.depth--;
     if (moved)
-        resized(&before, moved, size);
+        resized(block, &before, moved, size);
     else if (before.size_bytes != NO_BLOCK)
-        resized(&before, block, before.size_bytes);
+        resized(block, &before, block, before.size_bytes);
     return moved;
 }
 
@@ -183,7 +187,7 @@ PUBLIC size_t xallocx(void *block, size_t size, size_t extra, int flags) {
     live_thread.depth++;
     size_t now = REAL(xallocx)(block, size, extra, flags);
     live_thread.depth--;
-    resized(&before, block, now);
+    resized(block, &before, block, now);
     return now;
 }
 

@@ -1,6 +1,7 @@
 #include "cells.h"
 
 #include "../pages.h"
+#include "traces.h"
 
 /* Memory is taken from the kernel in pieces of 256 KiB, of which only what is used is in memory. */
 #define PIECE_BYTES ((size_t)1 << 18)
@@ -105,4 +106,10 @@ void cells_put_slowly(void *block, size_t size_bytes, uint32_t epoch) {
     uint32_t size_field = is_large ? LARGE : (uint32_t)(size_bytes + 1);
     cell_store(cell, epoch << SIZE_BITS | size_field);
     live_count_block(epoch, (int64_t)size_bytes, 1);
+}
+
+void block_allocated_slowly(void *block, size_t size_bytes, uint32_t raw_epoch) {
+    uint32_t epoch = live_epoch_of(raw_epoch);
+    cells_put(block, size_bytes, epoch);
+    if (raw_epoch & TRACED) traces_block(block, size_bytes, epoch);
 }

@@ -97,7 +97,20 @@ OFTEN size_t cells_asked(size_t size_bytes) {
 
 /* ---- what the hooks say */
 
+/* While its stack is wanted, too. */
+RARE void block_allocated_slowly(void *block, size_t size_bytes, uint32_t raw_epoch);
+
 OFTEN void block_allocated(void *block, size_t size_bytes) {
+    if (UNLIKELY(!block || live_thread.depth != 0 || !live_counts())) return;
+    uint32_t epoch = live_raw_epoch();
+    if (LIKELY(epoch < EPOCHS))
+        cells_put(block, size_bytes, epoch);
+    else
+        block_allocated_slowly(block, size_bytes, epoch);
+}
+
+/* One of an interpreter's own, which knows better where it comes from. */
+OFTEN void block_allocated_untraced(void *block, size_t size_bytes) {
     if (LIKELY(block && live_thread.depth == 0 && live_counts())) cells_put(block, size_bytes, live_epoch());
 }
 

@@ -16,6 +16,7 @@
 #include "../pages.h"
 #include "cells.h"
 #include "mappings.h"
+#include "traces.h"
 
 #ifndef MADV_WIPEONFORK
 #define MADV_WIPEONFORK 18 /* linux/mman.h, since Linux 4.14 */
@@ -25,11 +26,11 @@
 #define SPINS_BEFORE_YIELD 100
 
 static Own first_own; /* until there is a page that a fork wipes */
-static _Atomic uint32_t no_epoch;
+static _Atomic uint32_t no_epoch[2];
 
 Own *live_own = &first_own;
 atomic_bool live_is_on = true;
-_Atomic uint32_t *live_epoch_at = &no_epoch;
+_Atomic uint32_t *live_epoch_at = no_epoch;
 /* Nothing lies at the place of no page. */
 FAST_THREAD_LOCAL Thread live_thread = {.known = {[0 ... KNOWN_PAGES - 1] = {UINTPTR_MAX, NULL}}};
 
@@ -91,7 +92,7 @@ static bool open_control(void) {
     if (!path_of("control", path)) return false;
     int file = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     if (file < 0) return false;
-    void *start = map_shared(file, sizeof(_Atomic uint32_t), PROT_READ);
+    void *start = map_shared(file, 2 * sizeof(_Atomic uint32_t), PROT_READ);
     close(file);
     if (!start) return false;
     live_epoch_at = start;
@@ -126,6 +127,7 @@ static void fill(Live *created, bool is_child) {
     atomic_store(&created->has_python, has_python);
     atomic_store(&created->own_bytes, (uint64_t)own_bytes);
     created->cells_root = (uint64_t)(uintptr_t)cells_root;
+    created->traces = (uint64_t)(uintptr_t)&traces;
     created->version = LIVE_VERSION;
     atomic_thread_fence(memory_order_release);
     created->magic = LIVE_MAGIC;

@@ -2,9 +2,10 @@
    the harness reads. The hooks report here.
 
    A file of its own for each process: DIRECTORY/PID, mode 0600, in the directory that the variable
-   LEAKGUARD_LIVE names. DIRECTORY/control holds the current epoch, for all processes. Without the
+   LEAKGUARD_LIVE names. DIRECTORY/control holds the current epoch, for all processes, with TRACED added
+   while the calls are wanted that allocate, and the number of that tracing. Without the
    variable, and where a file cannot be made, nothing is counted and everything goes straight
-   through. services/live_memory.py reads the same layout: change LIVE_VERSION with it. */
+   through. tracker/live.py reads the same layout: change LIVE_VERSION with it. */
 #ifndef LEAKGUARD_LIVE_H
 #define LEAKGUARD_LIVE_H
 
@@ -26,10 +27,12 @@
 #define FAST_THREAD_LOCAL __thread __attribute__((tls_model("initial-exec")))
 
 #define LIVE_MAGIC UINT32_C(0x4c474c56)
-#define LIVE_VERSION 1
+#define LIVE_VERSION 2
 /* What a thread keeps to itself before it adds it to the process's sum. */
 #define FLUSHED_BYTES ((int64_t)16384)
 #define EPOCHS (1u << EPOCH_BITS)
+/* Added to the epoch while stacks are taken, so that looking at the epoch shows both. */
+#define TRACED (UINT32_C(1) << 31)
 /* Threads beyond these share the first stripe, with atomic additions. */
 #define STRIPES 64
 
@@ -56,7 +59,9 @@ typedef struct {
     _Atomic int64_t live_bytes, peak_bytes;
     /* Where the cells are, for whoever asks which blocks are still led to. */
     uint64_t cells_root;
-    uint8_t padding[4096 - 72];
+    /* Where the stacks are of what is traced, which begin with a `Traces`. */
+    uint64_t traces;
+    uint8_t padding[4096 - 80];
     /* Of each thread, by epoch. Their sum over the threads is what is alive. */
     Totals totals[STRIPES][EPOCHS];
 } Live;
@@ -64,7 +69,7 @@ typedef struct {
 /* Wiped by the kernel in a forked child, which thereby knows that it is one, whoever forked it. */
 typedef struct {
     _Atomic uint32_t is_attached;
-    atomic_bool attaching, growing, mapping;
+    atomic_bool attaching, growing, mapping, tracing;
     atomic_bool taken[STRIPES];
 } Own;
 
@@ -109,9 +114,23 @@ OFTEN bool live_counts(void) {
     return atomic_load_explicit(&live_is_on, memory_order_relaxed) && live_attach();
 }
 
-OFTEN uint32_t live_epoch(void) {
-    uint32_t epoch = atomic_load_explicit(live_epoch_at, memory_order_relaxed);
+/* At least EPOCHS: it is traced, or too large. */
+OFTEN uint32_t live_raw_epoch(void) {
+    return atomic_load_explicit(live_epoch_at, memory_order_relaxed);
+}
+
+OFTEN uint32_t live_epoch_of(uint32_t raw) {
+    uint32_t epoch = raw & ~TRACED;
     return epoch < EPOCHS ? epoch : EPOCHS - 1;
+}
+
+OFTEN uint32_t live_epoch(void) { return live_epoch_of(live_raw_epoch()); }
+
+OFTEN bool live_is_traced(void) { return UNLIKELY(live_raw_epoch() & TRACED); }
+
+/* The number of the tracing that goes on, or of the last one. */
+OFTEN uint32_t live_tracing(void) {
+    return atomic_load_explicit(live_epoch_at + 1, memory_order_relaxed);
 }
 
 OFTEN void live_add(Thread *thread, _Atomic int64_t *bytes, int64_t size_bytes,

@@ -11,6 +11,7 @@
 #include "../ranges.h"
 #include "functions.h"
 #include "live.h"
+#include "traces.h"
 
 #define CALLER __builtin_return_address(0)
 
@@ -64,6 +65,11 @@ static bool is_counted(int protection, const void *caller) {
     return protection != PROT_NONE && live_thread.depth == 0 && !is_allocator(caller) && live_counts();
 }
 
+static void mapped_new(void *start, size_t size_bytes) {
+    enter(start, size_bytes, live_epoch());
+    if (live_is_traced()) traces_mapping(start, size_bytes);
+}
+
 static void *map(void *start, size_t size, int protection, int flags, int file, off_t at,
                  const void *caller) {
 #ifdef SYS_mmap
@@ -72,7 +78,7 @@ static void *map(void *start, size_t size, int protection, int flags, int file, 
 #error "no SYS_mmap: this platform needs mmap2"
 #endif
     if (mapped != MAP_FAILED && is_counted(protection, caller))
-        enter(mapped, whole_pages(size), live_epoch());
+        mapped_new(mapped, whole_pages(size));
     return mapped;
 }
 
@@ -102,6 +108,8 @@ static int64_t epoch_of(void *start) {
     unlock();
     return epoch;
 }
+
+bool mappings_has(void *start) { return epoch_of(start) >= 0; }
 
 PUBLIC void *mremap(void *old, size_t old_size, size_t size, int flags, ...) {
     va_list more;

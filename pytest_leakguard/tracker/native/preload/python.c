@@ -14,7 +14,7 @@ static void *hook_malloc(void *context, size_t size) {
     live_thread.depth++;
     void *block = next->malloc(next->context, size);
     live_thread.depth--;
-    block_allocated(block, size);
+    block_allocated_untraced(block, size);
     return block;
 }
 
@@ -23,7 +23,7 @@ static void *hook_calloc(void *context, size_t count, size_t size) {
     live_thread.depth++;
     void *block = next->calloc(next->context, count, size);
     live_thread.depth--;
-    block_allocated(block, count * size);
+    block_allocated_untraced(block, count * size);
     return block;
 }
 
@@ -34,7 +34,7 @@ static void *hook_realloc(void *context, void *block, size_t size) {
     void *moved = next->realloc(next->context, block, size);
     live_thread.depth--;
     if (!block) {
-        block_allocated(moved, size);
+        block_allocated_untraced(moved, size);
         return moved;
     }
     void *kept = moved ? moved : block;

@@ -1,0 +1,156 @@
+"""Which calls of compiled code leave what a service keeps: C, C++, Rust, and extensions of Python.
+
+The preloaded library takes the stacks, from when a leak is confirmed on. What each stack has left
+is compared between windows of requests, and only the stacks that leave most are given names.
+"""
+
+from __future__ import annotations
+
+import linecache
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+from pytest_leakguard.core import fingerprint
+from pytest_leakguard.core.leaks import Frame
+from pytest_leakguard.processes import tree
+from pytest_leakguard.programs import symbolize
+from pytest_leakguard.programs.loaded_code import LoadedCode
+from pytest_leakguard.services.causes import Explanation, of_process
+from pytest_leakguard.services.live_heap import HeapReader
+from pytest_leakguard.tracker.traces import Amount, Stack, Traced
+
+_EVEN_SHARE = 0.4
+"""Least part of what one window leaves that the other has to leave too; what is made once, as a
+cache that starts, does not come again."""
+_MOST_STACKS = 40
+"""Upper limit of the stacks that are given names; those that leave most come first."""
+_NOTHING = Amount()
+_BRIDGES = ("python", "libpython", "_ctypes.", "libffi.", "_cffi_backend.")
+"""How the files of an interpreter, and of what calls a library for it, begin."""
+
+
+@dataclass(slots=True)
+class NativeCalls:
+    """Stacks of each process, noted after each window."""
+
+    heap: HeapReader
+    pids: tuple[int, ...]
+    notes: dict[int, list[Traced]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, heap: HeapReader, pids: Iterable[int]) -> Iterator[NativeCalls]:
+        """Have stacks taken from now on in those processes whose blocks are counted, if any."""
+        counted = tuple(pid for pid in pids if pid in heap.counted)
+        if counted:
+            heap.trace(True)
+            yield cls(heap, counted)
+
+    def waits(self) -> bool:
+        """Return whether one of them still runs."""
+        return any(map(tree.exists, self.pids))
+
+    def note(self) -> None:
+        """Keep what is alive after a window."""
+        for pid in self.pids:
+            traced = self.heap.traced(pid)
+            if traced is not None:
+                self.notes.setdefault(pid, []).append(traced)
+
+    def close(self) -> None:
+        """Have none taken any more."""
+        self.heap.trace(False)
+
+    def explanations(self, requests: int) -> Iterable[Explanation]:
+        """Return what was left by the windows of so many requests each, most first."""
+        for pid, notes in self.notes.items():
+            yield from _of_series(pid, [one.blocks for one in notes], requests, "")
+            yield from _of_series(pid, [one.mappings for one in notes], requests, "mapping")
+
+
+def _of_series(
+    pid: int, notes: list[dict[Stack, Amount]], requests: int, kind: str
+) -> Iterable[Explanation]:
+    left = _steady(notes) or _of_all(notes)
+    chosen = sorted(left, key=lambda stack: -left[stack].size_bytes)[:_MOST_STACKS]
+    code = LoadedCode.of(pid) if chosen else LoadedCode(())
+    together: dict[tuple[str, ...], Explanation] = {}
+    for stack in chosen:
+        calls = own_calls(symbolize.unfolded(tuple(map(code.caller, stack))))
+        if not calls:
+            continue
+        amount = left[stack]
+        one = _explanation(pid, calls, kind, amount, requests)
+        before = together.get(one.names)
+        if before is not None:
+            more = one.bytes_per_request, one.entries_per_request
+            one = replace(
+                before,
+                bytes_per_request=before.bytes_per_request + more[0],
+                entries_per_request=before.entries_per_request + more[1],
+            )
+        together[one.names] = one
+    return together.values()
+
+
+def _explanation(
+    pid: int, calls: tuple[Frame, ...], kind: str, amount: Amount, requests: int
+) -> Explanation:
+    return Explanation(
+        stack=calls,
+        names=fingerprint.own_names(calls),
+        bytes_per_request=amount.size_bytes / requests,
+        entries_per_request=amount.blocks / requests,
+        details=_details(calls),
+        processes=(of_process(pid),),
+        kind=kind,
+        is_native=True,
+    )
+
+
+def _details(calls: tuple[Frame, ...]) -> tuple[str, ...]:
+    """The text of the line, where its source is here."""
+    own = fingerprint.innermost_own(calls)
+    if own is None or not own.file or not own.line:
+        return ()
+    text = linecache.getline(own.file, own.line).strip()
+    return (f"line: {text}",) if text else ()
+
+
+def _steady(notes: list[dict[Stack, Amount]]) -> Mapping[Stack, Amount]:
+    """What each stack has left in a window, where both of the last two left some."""
+    if len(notes) < 3:
+        return {}
+    before, middle, after = notes[-3:]
+    left: dict[Stack, Amount] = {}
+    for stack, now in after.items():
+        then, first = middle.get(stack, _NOTHING), before.get(stack, _NOTHING)
+        gains = sorted((then.size_bytes - first.size_bytes, now.size_bytes - then.size_bytes))
+        if gains[0] > _EVEN_SHARE * gains[1]:
+            left[stack] = Amount(sum(gains) // 2, (now.blocks - first.blocks) // 2)
+    return left
+
+
+def _of_all(notes: list[dict[Stack, Amount]]) -> Mapping[Stack, Amount]:
+    """What each stack has left in a window on average: a leak may come only now and then."""
+    if not notes:
+        return {}
+    left: dict[Stack, Amount] = {}
+    for stack, now in notes[-1].items():
+        left[stack] = Amount(now.size_bytes // len(notes), now.blocks // len(notes))
+    return {stack: amount for stack, amount in left.items() if amount.size_bytes > 0}
+
+
+def own_calls(stack: tuple[Frame, ...]) -> tuple[Frame, ...]:
+    """Without allocators and, in an interpreter, without its calls and what they hang on.
+
+    Empty where only the interpreter allocated.
+    """
+    inside: list[Frame] = []
+    for frame in fingerprint.calls(stack):
+        name = (frame.module or "").rpartition("/")[2]
+        if name.startswith(_BRIDGES):
+            if any(not fingerprint.is_c_library(one) for one in inside):
+                break
+            continue
+        inside.append(frame)
+    return tuple(inside)

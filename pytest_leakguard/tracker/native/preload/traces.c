@@ -1,0 +1,236 @@
+#define _GNU_SOURCE
+#include "traces.h"
+
+#include <errno.h>
+#include <link.h>
+#include <sched.h>
+#include <string.h>
+#include <unwind.h>
+
+#include "../pages.h"
+#include "cells.h"
+#include "mappings.h"
+
+#define BLOCKS_BYTES (sizeof(TracedBlock) * TRACED_BLOCKS)
+#define STACKS_BYTES (sizeof(TracedStack) * TRACED_STACKS)
+/* Fuller than this, a search takes too many steps. */
+#define MOST_BLOCKS (TRACED_BLOCKS / 4 * 3)
+#define MOST_STACKS (TRACED_STACKS / 4 * 3)
+/* What is still there after those that are gone are thrown out, from which on fewer are traced. */
+#define MANY_BLOCKS (TRACED_BLOCKS / 2)
+/* Of a lock that another thread has: then the block is not traced, so that nobody waits for long. */
+#define MOST_TRIES 200
+#define NO_STACK UINT32_MAX
+/* Stacks that are taken before only each second one is, then each fourth: 4 us for each, measured
+   on a stack of five calls, would otherwise make minutes of a service that allocates much. */
+#define TAKEN_AT_ONCE (1u << 20)
+
+Traces traces = {.deepest = TRACED_DEEPEST, .stacks_size = TRACED_STACKS, .blocks_size = TRACED_BLOCKS,
+                 .interval = 1};
+static TracedBlock *spare; /* the blocks move there when those that are gone are thrown out */
+static uint32_t blocks_used, stacks_used, begun, taken;
+static atomic_bool is_changing; /* seen in a child: its parent was in the middle of it */
+static uintptr_t own_start, own_end;
+
+typedef struct {
+    size_t depth;
+    uint64_t frames[TRACED_DEEPEST];
+} Unwound;
+
+/* ---- where the caller is */
+
+static int note_own(struct dl_phdr_info *object, size_t size, void *unused) {
+    (void)size, (void)unused;
+    uintptr_t own = (uintptr_t)&traces, start = UINTPTR_MAX, end = 0;
+    for (int at = 0; at < object->dlpi_phnum; at++) {
+        const ElfW(Phdr) *segment = &object->dlpi_phdr[at];
+        if (segment->p_type != PT_LOAD) continue;
+        uintptr_t begins = object->dlpi_addr + segment->p_vaddr;
+        if (begins < start) start = begins;
+        if (begins + segment->p_memsz > end) end = begins + segment->p_memsz;
+    }
+    if (own < start || own >= end) return 0;
+    own_start = start;
+    own_end = end;
+    return 1;
+}
+
+static _Unwind_Reason_Code add_frame(struct _Unwind_Context *context, void *argument) {
+    Unwound *found = argument;
+    uintptr_t frame = _Unwind_GetIP(context);
+    if (!frame) return _URC_END_OF_STACK;
+    bool is_ours = found->depth == 0 && own_start <= frame && frame < own_end;
+    if (!is_ours) found->frames[found->depth++] = frame;
+    return found->depth < TRACED_DEEPEST ? _URC_NO_REASON : _URC_END_OF_STACK;
+}
+
+/* The unwinder is linked into this library, and with the tables of unwinding it allocates nothing. */
+static void unwind(Unwound *found) {
+    found->depth = 0;
+    _Unwind_Backtrace(add_frame, found);
+}
+
+static uint64_t hash_of(const Unwound *found, uint64_t line) {
+    uint64_t hash = UINT64_C(0xcbf29ce484222325) ^ line; /* FNV-1a, by words */
+    for (size_t at = 0; at < found->depth; at++)
+        hash = (hash ^ found->frames[at]) * UINT64_C(0x100000001b3);
+    return hash ? hash : 1;
+}
+
+/* ---- the tables, with the lock held */
+
+static uint32_t stack_number(const Unwound *found, uint64_t line) {
+    uint64_t hash = hash_of(found, line);
+    uint32_t at = (uint32_t)(hash >> 20) & (TRACED_STACKS - 1);
+    for (;; at = (at + 1) & (TRACED_STACKS - 1)) {
+        if (traces.stacks[at].hash == hash) return at;
+        if (!traces.stacks[at].hash) break;
+    }
+    if (stacks_used >= MOST_STACKS) return NO_STACK;
+    stacks_used++;
+    TracedStack *stack = &traces.stacks[at];
+    memcpy(stack->frames, found->frames, found->depth * sizeof *found->frames);
+    stack->depth = found->depth;
+    stack->line = line;
+    stack->hash = hash;
+    return at;
+}
+
+/* Where it is, or belongs. */
+static TracedBlock *place_in(TracedBlock *blocks, uint64_t address) {
+    uint32_t at = (uint32_t)((address >> GRANULE_LOG2) * UINT32_C(2654435761)) & (TRACED_BLOCKS - 1);
+    while (blocks[at].address && blocks[at].address != address) at = (at + 1) & (TRACED_BLOCKS - 1);
+    return &blocks[at];
+}
+
+static bool is_there(const TracedBlock *block) {
+    if (block->epoch == TRACED_MAPPING) return mappings_has((void *)(uintptr_t)block->address);
+    Cell *cell = cells_at((uintptr_t)block->address);
+    uint32_t value = cell ? cell_load(cell) : 0;
+    uint32_t size = block->size_bytes < LARGE - 1 ? (uint32_t)block->size_bytes + 1 : LARGE;
+    return value && value >> SIZE_BITS == block->epoch && (value & SIZE_MASK) == size;
+}
+
+static uint32_t count_there(const TracedBlock *blocks) {
+    uint32_t there = 0;
+    for (uint32_t at = 0; at < TRACED_BLOCKS; at++) there += blocks[at].address && is_there(&blocks[at]);
+    return there;
+}
+
+/* Where too many are still there, each second one stands for two, and half as many come from now on. */
+static void throw_out(void) {
+    TracedBlock *old = atomic_load(&traces.blocks), *kept = spare;
+    uint32_t each = count_there(old) > MANY_BLOCKS ? 2 : 1, there = 0;
+    blocks_used = 0;
+    for (uint32_t at = 0; at < TRACED_BLOCKS; at++) {
+        if (!old[at].address || !is_there(&old[at]) || there++ % each) continue;
+        TracedBlock *place = place_in(kept, old[at].address);
+        *place = old[at];
+        place->weight *= each;
+        blocks_used++;
+    }
+    atomic_store(&traces.interval, traces.interval * each);
+    atomic_store_explicit(&traces.blocks, kept, memory_order_release);
+    pages_empty(old, BLOCKS_BYTES);
+    spare = old;
+}
+
+static bool make_tables(void) {
+    dl_iterate_phdr(note_own, NULL);
+    TracedBlock *blocks = pages_map(BLOCKS_BYTES);
+    spare = blocks ? pages_map(BLOCKS_BYTES) : NULL;
+    traces.stacks = spare ? pages_map(STACKS_BYTES) : NULL;
+    if (!traces.stacks) return false;
+    live_note_own(2 * BLOCKS_BYTES + STACKS_BYTES);
+    atomic_store_explicit(&traces.blocks, blocks, memory_order_release);
+    return true;
+}
+
+static void clear_tables(void) {
+    pages_empty(atomic_load(&traces.blocks), BLOCKS_BYTES);
+    pages_empty(traces.stacks, STACKS_BYTES);
+    blocks_used = stacks_used = taken = 0;
+    atomic_store(&traces.interval, 1);
+    atomic_store(&traces.dropped, 0);
+}
+
+/* Each tracing begins with nothing, as does a child whose parent was about to change something. */
+static bool are_ready(void) {
+    if (!atomic_load(&traces.blocks)) {
+        static bool was_refused;
+        if (was_refused || !make_tables()) return was_refused = true, false;
+    }
+    uint32_t number = live_tracing();
+    if (number != begun || atomic_load(&is_changing)) clear_tables();
+    begun = number;
+    return true;
+}
+
+static bool try_lock(void) {
+    for (int tries = 0; tries < MOST_TRIES; tries++) {
+        if (!atomic_exchange_explicit(&live_own->tracing, true, memory_order_acquire)) return true;
+        sched_yield();
+    }
+    return false;
+}
+
+static void put(const TracedBlock *block, const Unwound *found, void *before) {
+    if (!are_ready()) return;
+    atomic_store(&is_changing, true);
+    if (blocks_used >= MOST_BLOCKS) throw_out();
+    if (++taken % TAKEN_AT_ONCE == 0) atomic_store(&traces.interval, 2 * traces.interval);
+    TracedBlock *blocks = atomic_load(&traces.blocks);
+    uint64_t carried = 0;
+    if (before) { /* what a block had that has grown */
+        TracedBlock *old = place_in(blocks, (uintptr_t)before);
+        if (old->address) carried = old->added_bytes;
+    }
+    uint32_t stack = stack_number(found, 0);
+    TracedBlock *place = place_in(blocks, block->address);
+    if (stack == NO_STACK || blocks_used >= MOST_BLOCKS) {
+        atomic_fetch_add(&traces.dropped, 1);
+    } else {
+        blocks_used += place->address == 0;
+        *place = *block;
+        place->stack = stack;
+        place->added_bytes += carried;
+    }
+    atomic_store(&is_changing, false);
+}
+
+/* ---- what the hooks say */
+
+static void trace(const TracedBlock *block, void *before) {
+    int saved_errno = errno;
+    live_thread.depth++;
+    Unwound found;
+    unwind(&found);
+    if (try_lock()) {
+        put(block, &found, before);
+        live_unlock(&live_own->tracing);
+    } else {
+        atomic_fetch_add(&traces.dropped, 1);
+    }
+    live_thread.depth--;
+    errno = saved_errno;
+}
+
+void traces_block(void *block, size_t size_bytes, uint32_t epoch) {
+    static FAST_THREAD_LOCAL uint32_t passed;
+    uint32_t interval = atomic_load_explicit(&traces.interval, memory_order_relaxed);
+    if (++passed % interval) return;
+    TracedBlock traced = {(uintptr_t)block, size_bytes, size_bytes, epoch, 0, interval, 0};
+    trace(&traced, NULL);
+}
+
+void traces_grown(void *before, size_t before_bytes, void *block, size_t size_bytes, uint32_t epoch) {
+    if (size_bytes <= before_bytes) return;
+    TracedBlock traced = {
+        (uintptr_t)block, size_bytes, size_bytes - before_bytes, epoch, 0, 1, 0};
+    trace(&traced, before);
+}
+
+void traces_mapping(void *start, size_t size_bytes) {
+    TracedBlock traced = {(uintptr_t)start, size_bytes, size_bytes, TRACED_MAPPING, 0, 1, 0};
+    trace(&traced, NULL);
+}
