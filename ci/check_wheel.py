@@ -50,6 +50,7 @@ NEEDED = (
     "templates/action/gate.sh",
     "agents/python/sitecustomize.py",
     "agents/node/agent.js",
+    "agents/node/heap_growth.js",
 )
 """What code loads at run time, beside the modules."""
 TIMEOUT_S = 600

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from pytest_leakguard.core.checks import Check
 from pytest_leakguard.core.leaks import Frame
 from pytest_leakguard.explain.in_service import WINDOWS
+from pytest_leakguard.services import node_heap
 from pytest_leakguard.services.causes import Explanation, of_process, with_causes
 from pytest_leakguard.services.live_heap import HeapReader
 from pytest_leakguard.services.load import LoadCommand, RequestFailed, Work
@@ -150,6 +151,10 @@ class _Caller:
         except ValueError:
             return
         if not isinstance(answer, dict) or not answer:
+            return
+        if "snapshots" in answer:
+            with suppress(KeyError, TypeError, ValueError):
+                yield from node_heap.explanations(answer, self.pid, requests)
             return
         found = _read(answer, self.pid)
         if found is not None:
