@@ -26,6 +26,8 @@ ACTION = "pytest_leakguard/templates/action"
 """Where `pytest-leakguard init github --copy-action` finds the action in a wheel."""
 PRELOADED = "_preload.so"
 """Preloaded into the processes of a service; Linux only, since elsewhere nothing is preloaded."""
+SAMPLER = "_java.so"
+"""Loaded into the JVM of a service that leaks; built without a JDK."""
 _SHARED_SOURCES = ("pages.c", "ranges.c")
 """Of the first library, and part of the second one as well."""
 FLAGS = ("-std=c11", "-O2", "-fPIC", "-shared", "-fvisibility=hidden", "-Wall", "-Wextra")
@@ -82,6 +84,7 @@ def _sources_of_all(native: Path) -> dict[str, list[Path]]:
     if sys.platform == "linux":
         shared = [native / name for name in _SHARED_SOURCES]
         sources[PRELOADED] = [*sorted((native / "preload").glob("*.c")), *shared]
+        sources[SAMPLER] = sorted((native / "java").glob("*.c"))
     return sources
 
 

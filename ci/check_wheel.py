@@ -51,6 +51,7 @@ NEEDED = (
     "agents/python/sitecustomize.py",
     "agents/node/agent.js",
     "agents/node/heap_growth.js",
+    "agents/java/HeapGrowth.java",
 )
 """What code loads at run time, beside the modules."""
 TIMEOUT_S = 600

@@ -18,6 +18,7 @@ from pytest_leakguard.core.leaks import Frame
 from pytest_leakguard.explain.in_service import WINDOWS
 from pytest_leakguard.services import node_heap
 from pytest_leakguard.services.causes import Explanation, of_process, with_causes
+from pytest_leakguard.services.java_heap import JavaHeap
 from pytest_leakguard.services.live_heap import HeapReader
 from pytest_leakguard.services.load import LoadCommand, RequestFailed, Work
 from pytest_leakguard.services.native_calls import NativeCalls
@@ -60,10 +61,8 @@ def explained(
     if isinstance(work, LoadCommand):
         window = max(1, done // max(1, batches))
     pids = list(pids)
-    witnesses: list[Witness] = [
-        *_callers(heap.directory, pids, window),
-        *NativeCalls.of(heap, pids),
-    ]
+    witnesses: list[Witness] = [*_callers(heap.directory, pids, window)]
+    witnesses += [*NativeCalls.of(heap, pids), *JavaHeap.of(pids)]
     try:
         _drive(witnesses, work, done, window)
         found = [one for witness in witnesses for one in witness.explanations(window)]

@@ -14,9 +14,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from pytest_leakguard.core.errors import LeakguardError
-from pytest_leakguard.processes import supervisor, tree
+from pytest_leakguard.processes import tree
 from pytest_leakguard.programs import binary
+from pytest_leakguard.services import jvm
 from pytest_leakguard.tracker.live import (
     Held,
     LiveMemory,
@@ -245,19 +245,14 @@ def _takes_preload(program: binary.Binary) -> bool:
 
 
 def _ask_jvm(pid: int) -> float | None:
-    """Return the used heap after a full collection, in bytes, by ``jcmd``."""
-    jcmd = shutil.which("jcmd")
-    if jcmd is None or tree.runtime([pid]) != "jvm":
+    """Return the used heap after a full collection, in bytes, as ``jcmd`` tells it."""
+    if jvm.ask(pid, _ANSWER_S, "GC.run") is None:
         return None
-    try:
-        supervisor.capture([jcmd, str(pid), "GC.run"], _ANSWER_S)
-        code, stdout, _ = supervisor.capture([jcmd, str(pid), "GC.heap_info"], _ANSWER_S)
-    except LeakguardError:
-        return None
-    return _used_heap(stdout.decode("utf-8", "replace")) if code == 0 else None
+    answer = jvm.ask(pid, _ANSWER_S, "GC.heap_info")
+    return used_heap(answer) if answer is not None else None
 
 
-def _used_heap(answer: str) -> float | None:
+def used_heap(answer: str) -> float | None:
     """Read ``garbage-first heap   total 65536K, used 1853K [...]``.
 
     Other collectors list each generation, so all lines are summed.

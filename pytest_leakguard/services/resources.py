@@ -20,6 +20,8 @@ _FEWEST_OF_A_NAME = 3
 """Fewer with one name are told with their numbers."""
 _COMMAND = 80
 """Upper limit of what is told of a command, in characters."""
+_JCMD = "/.java_pid"
+"""In the name of the socket on which a JVM listens once it was asked something."""
 _STEPS = {
     MetricName.DESCRIPTORS: "close what the finding names",
     MetricName.THREADS: "end the threads that the finding names",
@@ -74,7 +76,7 @@ def gained(metric: str, before: Holdings, after: Holdings) -> list[Gained]:
     by_process: dict[int, list[str]] = {}
     if metric == MetricName.DESCRIPTORS:
         for key, name in after.descriptors.items():
-            if key not in before.descriptors:
+            if key not in before.descriptors and _JCMD not in name:
                 by_process.setdefault(key[0], []).append(name)
     elif metric == MetricName.THREADS:
         for thread, name in after.threads.items():

@@ -12,6 +12,8 @@ API_VERSION = 4
 """Of ``native/api.h``; a library of another version was built from other sources."""
 LIBRARY = Path(__file__).with_name("_tracker.so")
 """Where the package's build puts it, on every platform that has it."""
+JAVA_LIBRARY = Path(__file__).with_name("_java.so")
+"""For the JVM of a service, on Linux."""
 
 _COMPILERS = {
     "linux": "a C compiler (Debian, Ubuntu: apt-get install gcc libc6-dev; "
