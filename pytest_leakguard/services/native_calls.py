@@ -7,6 +7,7 @@ is compared between windows of requests, and only the stacks that leave most are
 from __future__ import annotations
 
 import linecache
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -25,6 +26,10 @@ cache that starts, does not come again."""
 _MOST_STACKS = 40
 """Upper limit of the stacks that are given names; those that leave most come first."""
 _NOTHING = Amount()
+_INTERPRETED = re.compile(
+    r'^  File "(?P<file>.+)", line (?P<line>\d+) in (?P<function>.+)\n', re.MULTILINE
+)
+"""A call, as faulthandler writes it."""
 _BRIDGES = ("python", "libpython", "_ctypes.", "libffi.", "_cffi_backend.")
 """How the files of an interpreter, and of what calls a library for it, begin."""
 
@@ -75,7 +80,8 @@ def _of_series(
     code = LoadedCode.of(pid) if chosen else LoadedCode(())
     together: dict[tuple[str, ...], Explanation] = {}
     for stack in chosen:
-        calls = own_calls(symbolize.unfolded(tuple(map(code.caller, stack))))
+        frames = tuple(map(code.caller, stack.addresses))
+        calls = (*own_calls(symbolize.unfolded(frames)), *interpreted(stack.interpreted))
         if not calls:
             continue
         amount = left[stack]
@@ -138,6 +144,12 @@ def _of_all(notes: list[dict[Stack, Amount]]) -> Mapping[Stack, Amount]:
     for stack, now in notes[-1].items():
         left[stack] = Amount(now.size_bytes // len(notes), now.blocks // len(notes))
     return {stack: amount for stack, amount in left.items() if amount.size_bytes > 0}
+
+
+def interpreted(text: str) -> tuple[Frame, ...]:
+    """The calls that ``faulthandler`` has written, innermost first; one that is cut off is none."""
+    found = _INTERPRETED.finditer(text)
+    return tuple(Frame(one["function"], one["file"], int(one["line"])) for one in found)
 
 
 def own_calls(stack: tuple[Frame, ...]) -> tuple[Frame, ...]:

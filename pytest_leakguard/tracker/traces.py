@@ -21,17 +21,25 @@ _TRACES: Final = struct.Struct("=QQIII")
 _BLOCK: Final = struct.Struct("=QQQIIII")
 """Address, size, bytes added, epoch, stack, weight, reserved."""
 _STACK_HEAD: Final = struct.Struct("=QQ")
-"""Hash and number of frames, which follow; then the line of the interpreter."""
+"""Hash and number of frames, which follow; then where the text of the interpreter's calls is."""
 _MAPPING: Final = 0xFFFF_FFFF
 """In place of an epoch: a mapping, not a block."""
 _GRANULE_LOG2, _PAGE_LOG2, _NODE_LOG2 = 4, 14, 11
 _SIZE_BITS: Final = 20
 _LARGE: Final = (1 << _SIZE_BITS) - 1
-_EMPTY_AFTER: Final = 512
-"""Stacks that are read at once."""
 
-Stack = tuple[int, ...]
-"""Return addresses, innermost first."""
+_TEXT_BYTES: Final = 2048
+"""Upper limit of the text of an interpreter's calls."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """The calls that allocated something."""
+
+    addresses: tuple[int, ...]
+    """To which they return, innermost first."""
+    interpreted: str = ""
+    """Those of the interpreter in the process, as ``faulthandler`` writes them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +139,15 @@ class _Reader:
             content = self._at(stacks_at + number * size, size)
             _, depth = _STACK_HEAD.unpack_from(content)
             frames = struct.unpack_from(f"={min(depth, deepest)}Q", content, _STACK_HEAD.size)
-            self._stacks[number] = frames
+            (text_at,) = struct.unpack_from("=Q", content, size - 8)
+            self._stacks[number] = Stack(frames, self._text(text_at))
         return self._stacks[number]
+
+    def _text(self, address: int) -> str:
+        if not address:
+            return ""
+        content = os.pread(self.memory, _TEXT_BYTES, address)
+        return content.partition(b"\0")[0].decode("utf-8", "replace")
 
 
 def _mapped(pid: int) -> Iterator[tuple[int, int]]:

@@ -114,7 +114,7 @@ def listener(number: int) -> None:
 
 
 def native(number: int) -> None:
-    LIBC.malloc(4096)
+    LIBC.malloc(4096)  # LINE native
 
 
 def clean(number: int) -> None:

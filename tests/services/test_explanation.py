@@ -86,13 +86,12 @@ def test_leaked_children_are_told_with_the_line_that_starts_them(bench: Any) -> 
     assert any("child 'sleep 300'" in detail for detail in finding.details)
 
 
-def test_what_compiled_code_leaves_gets_no_line_of_python(bench: Any) -> None:
+def test_what_compiled_code_leaves_is_told_with_the_line_that_calls_it(bench: Any) -> None:
     judged = bench.run(target("native"), requests=600)
     assert judged.outcome is Outcome.LEAK
     (finding,) = judged.check.findings
-    assert finding.stack == () and finding.held_by == ""
-    (leak,) = [one for one in judged.check.diagnosis.hypotheses if one.letter == "A"]
-    assert "tool=" in leak.next_step
+    assert finding.sites == (f"{SERVICE}:{line_of('native')}",)
+    assert finding.stack[0].function == "native"
 
 
 def test_a_clean_service_is_asked_nothing(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:

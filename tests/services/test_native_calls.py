@@ -15,7 +15,7 @@ from pytest_leakguard.core.checks import Check, Outcome
 from pytest_leakguard.core.leaks import Frame, LeakKind
 from pytest_leakguard.services.launch import ServiceTarget
 from pytest_leakguard.services.live_heap import HeapReader
-from pytest_leakguard.services.native_calls import own_calls
+from pytest_leakguard.services.native_calls import interpreted, own_calls
 from pytest_leakguard.tracker.live import LIBRARY
 
 pytestmark = [
@@ -125,3 +125,16 @@ def test_an_extension_is_told_without_the_interpreter_around_it() -> None:
     main = Frame("main", module="/usr/bin/python3.12")
     assert own_calls((malloc, parse, evaluate, main)) == (parse,)
     assert own_calls((malloc, evaluate, main)) == ()
+
+
+def test_calls_of_the_interpreter_are_read_and_one_that_is_cut_off_is_left_out() -> None:
+    text = (
+        "Current thread 0x00007f (most recent call first):\n"
+        '  File "/app/shop.py", line 12 in handle\n'
+        '  File "/app/shop.py", line 40 in <module>\n'
+        '  File "/app/sh'
+    )
+    assert interpreted(text) == (
+        Frame("handle", "/app/shop.py", 12),
+        Frame("<module>", "/app/shop.py", 40),
+    )

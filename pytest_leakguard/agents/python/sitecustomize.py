@@ -96,7 +96,13 @@ class _Agent:
 
         if sys.version_info < (3, 11):
             return b"{}\n"
-        found = _package_of_harness("explain.in_service").explain(window, requests)
+        lines = _Lines()
+        lines.pause(1)  # what is noted here is no memory of the service
+        try:
+            found = _package_of_harness("explain.in_service").explain(window, requests)
+        finally:
+            lines.pause(0)
+            lines.close()
         return json.dumps(found).encode() + b"\n"
 
     def largest_growth(self):
@@ -195,6 +201,47 @@ class _Agent:
             if line.startswith("# bytes in allocated blocks"):
                 return int(line.partition("=")[2].replace(",", ""))
         return 0  # PYTHONMALLOC=malloc: all of it is malloc's
+
+
+class _Lines:
+    """Has the preloaded library told which Python code calls what allocates, while it is open.
+
+    faulthandler writes the calls of a thread when a signal comes: that needs no lock of the
+    interpreter, so that it can be done inside an allocation. File and handler stay, as a thread may
+    have been sent the signal just before the end.
+    """
+
+    file = number = None
+
+    def __init__(self):
+        import ctypes
+
+        self.pause = lambda is_paused: None
+        try:
+            self.tell = ctypes.PyDLL(None).leakguard_live_lines
+            self.pause = ctypes.PyDLL(None).leakguard_live_pause
+            if _Lines.number is None:
+                _Lines.number = self.free_signal()
+        except Exception:  # not preloaded here, or no faulthandler
+            return
+        if self.number is not None:
+            self.tell(self.file, self.number)
+
+    def free_signal(self):
+        import faulthandler
+        import os
+        import signal
+
+        for number in range(signal.SIGRTMAX - 1, signal.SIGRTMIN, -1):
+            if signal.getsignal(number) == signal.SIG_DFL:
+                _Lines.file = os.memfd_create("leakguard-lines", os.MFD_CLOEXEC)
+                faulthandler.register(number, file=self.file, all_threads=False)
+                return number
+        return None
+
+    def close(self):
+        if self.number is not None:
+            self.tell(-1, 0)
 
 
 def _package_of_harness(name):

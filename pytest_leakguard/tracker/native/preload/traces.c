@@ -1,14 +1,18 @@
 #define _GNU_SOURCE
 #include "traces.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <link.h>
 #include <sched.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 #include <unwind.h>
 
 #include "../pages.h"
 #include "cells.h"
+#include "functions.h"
 #include "mappings.h"
 
 #define BLOCKS_BYTES (sizeof(TracedBlock) * TRACED_BLOCKS)
@@ -21,6 +25,9 @@
 /* Of a lock that another thread has: then the block is not traced, so that nobody waits for long. */
 #define MOST_TRIES 200
 #define NO_STACK UINT32_MAX
+/* What is kept of an interpreter's calls, the innermost ones, and of those of all stacks. */
+#define INTERPRETED_BYTES 2048
+#define TEXTS_BYTES ((size_t)1 << 22)
 /* Stacks that are taken before only each second one is, then each fourth: 4 us for each, measured
    on a stack of five calls, would otherwise make minutes of a service that allocates much. */
 #define TAKEN_AT_ONCE (1u << 20)
@@ -30,18 +37,31 @@ Traces traces = {.deepest = TRACED_DEEPEST, .stacks_size = TRACED_STACKS, .block
 static TracedBlock *spare; /* the blocks move there when those that are gone are thrown out */
 static uint32_t blocks_used, stacks_used, begun, taken;
 static atomic_bool is_changing; /* seen in a child: its parent was in the middle of it */
-static uintptr_t own_start, own_end;
+
+static _Atomic int lines_file = -1, lines_signal;
+static char *texts;
+static size_t texts_used;
 
 typedef struct {
     size_t depth;
     uint64_t frames[TRACED_DEEPEST];
+    size_t text_bytes;
+    char text[INTERPRETED_BYTES];
 } Unwound;
 
 /* ---- where the caller is */
 
-static int note_own(struct dl_phdr_info *object, size_t size, void *unused) {
-    (void)size, (void)unused;
-    uintptr_t own = (uintptr_t)&traces, start = UINTPTR_MAX, end = 0;
+typedef struct {
+    uintptr_t start, end;
+    uintptr_t inside;
+} Code;
+
+static Code own, interpreter;
+
+static int find_code(struct dl_phdr_info *object, size_t size, void *argument) {
+    (void)size;
+    Code *code = argument;
+    uintptr_t start = UINTPTR_MAX, end = 0;
     for (int at = 0; at < object->dlpi_phnum; at++) {
         const ElfW(Phdr) *segment = &object->dlpi_phdr[at];
         if (segment->p_type != PT_LOAD) continue;
@@ -49,17 +69,21 @@ static int note_own(struct dl_phdr_info *object, size_t size, void *unused) {
         if (begins < start) start = begins;
         if (begins + segment->p_memsz > end) end = begins + segment->p_memsz;
     }
-    if (own < start || own >= end) return 0;
-    own_start = start;
-    own_end = end;
+    if (code->inside < start || code->inside >= end) return 0;
+    code->start = start;
+    code->end = end;
     return 1;
+}
+
+static bool is_in(const Code *code, uint64_t address) {
+    return code->start <= address && address < code->end;
 }
 
 static _Unwind_Reason_Code add_frame(struct _Unwind_Context *context, void *argument) {
     Unwound *found = argument;
     uintptr_t frame = _Unwind_GetIP(context);
     if (!frame) return _URC_END_OF_STACK;
-    bool is_ours = found->depth == 0 && own_start <= frame && frame < own_end;
+    bool is_ours = found->depth == 0 && is_in(&own, frame);
     if (!is_ours) found->frames[found->depth++] = frame;
     return found->depth < TRACED_DEEPEST ? _URC_NO_REASON : _URC_END_OF_STACK;
 }
@@ -70,17 +94,60 @@ static void unwind(Unwound *found) {
     _Unwind_Backtrace(add_frame, found);
 }
 
-static uint64_t hash_of(const Unwound *found, uint64_t line) {
-    uint64_t hash = UINT64_C(0xcbf29ce484222325) ^ line; /* FNV-1a, by words */
-    for (size_t at = 0; at < found->depth; at++)
-        hash = (hash ^ found->frames[at]) * UINT64_C(0x100000001b3);
+/* ---- the calls of an interpreter, with the lock held: the file is for all threads. Its own handler
+   of a signal writes them, which needs neither its lock nor memory, and knows its version. */
+
+static void interpret(Unwound *found) {
+    int file = atomic_load(&lines_file);
+    found->text_bytes = 0;
+    if (file < 0 || ftruncate(file, 0) != 0 || lseek(file, 0, SEEK_SET) != 0) return;
+    syscall(SYS_tgkill, getpid(), (pid_t)syscall(SYS_gettid), atomic_load(&lines_signal));
+    ssize_t length = pread(file, found->text, INTERPRETED_BYTES - 1, 0);
+    if (length > 0) found->text_bytes = (size_t)length;
+}
+
+/* What the interpreter allocates itself has no line, and it may be about to change what it calls. */
+static bool is_interpreters(const Unwound *found) {
+    size_t at = 0;
+    while (at < found->depth && is_allocator((void *)(uintptr_t)found->frames[at])) at++;
+    return at < found->depth && is_in(&interpreter, found->frames[at]);
+}
+
+void leakguard_live_lines(int file, int signal) {
+    interpreter.inside = (uintptr_t)dlsym(RTLD_DEFAULT, "Py_IsInitialized");
+    dl_iterate_phdr(find_code, &interpreter);
+    atomic_store(&lines_signal, signal);
+    atomic_store(&lines_file, file);
+}
+
+static uint64_t keep_text(const Unwound *found) {
+    if (!found->text_bytes) return 0;
+    if (!texts) {
+        texts = pages_map(TEXTS_BYTES);
+        if (texts) live_note_own((int64_t)TEXTS_BYTES);
+    }
+    if (!texts || texts_used + found->text_bytes + 1 > TEXTS_BYTES) return 0;
+    char *text = texts + texts_used;
+    memcpy(text, found->text, found->text_bytes);
+    text[found->text_bytes] = 0;
+    texts_used += found->text_bytes + 1;
+    return (uint64_t)(uintptr_t)text;
+}
+
+#define FNV_PRIME UINT64_C(0x100000001b3)
+
+static uint64_t hash_of(const Unwound *found) {
+    uint64_t hash = UINT64_C(0xcbf29ce484222325); /* FNV-1a, by words */
+    for (size_t at = 0; at < found->depth; at++) hash = (hash ^ found->frames[at]) * FNV_PRIME;
+    for (size_t at = 0; at < found->text_bytes; at++)
+        hash = (hash ^ (unsigned char)found->text[at]) * FNV_PRIME;
     return hash ? hash : 1;
 }
 
 /* ---- the tables, with the lock held */
 
-static uint32_t stack_number(const Unwound *found, uint64_t line) {
-    uint64_t hash = hash_of(found, line);
+static uint32_t stack_number(const Unwound *found) {
+    uint64_t hash = hash_of(found);
     uint32_t at = (uint32_t)(hash >> 20) & (TRACED_STACKS - 1);
     for (;; at = (at + 1) & (TRACED_STACKS - 1)) {
         if (traces.stacks[at].hash == hash) return at;
@@ -91,7 +158,7 @@ static uint32_t stack_number(const Unwound *found, uint64_t line) {
     TracedStack *stack = &traces.stacks[at];
     memcpy(stack->frames, found->frames, found->depth * sizeof *found->frames);
     stack->depth = found->depth;
-    stack->line = line;
+    stack->interpreted = keep_text(found);
     stack->hash = hash;
     return at;
 }
@@ -136,7 +203,8 @@ static void throw_out(void) {
 }
 
 static bool make_tables(void) {
-    dl_iterate_phdr(note_own, NULL);
+    own.inside = (uintptr_t)&traces;
+    dl_iterate_phdr(find_code, &own);
     TracedBlock *blocks = pages_map(BLOCKS_BYTES);
     spare = blocks ? pages_map(BLOCKS_BYTES) : NULL;
     traces.stacks = spare ? pages_map(STACKS_BYTES) : NULL;
@@ -150,6 +218,7 @@ static void clear_tables(void) {
     pages_empty(atomic_load(&traces.blocks), BLOCKS_BYTES);
     pages_empty(traces.stacks, STACKS_BYTES);
     blocks_used = stacks_used = taken = 0;
+    texts_used = 0;
     atomic_store(&traces.interval, 1);
     atomic_store(&traces.dropped, 0);
 }
@@ -174,8 +243,9 @@ static bool try_lock(void) {
     return false;
 }
 
-static void put(const TracedBlock *block, const Unwound *found, void *before) {
+static void put(const TracedBlock *block, Unwound *found, void *before) {
     if (!are_ready()) return;
+    interpret(found);
     atomic_store(&is_changing, true);
     if (blocks_used >= MOST_BLOCKS) throw_out();
     if (++taken % TAKEN_AT_ONCE == 0) atomic_store(&traces.interval, 2 * traces.interval);
@@ -185,7 +255,7 @@ static void put(const TracedBlock *block, const Unwound *found, void *before) {
         TracedBlock *old = place_in(blocks, (uintptr_t)before);
         if (old->address) carried = old->added_bytes;
     }
-    uint32_t stack = stack_number(found, 0);
+    uint32_t stack = stack_number(found);
     TracedBlock *place = place_in(blocks, block->address);
     if (stack == NO_STACK || blocks_used >= MOST_BLOCKS) {
         atomic_fetch_add(&traces.dropped, 1);
@@ -205,7 +275,9 @@ static void trace(const TracedBlock *block, void *before) {
     live_thread.depth++;
     Unwound found;
     unwind(&found);
-    if (try_lock()) {
+    if (interpreter.end && is_interpreters(&found)) {
+        /* Its own agent knows more of it. */
+    } else if (try_lock()) {
         put(block, &found, before);
         live_unlock(&live_own->tracing);
     } else {

@@ -23,7 +23,8 @@ typedef struct {
     uint64_t hash; /* 0: free */
     uint64_t depth;
     uint64_t frames[TRACED_DEEPEST]; /* innermost first */
-    uint64_t line; /* of the interpreter that called; 0: none */
+    /* Where the interpreter's own calls are, as text that ends with a zero byte; 0: nowhere. */
+    uint64_t interpreted;
 } TracedStack;
 
 typedef struct {
@@ -55,4 +56,6 @@ RARE void traces_block(void *block, size_t size_bytes, uint32_t epoch);
 RARE void traces_grown(void *before, size_t before_bytes, void *block, size_t size_bytes,
                        uint32_t epoch);
 RARE void traces_mapping(void *start, size_t size_bytes);
+/* The interpreter writes its calls there when its signal comes; a file of -1: no longer. */
+PUBLIC void leakguard_live_lines(int file, int signal);
 #endif
