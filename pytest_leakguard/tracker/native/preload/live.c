@@ -155,7 +155,7 @@ static bool continue_in_child(void) {
     live = create_live();
     pages_unmap(parent, sizeof(Live));
     mappings_forget_lock();
-    leakguard_live_lines(-1, 0); /* the file is the parent's */
+    traces_forget_lines();
     return live != NULL;
 }
 

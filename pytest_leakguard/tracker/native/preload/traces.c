@@ -120,6 +120,8 @@ void leakguard_live_lines(int file, int signal) {
     atomic_store(&lines_file, file);
 }
 
+void traces_forget_lines(void) { atomic_store(&lines_file, -1); }
+
 static uint64_t keep_text(const Unwound *found) {
     if (!found->text_bytes) return 0;
     if (!texts) {

@@ -57,5 +57,7 @@ RARE void traces_grown(void *before, size_t before_bytes, void *block, size_t si
                        uint32_t epoch);
 RARE void traces_mapping(void *start, size_t size_bytes);
 /* The interpreter writes its calls there when its signal comes; a file of -1: no longer. */
-PUBLIC void leakguard_live_lines(int file, int signal);
+PUBLIC void leakguard_live_lines(int file, int signal);/* In a forked child: the file is its parent's. */
+void traces_forget_lines(void);
+
 #endif
