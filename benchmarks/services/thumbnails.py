@@ -11,17 +11,17 @@ libc.free.argtypes = [ctypes.c_void_p]
 
 
 class Canvas:
-    def __init__(self, width, height):
+    def __init__(self, width: int, height: int) -> None:
         self.pixels = libc.calloc(width * height, 4)  # LEAK
         self.size = width, height
 
-    def shade(self, value):
+    def shade(self, value: int) -> int:
         ctypes.memset(self.pixels, value, self.size[0] * 4)
         return value
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
+    def do_GET(self) -> None:
         scratch = libc.calloc(1, 1000)
         body = b"%d\n" % Canvas(20, 10).shade(len(self.path))
         libc.free(scratch)
@@ -30,7 +30,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, format, *args):
+    def log_message(self, format: str, *args: object) -> None:
         pass
 
 
