@@ -18,11 +18,15 @@ from pytest_leakguard.programs import symbolize
 from pytest_leakguard.programs.loaded_code import LoadedCode
 from pytest_leakguard.services.causes import Explanation, of_process
 from pytest_leakguard.services.live_heap import HeapReader
+from pytest_leakguard.tracker.live import find_held
 from pytest_leakguard.tracker.traces import Amount, Stack, Traced
 
 _EVEN_SHARE = 0.4
 """Least part of what one window leaves that the other has to leave too; what is made once, as a
 cache that starts, does not come again."""
+_ALL_SHARE = 0.9
+"""Part of the bytes allocated last that is taken for all of them; the rest is other blocks."""
+_KEPT = "the process can still reach it: a list, a table or a cache keeps it"
 _MOST_STACKS = 40
 """Upper limit of the stacks that are given names; those that leave most come first."""
 _NOTHING = Amount()
@@ -68,8 +72,25 @@ class NativeCalls:
     def explanations(self, requests: int) -> Iterable[Explanation]:
         """Return what was left by the windows of so many requests each, most first."""
         for pid, notes in self.notes.items():
-            yield from _of_series(pid, [one.blocks for one in notes], requests, "")
+            held = self._held(pid)
+            for one in _of_series(pid, [note.blocks for note in notes], requests, ""):
+                yield replace(one, details=(*one.details, *held))
             yield from _of_series(pid, [one.mappings for one in notes], requests, "mapping")
+
+    def _held(self, pid: int) -> tuple[str, ...]:
+        """Say whether anything leads to what was allocated last; nothing where it is mixed.
+
+        What an interpreter made before it was counted may lead there, unseen.
+        """
+        counted = self.heap.counted.get(pid)
+        if counted is None or counted.has_python:
+            return ()
+        held = find_held(pid, counted, self.heap.epoch, self.heap.epoch)
+        if held is None or not held.bytes:
+            return ()
+        if held.lost_share >= _ALL_SHARE:
+            return ("nothing in the process leads there any more: the pointer is lost",)
+        return (_KEPT,) if held.lost_share <= 1 - _ALL_SHARE else ()
 
 
 def _of_series(

@@ -19,7 +19,8 @@ from pytest_leakguard.tracker.live import ProcessLive
 _TRACES: Final = struct.Struct("=QQIII")
 """Where blocks and stacks are; frames of a stack, stacks and blocks at most."""
 _BLOCK: Final = struct.Struct("=QQQIIII")
-"""Address, size, bytes added, epoch, stack, weight, reserved."""
+"""Address with its bits inverted, size, bytes added, epoch, stack, weight, reserved."""
+_ALL_BITS: Final = (1 << 64) - 1
 _STACK_HEAD: Final = struct.Struct("=QQ")
 """Hash and number of frames, which follow; then where the text of the interpreter's calls is."""
 _MAPPING: Final = 0xFFFF_FFFF
@@ -92,8 +93,8 @@ class _Reader:
         table = self._at(blocks_at, most * _BLOCK.size)
         self._mapped = list(_mapped(self.pid))
         found = Traced({}, {})
-        for address, size, added, epoch, stack_number, weight, _ in _BLOCK.iter_unpack(table):
-            if not address or not self._is_alive(address, size, epoch):
+        for inverted, size, added, epoch, stack_number, weight, _ in _BLOCK.iter_unpack(table):
+            if not inverted or not self._is_alive(inverted ^ _ALL_BITS, size, epoch):
                 continue
             stack = self._stack(stacks_at, stack_number, deepest)
             amounts = found.mappings if epoch == _MAPPING else found.blocks

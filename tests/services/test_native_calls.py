@@ -84,6 +84,10 @@ def test_a_leak_of_compiled_code_is_told_with_its_line(
     finding = check.findings[0]
     assert finding.sites == (f"{CXX}:{line_of(CXX, line)}",)
     assert any(detail.startswith("line: ") and "LINE" in detail for detail in finding.details)
+    is_lost = any("the pointer is lost" in detail for detail in finding.details)
+    is_kept = any("can still reach it" in detail for detail in finding.details)
+    if mode in ("lost", "copied", "by_key", "listened"):
+        assert (is_lost, is_kept) == (mode in ("lost", "copied"), mode in ("by_key", "listened"))
     is_mapping = finding.kind is LeakKind.MAPPINGS
     assert is_mapping == (mode == "mapped")
 

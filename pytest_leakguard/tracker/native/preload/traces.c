@@ -165,6 +165,10 @@ static uint32_t stack_number(const Unwound *found) {
     return at;
 }
 
+static uint64_t inverted(const void *address) { return ~(uint64_t)(uintptr_t)address; }
+
+static void *address_of(const TracedBlock *block) { return (void *)(uintptr_t)~block->address; }
+
 /* Where it is, or belongs. */
 static TracedBlock *place_in(TracedBlock *blocks, uint64_t address) {
     uint32_t at = (uint32_t)((address >> GRANULE_LOG2) * UINT32_C(2654435761)) & (TRACED_BLOCKS - 1);
@@ -173,8 +177,8 @@ static TracedBlock *place_in(TracedBlock *blocks, uint64_t address) {
 }
 
 static bool is_there(const TracedBlock *block) {
-    if (block->epoch == TRACED_MAPPING) return mappings_has((void *)(uintptr_t)block->address);
-    Cell *cell = cells_at((uintptr_t)block->address);
+    if (block->epoch == TRACED_MAPPING) return mappings_has(address_of(block));
+    Cell *cell = cells_at((uintptr_t)address_of(block));
     uint32_t value = cell ? cell_load(cell) : 0;
     uint32_t size = block->size_bytes < LARGE - 1 ? (uint32_t)block->size_bytes + 1 : LARGE;
     return value && value >> SIZE_BITS == block->epoch && (value & SIZE_MASK) == size;
@@ -254,7 +258,7 @@ static void put(const TracedBlock *block, Unwound *found, void *before) {
     TracedBlock *blocks = atomic_load(&traces.blocks);
     uint64_t carried = 0;
     if (before) { /* what a block had that has grown */
-        TracedBlock *old = place_in(blocks, (uintptr_t)before);
+        TracedBlock *old = place_in(blocks, inverted(before));
         if (old->address) carried = old->added_bytes;
     }
     uint32_t stack = stack_number(found);
@@ -293,18 +297,18 @@ void traces_block(void *block, size_t size_bytes, uint32_t epoch) {
     static FAST_THREAD_LOCAL uint32_t passed;
     uint32_t interval = atomic_load_explicit(&traces.interval, memory_order_relaxed);
     if (++passed % interval) return;
-    TracedBlock traced = {(uintptr_t)block, size_bytes, size_bytes, epoch, 0, interval, 0};
+    TracedBlock traced = {inverted(block), size_bytes, size_bytes, epoch, 0, interval, 0};
     trace(&traced, NULL);
 }
 
 void traces_grown(void *before, size_t before_bytes, void *block, size_t size_bytes, uint32_t epoch) {
     if (size_bytes <= before_bytes) return;
     TracedBlock traced = {
-        (uintptr_t)block, size_bytes, size_bytes - before_bytes, epoch, 0, 1, 0};
+        inverted(block), size_bytes, size_bytes - before_bytes, epoch, 0, 1, 0};
     trace(&traced, before);
 }
 
 void traces_mapping(void *start, size_t size_bytes) {
-    TracedBlock traced = {(uintptr_t)start, size_bytes, size_bytes, TRACED_MAPPING, 0, 1, 0};
+    TracedBlock traced = {inverted(start), size_bytes, size_bytes, TRACED_MAPPING, 0, 1, 0};
     trace(&traced, NULL);
 }

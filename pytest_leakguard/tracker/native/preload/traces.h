@@ -28,7 +28,8 @@ typedef struct {
 } TracedStack;
 
 typedef struct {
-    uint64_t address; /* 0: free */
+    /* Its bits inverted, so that whoever looks for what leads to a block does not find it here. 0: free */
+    uint64_t address;
     uint64_t size_bytes;
     /* What of it came since tracing began: less than its size where an older block has grown. */
     uint64_t added_bytes;
