@@ -9,10 +9,10 @@ import os
 import stat
 import sys
 import tempfile
-from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from pytest_leakguard.counters.audit import listen
 from pytest_leakguard.counters.originals import Original
 
 NO_DIRECTORY = ("\0",)
@@ -152,21 +152,3 @@ def temporary_files() -> TemporaryFiles:
     """The watcher of this process, installed on first use."""
     listen(_EVENTS, _on_event)
     return _FILES
-
-
-_listeners: dict[str, Callable[[str, tuple[Any, ...]], None]] = {}
-
-
-def listen(events: Iterable[str], listener: Callable[[str, tuple[Any, ...]], None]) -> None:
-    """From now on ``listener`` is called with each of these events.
-
-    It must not raise, or the audited call fails.
-    """
-    if not _listeners:
-        sys.addaudithook(_hook)
-    _listeners.update(dict.fromkeys(events, listener))
-
-
-def _hook(event: str, args: tuple[Any, ...]) -> None:
-    if event in _listeners:
-        _listeners[event](event, args)

@@ -14,7 +14,7 @@ from typing import Any
 
 from pytest_leakguard.core.clock import Clock
 from pytest_leakguard.core.collector import Collector
-from pytest_leakguard.counters.tempfiles import listen
+from pytest_leakguard.counters.audit import listen
 
 FULL_SHARE = 0.01
 """Of the time that goes by: so much is spent on collecting all there is, as the interpreter would

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from pytest_leakguard.core.checks import Check
+from pytest_leakguard.counters.audit import hear_through
 from pytest_leakguard.counters.canary import find_uncounted
 from pytest_leakguard.counters.reader import not_counted
 from pytest_leakguard.tracker.canary import Unseen
@@ -56,6 +57,7 @@ def _examined(sees_native: bool) -> Instruments:
     found = installed(sees_native)
     if found.tracker is None:
         return Instruments(None, found.problem)
+    hear_through(found.tracker.hear)
     blind = []
     for unseen in found.unseen:
         if sees_native or unseen.domain is Domain.PYTHON:

@@ -155,6 +155,10 @@ def _word_at(address: int) -> int:
     return ctypes.c_size_t.from_address(address).value
 
 
+_heard: list[object] = []
+_asked_for: list[bytes] = []
+"""What the library holds for good."""
+Asking = Callable[[str], None]
 _SAMPLE = object()
 _LAYOUT = _layout()
 _NO_OWNER = (1 << 64) - 1
@@ -284,6 +288,19 @@ class Tracker:
         )
         return [None if at == _NO_OWNER else objects[at] for at in found]
 
+    def hear(self, listener: Callable[[str, tuple[Any, ...]], object]) -> Asking | None:
+        """Calls ``listener`` with each audit event that is asked for with what this returns.
+
+        For the rest of the process, and no other one. ``None``: the interpreter takes no hooks.
+        What it raises, the audited call raises.
+        """
+        _heard.append(listener)  # the library keeps its address
+        return self._ask_for if self._library.tracker_hear(listener) else None
+
+    def _ask_for(self, event: str) -> None:
+        _asked_for.append(event.encode())
+        self._library.tracker_ask_for(_asked_for[-1])
+
     def retag(self, first_run: int, last_run: int, to_run: int = OLD_RUN) -> None:
         """What is alive of some runs belongs to another one from now on, by default to the old."""
         self._library.tracker_move_runs(first_run, last_run, to_run)
@@ -388,6 +405,8 @@ def _declare(library: ctypes.PyDLL) -> None:
         pointer,
     )
     library.tracker_owners.restype = None
+    library.tracker_hear.argtypes = (ctypes.py_object,)
+    library.tracker_ask_for.argtypes = (ctypes.c_char_p,)
     library.tracker_record_stacks.argtypes = (ctypes.c_uint32,)
     library.tracker_stack_of.argtypes = (address, pointer, ctypes.c_uint32)
     library.tracker_stack_of.restype = ctypes.c_uint32

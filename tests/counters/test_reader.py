@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from pytest_leakguard.counters import reader as reader_module
+from pytest_leakguard.counters.audit import listen
 from pytest_leakguard.counters.canary import find_uncounted
 from pytest_leakguard.counters.reader import (
     CHILDREN,
@@ -23,7 +24,7 @@ from pytest_leakguard.counters.reader import (
     THREADS,
     Reader,
 )
-from pytest_leakguard.counters.tempfiles import TemporaryFiles, _on_event, listen, temporary_files
+from pytest_leakguard.counters.tempfiles import TemporaryFiles, _on_event, temporary_files
 
 
 def reading(reader: Reader) -> list[float]:

@@ -584,6 +584,31 @@ def scenario_unloaded() -> Any:
     return results
 
 
+def scenario_audit() -> Any:
+    """Events that the listener is told of, what it may raise, and lines of it that are traced."""
+    told: list[str] = []
+    traced: list[str] = []
+
+    def listener(event: str, arguments: tuple[Any, ...]) -> None:
+        told.append(f"{event} {arguments[0]}")
+        if event == "os.rmdir":
+            raise LookupError
+
+    ask_for = tracker.hear(listener)
+    assert ask_for is not None
+    for event in ("os.listdir", "os.rmdir"):
+        ask_for(event)
+    sys.settrace(lambda frame, event, _: traced.append(frame.f_code.co_name))
+    id(told)
+    os.listdir("/")
+    sys.settrace(None)
+    try:
+        os.rmdir("nowhere")
+    except LookupError:
+        told.append("raised")
+    return told, "listener" in traced
+
+
 EARLY = library("C_LIBRARY") if "EARLY" in os.environ else None
 """Loaded before the hooks, and nothing called yet."""
 

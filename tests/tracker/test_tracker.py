@@ -233,6 +233,12 @@ def test_the_canary_sees_everything_in_no_time_and_leaves_nothing(seen: dict[str
     assert left == [0, 0, 0]
 
 
+def test_only_the_audit_events_that_are_asked_for_reach_python(scenarios: Scenarios) -> None:
+    told, is_traced = scenarios("audit")["audit"]
+    assert told == ["os.listdir /", "os.rmdir nowhere", "raised"]
+    assert not is_traced
+
+
 def test_a_library_loaded_before_the_hooks_is_seen(scenarios: Scenarios) -> None:
     assert scenarios("c_functions", EARLY="1")["c_functions"] == C_FUNCTIONS
 

@@ -112,6 +112,9 @@ void tracker_owners(const uintptr_t *objects, uint64_t object_count, const uintp
     owners_find(objects, object_count, blocks, block_count, layout, owners);
 }
 
+int tracker_hear(void *listener) { return audit_begin(listener); }
+int tracker_ask_for(const char *event) { return audit_ask_for(event); }
+
 int tracker_lost_blocks(int pid, uint64_t cells_root, uint32_t first, uint32_t last,
                         uint64_t most_bytes, LostBlocks *found) {
     return lost_blocks(pid, cells_root, first, last, most_bytes, found);

@@ -2,6 +2,7 @@
 #ifndef LEAKGUARD_API_H
 #define LEAKGUARD_API_H
 
+#include "audit.h"
 #include "core.h"
 #include "lost_blocks.h"
 #include "native_hooks.h"
@@ -13,7 +14,7 @@
 #define API
 #endif
 
-#define API_VERSION 4
+#define API_VERSION 5
 
 API int tracker_api_version(void);
 
@@ -66,6 +67,10 @@ API void tracker_owners(const uintptr_t *objects, uint64_t object_count, const u
 /* Where an instruction is. 1: found. `symbol` NULL: the object has no name for it. */
 API int tracker_locate(uintptr_t address, const char **file, uintptr_t *base, const char **symbol,
                        uintptr_t *symbol_address);
+
+/* See audit.h; with the GIL. 1: done. */
+API int tracker_hear(void *listener);
+API int tracker_ask_for(const char *event);
 
 /* Of another process; see lost_blocks.h. */
 API int tracker_lost_blocks(int pid, uint64_t cells_root, uint32_t first, uint32_t last,
