@@ -35,6 +35,16 @@ def empty() -> None:
     _cpython.empty_library_caches()
 
 
+def note() -> None:
+    """What is kept by now, and is dear to compute again, stays when they are emptied."""
+    _cpython.note_patterns()
+
+
+def fill_again() -> None:
+    """Computes what is dear to compute and was dropped since the last note."""
+    _cpython.compile_patterns_again()
+
+
 def limit_of(cache: Any) -> int | None:
     """How many entries an ``LRU_CACHE`` will ever hold; ``None`` where it has no limit."""
     most = cache.cache_parameters()["maxsize"]

@@ -16,6 +16,7 @@ import pytest
 from pytest_leakguard.core.checks import Check
 from pytest_leakguard.core.clock import Clock, Spent
 from pytest_leakguard.core.settings import Settings
+from pytest_leakguard.counters import caches
 from pytest_leakguard.counters.originals import Original
 from pytest_leakguard.counters.reader import BLOCKS, HEAP, MAPPED, Reader
 from pytest_leakguard.counters.tempfiles import temporary_files
@@ -107,6 +108,7 @@ class Stages:
             yield
             return
         began_s = Clock.elapsed_s()
+        caches.note()
         with self._frozen(item, self._ledger):
             lengths = self._users_containers.lengths()
             spent = Spent()
@@ -153,6 +155,7 @@ class Stages:
         if self._raised:  # a cache of the library that fills is no reason to run the test again
             ledger.empty_caches()
             self._raised = raised_by(ledger, self._first)
+            caches.fill_again()
         self._grown = united(longer, ledger.grown_by(self._first))
         self._is_patient = ledger.has_touched_old and not self._grown
 

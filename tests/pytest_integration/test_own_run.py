@@ -359,3 +359,28 @@ def test_leaks_of_one_block_in_methods_and_beside_fixtures_are_found(
         "test_leaks_one",
         "test_loses_one",
     ]
+
+
+SAME_PATTERN = """
+    import re
+    import re._compiler
+    import pytest
+
+    compiled = []
+    original = re._compiler.compile
+    def compile(pattern, flags=0):
+        if pattern == "same [a-z]+": compiled.append(pattern)
+        return original(pattern, flags)
+    re._compiler.compile = compile
+
+    @pytest.mark.parametrize("n", range(150))
+    def test_search(n): assert re.search("same [a-z]+", "same one")
+    def test_last(): assert len(compiled) == 2
+"""
+
+
+def test_a_pattern_that_many_tests_use_is_compiled_once_and_once_for_us(
+    pytester: pytest.Pytester,
+) -> None:
+    _, report = screened(pytester, SAME_PATTERN, "-p", "no:randomly")
+    assert set(outcomes(report).values()) == {"clean"}

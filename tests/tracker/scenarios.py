@@ -591,19 +591,19 @@ def scenario_audit() -> Any:
 
     def listener(event: str, arguments: tuple[Any, ...]) -> None:
         told.append(f"{event} {arguments[0]}")
-        if event == "os.rmdir":
+        if event == "wanted and refused":
             raise LookupError
 
     ask_for = tracker.hear(listener)
     assert ask_for is not None
-    for event in ("os.listdir", "os.rmdir"):
+    for event in ("wanted", "wanted and refused"):
         ask_for(event)
     sys.settrace(lambda frame, event, _: traced.append(frame.f_code.co_name))
-    id(told)
-    os.listdir("/")
+    sys.audit("unwanted", 0)
+    sys.audit("wanted", 1)
     sys.settrace(None)
     try:
-        os.rmdir("nowhere")
+        sys.audit("wanted and refused", 2)
     except LookupError:
         told.append("raised")
     return told, "listener" in traced
