@@ -30,7 +30,6 @@ from pytest_leakguard.tracker.containers import (
 from pytest_leakguard.tracker.objects import kept_by_interpreter, plain_object
 from pytest_leakguard.tracker.tracker import (
     LARGEST_RUN,
-    NOTHING,
     OLD_RUN,
     Amount,
     Domain,
@@ -99,12 +98,11 @@ class Ledger:
         if self._is_to_repair:
             self._is_to_repair = False
             self.tracker.repair_python()
-        old_growth = self._old_growth()
+        self._old_blocks, old_growth = self._old()
         if self._number in self._begins:
             self._following[self._number] = old_growth
         self._number = 1 + next(_numbers) % (LARGEST_RUN - 1)
         self._begins[self._number] = old_growth
-        self._old_blocks = self._old()
         self.reader.read(self._rows, 0)
         for counter in TRANSIENT:
             self._present[counter] = self._there_now(counter, self._rows[counter])
@@ -173,12 +171,15 @@ class Ledger:
         self.tracker.disarm()
         self.reader.forget_what_is_gone()  # before: what it frees must not be the run's
         collect()
-        if self.tracker.live(self._number, Domain.PYTHON).blocks:
+        if not self.tracker.is_empty(self._number) and self._has_objects():
             self._forget_names()
             collect()
         self.read_again()
-        self.has_touched_old = self._old() > self._old_blocks
+        self.has_touched_old = self._old()[0] > self._old_blocks
         return self._run(calls)
+
+    def _has_objects(self) -> bool:
+        return self.tracker.live(self._number, Domain.PYTHON).blocks > 0
 
     def read_again(self) -> None:
         """Counts what is scarce once more, for what ends by itself a little later.
@@ -308,7 +309,7 @@ class Ledger:
         """
         if amount.grown_bytes <= 0 or run.number not in self._begins:
             return amount
-        following = self._following.get(run.number) or self._old_growth()
+        following = self._following.get(run.number) or self._old()[1]
         between = following[domain] - self._begins[run.number][domain]
         return Amount(amount.blocks, amount.size_bytes, amount.grown_bytes + min(0, between))
 
@@ -318,13 +319,10 @@ class Ledger:
         numbers = (OLD_RUN, *self._begins)
         return sum(self.tracker.live(number, domain).size_bytes for number in numbers)
 
-    def _old_growth(self) -> dict[Domain, int]:
-        return {
-            domain: self.tracker.live(OLD_RUN, domain).grown_bytes for domain in MEMORY.values()
-        }
-
     def has_kept(self, run: Run, counter: int) -> bool:
         """Whether anything of a run is alive now, or an older block has grown in it."""
+        if self.tracker.is_empty(run.number):
+            return False
         amount = self.kept(run, counter)
         return amount.blocks > 0 or amount.grown_bytes > 0
 
@@ -340,7 +338,9 @@ class Ledger:
 
     def grown_by(self, run: Run) -> list[Any]:
         """Older containers of Python's to which a run, the last one, has given a larger table."""
-        if not self.has_touched_old and not may_have_tables(self.tracker, run.number):
+        if not self.has_touched_old and (
+            self.tracker.is_empty(run.number) or not may_have_tables(self.tracker, run.number)
+        ):
             return []
         with thawed():  # what is frozen is not found
             return grown_containers(self.tracker, run.number, self.has_touched_old)
@@ -364,12 +364,10 @@ class Ledger:
             rises[at] = len(left.get(at, ())) if at in TRANSIENT else self.rise(at)
         return Run(self._number, calls, tuple(rises))
 
-    def _old(self) -> int:
-        """Blocks that are older than all runs and were resized."""
-        old = NOTHING
-        for domain in (Domain.PYTHON, Domain.NATIVE):
-            old += self.tracker.live(OLD_RUN, domain)
-        return old.blocks
+    def _old(self) -> tuple[int, dict[Domain, int]]:
+        """Blocks that are older than all runs and were resized, and their growth outside runs."""
+        blocks, grown = self.tracker.blocks_and_growth(OLD_RUN)
+        return blocks[Domain.PYTHON] + blocks[Domain.NATIVE], grown
 
     def _interned_of(self, run: Run) -> tuple[int, int]:
         """Blocks and bytes of a run that the interpreter keeps for good; looked up once."""

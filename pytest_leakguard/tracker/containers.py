@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from pytest_leakguard.core.collector import Collector
-from pytest_leakguard.tracker.objects import MOST_REFERENCES, PREFIXES_BYTES
+from pytest_leakguard.tracker.objects import PREFIXES_BYTES
 from pytest_leakguard.tracker.tracker import OLD_RUN, Block, Domain, Tracker
 
 Length = Callable[[Any], int]
@@ -34,22 +34,6 @@ _ITEM_BYTES: Any = vars(array.array)["itemsize"].__get__
 _CONTENTS_OF_MODULE: Any = vars(types.ModuleType)["__dict__"].__get__
 _CONTENTS_OF_CLASS: Any = vars(type)["__dict__"].__get__
 _WORD_BYTES = ctypes.sizeof(ctypes.c_size_t)
-_DICT_HEAD_BYTES = 32
-"""``struct _dictkeysobject`` of CPython 3.11 to 3.15, up to its indices."""
-_LOG2_SIZE, _LOG2_INDEX_BYTES, _KIND = 8, 9, 10
-"""Where its fields are, in bytes."""
-_ENTRY_BYTES = {0: 24, 1: 16}
-"""Of one entry, by the kind of keys: any, strings only. Keys shared by instances are no dict's."""
-_LARGEST_LOG2 = 40
-"""A dict of more entries than any machine has memory for: it is no dict's table."""
-_LIST_STEP_BYTES = 4 * _WORD_BYTES
-"""``list_resize`` makes room in steps of four items."""
-_SET_ENTRY_BYTES, _SMALLEST_SET = 16, 32
-"""Of the first table of a set that is not in the set itself, with so many entries."""
-_DEQUE_BLOCK_BYTES = sys.getsizeof(collections.deque(range(65))) - sys.getsizeof(
-    collections.deque()
-)
-"""``deque`` makes room for 64 items at once."""
 _MOST_WORDS = 4096
 """Of one block that are looked at for addresses of others."""
 _MOST_OLD = 1_000
@@ -174,12 +158,11 @@ def grown_containers(tracker: Tracker, run: int, has_resized_old: bool) -> list[
     Nothing may be frozen, or the collector does not tell of old objects.
     """
     blocks = [block for block in tracker.survivors(run) if block.domain is Domain.PYTHON]
-    tables = _tables(blocks)
+    tables, dicts = tracker.tables(run)
     if has_resized_old:
         old = [block for block in tracker.survivors(OLD_RUN) if block.domain is Domain.PYTHON]
         tables.extend(block.address for block in old[:_MOST_OLD])
-    has_dicts = any(_dict_entries(block)[0] for block in blocks if block.address in tables)
-    owners = _owners(tracker, tables, has_dicts)
+    owners = _owners(tracker, tables, dicts > 0)
     starts = {block.address for block in blocks}
     found: list[Any] = []
     for owner in owners:
@@ -231,72 +214,7 @@ def _dicts_of(owner: type) -> Iterator[dict[Any, Any]]:
 
 def may_have_tables(tracker: Tracker, run: int) -> bool:
     """Whether a run has left what looks like the table of an older container."""
-    blocks = [block for block in tracker.survivors(run) if block.domain is Domain.PYTHON]
-    return bool(_tables(blocks))
-
-
-def _tables(blocks: list[Block]) -> list[int]:
-    """Addresses of blocks that may be a table, and that no other of these blocks refers to."""
-    candidates = {block.address for block in blocks if _may_be_table(block)}
-    if candidates:
-        for block in blocks:
-            candidates.difference_update(words_of(block))
-    return list(candidates)
-
-
-def _may_be_table(block: Block) -> bool:
-    size = block.size_bytes
-    entries, entry_bytes = _dict_entries(block)
-    if entries:
-        return _has_value(entries, block.address + size, entry_bytes)
-    if _is_of_object(block):
-        return False
-    is_of_list = size >= _LIST_STEP_BYTES and size % _LIST_STEP_BYTES == 0
-    return is_of_list or size == _DEQUE_BLOCK_BYTES or _may_be_of_set(block)
-
-
-def _is_of_object(block: Block) -> bool:
-    """Whether a count of references and an address stand where an object has them.
-
-    A table has addresses in both places.
-    """
-    for prefix in PREFIXES_BYTES:
-        if block.size_bytes < prefix + 2 * _WORD_BYTES:
-            break
-        count = ctypes.c_size_t.from_address(block.address + prefix).value
-        kind = ctypes.c_size_t.from_address(block.address + prefix + _WORD_BYTES).value
-        if 0 < count <= MOST_REFERENCES < kind:
-            return True
-    return False
-
-
-def _dict_entries(block: Block) -> tuple[int, int]:
-    """Where the entries of a dict's table begin, and the bytes of each; (0, 0) when it is none."""
-    if block.size_bytes < _DICT_HEAD_BYTES:
-        return 0, 0
-    head = (ctypes.c_uint8 * _DICT_HEAD_BYTES).from_address(block.address)
-    log2_size, log2_index_bytes = head[_LOG2_SIZE], head[_LOG2_INDEX_BYTES]
-    entry_bytes = _ENTRY_BYTES.get(head[_KIND], 0)
-    if not entry_bytes or max(log2_size, log2_index_bytes) > _LARGEST_LOG2:
-        return 0, 0
-    usable = (1 << log2_size) * 2 // 3
-    before = _DICT_HEAD_BYTES + (1 << log2_index_bytes)
-    if block.size_bytes != before + usable * entry_bytes:
-        return 0, 0
-    return block.address + before, entry_bytes
-
-
-def _has_value(entries: int, end: int, entry_bytes: int) -> bool:
-    """Whether anything is left in a dict's table: the last word of an entry is its value."""
-    for value in range(entries + entry_bytes - _WORD_BYTES, end, entry_bytes):
-        if ctypes.c_size_t.from_address(value).value:
-            return True
-    return False
-
-
-def _may_be_of_set(block: Block) -> bool:
-    entries, rest = divmod(block.size_bytes, _SET_ENTRY_BYTES)
-    return rest == 0 and entries >= _SMALLEST_SET and entries & (entries - 1) == 0
+    return bool(tracker.tables(run)[0])
 
 
 def words_of(block: Block) -> Iterator[int]:

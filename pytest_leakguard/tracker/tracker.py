@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum, IntEnum
@@ -133,6 +134,12 @@ class _RunTotals(ctypes.Structure):
     _fields_ = (("blocks", _PerDomain), ("bytes", _PerDomain), ("grown", _PerDomain))
 
 
+_DOMAINS = tuple(Domain)
+_THREADS = len(Threads.ALL.value)
+_GROWN_AT = ctypes.sizeof(_PerDomain) * 2 // 8
+"""Where growth begins in it, in words."""
+
+
 class _ObjectLayout(ctypes.Structure):
     """``ObjectLayout`` of ``native/owners.h``."""
 
@@ -170,7 +177,7 @@ class Tracker:
     One per process: the library has one table.
     """
 
-    __slots__ = ("_library", "arm", "disarm")
+    __slots__ = ("_address", "_library", "_words", "arm", "disarm", "is_empty")
 
     arm: Callable[[int], int]
     """Blocks allocated from now on belong to this run (1 to ``LARGEST_RUN``), and the calling
@@ -179,10 +186,17 @@ class Tracker:
     disarm: Callable[[], None]
     """No run is armed; blocks that are freed from now on are still taken out."""
 
+    is_empty: Callable[[int], int]
+    """Whether nothing of a run is alive and nothing older has changed its size in it. Takes less
+    than a microsecond."""
+
     def __init__(self, library: ctypes.PyDLL | None = None) -> None:
         """Raises ``LibraryMissing``, whose message says what to do."""
         self._library = load() if library is None else library
         _declare(self._library)
+        self._words = array("q", bytes(ctypes.sizeof(_RunTotals)))
+        self._address = self._words.buffer_info()[0]
+        self.is_empty = self._library.tracker_is_empty
         self.arm = self._library.tracker_arm
         self.disarm = self._library.tracker_disarm
 
@@ -231,6 +245,20 @@ class Tracker:
         """What of one run is alive, by who allocated it."""
         return self.series(run, 1, domain, threads)[0]
 
+    def blocks_and_growth(self, run: int) -> tuple[dict[Domain, int], dict[Domain, int]]:
+        """What of one run is alive, and by how much older blocks have grown in it, by domain.
+
+        In a tenth of the time that ``live`` takes for all.
+        """
+        self._library.tracker_totals(run, 1, self._address)
+        words = self._words.tolist()
+        blocks, grown = {}, {}
+        for domain in _DOMAINS:
+            at = domain * _THREADS
+            blocks[domain] = sum(words[at : at + _THREADS])
+            grown[domain] = sum(words[_GROWN_AT + at : _GROWN_AT + at + _THREADS])
+        return blocks, grown
+
     def series(
         self, first_run: int, count: int, domain: Domain, threads: Threads = Threads.ALL
     ) -> tuple[Amount, ...]:
@@ -244,13 +272,27 @@ class Tracker:
 
         May look at the whole table.
         """
+        entries, found = self._entries(run)
+        blocks = [_block(entry) for entry in entries[:found]]
+        return tuple(sorted(blocks, key=lambda block: block.address))
+
+    def _entries(self, run: int) -> tuple[ctypes.Array[_Survivor], int]:
         expected = 0
         for domain in Domain:
             expected += self.live(run, domain).blocks
         entries = (_Survivor * expected)()
-        found = self._library.tracker_survivors(run, entries, expected)
-        blocks = [_block(entry) for entry in entries[:found]]
-        return tuple(sorted(blocks, key=lambda block: block.address))
+        return entries, self._library.tracker_survivors(run, entries, expected)
+
+    def tables(self, run: int) -> tuple[list[int], int]:
+        """Blocks of a run that may be the tables of older lists, dicts, sets and deques.
+
+        Their addresses, and how many are of dicts. Those are left out that another block of the run
+        refers to: its container is as new.
+        """
+        entries, count = self._entries(run)
+        found, dicts = (ctypes.c_uint64 * count)(), ctypes.c_uint64()
+        used = self._library.tracker_tables(entries, count, found, ctypes.byref(dicts))
+        return list(found[:used]), dicts.value
 
     def survivors_with(self, run: int, offset_bytes: int, word: int) -> tuple[Block, ...]:
         """Those of Python's that have this word so far from their start: objects of one type.
@@ -384,10 +426,12 @@ def _declare(library: ctypes.PyDLL) -> None:
     run, address, pointer = ctypes.c_uint32, ctypes.c_uint64, ctypes.c_void_p
     library.tracker_arm.argtypes = (run,)
     library.tracker_disarm.restype = None
+    library.tracker_is_empty.argtypes = (run,)
     library.tracker_totals.argtypes = (run, ctypes.c_uint32, pointer)
     library.tracker_totals.restype = None
     library.tracker_survivors.argtypes = (run, pointer, ctypes.c_uint64)
     library.tracker_survivors_with.argtypes = (run, address, address, pointer, address)
+    library.tracker_tables.argtypes = (pointer, address, pointer, pointer)
     library.tracker_find.argtypes = (address, pointer)
     library.tracker_move_runs.argtypes = (run, run, run)
     library.tracker_move_runs.restype = None
@@ -414,6 +458,7 @@ def _declare(library: ctypes.PyDLL) -> None:
     for name in (
         "survivors",
         "survivors_with",
+        "tables",
         "used",
         "lost",
         "size_bytes",

@@ -16,7 +16,7 @@ from pytest_leakguard.tracker.containers import (
     length_of,
     may_have_tables,
 )
-from pytest_leakguard.tracker.tracker import Block, Domain, Tracker
+from pytest_leakguard.tracker.tracker import Block, Domain, Tracker, _Survivor
 
 WORD_BYTES = ctypes.sizeof(ctypes.c_size_t)
 KEYS_OF_DICT = 4 * WORD_BYTES
@@ -148,10 +148,15 @@ class Surviving(Tracker):
     """A run has left the blocks that the test holds."""
 
     def __init__(self, *blocks: Block) -> None:
+        super().__init__()
         self._blocks = blocks
 
-    def survivors(self, run: int) -> tuple[Block, ...]:
-        return self._blocks
+    def _entries(self, run: int) -> tuple[Any, int]:
+        entries = (_Survivor * len(self._blocks))()
+        for entry, block in zip(entries, self._blocks, strict=True):
+            entry.address, entry.size_bytes = block.address, block.size_bytes
+            entry.domain = block.domain
+        return entries, len(entries)
 
 
 def block_of(buffer: ctypes.Array[Any], domain: Domain = Domain.PYTHON) -> Block:

@@ -2,6 +2,7 @@
 #include "api.h"
 
 #include <dlfcn.h>
+#include <string.h>
 
 #include "python_hooks.h"
 #include "stacks.h"
@@ -49,6 +50,13 @@ void tracker_totals(uint32_t first, uint32_t count, RunTotals *totals) {
     core_unlock(way);
 }
 
+int tracker_is_empty(uint32_t run) {
+    static const RunTotals nothing;
+    RunTotals totals;
+    tracker_totals(run, 1, &totals);
+    return memcmp(&totals, &nothing, sizeof nothing) == 0;
+}
+
 uint64_t tracker_survivors(uint32_t run, Survivor *survivors, uint64_t most) {
     return core_survivors(run, survivors, most);
 }
@@ -56,6 +64,11 @@ uint64_t tracker_survivors(uint32_t run, Survivor *survivors, uint64_t most) {
 uint64_t tracker_survivors_with(uint32_t run, uint64_t offset, uint64_t word, Survivor *survivors,
                                 uint64_t most) {
     return core_survivors_with(run, offset, word, survivors, most);
+}
+
+uint64_t tracker_tables(const Survivor *survivors, uint64_t count, uint64_t *tables,
+                        uint64_t *dicts) {
+    return containers_tables(survivors, count, tables, dicts);
 }
 
 int tracker_find(uint64_t address, Survivor *survivor) { return core_find(address, survivor); }

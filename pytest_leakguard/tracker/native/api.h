@@ -3,6 +3,7 @@
 #define LEAKGUARD_API_H
 
 #include "audit.h"
+#include "containers.h"
 #include "core.h"
 #include "lost_blocks.h"
 #include "native_hooks.h"
@@ -38,11 +39,16 @@ API void tracker_disarm(void);
 
 /* Totals of `count` runs from `first` on; zeros for runs that never were. */
 API void tracker_totals(uint32_t first, uint32_t count, RunTotals *totals);
+/* 1: all of a run's totals are zero. */
+API int tracker_is_empty(uint32_t run);
 /* At most `most` survivors of a run, in no order. Returns how many. */
 API uint64_t tracker_survivors(uint32_t run, Survivor *survivors, uint64_t most);
 /* The same, only blocks of Python's that have this word so many bytes from their start. */
 API uint64_t tracker_survivors_with(uint32_t run, uint64_t offset, uint64_t word,
                                     Survivor *survivors, uint64_t most);
+/* Those of some survivors that may be tables of older containers; see containers.h. */
+API uint64_t tracker_tables(const Survivor *survivors, uint64_t count, uint64_t *tables,
+                            uint64_t *dicts);
 /* 1 when the address is the start of a live block, or within a live mapping. */
 API int tracker_find(uint64_t address, Survivor *survivor);
 
