@@ -62,7 +62,7 @@ def owner(file: str) -> Owner:
         not Path(file).is_file()
     ):  # compiled elsewhere: Objects/call.c, msgpack/_unpacker.pyx, <string>, an empty name
         return Owner.LIBRARY if package_of(file) else Owner.INTERPRETER
-    path = os.path.realpath(file)
+    path = _real(file)
     if path.startswith(_HERE):
         return Owner.HARNESS
     package = _installed_part(path)
@@ -76,6 +76,19 @@ def owner(file: str) -> Owner:
                 else Owner.INTERPRETER
             )
     return Owner.USER
+
+
+def _real(file: str) -> str:
+    """As ``os.path.realpath``, which looks at every directory again for every file in it."""
+    path = Path(file)
+    if not path.is_absolute() or path.is_symlink():
+        return os.path.realpath(file)
+    return _real_directory(str(path.parent)) + os.sep + path.name
+
+
+@lru_cache(maxsize=1024)
+def _real_directory(directory: str) -> str:
+    return os.path.realpath(directory).rstrip(os.sep)
 
 
 def package_of(file: str) -> str:
@@ -96,6 +109,8 @@ def package_of(file: str) -> str:
 
 def _installed_part(path: str) -> str:
     """What follows the last ``site-packages`` of a path."""
+    if not any(name in path for name in _PACKAGES):
+        return ""
     parts = Path(path).parts
     for name in _PACKAGES:
         if name in parts[:-1]:
