@@ -98,6 +98,12 @@ def test_values_and_the_assertion_do_not_need_pytest() -> None:
     assert not {"pytest", "_pytest"} & set(loaded_by(statement))
 
 
+def test_the_fixtures_class_loads_no_service() -> None:
+    """Whoever asks for all names of all modules, as freezegun does, loads it for a clean suite."""
+    loaded = loaded_by("import pytest_leakguard; pytest_leakguard.Leakguard")
+    assert [name for name in loaded if name.startswith("pytest_leakguard.services.")] == []
+
+
 def test_mypy_strict_sees_the_types_and_no_other_names(tmp_path: Path) -> None:
     pytest.importorskip("mypy")
     (tmp_path / "good.py").write_text(USER)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -24,12 +25,13 @@ from pytest_leakguard.programs.check import check_program
 from pytest_leakguard.reporters.terminal import failure_in_short
 from pytest_leakguard.screening.loop import NO_HARNESS, Harness
 from pytest_leakguard.screening.watch import WatchedBlock, Watches
-from pytest_leakguard.services import request_lines, session
-from pytest_leakguard.services.launch import ServiceTarget
-from pytest_leakguard.services.load import Sending
-from pytest_leakguard.services.readiness import Ready
-from pytest_leakguard.services.session import Context, Served
 from pytest_leakguard.verdict import Judged, Policy
+
+if TYPE_CHECKING:  # services are some 80 modules, which freezegun would load for every clean suite
+    from pytest_leakguard.services.launch import ServiceTarget
+    from pytest_leakguard.services.load import Sending
+    from pytest_leakguard.services.readiness import Ready
+    from pytest_leakguard.services.session import Context, Served
 
 
 class Leakguard:
@@ -209,6 +211,8 @@ class Leakguard:
             raise UsageProblem(
                 f"argv must be a list such as [{argv!r}]; there is no shell to split a string"
             )
+        from pytest_leakguard.services.launch import ServiceTarget
+
         target = ServiceTarget(
             argv=tuple(os.fspath(part) for part in argv),
             ready=ready,
@@ -227,6 +231,8 @@ class Leakguard:
         self, target: ServiceTarget, tool: str | None = None, live_heap: bool = True
     ) -> AbstractContextManager[Served]:
         """As ``serve``, for a service that is declared elsewhere."""
+        from pytest_leakguard.services import session
+
         return session.serve(target, self._context(), tool, live_heap)
 
     @contextmanager
@@ -235,10 +241,14 @@ class Leakguard:
 
         ``port`` is where request lines go. No agent is inside, so only Java tells its live heap.
         """
+        from pytest_leakguard.services import session
+
         with session.attach(pid, self._context(), port) as served:
             yield Service(served)
 
     def _context(self) -> Context:
+        from pytest_leakguard.services.session import Context
+
         return Context(self._settings, self._next_id, self._finish, self._progress)
 
     def _next_id(self) -> str:
@@ -324,6 +334,9 @@ def _sending(
     seed: int,
 ) -> Sending:
     """What goes with every request line."""
+    from pytest_leakguard.services import request_lines
+    from pytest_leakguard.services.load import Sending
+
     cookie = request_lines.cookie_header(request_lines.pairs("cookies", cookies or {}))
     every = request_lines.pairs("headers", headers or {})
     given = (*every, *cookie, *request_lines.authorization(auth))

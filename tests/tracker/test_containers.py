@@ -167,7 +167,7 @@ def words(*values: int) -> ctypes.Array[Any]:
     return (ctypes.c_size_t * len(values))(*values)
 
 
-LIST_OF_FOUR = words(1, 1, 1, 1)
+LIST_OF_FOUR = words(id(words), 1, 1, 1)
 SET_OF_32 = words(*[0] * 64)
 DEQUE_OF_64 = words(*[1] * 66)
 OBJECT = words(1, 1, 1)
@@ -181,6 +181,13 @@ def test_a_block_of_the_size_of_a_table_may_be_one(table: ctypes.Array[Any]) -> 
 def test_a_block_of_another_size_is_no_table() -> None:
     assert not may_have_tables(Surviving(block_of(OBJECT)), 1)
     assert not may_have_tables(Surviving(), 1)
+
+
+@pytest.mark.parametrize("first", [0, 1, id(words) + 1, 0x0802_0001_0000_0000], ids=hex)
+def test_a_block_that_does_not_begin_with_an_item_is_no_lists_table(first: int) -> None:
+    """Such as the values of an instance, or what a code object keeps of itself."""
+    block = words(first, id(words), 0, 0)
+    assert not may_have_tables(Surviving(block_of(block)), 1)
 
 
 def test_a_native_block_is_no_table_of_pythons() -> None:

@@ -21,6 +21,8 @@ enum { ANY_KEYS, STRING_KEYS };
 #define MOST_WORDS 4096
 /* References to one object; the lowest address of a program is four times that. */
 #define MOST_REFERENCES 1000000
+/* Of addresses in user space, at most: 47 on x86-64, 52 on arm64. */
+#define ADDRESS_BITS 52
 /* What may precede an object in its block: nothing, the collector's head, or that and the place of
    the instance's dict (CPython 3.11 and later). */
 static const size_t prefixes_bytes[] = {0, 16, 32};
@@ -70,6 +72,13 @@ static bool is_of_object(const Survivor *block) {
     return false;
 }
 
+/* The first item of a list, which is an object: an address of user space, not the places of
+   attributes that stand before an instance's values. */
+static bool has_first_item(const Survivor *block) {
+    uintptr_t item = word_at((uintptr_t)block->address);
+    return item > MOST_REFERENCES && item % WORD == 0 && item >> ADDRESS_BITS == 0;
+}
+
 static bool may_be_of_set(uint64_t size_bytes) {
     uint64_t entries = size_bytes / SET_ENTRY_BYTES;
     bool is_whole = size_bytes % SET_ENTRY_BYTES == 0;
@@ -82,9 +91,9 @@ static bool may_be_table(const Survivor *block, bool *is_dict) {
     *is_dict = entries.start != 0;
     if (*is_dict) return has_value(entries, (uintptr_t)(block->address + block->size_bytes));
     if (is_of_object(block)) return false;
-    bool is_of_list =
+    bool has_steps =
         block->size_bytes >= LIST_STEP_BYTES && block->size_bytes % LIST_STEP_BYTES == 0;
-    return is_of_list || block->size_bytes == DEQUE_BLOCK_BYTES ||
+    return (has_steps && has_first_item(block)) || block->size_bytes == DEQUE_BLOCK_BYTES ||
            may_be_of_set(block->size_bytes);
 }
 
