@@ -30,8 +30,9 @@ def listen(events: Iterable[str], listener: Listener) -> None:
         sys.addaudithook(_hook)
         _ways.append(str)
     for event in events:
+        if event not in _listeners:  # asking twice would leave something behind with every test
+            _ways[0](event)
         _listeners[event] = listener
-        _ways[0](event)
 
 
 def hear_through(hear: Hear) -> None:

@@ -127,6 +127,10 @@ class ScriptedLedger(Ledger):
             grown_bytes += amount.grown_bytes
         return Amount(blocks, size_bytes, grown_bytes)
 
+    def has_kept(self, run: Run, counter: int) -> bool:
+        amount = self.kept(run, counter)
+        return amount.blocks > 0 or amount.grown_bytes > 0
+
     def all_bytes(self, counter: int) -> int:
         keeps = self.memory.get(counter, first(0))
         amounts = [keeps(call, self.calls) for call in range(self.calls)]
