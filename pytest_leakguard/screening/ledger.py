@@ -127,11 +127,15 @@ class Ledger:
     def arm(self) -> None:
         """The unit's own code follows.
 
-        It must not get blocks from free lists that somebody else has filled.
+        It must not get blocks from free lists that somebody else has filled: nothing that makes
+        an object comes between the collection and the tracker.
         """
         if self._collects:
             collect()
-        self.followed.arm()
+        if self.followed is not NO_CONTAINERS:
+            self.followed.arm()
+            if self._collects:
+                collect()
         self.tracker.arm(self._number)
 
     def disarm(self) -> None:

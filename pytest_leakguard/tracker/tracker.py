@@ -177,14 +177,20 @@ class Tracker:
     One per process: the library has one table.
     """
 
-    __slots__ = ("_address", "_library", "_words", "arm", "disarm", "is_empty")
+    __slots__ = ("_address", "_library", "_words", "arm", "disarm", "is_empty", "sees_python")
 
     arm: Callable[[int], int]
     """Blocks allocated from now on belong to this run (1 to ``LARGEST_RUN``), and the calling
     thread is the run's own. Returns 1, or 0 where it is not armed: no such run, no memory left, or
-    a forked child that was not ``reset``. Takes about a microsecond and leaves nothing."""
-    disarm: Callable[[], None]
+    a forked child that was not ``reset``. Takes about a microsecond and leaves nothing, not even
+    an object in one of the interpreter's free lists."""
+    disarm: Callable[[], object]
     """No run is armed; blocks that are freed from now on are still taken out."""
+    sees_python: Callable[[], int]
+    """Whether Python's blocks are seen; ask while armed. Takes less than a microsecond.
+
+    Something that had wrapped the allocators before us, and has unwound since, has put back
+    what there was before it: ``tracemalloc.stop()`` under ``python -X tracemalloc``."""
 
     is_empty: Callable[[int], int]
     """Whether nothing of a run is alive and nothing older has changed its size in it. Takes less
@@ -197,8 +203,9 @@ class Tracker:
         self._words = array("q", bytes(ctypes.sizeof(_RunTotals)))
         self._address = self._words.buffer_info()[0]
         self.is_empty = self._library.tracker_is_empty
-        self.arm = self._library.tracker_arm
-        self.disarm = self._library.tracker_disarm
+        self.arm = _method(self._library, "arm")
+        self.disarm = _method(self._library, "disarm")
+        self.sees_python = _method(self._library, "sees_python")
 
     def install_python(self) -> bool:
         """Sees Python's blocks from now on, for the rest of the process.
@@ -207,14 +214,6 @@ class Tracker:
         do. False: the interpreter does not export its allocators.
         """
         return bool(self._library.tracker_install_python())
-
-    def sees_python(self) -> bool:
-        """Whether Python's blocks are seen; ask while armed. Takes less than a microsecond.
-
-        Something that had wrapped the allocators before us, and has unwound since, has put back
-        what there was before it: ``tracemalloc.stop()`` under ``python -X tracemalloc``.
-        """
-        return bool(self._library.tracker_sees_python())
 
     def repair_python(self) -> None:
         """Sees them again from now on, and forgets all blocks: some were freed meanwhile."""
@@ -421,10 +420,20 @@ def _block(entry: _Survivor) -> Block:
     )
 
 
+def _method(library: ctypes.PyDLL, name: str) -> Any:
+    """A function of the library as a builtin, or by ctypes in an interpreter that makes none."""
+    try:
+        return library.tracker_method(name.encode())
+    except ValueError:  # pragma: no cover  # NULL
+        return getattr(library, f"tracker_{name}")
+
+
 def _declare(library: ctypes.PyDLL) -> None:
     """Types of arguments and results, as in ``native/api.h``; int where nothing is said."""
     run, address, pointer = ctypes.c_uint32, ctypes.c_uint64, ctypes.c_void_p
     library.tracker_arm.argtypes = (run,)
+    library.tracker_method.argtypes = (ctypes.c_char_p,)
+    library.tracker_method.restype = ctypes.py_object
     library.tracker_disarm.restype = None
     library.tracker_is_empty.argtypes = (run,)
     library.tracker_totals.argtypes = (run, ctypes.c_uint32, pointer)

@@ -37,6 +37,8 @@ KEPT: list[Any] = [None] * 400
 OLD: list[Any] = [None] * 64
 OLDEST: list[Any] = [None] * 64
 """Both have their tables before the tracker sees anything; one run resizes each."""
+TUPLE = (KEPT, OLD)
+RANGE = range(3)
 TABLE: dict[int, None] = {}
 """The collector does not follow it: it has only numbers."""
 
@@ -234,6 +236,41 @@ def scenario_grown() -> Any:
 def scenario_list() -> Any:
     """A list with its table, and a dictionary with its own."""
     return kept_by(lambda: keep([1, 2])), kept_by(lambda: keep({"a": 1, "b": 2}))
+
+
+def scenario_free_lists() -> Any:
+    """One object in each run of each kind that the interpreter keeps when it dies, for the next."""
+    numbers = iter(range(5_000, 10_000))
+    makers: dict[str, Callable[[], object]] = {
+        "tuple of one": lambda: (KEPT,),
+        "tuple of two": lambda: (KEPT, OLD),
+        "number": lambda: next(numbers),
+        "float": lambda: next(numbers) / 7,
+        "slice": lambda: slice(KEPT, OLD),
+        "range": lambda: range(3),
+        "iterator of a list": lambda: iter(OLD),
+        "iterator of a tuple": lambda: iter(TUPLE),
+        "iterator of a range": lambda: iter(RANGE),
+        "method": lambda: ledger.begin,
+        "method of a builtin": lambda: OLD.append,
+    }
+    held: list[Any] = [None] * 100
+    places = iter(range(100))
+
+    def kept_of(maker: Callable[[], object]) -> list[int]:
+        def work() -> None:
+            held[next(places)] = maker()
+
+        return [blocks for (blocks, _), *_ in kept_by(work)]
+
+    return {kind: kept_of(maker) for kind, maker in makers.items()}
+
+
+def scenario_heard_calls() -> Any:
+    """Somebody notes all that the interpreter audits, and keeps it."""
+    noted: list[Any] = []
+    sys.addaudithook(lambda event, _: noted.append(object()) if event.startswith("ct") else None)
+    return [blocks for (blocks, _), *_ in kept_by(lambda: None)]
 
 
 def scenario_touched_old() -> Any:

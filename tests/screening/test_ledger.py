@@ -28,6 +28,7 @@ NAMES = (
     "interned_and_kept",
     "interned_short",
     "list",
+    "free_lists",
     "grown",
     "descriptors",
     "closed_descriptor",
@@ -129,6 +130,17 @@ def test_an_object_of_a_type_with_a_free_list_is_counted(results: dict[str, Any]
     lists, dictionaries = results["list"]
     assert [memory[0][0] for memory in lists] == [2, 2, 2]
     assert [memory[0][0] for memory in dictionaries] == [2, 2, 2]
+
+
+def test_an_object_that_may_come_from_a_free_list_is_counted_in_each_run(
+    results: dict[str, Any],
+) -> None:
+    for kind, blocks in results["free_lists"].items():
+        assert blocks == [1, 1, 1], kind
+
+
+def test_calling_the_tracker_tells_nobody_who_listens_to_audit_events() -> None:
+    assert outcome_of("heard_calls")["heard_calls"] == [0, 0, 0]
 
 
 def test_the_growth_of_a_block_belongs_to_the_run_that_resizes_it(

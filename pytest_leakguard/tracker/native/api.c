@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "python_hooks.h"
+#include "python_methods.h"
 #include "stacks.h"
 
 int tracker_api_version(void) { return API_VERSION; }
@@ -40,6 +41,7 @@ int tracker_arm(uint32_t run) {
 }
 
 void tracker_disarm(void) { core_disarm(); }
+void *tracker_method(const char *name) { return python_methods_make(name); }
 
 void tracker_totals(uint32_t first, uint32_t count, RunTotals *totals) {
     LockWay way = core_lock();

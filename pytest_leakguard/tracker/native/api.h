@@ -15,7 +15,7 @@
 #define API
 #endif
 
-#define API_VERSION 5
+#define API_VERSION 6
 
 API int tracker_api_version(void);
 
@@ -36,6 +36,8 @@ API uint64_t tracker_slots_foreign(void);
    1: armed. 0: no such run, no memory, or a forked child that was not reset. */
 API int tracker_arm(uint32_t run);
 API void tracker_disarm(void);
+/* A new reference to one of these as a builtin function of Python's; see python_methods.h. */
+API void *tracker_method(const char *name);
 
 /* Totals of `count` runs from `first` on; zeros for runs that never were. */
 API void tracker_totals(uint32_t first, uint32_t count, RunTotals *totals);
