@@ -16,6 +16,7 @@ from types import FrameType
 from typing import Any, Protocol
 
 from pytest_leakguard.core.clock import Spent
+from pytest_leakguard.core.collector import Collector
 from pytest_leakguard.core.leaks import Frame
 from pytest_leakguard.explain.code_owner import Owner, Site, frames_of, owner
 from pytest_leakguard.tracker.tracker import Domain, Tracker
@@ -166,11 +167,13 @@ class _Blocks:
             return
         if place not in self._numbers:
             self._numbers[place] = self._begin()
+        Collector.empty_free_lists()  # or the line would take what the tracer has put into them
         self._arm(self._numbers[place])
 
     def leave(self) -> None:
         if self._is_armed:
             self._disarm()
+            Collector.empty_free_lists()
 
     def forget(self) -> None:
         """What has been made until now is nobody's."""

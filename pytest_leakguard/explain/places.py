@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import math
 import sys
 import tracemalloc
@@ -12,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from pytest_leakguard.core.clock import Spent
+from pytest_leakguard.core.collector import Collector
 from pytest_leakguard.core.foreign import is_a, module_of, namespace_of_module
 from pytest_leakguard.core.leaks import Frame
 from pytest_leakguard.counters._cpython import allocation_of, is_task_type
@@ -114,8 +114,8 @@ def traced_site(probe: Probe, kinds: Iterable[type], evidence: Evidence) -> Site
     """
     was_tracing = tracemalloc.is_tracing()
     wanted = frozenset(map(id, kinds))
-    gc.collect()
-    gc.freeze()  # only what is new is looked through, which tracing makes slow
+    Collector.collect()
+    Collector.freeze()  # only what is new is looked through, which tracing makes slow
     if not was_tracing:
         tracemalloc.start(FRAMES)
     try:
@@ -126,7 +126,7 @@ def traced_site(probe: Probe, kinds: Iterable[type], evidence: Evidence) -> Site
     finally:
         if not was_tracing and tracemalloc.is_tracing():
             tracemalloc.stop()
-        gc.unfreeze()
+        Collector.unfreeze()
     best = min(weights.values(), key=_Weight.order, default=None)
     if best is None:
         return None

@@ -36,14 +36,17 @@ class _Run:
 
 
 def rhythm_of(probe: Probe, counter: int) -> Rhythm | None:
-    """``None`` where it has not happened often enough in the time of one step."""
-    spent, runs = Spent(), list[_Run]()
-    while len(runs) < MOST_RUNS and spent.seconds < probe.step_s:
+    """``None`` where it has not happened twice in the time of the whole explanation.
+
+    The time of one step is enough for more than two.
+    """
+    spent, runs, losses = Spent(), list[_Run](), list[tuple[int, int, int]]()
+    while len(runs) < MOST_RUNS and len(losses) < EVENTS:
+        if spent.seconds >= (probe.seconds if len(losses) < 2 else probe.step_s):
+            break
         for _ in range(_BATCH):
             runs.append(_one(probe, counter))
-        if len(_losses(probe, counter, runs)) >= EVENTS:
-            break
-    losses = _losses(probe, counter, runs)
+        losses = _losses(probe, counter, runs)
     if len(losses) < 2:
         return None
     first, last = losses[0][0], losses[-1][0]

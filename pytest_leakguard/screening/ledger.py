@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from pytest_leakguard.core.collector import Collector
 from pytest_leakguard.counters._cpython import cache_clearer
 from pytest_leakguard.counters.reader import (
     BLOCKS,
@@ -114,9 +115,9 @@ class Ledger:
 
     @contextmanager
     def uncollected(self) -> Iterator[None]:
-        """While this lasts, nothing is collected between the phases of a run.
+        """While this lasts, no garbage is collected between the phases of a run.
 
-        Nothing is frozen, so it would take long.
+        Nothing is frozen, so it would take long. Free lists are emptied all the same.
         """
         self._collects = False
         try:
@@ -130,12 +131,10 @@ class Ledger:
         It must not get blocks from free lists that somebody else has filled: nothing that makes
         an object comes between the collection and the tracker.
         """
-        if self._collects:
-            collect()
+        self._empty()
         if self.followed is not NO_CONTAINERS:
             self.followed.arm()
-            if self._collects:
-                collect()
+            self._empty()
         self.tracker.arm(self._number)
 
     def disarm(self) -> None:
@@ -144,8 +143,13 @@ class Ledger:
         Free lists are emptied, or it would use the unit's blocks.
         """
         self._disarm()
+        self._empty()
+
+    def _empty(self) -> None:
         if self._collects:
             collect()
+        else:
+            Collector.empty_free_lists()
 
     def _disarm(self) -> None:
         """Notes whether another tool has put back the functions from before ours meanwhile."""

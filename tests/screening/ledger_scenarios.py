@@ -119,7 +119,7 @@ def scenario_heard_collections() -> Any:
 
 
 def scenario_bytearray() -> Any:
-    return bytearray.__basicsize__, kept_by(lambda: keep(bytearray(1000)))
+    return bytearray(1000).__sizeof__(), kept_by(lambda: keep(bytearray(1000)))
 
 
 def scenario_native() -> Any:
