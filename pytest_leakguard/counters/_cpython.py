@@ -456,8 +456,18 @@ def _probe_disabled_logging() -> str:
 
 
 def exit_callbacks() -> int:
-    """How many functions that is; no object of Python refers to them, nor can one be taken out."""
+    """How many functions that is; no module refers to them, nor can one be taken out."""
     return int(getattr(atexit, "_ncallbacks", int)())
+
+
+def below_exit_callbacks(things: list[Any]) -> list[Any]:
+    """A chain of references without what CPython 3.14 and later keep the functions in.
+
+    That is a list that only the interpreter knows, of tuples of a function and its arguments.
+    """
+    if len(things) < 2 or type(things[0]) is not list or type(things[1]) is not tuple:
+        return things
+    return things[2:] or list(things[1][:1])
 
 
 def _probe_exit_callbacks() -> str:

@@ -142,8 +142,8 @@ def _held_by(path: Path, probe: Probe, runs: int, is_double: bool = False) -> He
         growth = Growth(held.container.container, pace_of(held.container.per_run), item)
         _look_for_removal(held, held.container.container, path.steps, probe)
     if not path.is_complete and path.root.text == UNKNOWN and _cpython.exit_callbacks() > exits:
-        path.root = Root(AT_EXIT)
-        path.is_complete = True
+        things = _cpython.below_exit_callbacks(path.steps)
+        path, growth = Path(Root(AT_EXIT), things, path.is_new, shows_top=True), Growth()
     held.is_known = path.is_complete
     held.chain, held.read = path.texts_to(growth), path.read(growth)
     _look_for_limit(held, _above(near, held.container), is_double)
