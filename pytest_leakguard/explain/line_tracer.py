@@ -19,6 +19,7 @@ from pytest_leakguard.core.clock import Spent
 from pytest_leakguard.core.collector import Collector
 from pytest_leakguard.core.leaks import Frame
 from pytest_leakguard.explain.code_owner import Owner, Site, frames_of, owner
+from pytest_leakguard.tracker.objects import compiled_code
 from pytest_leakguard.tracker.tracker import Domain, Tracker
 
 _Place = tuple[str, int]
@@ -193,6 +194,8 @@ class _Blocks:
             for domain in domains:
                 amount = self._tracker.live(number, domain)
                 size += amount.size_bytes + amount.grown_bytes
+            if size > 0 and Domain.PYTHON in domains:
+                size -= sum(block.size_bytes for block in compiled_code(self._tracker, number))
             if size > 0:
                 found[place] = float(size)
         return found

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pytest_leakguard.core.collector import Collector
+from pytest_leakguard.core.foreign import name_of
 from pytest_leakguard.tracker.tracker import Block, Domain, Tracker
 
 PREFIXES_BYTES = (0, 16, 32)
@@ -114,6 +115,28 @@ def kept_by_interpreter(tracker: Tracker, run: int) -> list[Block]:
     """The strings of a run that the interpreter has interned for good."""
     strings = tracker.survivors_with(run, _TYPE_OFFSET, id(str))
     return [block for block in strings if is_kept_by_interpreter(block)]
+
+
+def compiled_code(tracker: Tracker, run: int) -> tuple[Block, ...]:
+    """What the interpreter's JIT has compiled in a run, for code that was run often."""
+    kind = _executor_type() if _JIT is not None and _JIT.is_enabled() else None
+    if kind is None:
+        return ()
+    return tracker.survivors_with(run, _HEAD_BYTES + _TYPE_OFFSET, id(kind))
+
+
+_JIT: Any = getattr(sys, "_jit", None)
+_EXECUTOR = "uop_executor"
+
+
+_executors: list[type] = []
+
+
+def _executor_type() -> type | None:
+    """It has no module to be imported from; ``None`` while nothing is compiled."""
+    if not _executors:
+        _executors.extend(kind for kind in all_types().values() if name_of(kind) == _EXECUTOR)
+    return next(iter(_executors), None)
 
 
 def _is_immortal(address: int) -> bool:

@@ -66,6 +66,25 @@ def test_chunks_that_the_allocator_has_kept_do_not_hide_the_line(pytester: pytes
     assert "line: if next(CALLS) % 10 == 0: allocate(64)" in finding["details"]
 
 
+LOSES_AS_A_TEST = """
+    import ctypes
+    ALLOCATE = ctypes.CDLL(None).malloc
+    def work(): ALLOCATE(64)
+    def test_work(): work()
+"""
+
+
+def test_what_the_jit_compiles_while_lines_are_followed_does_not_hide_the_line(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jit: Any = getattr(sys, "_jit", None)
+    if jit is None or not jit.is_available():
+        pytest.skip("this interpreter has no JIT")
+    monkeypatch.setenv("PYTHON_JIT", "1")
+    _, finding = explained(pytester, LOSES_AS_A_TEST)
+    assert "line: def work(): ALLOCATE(64)" in finding["details"]
+
+
 NEW_NAMES = """
     import itertools, sys
     SEQUENCE = itertools.count()
