@@ -26,6 +26,7 @@ from collections.abc import Callable, Iterable, Iterator
 from types import FrameType, ModuleType
 from typing import Any
 
+from pytest_leakguard.core.collector import Collector
 from pytest_leakguard.core.probes import Probe, expect
 
 KEEPS_ALL_INTERNED = sys.version_info[:2] == (3, 12)
@@ -122,7 +123,7 @@ def asyncio_tasks() -> list[Any]:
             found.append(task)
     if _TASKS_ARE_IN_THREADS:
         kinds = _task_types(tasks)
-        found += [thing for thing in gc.get_objects() if type(thing) in kinds]
+        found += [thing for thing in Collector.get_objects() if type(thing) in kinds]
     return found
 
 

@@ -73,7 +73,7 @@ _Check = Callable[[Tracker], str | None]
 def _run(tracker: Tracker, domain: Domain, check: _Check) -> str | None:
     """Why it is not seen, or None."""
     try:
-        for _ in range(1 + tracemalloc.is_tracing()):  # which keeps memory for each new stack, once
+        for _ in range(2):  # tracemalloc and profilers keep memory for each new call, once
             difference = check(tracker)
             tracker.forget(CANARY_RUN)
     finally:
