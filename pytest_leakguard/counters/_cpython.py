@@ -11,7 +11,6 @@ from __future__ import annotations
 import atexit
 import ctypes
 import functools
-import gc
 import linecache
 import logging
 import marshal
