@@ -49,6 +49,18 @@ _WIDTH = len(COUNTERS)
 _numbers = itertools.count()
 
 
+class _Spare:
+    """Keeps the slice that it is asked with; making one by its name would leave a tuple behind."""
+
+    __slots__ = ("slice",)
+
+    def __init__(self) -> None:
+        self.slice: object = None
+
+    def __getitem__(self, key: slice) -> None:
+        self.slice = key
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """One or several calls of the unit under one number."""
@@ -87,6 +99,7 @@ class Ledger:
         """Blocks count whichever thread has allocated them, not those of the run's own alone."""
         self.followed = NO_CONTAINERS
         """Containers that the current unit may make longer with every run."""
+        self._spare = _Spare()
         self._is_displaced = self._is_python_displaced = self._is_to_repair = False
         self.has_touched_old = False
         """The last run has resized blocks that are older than all runs, whose size was not
@@ -150,6 +163,9 @@ class Ledger:
             collect()
         else:
             Collector.empty_free_lists()
+        # The interpreter keeps one slice for the next that is made, whatever is collected.
+        self._spare.slice = None
+        self._spare[0:0]
 
     def _disarm(self) -> None:
         """Notes whether another tool has put back the functions from before ours meanwhile."""
