@@ -7,6 +7,7 @@ come anew. Text in, samples out; what cannot be told is asked for (``MalformedRe
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -21,12 +22,18 @@ _DECIMAL = {"kb": 1e3, "mb": 1e6, "gb": 1e9, "tb": 1e12}
 """As docker prints them, beside MiB and GiB."""
 _SIZE = re.compile(r"([0-9]+(?:[.,][0-9]+)?)\s*([kKmMgGtTpP]?)(i?)([bB]?)")
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[()][A-Z0-9]|\r|\x0c")
+_SCREEN = "\x1b[?1049h"
+"""What a program that draws the whole screen begins with."""
+_CURSOR = re.compile(r"\x1b\[\d+;\d+H\S")
+"""Text at a place of the screen, as only a program that draws what has changed writes it."""
 _CLOCK = re.compile(r"\d{1,2}:\d\d:\d\d")
 _LEAST_KIB = 2**18
 """Least memory of a machine, in KiB, for plain numbers of ``free`` to be surely KiB: with -m it
 would be a machine of 256 GiB."""
 _FEW = 8
 """Upper limit of the processes that somebody has chosen, rather than those of a whole machine."""
+_STAYING = 0.75
+"""Least share of the samples in which a process has to be to stay in a list of the largest."""
 _PS_COLUMNS = 11
 """Columns of ``ps aux``."""
 _RSS, _PID = 5, 1
@@ -76,6 +83,11 @@ def read_printed(text: str, name: str, unit: float = 0.0) -> Samples | None:
     ``unit`` are the bytes of what has no unit of its own, where the caller says so.
     """
     rows = plain_rows(text)
+    if _SCREEN in text and _CURSOR.search(text):
+        raise MalformedReport(
+            f"{name}: this is the screen of watch, which draws only what has changed; record "
+            "while true; do free -h; sleep 1; done (or whatever command it repeats)"
+        )
     for reader in _READERS:
         samples = reader(rows, name, unit)
         if samples is not None and samples.values:
@@ -137,18 +149,48 @@ def _ps_aux(rows: Rows, name: str, unit: float) -> Samples | None:
     if not any(_is_ps_row(row.split(None, _PS_COLUMNS - 1)) for _, row in rows):
         return None
     samples = Samples("ps aux", "RSS, in KiB, added up over the processes")
-    seen: set[str] = set()
+    found: list[dict[str, float]] = []
+    is_new = True
     for line, row in rows:
         cells = row.split(None, _PS_COLUMNS - 1)
         if not _is_ps_row(cells):
-            seen = set() if cells[:2] == ["USER", "PID"] else seen
+            is_new |= cells[:2] == ["USER", "PID"]
             continue
-        if not seen or cells[_PID] in seen:
+        if is_new or cells[_PID] in found[-1]:
             samples.begin(line)
-            seen = set()
-        seen.add(cells[_PID])
-        samples.add(MetricName.RESIDENT_SET, float(cells[_RSS]) * KIB)
+            found.append({})
+        is_new = False
+        found[-1][cells[_PID]] = float(cells[_RSS]) * KIB
+    return _added_up(samples, found)
+
+
+def _added_up(samples: Samples, found: Sequence[dict[str, float]]) -> Samples:
+    """The processes of each sample added up; of a list of the largest those that stay in it.
+
+    Who enters such a list brings all that it has had before, which is no growth.
+    """
+    is_largest = _are_the_largest(found)
+    counts = Counter(pid for processes in found for pid in processes)
+    staying = [pid for pid, count in counts.items() if count >= _STAYING * len(found)]
+    if is_largest and staying:
+        whole = [at for at, processes in enumerate(found) if processes.keys() >= set(staying)]
+        samples.taken = f"RSS, in KiB, added up over the {len(staying)} processes that stay in it"
+        samples.values = [{} for _ in whole]
+        samples.lines = [samples.lines[at] for at in whole]
+        found = [{pid: found[at][pid] for pid in staying} for at in whole]
+    for value, processes in zip(samples.values, found, strict=True):
+        value[MetricName.RESIDENT_SET] = sum(processes.values())
     return samples
+
+
+def _are_the_largest(found: Sequence[dict[str, float]]) -> bool:
+    """Whether it is ``ps aux --sort=-%mem | head``: always as many, largest first, not the same."""
+    if len({len(processes) for processes in found}) != 1 or len(found[0]) < 2:
+        return False
+    sizes = [list(processes.values()) for processes in found]
+    # %MEM is rounded, so that neighbours may be the other way round.
+    are_sorted = sum(max(part) == part[0] for part in sizes) >= _STAYING * len(sizes)
+    return are_sorted and len({frozenset(processes) for processes in found}) > 1
 
 
 def _is_ps_row(cells: Sequence[str]) -> bool:
@@ -337,7 +379,8 @@ def _top(rows: Rows, name: str, unit: float) -> Samples | None:
         if found and samples.values:
             number = float(found[2].replace(",", "."))
             samples.add(MetricName.MEMORY_USED, number * UNITS[found[1].lower()])
-    if resident and all(0 < len(sizes) <= _FEW for sizes in resident):
+    # A process that was chosen may have ended: then there is none.
+    if resident and resident[0] and all(len(sizes) <= _FEW for sizes in resident):
         samples.taken = "RES, in KiB where it has no unit, added up over the processes"
         samples.values = [{MetricName.RESIDENT_SET: sum(sizes)} for sizes in resident]
     return samples

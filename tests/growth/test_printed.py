@@ -88,6 +88,41 @@ DOCKER = (
     "def456         db     0.1%    112MiB / 1.9GiB      0.6%    1kB / 2kB\n"
 )
 KUBECTL = "NAME     CPU(cores)   MEMORY(bytes)\nshop-1   5m           123Mi\nshop-2   6m   125Mi\n"
+
+
+def largest(*processes: tuple[int, int]) -> str:
+    """One sample of ``ps aux --sort=-%mem | head``."""
+    rows = ["USER  PID %CPU %MEM    VSZ   RSS TTY      STAT START   TIME COMMAND"]
+    for pid, size in processes:
+        rows.append(f"www  {pid}  1.0  2.5 512340  {size} ?       Sl   Nov23   1:04 program{pid}")
+    return "\n".join(rows) + "\n"
+
+
+def test_of_the_largest_processes_those_are_added_up_that_stay_among_them() -> None:
+    text = ""
+    for number in range(20):
+        others = (9, 80_000) if number % 5 else (7, 70_000)
+        text += largest((1, 200_000), (2, 100_000 + number), others)
+    recording = read_series(text, "ps.txt")
+    assert recording.series["rss"] == tuple(
+        (300_000 + number + 80_000) * KIB for number in range(20) if number % 5
+    )
+    assert any("3 processes that stay in it" in note for note in recording.notes)
+
+
+def test_a_chosen_process_that_ends_is_no_machine() -> None:
+    blocks = TOP.split("\n\ntop - ")[0]
+    gone = "\n".join(line for line in blocks.splitlines() if "www" not in line)
+    recording = read_series(f"{blocks}\n\n{gone}\n", "top.txt")
+    assert recording.series["rss"] == (100 * MIB + 1.5 * GIB, 0)
+
+
+def test_the_screen_of_watch_says_what_to_record() -> None:
+    screen = "\x1b[?1049h\x1b[H\x1b[2JEvery 1.0s: free -h\x1b[4;1HMem:\x1b[4;17H23Gi\x1b[4;30H6"
+    with pytest.raises(MalformedReport, match="while true; do free -h"):
+        read_series(screen, "watch.txt")
+
+
 CASES = {
     "sar -r": (SAR, "memused", (6543210 * KIB, 6643210 * KIB)),
     "ps aux": (PS_AUX, "rss", (153600 * KIB, 154624 * KIB)),
