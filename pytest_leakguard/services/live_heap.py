@@ -153,6 +153,7 @@ class HeapReader:
     def _count(self, pids: list[int]) -> None:
         if self._live is None:
             return
+        self._live.sweep_when_crowded(pids)
         found = self._live.read(pids, self.epoch)
         self._own = {pid: one.own_bytes for pid, one in found.items()}
         self.counted = {pid: one for pid, one in found.items() if self._sees(pid, one)}

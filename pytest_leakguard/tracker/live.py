@@ -32,6 +32,8 @@ MOST_SEARCHED_BYTES: Final = 1 << 30
 """Upper limit of the writable memory of a process that is searched, in bytes; a gibibyte takes
 about a second."""
 
+_MOST_LEFT: Final = 64
+"""Files of processes that have ended, some pages each, that may be there before they are swept."""
 _MAGIC: Final = 0x4C474C56
 _VERSION: Final = 2
 _HEADER_BYTES: Final = 4096
@@ -228,6 +230,14 @@ class LiveMemory:
         known = self._files.pop(pid, None)
         if known is not None:
             known.memory.close()
+
+    def sweep_when_crowded(self, alive: Sequence[int]) -> None:
+        """Remove files of processes that have ended without it, as by ``_exit``, where many did.
+
+        A service with a child for each request would fill the memory with them.
+        """
+        if len(list(self.folder.iterdir())) > len(alive) + _MOST_LEFT:
+            self.sweep(alive)
 
     def sweep(self, alive: Iterable[int]) -> None:
         """Remove the files of processes that were killed; others do it themselves."""

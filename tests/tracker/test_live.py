@@ -196,6 +196,11 @@ def test_a_program_with_its_own_malloc_is_known(runner: Runner, build: Build) ->
     assert not runner.read(process.pid).sees_all
 
 
+def test_a_program_that_has_looked_up_in_vain_runs_as_before(runner: Runner, build: Build) -> None:
+    process = runner.start(str(build("failed_lookup", str(HERE / "failed_lookup.c"), "-ldl")))
+    assert runner.step(process).heap_bytes[1] == 77
+
+
 def test_a_static_program_is_not_there(runner: Runner, build: Build) -> None:
     built = build("static", "-static", "-pthread", str(HERE / "program.c"), "-ldl")
     process = runner.start(str(built), "forms")

@@ -81,6 +81,8 @@ PUBLIC void *calloc(size_t count, size_t size) {
 PUBLIC void free(void *block) {
     if (UNLIKELY(is_first(block))) return;
     block_freed(block);
+    /* dlsym frees the text of the program's last failed look-up, also while it looks up free. */
+    if (UNLIKELY(live_thread.is_looking_up)) return;
     REAL(free)(block);
 }
 
