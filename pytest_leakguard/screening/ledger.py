@@ -50,15 +50,30 @@ _numbers = itertools.count()
 
 
 class _Spare:
-    """Keeps the slice that it is asked with; making one by its name would leave a tuple behind."""
+    """The slice that the interpreter keeps for the next that is made, whatever is collected.
 
-    __slots__ = ("slice",)
+    Taken away before a run, so that one the run makes is allocated, and put in the place of one
+    that the run has used and dropped, so that this is freed.
+    """
+
+    __slots__ = ("_given",)
 
     def __init__(self) -> None:
-        self.slice: object = None
+        self._given: object = None
+
+    def take(self) -> None:
+        """The next slice is a new one."""
+        self[0:0]
+
+    def give_back(self) -> None:
+        """The interpreter keeps ours again."""
+        ours = self._given
+        self[0:0]  # takes the run's
+        ours = None  # noqa: F841  # which puts ours in its place
+        self._given = None  # and frees the run's
 
     def __getitem__(self, key: slice) -> None:
-        self.slice = key
+        self._given = key  # making one by its name would leave a tuple behind
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +163,7 @@ class Ledger:
         if self.followed is not NO_CONTAINERS:
             self.followed.arm()
             self._empty()
+        self._spare.take()
         self.tracker.arm(self._number)
 
     def disarm(self) -> None:
@@ -163,15 +179,13 @@ class Ledger:
             collect()
         else:
             Collector.empty_free_lists()
-        # The interpreter keeps one slice for the next that is made, whatever is collected.
-        self._spare.slice = None
-        self._spare[0:0]
 
     def _disarm(self) -> None:
         """Notes whether another tool has put back the functions from before ours meanwhile."""
         if not self.tracker.sees_python():
             self._is_python_displaced = self._is_to_repair = True
         self.tracker.disarm()
+        self._spare.give_back()
         self.followed.disarm()
         if self.tracker.native_state is NativeState.DISPLACED:
             self._is_displaced = True

@@ -266,6 +266,11 @@ def scenario_free_lists() -> Any:
     return {kind: kept_of(maker) for kind, maker in makers.items()}
 
 
+def scenario_used_slices() -> Any:
+    """Slices that each run makes and drops; the interpreter keeps the last of them."""
+    return [blocks for (blocks, _), *_ in kept_by(lambda: OLD[0 : len(KEPT)])]
+
+
 def scenario_heard_calls() -> Any:
     """Somebody notes all that the interpreter audits, and keeps it."""
     noted: list[Any] = []

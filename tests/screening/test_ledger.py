@@ -29,6 +29,7 @@ NAMES = (
     "interned_short",
     "list",
     "free_lists",
+    "used_slices",
     "grown",
     "descriptors",
     "closed_descriptor",
@@ -137,6 +138,10 @@ def test_an_object_that_may_come_from_a_free_list_is_counted_in_each_run(
 ) -> None:
     for kind, blocks in results["free_lists"].items():
         assert blocks == [1, 1, 1], kind
+
+
+def test_a_slice_that_a_run_only_uses_is_not_kept_by_it(results: dict[str, Any]) -> None:
+    assert results["used_slices"] == [0, 0, 0]
 
 
 def test_calling_the_tracker_tells_nobody_who_listens_to_audit_events() -> None:
