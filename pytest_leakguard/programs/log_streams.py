@@ -55,7 +55,7 @@ _WRITER = re.compile(
     rb"|([\w.-]{1,64} [\w./@-]{1,64}(?:\[\d{1,10}\])?):(?: |(?<=\]:)$)"
 )
 _SYSLOG_GROUP = 4
-_INDENT = re.compile(rb"^[ \t]+(?===\d{1,10}==)")
+_INDENT = re.compile(rb"^[ \t]+(?===\d{1,10}==|Thread T-?\d{1,10}[ /])")
 """Before a line that the tools begin at its margin."""
 _DOCUMENT = re.compile(rb"<\?xml |<valgrindoutput>")
 _DOCUMENT_END = b"</valgrindoutput>"

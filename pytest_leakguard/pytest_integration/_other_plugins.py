@@ -377,7 +377,8 @@ _DECLARED = (
 
 def declare_limit_leaks(config: pytest.Config) -> None:
     """Makes the marker a known one where the plugin that it belongs to is not there."""
-    if not config.pluginmanager.hasplugin("memray"):
+    loaded = {found.project_name for _, found in config.pluginmanager.list_plugin_distinfo()}
+    if "pytest-memray" not in loaded:
         config.addinivalue_line("markers", _DECLARED)
 
 

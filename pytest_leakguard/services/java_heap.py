@@ -98,7 +98,7 @@ class JavaHeap:
                 continue
             folder = Path(tempfile.mkdtemp(prefix="leakguard-java-"))
             heap = cls(pid, jcmd, folder, is_sampled=False)
-            heap.is_sampled = JAVA_LIBRARY.is_file() and heap._sampler("begin")
+            heap.is_sampled = JAVA_LIBRARY.is_file() and heap.ask_sampler("begin")
             yield heap
 
     def waits(self) -> bool:
@@ -130,10 +130,10 @@ class JavaHeap:
     def close(self) -> None:
         """Have none noted any more, and remove the dumps: what users have sent may be in there."""
         if self.is_sampled:
-            self._sampler("end")
+            self.ask_sampler("end")
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _sampler(self, command: str) -> bool:
+    def ask_sampler(self, command: str) -> bool:
         # It answers that it has called the library, whatever that has answered.
         answer = self._ask("JVMTI.agent_load", str(JAVA_LIBRARY), command)
         return "return code: 0" in answer or answer.strip().endswith(" 0")
@@ -143,7 +143,7 @@ class JavaHeap:
 
     def _sampled(self) -> _Note:
         path = self.folder / f"note-{self.windows}"
-        self._sampler(f"note:{path}")
+        self.ask_sampler(f"note:{path}")
         try:
             return _read_note(path.read_text("utf-8", "replace"))
         except (OSError, ValueError):

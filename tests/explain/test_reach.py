@@ -49,7 +49,7 @@ def run_of(module: types.ModuleType) -> Callable[[], object]:
     "more",
     [
         "",
-        "def others():\n    unsubscribe(1)\n",
+        "def leaves_the_bus():\n    unsubscribe(1)\n",
         "def test_others():\n    unsubscribe(1)\n",
         "class Bus:\n    def leave_bus(self):\n        unsubscribe(1)\n",
     ],

@@ -17,7 +17,7 @@ from pytest_leakguard.tracker.installed import installed
 PACKAGE = Path(pytest_leakguard.__file__).parent
 ROOMS = ("_cpython.py", "_pytest_internals.py", "_pytest_probes.py", "_other_plugins.py")
 OUR_OWN = ("self", "cls", "_cpython", "_pytest_internals", "_other_plugins", "_pytest_probes")
-PUBLIC = ("os._exit", "__future__")
+PUBLIC = ("os._exit", "__future__", "getattr(sys, '_jit', None)")
 """Documented in spite of their names."""
 
 

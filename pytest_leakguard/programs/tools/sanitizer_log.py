@@ -64,7 +64,7 @@ _THREADS = re.compile(r"^(?:==[0-9]{1,10}==)?Thread T-?[0-9]{1,10}.* was created
 """The list that newer runtimes end a check with."""
 _FIRST_THREAD = re.compile(r"==([0-9]{1,10})==Thread T0/([0-9]{1,10}) ")
 """The thread that has the number of its process."""
-_THREADS_REST = re.compile(r" {4}(?:<empty stack>|#.*)|FRAME\t.*|")
+_THREADS_REST = re.compile(r" {4,}(?:<empty stack>|#.*)|FRAME\t.*|")
 _REMAINS = re.compile(
     r"(?:Direct|Indirect) leak|leak of [0-9]|byte\(s\) (?:in|leaked)|object\(s\) alloc"
     r"|\) alloc.*from:|ory leaks$|[0-9] allocation\(s\)|LeakSanitizer: det"
