@@ -16,6 +16,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from operator import add
 from pathlib import Path
@@ -32,6 +33,7 @@ MOST_SEARCHED_BYTES: Final = 1 << 30
 """Upper limit of the writable memory of a process that is searched, in bytes; a gibibyte takes
 about a second."""
 
+_PREFIX: Final = "leakguard-live-"
 _MOST_LEFT: Final = 64
 """Files of processes that have ended, some pages each, that may be there before they are swept."""
 _MAGIC: Final = 0x4C474C56
@@ -139,6 +141,19 @@ def find_held(pid: int, counted: ProcessLive, first: int, last: int) -> Held | N
     return Held(found.bytes, found.lost_bytes, found.linked_bytes, found.chained_bytes)
 
 
+def remove_abandoned(parent: Path) -> None:
+    """Remove folders of runs of this user that were killed: nobody holds their lock any more."""
+    import fcntl
+
+    for folder in parent.glob(f"{_PREFIX}*"):
+        with suppress(OSError):
+            if folder.stat().st_uid != os.getuid():
+                continue
+            with (folder / "control").open("rb") as control:
+                fcntl.flock(control, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
+
+
 def can_be_preloaded(environment: Mapping[str, str]) -> bool:
     """Whether there is a library that the loader of a program in this environment would take."""
     given = environment.get("LD_PRELOAD", "")
@@ -160,15 +175,21 @@ class LiveMemory:
     @classmethod
     def create(cls) -> LiveMemory:
         """Make the folder, and the file with the current epoch; raises ``OSError``."""
+        import fcntl  # not on Windows, where nothing is preloaded
+
         # Files on a disk would be written back again and again.
         parent = _MEMORY_FILES if os.access(_MEMORY_FILES, os.W_OK) else None
-        folder = Path(tempfile.mkdtemp(prefix="leakguard-live-", dir=parent))
-        descriptor = os.open(folder / "control", os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
+        remove_abandoned(folder.parent)
+        unnamed = folder / "new"
+        descriptor = os.open(unnamed, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)  # as long as it is mapped
             os.ftruncate(descriptor, mmap.PAGESIZE)
             control = mmap.mmap(descriptor, mmap.PAGESIZE)
         finally:
             os.close(descriptor)
+        unnamed.rename(folder / "control")
         return cls(folder, control)
 
     def environment(self, given: Mapping[str, str]) -> dict[str, str]:

@@ -226,6 +226,34 @@ def test_the_files_of_killed_processes_are_swept(runner: Runner, program: str) -
     assert {path.name for path in runner.live.folder.iterdir()} == {"control"}
 
 
+CREATES = """
+import os, signal, sys
+from pytest_leakguard.tracker.live import LiveMemory
+live = LiveMemory.create()
+print(live.folder, flush=True)
+sys.stdin.read()
+"""
+
+
+def test_folders_of_runs_that_were_killed_are_removed_by_the_next_and_others_stay() -> None:
+    command = [sys.executable, "-c", CREATES]
+    with (
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as killed,
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as living,
+    ):
+        assert killed.stdout is not None and living.stdout is not None
+        abandoned = Path(killed.stdout.readline().decode().strip())
+        used = Path(living.stdout.readline().decode().strip())
+        assert abandoned.is_dir() and used.is_dir(), "nobody removes what is in use"
+        killed.kill()
+        killed.wait(TIMEOUT_S)
+        LiveMemory.create().close()
+        assert not abandoned.exists() and used.is_dir()
+        living.kill()
+    LiveMemory.create().close()
+    assert not used.exists()
+
+
 def test_without_its_folder_the_library_does_nothing(program: str) -> None:
     environment = {**os.environ, "LD_PRELOAD": str(LIBRARY)}
     for folder in ("", "/nonexistent"):
