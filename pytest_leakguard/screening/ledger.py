@@ -337,7 +337,7 @@ class Ledger:
             or self.counts_interned
         ):
             return amount
-        blocks, size_bytes = self._interned_of(run)
+        blocks, size_bytes = self._interned_of(run.number)
         return Amount(amount.blocks - blocks, amount.size_bytes - size_bytes, amount.grown_bytes)
 
     def _with_growth_between(self, run: Run, domain: Domain, amount: Amount) -> Amount:
@@ -352,10 +352,16 @@ class Ledger:
         return Amount(amount.blocks, amount.size_bytes, amount.grown_bytes + min(0, between))
 
     def all_bytes(self, counter: int) -> int:
-        """Bytes of all blocks that are known: of runs that are not forgotten, and older ones."""
+        """Bytes of all blocks that are known: of runs that are not forgotten, and older ones.
+
+        Without what the interpreter keeps for good, unless that is counted.
+        """
         domain = MEMORY[counter]
         numbers = (OLD_RUN, *self._begins)
-        return sum(self.tracker.live(number, domain).size_bytes for number in numbers)
+        all_bytes = sum(self.tracker.live(number, domain).size_bytes for number in numbers)
+        if domain is Domain.PYTHON and HAS_IMMORTAL and not self.counts_interned:
+            all_bytes -= sum(self._interned_of(number)[1] for number in self._begins)
+        return all_bytes
 
     def has_kept(self, run: Run, counter: int) -> bool:
         """Whether anything of a run is alive now, or an older block has grown in it."""
@@ -366,7 +372,7 @@ class Ledger:
 
     def has_interned(self, run: Run) -> bool:
         """Whether a run has had strings interned for good that were not there before."""
-        return HAS_IMMORTAL and self._interned_of(run)[0] > 0
+        return HAS_IMMORTAL and self._interned_of(run.number)[0] > 0
 
     def interned_by(self, run: Run) -> list[str]:
         """The strings of a run that the interpreter keeps for good."""
@@ -407,10 +413,10 @@ class Ledger:
         blocks, grown = self.tracker.blocks_and_growth(OLD_RUN)
         return blocks[Domain.PYTHON] + blocks[Domain.NATIVE], grown
 
-    def _interned_of(self, run: Run) -> tuple[int, int]:
+    def _interned_of(self, number: int) -> tuple[int, int]:
         """Blocks and bytes of a run that the interpreter keeps for good; looked up once."""
-        if run.number not in self._interned:
-            blocks = kept_by_interpreter(self.tracker, run.number)
+        if number not in self._interned:
+            blocks = kept_by_interpreter(self.tracker, number)
             size_bytes = sum(block.size_bytes for block in blocks)
-            self._interned[run.number] = (len(blocks), size_bytes)
-        return self._interned[run.number]
+            self._interned[number] = (len(blocks), size_bytes)
+        return self._interned[number]

@@ -64,6 +64,8 @@ def test_the_leak_is_found_with_counter_pace_line_and_holder(name: str) -> None:
     finding = found["findings"][0]
     shape, per_call = found["growth"][expected["counter"]]
     wanted = expected["per_call"]
+    if sys.version_info >= (3, 12):  # the first 256 tasks are named by numbers that are shared
+        wanted = expected.get("per_call_from_3_12", wanted)
     if sys.version_info >= (3, 13):  # instances carry their attributes themselves there
         wanted = expected.get("per_call_from_3_13", wanted)
     if sys.version_info >= (3, 14):  # a loop's set of tasks is a list without entries of its own
