@@ -285,7 +285,7 @@ def _pattern_caches() -> Iterator[tuple[str, dict[Any, Any]]]:
 
 def _is_plain(key: Any) -> bool:
     """Whether comparing it runs nobody's code: the pattern may be of a class of the user's."""
-    return key[0] is str or key[0] is bytes
+    return (key[0] is str or key[0] is bytes) and issubclass(type(key[2]), int)
 
 
 def _forget_new_patterns() -> None:
@@ -296,7 +296,8 @@ def _forget_new_patterns() -> None:
     for name, cache in caches:
         for key in cache.keys() - set(_patterns.get(name, ())):
             if cache.pop(key, None) is not None and name == _PATTERNS[0]:
-                _forgotten.append(marshal.dumps(key[1:]))
+                # Flags may be an enumeration's, which Python 3.13 gives on.
+                _forgotten.append(marshal.dumps((key[1], int.__add__(key[2], 0))))
 
 
 def _lru_caches_of_library() -> list[Callable[[], object]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import functools
 import gc
 import inspect
@@ -90,3 +91,18 @@ def test_all_patterns_go_where_none_were_noted(monkeypatch: pytest.MonkeyPatch) 
     pattern = re.compile("there before")
     caches.empty()
     assert re.compile("there before") is not pattern
+
+
+class Flags(enum.IntFlag):
+    """As flags may be that somebody gives; no number that can be packed."""
+
+    IGNORE_CASE = 2
+
+
+def test_patterns_whose_flags_are_an_enumerations_are_compiled_again() -> None:
+    _cpython.note_patterns()
+    re.compile("an order (of )?flags", Flags.IGNORE_CASE)
+    _cpython.empty_library_caches()
+    _cpython.compile_patterns_again()
+    caches: list[Any] = [cache for _, cache in _cpython._pattern_caches()]
+    assert any(key[1] == "an order (of )?flags" for cache in caches for key in cache)
