@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import sys
 from array import array
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -43,6 +43,7 @@ MEMORY = {BLOCKS: Domain.PYTHON, HEAP: Domain.NATIVE, MAPPED: Domain.MAPPING}
 """Counters of memory, with the domain of blocks that each counts."""
 RESOURCES = tuple(at for at, counter in enumerate(COUNTERS) if counter.is_resource)
 """Counters of what is counted one by one."""
+_DOMAINS = tuple(MEMORY.values())
 HAS_IMMORTAL = sys.version_info >= (3, 12)
 """The interpreter never frees what it has interned for good."""
 _WIDTH = len(COUNTERS)
@@ -83,13 +84,18 @@ class Run:
     number: int
     """By which the tracker knows its blocks."""
     calls: int
-    rises: tuple[float, ...]
+    rises: Sequence[float]
     """By how much each counter of ``RESOURCES`` rose, in the order of ``COUNTERS``; 0 for
     memory."""
 
 
 class Ledger:
-    """The runs of one process. A run is begun, armed around the unit's own code, and ended."""
+    """The runs of one process. A run is begun, armed around the unit's own code, and ended.
+
+    What is remembered of a run is in arrays and sets, of which the interpreter has no free lists: a
+    tuple or dict of ours could be one that a thread of the run has dropped after its end, and would
+    keep its block alive.
+    """
 
     def __init__(self, tracker: Tracker, reader: Reader) -> None:
         self.tracker, self.reader = tracker, reader
@@ -99,15 +105,15 @@ class Ledger:
         self._old_blocks = 0
         self._collects = True
         self._forget_names = cache_clearer()
-        self._interned: dict[int, tuple[int, int]] = {}
-        self._begins: dict[int, dict[Domain, int]] = {}
+        self._interned: dict[int, array[int]] = {}
+        self._begins: dict[int, array[int]] = {}
         """By run, what older blocks had grown by outside runs when it began."""
-        self._following: dict[int, dict[Domain, int]] = {}
+        self._following: dict[int, array[int]] = {}
         """By run, the same when the next one began."""
         self._present: dict[int, frozenset[Any]] = {}
         """By counter of what may end by itself, what there was when the last run began."""
-        self._left: dict[int, dict[int, frozenset[Any]]] = {}
-        """By run, what it has left of that."""
+        self._left: dict[int, dict[int, frozenset[Any]]] = {at: {} for at in TRANSIENT}
+        """By counter and run, what it has left of that."""
         self.counts_interned = False
         """Strings that the interpreter has interned for good are counted as well."""
         self.counts_others = True
@@ -226,13 +232,12 @@ class Ledger:
         would otherwise hide what this run has left.
         """
         self.reader.read(self._rows, 1)
-        left = {}
         for counter in TRANSIENT:
             there = self._there_now(counter, self._rows[_WIDTH + counter])
             if there and not there <= self._present[counter]:
-                left[counter] = there - self._present[counter]
-        if left or self._number in self._left:
-            self._left[self._number] = left
+                self._left[counter][self._number] = there - self._present[counter]
+            else:
+                self._left[counter].pop(self._number, None)
 
     def _there_now(self, counter: int, count: float) -> frozenset[Any]:
         """What tells them apart."""
@@ -245,7 +250,7 @@ class Ledger:
         """
         if counter not in TRANSIENT:
             return [int(run.rises[counter]) for run in runs]
-        of_runs = [self._left.get(run.number, {}).get(counter, frozenset()) for run in runs]
+        of_runs = [self._left[counter].get(run.number, frozenset()) for run in runs]
         now = self.reader.things(counter) if any(of_runs) else frozenset()
         return [len(of_run & now) for of_run in of_runs]
 
@@ -258,7 +263,7 @@ class Ledger:
 
     def _are_running(self, runs: Iterable[Run]) -> bool:
         for counter in TRANSIENT:
-            of_runs = [self._left.get(run.number, {}).get(counter, frozenset()) for run in runs]
+            of_runs = [self._left[counter].get(run.number, frozenset()) for run in runs]
             of_all = frozenset().union(*of_runs)
             if counter == CHILDREN and any(is_running(pid) for pid in of_all):
                 return True
@@ -303,7 +308,7 @@ class Ledger:
         self.tracker.disarm()
         self.tracker.forget(self._number)
         self._begins.pop(self._number, None)
-        self._left.pop(self._number, None)
+        self._forget_left(self._number)
 
     def again(self, run: Run) -> Run:
         """``run`` with what is scarce counted now."""
@@ -347,8 +352,9 @@ class Ledger:
         """
         if amount.grown_bytes <= 0 or run.number not in self._begins:
             return amount
+        at = _DOMAINS.index(domain)
         following = self._following.get(run.number) or self._old()[1]
-        between = following[domain] - self._begins[run.number][domain]
+        between = following[at] - self._begins[run.number][at]
         return Amount(amount.blocks, amount.size_bytes, amount.grown_bytes + min(0, between))
 
     def all_bytes(self, counter: int) -> int:
@@ -398,25 +404,33 @@ class Ledger:
         """Their blocks are followed no longer."""
         for run in runs:
             self.tracker.forget(run.number)
-            for known in (self._interned, self._begins, self._following, self._left):
-                known.pop(run.number, None)
+            for arrays in (self._interned, self._begins, self._following):
+                arrays.pop(run.number, None)
+            self._forget_left(run.number)
+
+    def _forget_left(self, number: int) -> None:
+        for left in self._left.values():
+            left.pop(number, None)
 
     def _run(self, calls: int) -> Run:
-        rises = [0.0] * _WIDTH
-        left = self._left.get(self._number, {})
+        rises = array("d", bytes(8 * _WIDTH))
         for at in RESOURCES:
-            rises[at] = len(left.get(at, ())) if at in TRANSIENT else self.rise(at)
-        return Run(self._number, calls, tuple(rises))
+            if at in TRANSIENT:
+                rises[at] = len(self._left[at].get(self._number, ()))
+            else:
+                rises[at] = self.rise(at)
+        return Run(self._number, calls, rises)
 
-    def _old(self) -> tuple[int, dict[Domain, int]]:
+    def _old(self) -> tuple[int, array[int]]:
         """Blocks that are older than all runs and were resized, and their growth outside runs."""
         blocks, grown = self.tracker.blocks_and_growth(OLD_RUN)
-        return blocks[Domain.PYTHON] + blocks[Domain.NATIVE], grown
+        growth = array("q", [grown[domain] for domain in _DOMAINS])
+        return blocks[Domain.PYTHON] + blocks[Domain.NATIVE], growth
 
-    def _interned_of(self, number: int) -> tuple[int, int]:
+    def _interned_of(self, number: int) -> array[int]:
         """Blocks and bytes of a run that the interpreter keeps for good; looked up once."""
         if number not in self._interned:
             blocks = kept_by_interpreter(self.tracker, number)
             size_bytes = sum(block.size_bytes for block in blocks)
-            self._interned[number] = (len(blocks), size_bytes)
+            self._interned[number] = array("q", [len(blocks), size_bytes])
         return self._interned[number]

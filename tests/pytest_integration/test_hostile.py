@@ -103,6 +103,9 @@ HOSTILE = """
     def test_thread():
         t = threading.Thread(target=int); t.start(); t.join()
     def test_timer(): threading.Timer(0.3, int).start()
+    def test_pool():
+        from concurrent.futures import ThreadPoolExecutor
+        ThreadPoolExecutor(2).submit(int)
     def test_daemon_short():
         threading.Thread(target=time.sleep, args=(0.1,), daemon=True).start()
     def test_fork():
@@ -267,20 +270,3 @@ def test_processes_that_are_about_to_end_neither_leak_nor_hide_a_leak(
     assert outcomes(pytester) == {"test_soon_over": "clean", "test_kept": "leak"}
     report = json.loads((Path(pytester.path) / "out/report.json").read_text())
     assert [found["kind"] for found in report["findings"].values()] == ["child_processes"]
-
-
-DROPPED_POOL = """
-    def test_pool():
-        from concurrent.futures import ThreadPoolExecutor
-        ThreadPoolExecutor(2).submit(int)
-"""
-
-
-@pytest.mark.xfail(
-    strict=False,
-    reason="now and then 16 bytes of its queue are called a leak, while its threads end slowly",
-)
-def test_an_executor_that_is_dropped_is_no_leak(pytester: pytest.Pytester) -> None:
-    pytester.makepyfile(DROPPED_POOL)
-    pytester.runpytest_subprocess(*ON)
-    assert outcomes(pytester) == {"test_pool": "clean"}

@@ -31,6 +31,7 @@ from pytest_leakguard.screening.gc_freeze import frozen
 from pytest_leakguard.screening.ledger import RESOURCES, Ledger, Run
 from pytest_leakguard.screening.room import Room
 from pytest_leakguard.tracker.installed import installed
+from pytest_leakguard.tracker.objects import counted_blocks, objects_of
 
 KEPT: list[Any] = [None] * 400
 """Long enough to take what scenarios keep without being resized."""
@@ -264,6 +265,36 @@ def scenario_free_lists() -> Any:
         return [blocks for (blocks, _), *_ in kept_by(work)]
 
     return {kind: kept_of(maker) for kind, maker in makers.items()}
+
+
+def scenario_freed_by_a_late_thread() -> Any:
+    """Objects with free lists, which a run's thread drops when the run is over.
+
+    How many there are then; tables of the library's own are none.
+    """
+    kept = []
+    for _ in range(8):
+        stop, threads = threading.Event(), list[threading.Thread]()
+
+        def holds(stop: threading.Event = stop) -> None:
+            dropped = [({n: n}, [n], (n, stop), n / 7, (n,) * 8) for n in range(1000, 1020)]
+            stop.wait()
+            del dropped
+
+        def work(threads: list[threading.Thread] = threads, holds: Any = holds) -> None:
+            threads.append(threading.Thread(target=holds))
+            threads[-1].start()
+
+        run = ledger.run(work)
+        stop.set()
+        threads.pop().join()
+        del stop, holds, work, threads
+        for _ in range(3):
+            ledger.run(lambda: None)
+        gc.collect()
+        blocks = counted_blocks(ledger.tracker, run.number)
+        kept.append(len(objects_of(ledger.tracker, blocks)))
+    return kept
 
 
 def scenario_used_slices() -> Any:
