@@ -7,6 +7,7 @@ never a leak.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -92,6 +93,23 @@ class Examination:
         return sum(self.per_run[at].size_bytes for at in MEMORY if at in self.per_run)
 
 
+class _Totals:
+    """What all runs together have kept after so many calls; in arrays, as all records of runs."""
+
+    def __init__(self) -> None:
+        self._calls, self._weights, self._grown_bytes = array("q"), array("d"), array("q")
+
+    def add(self, calls: int, weight: float, grown_bytes: int) -> None:
+        self._calls.append(calls)
+        self._weights.append(weight)
+        self._grown_bytes.append(grown_bytes)
+
+    @property
+    def totals(self) -> list[Total]:
+        """In the order of the runs."""
+        return list(map(Total, self._calls, self._weights, self._grown_bytes))
+
+
 class Confirmation:
     """One confirmation under way."""
 
@@ -117,9 +135,7 @@ class Confirmation:
         """Counter of the scarce thing of which they would leave too little."""
         self._known: dict[int, tuple[Kept, ...]] = {}
         ledger.counts_others = not (suspect.is_rare and ledger.has_older_threads)
-        self._totals: dict[int, list[Total]] = {}
-        for counter in suspect.counters:
-            self._totals[counter] = self._history(counter)
+        self._totals = {counter: self._history(counter) for counter in suspect.counters}
 
     def examine(self) -> Examination:
         """Runs the unit until there is an answer, or the limits are reached."""
@@ -134,7 +150,7 @@ class Confirmation:
                     return self._leak()
             if self._is_exhausted() or self._spent.seconds > self._most_s():
                 return self._at_the_end()
-            if self._has_enough(limits) and self._steady():
+            if self._has_enough(limits) and self._proved():
                 return self._leak()
             self._next_chunk()
             self._progress(self._calls)
@@ -147,7 +163,10 @@ class Confirmation:
     def _add_totals(self) -> None:
         self._known.clear()
         for counter, totals in self._totals.items():
-            totals.append(Total(self._calls, self._weight(counter)))
+            totals.add(self._calls, self._weight(counter), self._grown_bytes(counter))
+
+    def _grown_bytes(self, counter: int) -> int:
+        return sum(kept.grown_bytes for kept in self._series(counter))
 
     def _weight(self, counter: int) -> float:
         """What all runs together keep now.
@@ -163,7 +182,8 @@ class Confirmation:
         return float(sum(kept.blocks for kept in series))
 
     def _answer(self, counter: int) -> Answer:
-        return answer(self._series(counter), self._totals[counter], self._suspect.is_rare)
+        totals = self._totals[counter].totals
+        return answer(self._series(counter), totals, self._suspect.is_rare)
 
     def _most_s(self) -> float:
         """Seconds for all of it."""
@@ -176,7 +196,7 @@ class Confirmation:
         return sum(run.calls for run in self.runs)
 
     def _has_enough(self, limits: Limits) -> bool:
-        if self._suspect.is_rare and not self._has_rare_proof():
+        if self._suspect.is_rare and not any(map(self._is_rare_proof, self._suspect.counters)):
             return False
         return self._calls >= limits.most_runs or self._has_run_enough(limits)
 
@@ -193,7 +213,7 @@ class Confirmation:
 
     def _has_proof_at_the_end(self) -> bool:
         if self._suspect.is_rare:
-            return self._has_rare_proof()
+            return True
         least_runs = self._limits.least_runs
         if not self._is_even():
             least_runs = max(least_runs, thresholds.UNEVEN_RUNS)
@@ -202,9 +222,6 @@ class Confirmation:
     def _is_even(self) -> bool:
         """Whether every run keeps the same of something."""
         return any(is_even(self._series(counter)) for counter in self._suspect.counters)
-
-    def _has_rare_proof(self) -> bool:
-        return any(self._is_rare_proof(counter) for counter in self._suspect.counters)
 
     def _is_rare_proof(self, counter: int) -> bool:
         """Enough losses; of what comes in many of the runs the trend as well.
@@ -258,6 +275,13 @@ class Confirmation:
                 found[counter] = per_run(self._series(counter), self._suspect.is_rare)
         return found
 
+    def _proved(self) -> dict[int, PerRun]:
+        """Those of them of which there have been enough losses."""
+        steady = self._steady()
+        if not self._suspect.is_rare:
+            return steady
+        return {counter: kept for counter, kept in steady.items() if self._is_rare_proof(counter)}
+
     def _is_scarce_proved(self) -> bool:
         """Few runs prove leaks of what is scarce; memory that is kept with it comes along."""
         for counter in RESOURCES:
@@ -281,6 +305,12 @@ class Confirmation:
                 return
             self._add_totals()
 
+    def _settle(self) -> None:
+        """What may go is gone: threads, processes and tasks have ended, caches are empty."""
+        self._let_end()
+        self._ledger.empty_caches()
+        self._known.clear()
+
     def _leak(self) -> Examination:
         """What of the steady counters is left when all that may be dropped has been dropped.
 
@@ -291,19 +321,20 @@ class Confirmation:
         is_scarce = any(counter in RESOURCES for counter in steady)
         if is_scarce or self._is_exhausted():
             return self._examination(steady)
+        steady = self._proved()
         first_last = len(self.runs)
         if not self._suspect.is_rare:
             self._add_last_runs()
-            if not all(is_steady(self._totals[counter]) for counter in steady):
+            if not all(is_steady(self._totals[counter].totals) for counter in steady):
                 return self.examine()  # a cache has just become full
-        self._let_end()
-        self._ledger.empty_caches()
-        self._known.clear()
+        self._settle()
         leaking = {}
         for counter in steady:
             series = self._series(counter)
             if has_lost_all(series[:-1], self._suspect.is_rare):
                 continue  # it was a cache, or is not in every run
+            if self._suspect.is_rare and self._answer(counter) is not Answer.STEADY:
+                continue  # threads have kept it which have ended by now
             leaking[counter] = per_run(series, self._suspect.is_rare)
             last = series[first_last : first_last + thresholds.LAST_RUNS]
             if last and is_even(last):
@@ -343,14 +374,16 @@ class Confirmation:
     def _at_the_end(self) -> Examination:
         """The answer from the runs there were, when there can be no more."""
         has_no_more = self._is_exhausted() or self._is_ever_slower()
-        self._let_end()
+        self._settle()
+        if not self._open():
+            return self._examination({})
         exhausting = self._all_even(in_blocks=True) if has_no_more else {}
         if exhausting and self._short_of in (None, *exhausting):
             is_large = self._kept_bytes() > thresholds.MEMORY_LIMIT_BYTES
             return replace(self._examination(exhausting), is_exhausting=is_large)
-        steady = self._steady()
-        if steady and self._has_proof_at_the_end():
-            return self._examination(steady)
+        proved = self._proved()
+        if proved and self._has_proof_at_the_end():
+            return self._examination(proved)
         names = ", ".join(COUNTERS[at].metric.replace("_", " ") for at in sorted(self._open()))
         time = f"{self._spent.seconds:.1f} s"
         why = f"{names}: kept by {self._calls:,} runs in {time}, which is no proof"
@@ -408,20 +441,20 @@ class Confirmation:
             found.append(Kept(run.calls, 0, 0, after - before))
         return tuple(found)
 
-    def _history(self, counter: int) -> list[Total]:
+    def _history(self, counter: int) -> _Totals:
         """What all runs together had kept after each of the runs of a suspect."""
+        found = _Totals()
         series = self._series(counter)
-        if self._suspect.grown is None and is_growth(series):
-            return []  # how large older blocks were is known only now
-        totals, calls, weight = [], 0, 0.0
-        for kept in series[:-1]:
+        grown = self._suspect.grown
+        if grown is None and is_growth(series):
+            return found  # how large older blocks were is known only now
+        calls = weight = grown_bytes = 0
+        for at, kept in enumerate(series[:-1], start=1):
             calls += kept.calls
             weight += kept.blocks
-            totals.append(Total(calls, weight))
-        if self._suspect.grown is not None:
-            sizes_bytes = self._suspect.grown.sizes_bytes[1:-1]
-            return [Total(t.calls, size) for t, size in zip(totals, sizes_bytes, strict=True)]
-        return totals
+            grown_bytes += kept.grown_bytes
+            found.add(calls, weight if grown is None else grown.sizes_bytes[at], grown_bytes)
+        return found
 
     def _examination(self, leaking: dict[int, PerRun], undecided: str = "") -> Examination:
         leaking = _growth_as_bytes(leaking)

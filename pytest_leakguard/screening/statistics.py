@@ -8,9 +8,8 @@ from __future__ import annotations
 import math
 from collections import Counter as Tally
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
-from fractions import Fraction
 
 from pytest_leakguard.screening import thresholds
 
@@ -62,6 +61,8 @@ class Total:
 
     calls: int
     weight: float
+    grown_bytes: float = 0.0
+    """By which older blocks had grown then, whether anything else was kept or not."""
 
 
 def answer(series: Sequence[Kept], totals: Sequence[Total], is_rare: bool) -> Answer:
@@ -143,16 +144,34 @@ def is_growth(series: Sequence[Kept]) -> bool:
 
 
 def _answer_of_rare(series: Sequence[Kept], totals: Sequence[Total]) -> Answer:
-    """For a leak that is not in every run: its losses stay, do not stop, nor become rarer."""
-    gaps, silence = _gaps(series)
-    if not gaps or silence > thresholds.SILENCE * max(gaps) or _has_all_gone(series):
-        return Answer.NOTHING
+    """For a leak that is not in every run: what either its blocks or older blocks' growth says.
+
+    A list that becomes longer and shorter has nothing to do with blocks that stay. Of blocks, what
+    the newest calls have left says nothing: a thread or process of theirs may still have it.
+    """
     if not any(kept.blocks > 0 for kept in series):
-        return _answer_of_growth(totals)
+        return _answer_of_growth(series, totals)
+    grown = [Total(total.calls, total.grown_bytes) for total in totals]
+    answers = (
+        _answer_of_losses([replace(kept, grown_bytes=0) for kept in series[:-1]]),
+        _answer_of_growth([replace(kept, blocks=0) for kept in series], grown),
+    )
+    return max(answers, key=(Answer.NOTHING, Answer.FADING, Answer.STEADY).index)
+
+
+def _answer_of_losses(series: Sequence[Kept]) -> Answer:
+    """Blocks that stay, do not stop to come, nor become rarer."""
+    if _is_over(series):
+        return Answer.NOTHING
     early, late = _outer_thirds(series)
     is_fewer = early - late > thresholds.FEWER_SIGMAS * math.sqrt(early + late)
     has_some = late >= max(thresholds.RARE_LATE_EVENTS, thresholds.RARE_SHARE * early)
     return Answer.STEADY if has_some and not is_fewer else Answer.FADING
+
+
+def _is_over(series: Sequence[Kept]) -> bool:
+    gaps, silence = _gaps(series)
+    return not gaps or silence > thresholds.SILENCE * max(gaps) or _has_all_gone(series)
 
 
 def _has_all_gone(series: Sequence[Kept]) -> bool:
@@ -167,11 +186,13 @@ def _has_all_gone(series: Sequence[Kept]) -> bool:
     return older == 0 and newer >= thresholds.NEWER_EVENTS
 
 
-def _answer_of_growth(totals: Sequence[Total]) -> Answer:
+def _answer_of_growth(series: Sequence[Kept], totals: Sequence[Total]) -> Answer:
     """Of a buffer: the least that it takes in each part of the calls must rise.
 
     Otherwise it is emptied now and then.
     """
+    if _is_over(series):
+        return Answer.NOTHING
     pace = _later_pace(totals)
     if pace is None:
         return Answer.FADING
@@ -237,20 +258,21 @@ def per_run(series: Sequence[Kept], is_rare: bool) -> PerRun:
         old = _of_common_count(old)
         calls = sum(kept.calls for kept in old)
     blocks_kept = sum(max(0, kept.blocks) for kept in old)
-    bytes_kept = sum(kept.size_bytes + max(0, kept.grown_bytes) for kept in old)
+    grown_bytes = sum(kept.grown_bytes for kept in old)
+    bytes_kept = sum(kept.size_bytes for kept in old) + max(0, grown_bytes)
     return PerRun(blocks_kept / calls, bytes_kept / calls, is_exact=False)
 
 
 def _of_common_count(series: Sequence[Kept]) -> Sequence[Kept]:
     """Those that have kept as many blocks as nearly all others, whose sizes differ; or all."""
-    tally: Tally[Fraction] = Tally()
+    tally: Tally[float] = Tally()
     for kept in series:
-        tally[Fraction(kept.blocks, kept.calls)] += kept.calls
+        tally[kept.blocks / kept.calls] += kept.calls
     (blocks, count), *_ = tally.most_common(1)
     calls = sum(kept.calls for kept in series)
-    if blocks <= 0 or blocks.denominator != 1 or count < thresholds.EXACT_SHARE * calls:
+    if blocks <= 0 or not blocks.is_integer() or count < thresholds.EXACT_SHARE * calls:
         return series
-    return [kept for kept in series if Fraction(kept.blocks, kept.calls) == blocks]
+    return [kept for kept in series if kept.blocks / kept.calls == blocks]
 
 
 def is_even(series: Sequence[Kept]) -> bool:
@@ -265,12 +287,12 @@ def _most_common(series: Sequence[Kept]) -> PerRun | None:
     """
     growth = is_growth(series)
     calls = sum(kept.calls for kept in series)
-    tally: Tally[tuple[Fraction, Fraction]] = Tally()
+    tally: Tally[tuple[float, float]] = Tally()
     for kept in series:
         kept_bytes = kept.grown_bytes if growth else kept.size_bytes
-        tally[Fraction(kept.blocks, kept.calls), Fraction(kept_bytes, kept.calls)] += kept.calls
+        tally[kept.blocks / kept.calls, kept_bytes / kept.calls] += kept.calls
     (blocks, size_bytes), count = tally.most_common(1)[0]
-    is_whole = blocks.denominator == size_bytes.denominator == 1
+    is_whole = blocks.is_integer() and size_bytes.is_integer()
     is_something = blocks > 0 or (growth and size_bytes > 0)
     if is_something and is_whole and count >= thresholds.EXACT_SHARE * calls:
         return PerRun(int(blocks), int(size_bytes), is_exact=True)

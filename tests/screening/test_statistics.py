@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import gc
 import random
 from collections.abc import Callable, Sequence
 
@@ -278,9 +280,50 @@ def test_a_buffer_that_is_emptied_now_and_then_is_cleared() -> None:
     assert answer(series, totals, is_rare=True) is Answer.NOTHING
 
 
+def beside(kept: Kept, series: list[Kept]) -> tuple[list[Kept], list[Total]]:
+    """``kept`` by the first run, and eight times as much by the newest, beside older growth."""
+    newest = Kept(1, 8 * kept.blocks, 8 * kept.size_bytes)
+    series = [kept, *series, newest]
+    totals, blocks, grown_bytes = [], 0, 0
+    for calls, entry in enumerate(series, start=1):
+        blocks += entry.blocks
+        grown_bytes += entry.grown_bytes
+        totals.append(Total(calls, blocks, grown_bytes))
+    return series, totals
+
+
+def test_a_list_that_goes_up_and_down_makes_no_leak_of_blocks_beside_it() -> None:
+    """It has nothing to do with what the first run has made, nor with what is still running."""
+    steps = [64 if run % 16 == 7 else -64 if run % 16 == 15 else 0 for run in range(400)]
+    series, totals = beside(Kept(1, 1, 72), [Kept(1, 0, 0, step) for step in steps])
+    assert answer(series, totals, is_rare=True) is Answer.NOTHING
+    assert per_run(series, is_rare=True).size_bytes == 0
+
+
+def test_a_list_that_only_goes_up_is_a_leak_beside_a_block_of_the_first_run() -> None:
+    steps = [64 * int(run % 8 == 7) for run in range(400)]
+    series, totals = beside(Kept(1, 1, 72), [Kept(1, 0, 0, step) for step in steps])
+    assert answer(series, totals, is_rare=True) is Answer.STEADY
+    assert per_run(series, is_rare=True).size_bytes == 8
+
+
 def test_the_size_of_a_rare_leak_is_its_mean_per_run() -> None:
     series = single(*[int(run % 4 == 3) for run in range(42)])
     assert per_run(series, is_rare=True) == PerRun(0.25, 2.5, is_exact=False)
+
+
+def entries_of_caches() -> int:
+    caches = [found for found in gc.get_objects() if type(found) is functools._lru_cache_wrapper]
+    return sum(cache.cache_info().currsize for cache in caches)
+
+
+def test_looking_at_runs_fills_no_cache_of_the_interpreter() -> None:
+    """Its entries may be blocks that a thread of a run has dropped, which would be counted."""
+    series = [Kept(calls, calls // 3, calls * 7) for calls in range(1, 60)]
+    before = entries_of_caches()
+    per_run(series, is_rare=False)
+    answer(series, piled_up(series), is_rare=False)
+    assert entries_of_caches() == before
 
 
 def test_runs_under_one_number_weigh_as_many_runs() -> None:

@@ -417,10 +417,10 @@ def few_late(rooms: Rooms) -> tuple[str, ...]:
 
 
 def silent(rooms: Rooms) -> tuple[bool, ...]:
-    """Whether losses in every tenth run have stopped after 30 and 31 runs without one."""
+    """Whether losses in every tenth run have stopped after 30 and 31 old runs without one."""
     found = []
     for runs in (30, 31):
-        found.append(answer_of_rare(rooms, 6, 6, 6, silence=runs) == "NOTHING")
+        found.append(answer_of_rare(rooms, 6, 6, 6, silence=runs + 1) == "NOTHING")
     return tuple(found)
 
 

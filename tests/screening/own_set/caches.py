@@ -8,6 +8,7 @@ import random
 import re
 import time
 from collections import OrderedDict, deque
+from string import ascii_lowercase
 from typing import Any
 
 COUNTER = itertools.count()
@@ -223,8 +224,11 @@ def _engine() -> Any:
 
 
 def clean_sqlalchemy_compiled_cache() -> None:
+    """A statement that has not been there yet; new names would be kept for ever for quoting."""
     import sqlalchemy
 
+    number = next(COUNTER)
+    labels = [ascii_lowercase[number // place % 26] for place in (1, 26, 676)]
     with _engine().connect() as connection:
-        statement = sqlalchemy.select(sqlalchemy.literal(1).label(f"n{next(COUNTER)}"))
+        statement = sqlalchemy.select(*[sqlalchemy.literal(1).label(label) for label in labels])
         assert connection.execute(statement).scalar() == 1
