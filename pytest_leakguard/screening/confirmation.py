@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 from pytest_leakguard.core.clock import Spent
@@ -72,6 +72,8 @@ class Examination:
     undecided: str = ""
     """Why there is no answer, and what it would take. ``per_run`` then has what every run has kept
     the same of: a leak if what holds it has no limit."""
+    open: dict[int, PerRun] = field(default_factory=dict)
+    """By counter that may leak, when there is no answer: what its holder says may be one."""
     runs: int = 0
     seconds: float = 0.0
     is_rare: bool = False
@@ -459,14 +461,18 @@ class Confirmation:
     def _examination(self, leaking: dict[int, PerRun], undecided: str = "") -> Examination:
         leaking = _growth_as_bytes(leaking)
         series = {counter: self._series(counter) for counter in self._suspect.counters}
+        still_open = {}
+        if undecided and not self._suspect.is_rare:
+            still_open = {at: per_run(self._series(at), is_rare=False) for at in self._open()}
         return Examination(
             series,
             leaking,
             undecided,
+            still_open,
             self._calls,
             self._spent.seconds,
             self._suspect.is_rare,
-            self._old_run(leaking),
+            self._old_run(leaking or still_open),
             self._share(leaking),
         )
 

@@ -75,7 +75,7 @@ def check_of(
         if found is not None:
             return found
     if examination.undecided:
-        return _undecided(blank, examination)
+        return _answer_of_holder(blank, examination, work, ledger, seconds)
     counter = examination.leaking
     if counter is None:
         return Confirmed(_with_growth(blank, examination), examination)
@@ -162,6 +162,22 @@ def _held_for_good(
     finding = finding_of(counter, decided, cause, blank.id)
     found = within_budget(_with_growth(blank, decided), finding, budget_bytes)
     return Confirmed(found, decided, cause.container, cause.entries_per_run, cause.site.names)
+
+
+def _answer_of_holder(
+    blank: Check, examination: Examination, work: Work, ledger: Ledger, seconds: float
+) -> Confirmed:
+    """Of too few runs: a cache, when what holds all of it says how much it keeps at most."""
+    decided = replace(examination, undecided="", per_run=examination.open)
+    counter = decided.leaking
+    if counter not in MEMORY:
+        return _undecided(blank, examination)
+    cause = _explained(work, counter, decided, ledger, seconds)
+    is_within = examination.runs < runs_beyond(cause.limit, cause.entries_per_run)
+    if cause.bounded and (is_within or not cause.limit):
+        return _as_cache(blank, examination, counter, cause.bounded)
+    held = f"kept alive by {cause.held_by}; " if _is_held_by_python(cause) else ""
+    return _undecided(blank, replace(examination, undecided=f"{held}{examination.undecided}"))
 
 
 BEYOND = 2.5
