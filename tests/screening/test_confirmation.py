@@ -234,6 +234,23 @@ def test_what_caches_drop_when_they_are_emptied_is_cleared(examine: Examining) -
     assert ledger.emptied == 1
 
 
+def test_what_caches_drop_is_cleared_also_where_the_time_is_over(examine: Examining) -> None:
+    ledger = ScriptedLedger({BLOCKS: every(10)}, run_s=0.1)
+    ledger.after_emptying = {BLOCKS: first(0)}
+    assert is_cleared(examine(ledger, Limits(seconds=0.35), is_rare=True, runs=110))
+    assert ledger.emptied == 1
+
+
+def test_a_rare_leak_of_which_only_new_runs_keep_something_in_the_end_is_none(
+    examine: Examining,
+) -> None:
+    """What the older ones have kept has gone with a thread that has ended, or with a cache."""
+    ledger = ScriptedLedger({BLOCKS: every(10)}, run_s=1e-5)
+    ledger.after_emptying = {BLOCKS: lambda call, now: ONE if call > now * 0.6 else NOTHING}
+    assert is_cleared(examine(ledger, is_rare=True, runs=40))
+    assert ledger.now_s < thresholds.RARE_S
+
+
 def test_runs_are_numbered_one_by_one_then_together(examine: Examining) -> None:
     ledger = ScriptedLedger({BLOCKS: always}, run_s=1e-5)
     examine(ledger)
