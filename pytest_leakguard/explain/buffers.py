@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pytest_leakguard.core.foreign import modules, namespace_of_module, referents
+from pytest_leakguard.tracker.streams import bytes_of_stream
 
 Work = Callable[[], object]
 _Measure = Callable[[Any], int]
@@ -53,13 +54,21 @@ def growing_buffer(work: Work, runs: int, tidy: Callable[[], object] = int) -> B
     return None if best is None else best[1]
 
 
+def all_buffers() -> list[Any]:
+    """All whose length can be told, wherever something refers to one; takes a pass over the heap.
+
+    Nothing may be frozen.
+    """
+    return [thing for thing, _ in _buffers(_measures())]
+
+
 def _measures() -> dict[int, _Measure]:
     """By the identity of a type, how long its buffer is; the interpreter's types and numpy's."""
     found: dict[int, _Measure] = {
         id(bytearray): bytearray.__len__,
         id(array.array): _bytes_of_array,
-        id(io.BytesIO): _position(io.BytesIO.tell),
-        id(io.StringIO): _position(io.StringIO.tell),
+        id(io.BytesIO): bytes_of_stream,
+        id(io.StringIO): bytes_of_stream,
     }
     numpy: Any = sys.modules.get("numpy")
     if numpy is not None:
@@ -73,16 +82,6 @@ def _bytes_of_array(values: Any) -> int:
     return len(values) * int(values.itemsize)
 
 
-def _position(tell: _Measure) -> _Measure:
-    def measure(stream: Any) -> int:
-        try:
-            return tell(stream)
-        except ValueError:  # it is closed
-            return 0
-
-    return measure
-
-
 def _buffers(measures: dict[int, _Measure]) -> list[tuple[Any, _Measure]]:
     """All there are, wherever something refers to one."""
     found: dict[int, tuple[Any, _Measure]] = {}
@@ -90,7 +89,16 @@ def _buffers(measures: dict[int, _Measure]) -> list[tuple[Any, _Measure]]:
     holders.extend(namespace_of_module(module) for _, module in modules())
     for holder in holders:
         for part in (holder, *referents(holder)):
-            key = id(type(part))
-            if key in measures and id(part) not in found:
-                found[id(part)] = (part, measures[key])
+            _add_buffer(found, measures, part)
+            if type(part) is tuple and not gc.is_tracked(part):  # defaults of a function may be one
+                for inner in part:
+                    _add_buffer(found, measures, inner)
     return list(found.values())
+
+
+def _add_buffer(
+    found: dict[int, tuple[Any, _Measure]], measures: dict[int, _Measure], thing: Any
+) -> None:
+    measure = measures.get(id(type(thing)))
+    if measure is not None and id(thing) not in found:
+        found[id(thing)] = (thing, measure)

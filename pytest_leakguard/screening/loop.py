@@ -124,6 +124,7 @@ def _examined(
             first = run()
             lengths.note_run()
             grown = united(lengths.containers, ledger.grown_by(first))
+            del lengths  # which would keep alive what is in a list that is replaced
             quick = QuickCheck(ledger, run, (first,))
             suspect = quick.check(EVERYTHING, grown=grown)
             if suspect is None or suspect.grown is not None:  # the strings it holds may stay too

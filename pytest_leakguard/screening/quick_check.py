@@ -12,11 +12,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pytest_leakguard.core.clock import Spent
+from pytest_leakguard.counters import originals
 from pytest_leakguard.counters.reader import BLOCKS, CHILDREN, COUNTERS, HEAP, THREADS
 from pytest_leakguard.screening import thresholds
+from pytest_leakguard.screening.gc_freeze import thawed
 from pytest_leakguard.screening.ledger import MEMORY, RESOURCES, Ledger, Run
 from pytest_leakguard.screening.room import OutOfRoom
-from pytest_leakguard.tracker.containers import Lengths
+from pytest_leakguard.tracker.containers import NO_CONTAINERS, Lengths
 
 EVERYTHING = frozenset((*MEMORY, *RESOURCES))
 """Counters that a test may leak in as long as nothing is known of it."""
@@ -86,28 +88,37 @@ class QuickCheck:
         suspected: frozenset[int],
         is_patient: bool = False,
         spare_s: float = 0.0,
-        grown: Iterable[Any] = (),
+        grown: list[Any] | None = None,
     ) -> Suspect | None:
         """``None`` when the test is cleared.
 
         ``suspected`` are the counters that an earlier run has raised. ``is_patient``: it has
         resized older buffers, so a run that keeps nothing says little. ``spare_s`` are seconds for
         leaks that are not in every run. ``grown`` are older containers that it has made longer, and
-        may make longer with every run.
+        may make longer with every run; they are taken out of the list, since holding one would keep
+        alive what is in it when it is replaced by another.
         """
-        self._grown = self._ledger.followed = Lengths(grown)
+        self._grown = self._ledger.followed = Lengths(grown or ())
+        if grown:
+            grown.clear()
         self._totals = Totals(self._ledger)
         has_raised = BLOCKS in suspected
         suspected = self._in_every_run(suspected)
         with_blocks = frozenset(at for at in suspected if self._has_blocks(at))
         if with_blocks:
+            self._grown = self._ledger.followed = NO_CONTAINERS
             return Suspect(with_blocks, tuple(self.runs))
         if self._grows():
             return Suspect(frozenset({BLOCKS}), tuple(self.runs), grown=self._grown)
         if has_raised and self._replaces_by_larger():
-            return Suspect(frozenset({BLOCKS}), tuple(self.runs), grown=self._totals)
+            if self._follows_buffers():
+                return Suspect(frozenset({BLOCKS}), tuple(self.runs), grown=self._grown)
+            if self._totals.has_always_risen:
+                return Suspect(frozenset({BLOCKS}), tuple(self.runs), grown=self._totals)
         if suspected or is_patient:
             suspected = self._resized()
+            if self._has_resized_late() and self._follows_buffers():
+                return Suspect(frozenset({BLOCKS}), tuple(self.runs), grown=self._grown)
             if suspected:
                 is_rare = not any(map(self._grows_in_every_run, suspected))
                 return Suspect(suspected, tuple(self.runs), is_rare)
@@ -182,6 +193,26 @@ class QuickCheck:
             if len(events) >= thresholds.BUFFER_EVENTS:
                 found.add(counter)
         return frozenset(found)
+
+    def _has_resized_late(self) -> bool:
+        """Whether one of the later runs has made an older buffer larger."""
+        late = self.runs[thresholds.FIRST_RUNS :]
+        return any(self._ledger.has_kept(run, at) for run in late for at in (BLOCKS, HEAP))
+
+    def _follows_buffers(self) -> bool:
+        """Whether some more runs each make the same buffer longer, whose size changes rarely."""
+        with thawed(), originals.in_place():
+            from pytest_leakguard.explain.buffers import all_buffers
+
+            self._grown = self._ledger.followed = Lengths(all_buffers())
+        before, self.runs = self.runs, []  # whose lengths are not known
+        while len(self._grown) and len(self.runs) < thresholds.SUSPECT_AFTER and self._add():
+            pass
+        if len(self._grown) and self.runs:
+            self._ledger.forget(*before)
+            return True
+        self.runs[:0] = before
+        return False
 
     def _grows_in_every_run(self, counter: int) -> bool:
         """As a block of a C library that each run makes larger by as much."""

@@ -1,18 +1,20 @@
 """Containers in variables of the user's own modules and classes: what they gain may leave no block.
 
 A list that takes in ``None`` or a small number leaves nothing in most runs, since it makes room for
-many items at once. Only names are followed that need nobody's code: variables of modules, and of
-the classes in them.
+many items at once. Only ways are followed that need nobody's code: variables of modules and of the
+classes in them, and what the objects there refer to, a few steps deep.
 """
 
 from __future__ import annotations
 
+import gc
 import sys
 import types
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from pytest_leakguard.explain.code_owner import Owner, owner
+from pytest_leakguard.core.foreign import module_of
+from pytest_leakguard.explain.code_owner import HARNESS, Owner, owner
 from pytest_leakguard.tracker.containers import Lengths, is_container
 
 _CONTENTS_OF_MODULE: Any = vars(types.ModuleType)["__dict__"].__get__
@@ -20,8 +22,15 @@ _CONTENTS_OF_CLASS: Any = vars(type)["__dict__"].__get__
 _IS_HEAP_TYPE = 1 << 9
 """``Py_TPFLAGS_HEAPTYPE``: a class that was made by code, as the user's are."""
 _FLAGS: Any = vars(type)["__flags__"].__get__
+_NO_INSTANCES = (types.ModuleType, type)
 
-
+MOST_STEPS = 3
+"""From a variable down to a container: ``APP.state.events`` is three steps from ``APP``."""
+MOST_OBJECTS = 200
+"""Objects that are asked for their parts before each test, in a fraction of a millisecond."""
+MOST_NAMES = 64
+"""Entries of a dict whose values are looked at as well, since it may be where the names of an
+object are."""
 RESCAN_TESTS = 25
 """Tests after which all variables are looked at again, for those that were bound to something else.
 
@@ -54,14 +63,54 @@ class UsersContainers:
     def _found(self) -> dict[int, Any] | None:
         """By address; ``None`` where a module or a class has other names than it had."""
         found: dict[int, Any] = {}
+        objects = _Objects()
         for places in self._places:
-            if not places.add_to(found):
+            if not places.add_to(found, objects):
                 return None
+        objects.add_containers_to(found)
         return found
 
 
+class _Objects:
+    """Objects in variables, whose attributes may be containers; forgotten before the test runs."""
+
+    __slots__ = ("_level", "_seen")
+
+    def __init__(self) -> None:
+        self._level: list[Any] = []
+        self._seen: set[int] = set()
+
+    def add(self, thing: Any) -> None:
+        """One of them, unless it is known."""
+        if id(thing) not in self._seen:
+            self._seen.add(id(thing))
+            self._level.append(thing)
+
+    def add_containers_to(self, found: dict[int, Any]) -> None:
+        """Adds what they refer to, and what that does, up to so many steps and objects."""
+        for _ in range(MOST_STEPS):
+            level, self._level = self._level, []
+            for thing in level:
+                if len(self._seen) > MOST_OBJECTS:
+                    return
+                for part in _parts_of(thing):
+                    if is_container(part):
+                        found[id(part)] = part
+                    elif _is_instance(part):
+                        self.add(part)
+
+
+def _parts_of(thing: Any) -> list[Any]:
+    """What an object refers to, and what small dicts of its do."""
+    parts = gc.get_referents(thing)
+    for part in parts:
+        if type(part) is dict and len(part) <= MOST_NAMES and len(parts) <= MOST_OBJECTS:
+            parts.extend(part.values())
+    return parts
+
+
 class _Places:
-    """Names of one module, and of its classes, that had a container or ``None``.
+    """Names of one module, and of its classes, that had a container, an object or ``None``.
 
     No value is held, only names are.
     """
@@ -79,11 +128,11 @@ class _Places:
                 if of_class.get("__module__") == module:
                     self._classes.append((name, len(of_class), _names_in(of_class)))
 
-    def add_to(self, found: dict[int, Any]) -> bool:
+    def add_to(self, found: dict[int, Any], objects: _Objects) -> bool:
         """Adds the containers that are there now; whether the names are those that there were."""
         if len(self._variables) != self._length:
             return False
-        _add_to(found, self._variables, self._names)
+        _add_to(found, objects, self._variables, self._names)
         for name, length, names in self._classes:
             value = self._variables.get(name)
             if not _is_made_by_code(value):
@@ -92,23 +141,48 @@ class _Places:
             if len(of_class) != length:
                 return False
             if names:
-                _add_to(found, of_class, names)
+                _add_to(found, objects, of_class, names)
         return True
 
 
 def _names_in(variables: Mapping[str, Any]) -> tuple[str, ...]:
     found = []
     for name, value in list(variables.items()):
-        if value is None or is_container(value):
+        if type(name) is str and name.startswith("__"):
+            continue  # such as __spec__, which leads to the loader
+        if value is None or is_container(value) or _is_instance(value):
             found.append(name)
     return tuple(found)
 
 
-def _add_to(found: dict[int, Any], variables: Mapping[str, Any], names: Iterable[str]) -> None:
+def _add_to(
+    found: dict[int, Any], objects: _Objects, variables: Mapping[str, Any], names: Iterable[str]
+) -> None:
     for name in names:
         value = variables.get(name)
-        if value is not None and is_container(value):
+        if value is None:
+            continue
+        if is_container(value):
             found[id(value)] = value
+        elif _is_instance(value):
+            objects.add(value)
+
+
+def _is_instance(value: Any) -> bool:
+    """Whether it is an object of a class that code has made, and neither a class nor a module.
+
+    What is pytest's or a plugin's leads to all that these have.
+    """
+    kind = type(value)
+    if not _FLAGS(kind) & _IS_HEAP_TYPE or issubclass(kind, _NO_INSTANCES):
+        return False
+    if id(kind) not in _is_harness:
+        _is_harness[id(kind)] = module_of(kind).partition(".")[0] in HARNESS
+    return not _is_harness[id(kind)]
+
+
+_is_harness: dict[int, bool] = {}
+"""By the identity of a class; of one that is gone, the answer does no harm."""
 
 
 def _is_made_by_code(value: Any) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import array
 import collections
 import ctypes
+import io
 import sys
 import types
 from collections.abc import Callable, Iterable, Iterator
@@ -16,6 +17,7 @@ from typing import Any
 
 from pytest_leakguard.core.collector import Collector
 from pytest_leakguard.tracker.objects import PREFIXES_BYTES
+from pytest_leakguard.tracker.streams import bytes_of_character, length_of_stream
 from pytest_leakguard.tracker.tracker import OLD_RUN, Block, Domain, Tracker
 
 Length = Callable[[Any], int]
@@ -27,9 +29,11 @@ _LENGTHS: tuple[tuple[type, Length, int], ...] = (
     (collections.deque, collections.deque.__len__, 8),
     (bytearray, bytearray.__len__, 1),
     (array.array, array.array.__len__, 0),
+    (io.BytesIO, length_of_stream, 1),
+    (io.StringIO, length_of_stream, 0),
 )
 """Kinds of containers, what tells their length whatever a subclass has put there, and the bytes of
-one place in their table; 0 where each says so itself."""
+one place in their table; 0 where that differs from one to another."""
 _ITEM_BYTES: Any = vars(array.array)["itemsize"].__get__
 _CONTENTS_OF_MODULE: Any = vars(types.ModuleType)["__dict__"].__get__
 _CONTENTS_OF_CLASS: Any = vars(type)["__dict__"].__get__
@@ -125,6 +129,8 @@ def _item_bytes(container: Any) -> int:
     kind = _kind_of(container)
     if kind is None:
         return 0
+    if kind[0] is io.StringIO:
+        return bytes_of_character(container)
     return kind[2] or int(_ITEM_BYTES(container))
 
 

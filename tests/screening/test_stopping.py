@@ -70,7 +70,7 @@ def test_a_quick_check_without_room_keeps_its_suspicion() -> None:
 def test_containers_that_may_grow_are_not_waited_for_without_room() -> None:
     ledger = ScriptedLedger(rooms=0)
     quick = QuickCheck(ledger, ledger.repeat)
-    assert quick.check(frozenset(), grown=([],)) is None
+    assert quick.check(frozenset(), grown=[[]]) is None
     assert quick.stopped == "no room"
 
 

@@ -14,12 +14,19 @@ from pytest_leakguard.screening.users_containers import RESCAN_TESTS, UsersConta
 from tests.pytest_integration.test_screening import screened
 
 CONSTANTS = """
-    import array, collections, itertools
+    import array, collections, io, itertools
     import pytest
     NAMES = [f"name {number}" for number in range(500_000)]
     NEXT = itertools.count()
     ITEMS, PLACES, ENTRIES, MEMBERS = [], collections.deque(), {}, set()
     BYTES, DOUBLES = bytearray(), array.array("d")
+    STREAM, TEXT = io.BytesIO(b"x" * 20_000), io.StringIO("x" * 20_000)
+    class State:
+        def __init__(self): self.events, self.log, self.by_name = [], io.BytesIO(b"x" * 20_000), {"": []}
+    class App:
+        __slots__ = ("state",)
+        def __init__(self): self.state = State()
+    APP = App()
     class Shop:
         SEEN, INDEX = [], {}
     def name(): return NAMES[next(NEXT)]
@@ -31,7 +38,21 @@ CONSTANTS = """
     def array_of_module(): DOUBLES.append(1.0)
     def list_of_class(): Shop.SEEN.extend([None, None])
     def dict_of_class(): Shop.INDEX[name()] = 1
-    KINDS = [list_of_module, deque_of_module, dict_of_module, set_of_module, bytearray_of_module,
+    def stream_of_module():
+        STREAM.seek(0, 2)
+        STREAM.write(b"12345")
+        STREAM.seek(0)
+    def text_of_module():
+        TEXT.seek(0, 2)
+        TEXT.write("12345")
+    def list_of_object(): APP.state.events.append(None)
+    def stream_of_object(): APP.state.log.seek(0, 2), APP.state.log.write(b"12")
+    def list_of_registry(): APP.state.by_name[""].append(None)
+    def stream_over_and_over():
+        STREAM.seek(0)
+        STREAM.write(b"12345")
+    KINDS = [stream_of_module, text_of_module, list_of_object, stream_of_object, list_of_registry,
+        stream_over_and_over, list_of_module, deque_of_module, dict_of_module, set_of_module, bytearray_of_module,
         array_of_module, list_of_class, dict_of_class]
 """
 IN_A_SUITE = """
@@ -45,6 +66,11 @@ IN_A_LOOP = """
     def test_adds(leakguard, work): leakguard.loop(work)
 """
 BYTES_PER_RUN = {
+    "stream_of_module": 5,
+    "text_of_module": 20,
+    "list_of_object": 8,
+    "stream_of_object": 2,
+    "list_of_registry": 8,
     "list_of_module": 8,
     "deque_of_module": 8,
     "dict_of_module": 24,
@@ -55,6 +81,11 @@ BYTES_PER_RUN = {
     "dict_of_class": 24,
 }
 HOLDERS = {
+    "stream_of_module": "STREAM",
+    "text_of_module": "TEXT",
+    "list_of_object": "events",
+    "stream_of_object": "log",
+    "list_of_registry": "by_name",
     "list_of_module": "ITEMS",
     "deque_of_module": "PLACES",
     "dict_of_module": "ENTRIES",
@@ -66,7 +97,7 @@ HOLDERS = {
 }
 
 
-@pytest.mark.parametrize("tests", [IN_A_SUITE, IN_A_LOOP], ids=["in a suite of 158", "in a loop"])
+@pytest.mark.parametrize("tests", [IN_A_SUITE, IN_A_LOOP], ids=["in a suite of 164", "in a loop"])
 def test_constants_that_each_run_adds_are_found_with_their_exact_pace(
     pytester: pytest.Pytester, tests: str
 ) -> None:
@@ -80,6 +111,52 @@ def test_constants_that_each_run_adds_are_found_with_their_exact_pace(
     assert sizes == BYTES_PER_RUN
     for kind, holder in HOLDERS.items():
         assert holder in holders[kind], holders[kind]
+
+
+IN_A_CLOSURE = """
+    import array, pytest
+    def made():
+        log = bytearray(b"x" * 400)
+        def adds(): log.extend(b"1234567")
+        return adds
+    MADE = [made]
+    adds = MADE[0]()
+    @pytest.mark.parametrize("number", range(150))
+    def test_clean(number): assert str(number)
+    @pytest.mark.parametrize("number", range(8))
+    def test_adds(number): adds()
+"""
+
+
+def test_a_buffer_that_nobody_names_is_told_by_its_length_once_it_is_resized(
+    pytester: pytest.Pytester,
+) -> None:
+    _, report = screened(pytester, IN_A_CLOSURE)
+    findings = list(report["findings"].values())
+    assert [finding["size_bytes"] for finding in findings] == [7], report["checks"][-8:]
+    assert not any(check["notes"] for check in report["checks"])
+
+
+REPLACED = """
+    import time
+    class Connection:
+        def __init__(self): self.cursors = []
+        def cursor(self):
+            if len(self.cursors) > 60: setattr(self, "cursors", [])
+            self.cursors.append([0])
+    CONNECTION = Connection()
+    def test_statement():
+        end = time.process_time() + 0.008
+        CONNECTION.cursor()
+        while time.process_time() < end: pass
+"""
+
+
+def test_what_is_in_a_list_that_is_replaced_is_not_kept_by_following_it(
+    pytester: pytest.Pytester,
+) -> None:
+    _, report = screened(pytester, REPLACED)
+    assert [check["outcome"] for check in report["checks"]] == ["clean"], report["findings"]
 
 
 class Strange:
