@@ -138,8 +138,9 @@ def _held_by(path: Path, probe: Probe, runs: int, is_double: bool = False) -> He
     near = _near(path.steps[:-1])
     held.container = _growing_of(near, probe, runs)
     if held.container is not None:
-        item = _item_below(path, held.container.container)
-        growth = Growth(held.container.container, pace_of(held.container.per_run), item)
+        item, is_key = _item_below(path, held.container.container)
+        pace = pace_of(held.container.per_run)
+        growth = Growth(held.container.container, pace, item, is_key)
         _look_for_removal(held, held.container.container, path.steps, probe)
     if not path.is_complete and path.root.text == UNKNOWN and _cpython.exit_callbacks() > exits:
         things = _cpython.below_exit_callbacks(path.steps)
@@ -193,17 +194,22 @@ def _near(steps: list[Any]) -> list[Any]:
     return steps if len(steps) <= 2 * MOST_NEAR else [*steps[:MOST_NEAR], *steps[-MOST_NEAR:]]
 
 
-def _item_below(path: Path, container: Any) -> str:
-    """The type of what the container gets; where it is a key, of the value under it."""
+def _item_below(path: Path, container: Any) -> tuple[str, bool]:
+    """The type of what the container gets, and whether that is a key.
+
+    Of a key and a value that are both new, the value.
+    """
     steps = path.steps
     at = next(at for at, step in enumerate(steps) if step is container)
     child = newest(container) if type(container) is LRU_CACHE else steps[at + 1]
     if is_a(container, dict):
         for key, value in list(dict.items(container)):
+            if key is child and not path.is_new(value):
+                return kind_of(key, path.is_new), True
             if key is child:
                 child = value
                 break
-    return kind_of(child, path.is_new)
+    return kind_of(child, path.is_new), False
 
 
 def _growing_of(steps: list[Any], probe: Probe, runs: int) -> Growing | None:
@@ -260,6 +266,8 @@ def _of_container(first: Growing) -> Held:
     if first.most:
         held.limit = first.most
         held.bounded = f"it holds at most {first.most} items"
+    else:
+        _look_for_limit(held, _near(path.steps), is_double=False)
     return held
 
 

@@ -168,14 +168,18 @@ def _text(step: Step, is_new: IsNew) -> str:
 class Growth:
     """The container on the way that grows; an object of ours."""
 
-    __slots__ = ("container", "item", "pace")
+    __slots__ = ("container", "is_key", "item", "pace")
 
-    def __init__(self, container: Any = None, pace: str = "", item: str = "") -> None:
+    def __init__(
+        self, container: Any = None, pace: str = "", item: str = "", is_key: bool = False
+    ) -> None:
         self.container = container
         self.pace = pace
         """``+1 item per run``."""
         self.item = item
         """The type of what it gets."""
+        self.is_key = is_key
+        """It is a key that is new; the value under it is not."""
 
 
 def path_of(root: Root, steps: list[Step], growth: Growth, is_new: IsNew) -> str:
@@ -193,7 +197,8 @@ def path_of(root: Root, steps: list[Step], growth: Growth, is_new: IsNew) -> str
         parts.append(f"({len(shown) - FIRST_SHOWN - 1:,} further)")
         parts.append(_part(tail[0], growth, root, is_new))
     if growth.item:
-        parts.append(_short(growth.item, root))
+        item = _short(growth.item, root)
+        parts.append(f"key of type {item}" if growth.is_key else item)
     return " -> ".join(parts)
 
 

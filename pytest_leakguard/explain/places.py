@@ -7,7 +7,7 @@ import sys
 import tracemalloc
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from types import ModuleType
+from types import FrameType, ModuleType
 from typing import Any
 
 from pytest_leakguard.core.clock import Spent
@@ -19,7 +19,7 @@ from pytest_leakguard.counters.reader import BLOCKS, HEAP, MAPPED, TASKS
 from pytest_leakguard.explain import native_stacks
 from pytest_leakguard.explain.allocations import FRAMES, Places, frames_at, own_frames, places
 from pytest_leakguard.explain.call_sites import called_on
-from pytest_leakguard.explain.code_owner import Owner, Site, owner, package_of
+from pytest_leakguard.explain.code_owner import HARNESS, Owner, Site, owner, package_of
 from pytest_leakguard.explain.growing_containers import length, newest
 from pytest_leakguard.explain.holders import Held
 from pytest_leakguard.explain.line_tracer import keeping, losing, rising
@@ -61,9 +61,12 @@ def site_of(probe: Probe, evidence: Evidence, held: Held, runs: int) -> Site:
 def _telling(kinds: list[type]) -> list[type]:
     """The types whose place of allocation is asked for.
 
-    Of a task and what comes with it, that is the task.
+    Of a task and what comes with it, that is the task; of an exception with the calls that it has
+    passed, the exception, since their variables may be made anywhere.
     """
     tasks = [kind for kind in kinds if is_task_type(kind)]
+    if FrameType in kinds and not tasks:
+        return [kind for kind in kinds if issubclass(kind, BaseException)] or kinds
     return tasks or kinds
 
 
@@ -258,6 +261,7 @@ def _package_of_types(types: list[tuple[type, int]], called: Iterable[Frame]) ->
 
 def _first_package(frames: Iterable[Frame]) -> str:
     for frame in frames:
-        if package := package_of(frame.module or frame.file or ""):
+        package = package_of(frame.module or frame.file or "")
+        if package and package not in HARNESS:  # which only leads to who loses it
             return package
     return ""

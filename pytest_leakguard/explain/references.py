@@ -75,7 +75,8 @@ class Path:
             if step.thing is growth.container:
                 shown = shown[: at + 1]
         texts = texts_of(self.root, shown, self.is_new)
-        return (*texts, f"item of type {growth.item}") if growth.item else texts
+        what = "key" if growth.is_key else "item"
+        return (*texts, f"{what} of type {growth.item}") if growth.item else texts
 
     def read(self, growth: Growth) -> str:
         """As one line."""
@@ -258,7 +259,11 @@ class _Downwards:
     def _follow(self, queue: list[Any]) -> bool:
         """Goes on from what is nearest; what is found joins the end of the queue."""
         who, target, is_passed = self._who, self._target, self._passed.is_passed
+        is_text = type(target) is str
         for holder in queue:
+            if is_text and is_a(holder, dict) and _is_key(target, holder):
+                who[id(target)] = holder
+                return True
             for part in referents(holder):
                 key = id(part)
                 if key in who:
@@ -285,6 +290,11 @@ class _Downwards:
         if shows_top and start.name:
             path.shown[0] = Step(things[0], start.name, "local")
         return path
+
+
+def _is_key(text: str, holder: dict[Any, Any]) -> bool:
+    """Whether it is a key: where all are strings, the collector is told of the values only."""
+    return any(key is text for key in list(dict.keys(holder)))
 
 
 class _Passed:

@@ -14,7 +14,7 @@ from typing import Any
 from weakref import ReferenceType
 
 from pytest_leakguard.core.collector import Collector
-from pytest_leakguard.core.foreign import module_of, name_of, qualname_of, referents
+from pytest_leakguard.core.foreign import is_a, module_of, name_of, qualname_of, referents
 from pytest_leakguard.explain.kinds import IsNew, is_context_node, is_type_of_double
 from pytest_leakguard.tracker.objects import PREFIXES_BYTES, counted_blocks, objects_of
 from pytest_leakguard.tracker.tracker import LARGEST_RUN, Tracker
@@ -23,7 +23,14 @@ MOST_ROOTS = 6
 """Survivors whose ways to a root are looked at, where the first is held by a test double."""
 _MOST_STEPS = 200_000
 """References followed to weigh survivors; more would take seconds."""
-_SIZED = tuple(map(id, (bytearray, bytes, str, list, dict, set, tuple, int, float)))
+_SIZED = tuple(
+    map(id, (bytearray, bytes, str, list, dict, set, tuple, int, float, types.FrameType))
+)
+_COUNTED = (tuple, int, bytes)
+"""Types of which an object says how many items it has; a generator or a frame has something else
+in that place."""
+_ITEMSIZE_OF: Any = type.__dict__["__itemsize__"].__get__
+_BASICSIZE_OF: Any = type.__dict__["__basicsize__"].__get__
 
 
 def survivors_of(tracker: Tracker, run: int | None) -> list[Any]:
@@ -200,10 +207,23 @@ def referred(wanted: AbstractSet[int], ours: AbstractSet[int]) -> set[int]:
                 seen.add(id(part))
                 parts.extend(gc.get_referents(part))
         if len(found) == len(wanted):
-            break
+            return found
+    return found | _keys_among(wanted, objects)
+
+
+def _keys_among(wanted: AbstractSet[int], objects: list[Any]) -> set[int]:
+    """Those that are keys of a dict: the collector is not told of keys that are all strings."""
+    found: set[int] = set()
+    for holder in objects:
+        parts = (holder, *referents(holder)) if is_a(holder, _NAMING) else (holder,)
+        for part in parts:
+            if is_a(part, dict):
+                found.update(id(key) for key in list(dict.keys(part)) if id(key) in wanted)
     return found
 
 
+_NAMING = (dict, list, tuple)
+"""What may have a dict that the collector does not know, since all in it is plain."""
 _AT_ONCE = 1_000
 """Objects that the collector is asked about in one call."""
 _MAY_BE_UNKNOWN = (tuple, dict)
@@ -244,5 +264,7 @@ def _one_of_each_type(things: list[Any]) -> list[Any]:
 def weight_bytes(thing: Any) -> int:
     """Size with its buffers, of the interpreter's own types; asks nobody else's ``__sizeof__``."""
     kind: Any = type(thing)
+    if _ITEMSIZE_OF(kind) and id(kind) not in _SIZED and not issubclass(kind, _COUNTED):
+        return int(_BASICSIZE_OF(kind))
     measure: Callable[[Any], int] = kind.__sizeof__ if id(kind) in _SIZED else object.__sizeof__
     return int(measure(thing))

@@ -20,6 +20,7 @@ from pytest_leakguard.screening.confirmation import Examination
 from pytest_leakguard.screening.ledger import MEMORY, Ledger
 from pytest_leakguard.screening.room import OutOfRoom
 from pytest_leakguard.screening.statistics import Kept, PerRun
+from pytest_leakguard.tracker.tracker import Domain
 
 if TYPE_CHECKING:
     from pytest_leakguard.explain.explainer import Cause
@@ -70,16 +71,15 @@ def check_of(
 
     ``further`` makes more runs, for a holder that says how much it will ever keep.
     """
-    if examination.undecided and examination.per_run:
-        found = _held_for_good(blank, examination, work, ledger, budget_bytes, seconds)
-        if found is not None:
-            return found
     if examination.undecided:
-        return _answer_of_holder(blank, examination, work, ledger, seconds)
+        found = _held_for_good(blank, examination, work, ledger, budget_bytes, seconds)
+        return found or _answer_of_holder(blank, examination, work, ledger, seconds)
     counter = examination.leaking
     if counter is None:
         return Confirmed(_with_growth(blank, examination), examination)
     cause = _explained(work, counter, examination, ledger, seconds)
+    if (gone := _as_gone(blank, examination, ledger, further)) is not None:
+        return gone
     if cause.bounded and not COUNTERS[counter].is_resource:
         if not cause.limit or further is None:
             return _as_cache(blank, examination, counter, cause.bounded)
@@ -100,6 +100,26 @@ def check_of(
     finding = finding_of(counter, examination, cause, blank.id)
     check = within_budget(_with_growth(blank, examination), finding, budget_bytes)
     return Confirmed(check, examination, cause.container, cause.entries_per_run, cause.site.names)
+
+
+def _as_gone(
+    blank: Check,
+    examination: Examination,
+    ledger: Ledger,
+    further: Callable[[int], Examination] | None,
+) -> Confirmed | None:
+    """Clean when the run that has kept its objects for so long has none any more since then.
+
+    A list that is pruned now and then, such as that of a ``sqlite3.Connection``, has been.
+    """
+    number, _ = examination.old_run
+    is_told = number is None or BLOCKS not in examination.per_run or examination.is_rare
+    if further is None or number is None or is_told:
+        return None
+    if ledger.tracker.live(number, Domain.PYTHON).blocks > 0:
+        return None
+    now = further(examination.runs)
+    return Confirmed(_with_growth(blank, now), now) if now.leaking is None else None
 
 
 def _apart(examination: Examination, counter: int, cause: Cause) -> Examination:

@@ -305,3 +305,47 @@ OF_FIXTURE = """
 def test_what_the_value_of_a_fixture_holds_is_said_to_be_there(pytester: pytest.Pytester) -> None:
     _, finding = explained(pytester, OF_FIXTURE, "-p", "no:asyncio")
     assert finding["holders"][0] == "fixture loop", "thousands of tasks refer to the loop as well"
+
+
+HELD_BY_NAMES = """
+    import os, uuid
+    SETTINGS, COUNTS, ERRORS = {}, {}, []
+    def settings_copied():
+        global SETTINGS
+        SETTINGS = {**SETTINGS, uuid.uuid4().hex: True}
+    def new_key(): COUNTS[uuid.uuid4().hex] = 1
+    def fails():
+        scratch = bytearray(4000)
+        try:
+            raise ValueError(str(scratch[:1]))
+        except ValueError as problem:
+            ERRORS.append(problem)
+    def test_settings_copied(): settings_copied()
+    def test_new_key(): new_key()
+    def test_fails(): fails()
+    def test_environment(monkeypatch): monkeypatch.setenv("NAME_" + uuid.uuid4().hex, "1")
+"""
+UNKNOWN_HOLDER = "a C extension, or a reference that C code took and never gave back"
+HOLDERS = {
+    "test_settings_copied": ["dict SETTINGS", "key of type str"],
+    "test_new_key": ["dict COUNTS", "key of type str"],
+    "test_fails": ["list ERRORS", "item of type ValueError"],
+    "test_environment": [UNKNOWN_HOLDER],
+}
+
+
+def test_keys_exceptions_and_the_environment_are_held_by_what_has_them(
+    pytester: pytest.Pytester,
+) -> None:
+    pytester.makepyfile(HELD_BY_NAMES)
+    options = ("--leakguard", "--leakguard-report=out", "--leakguard-confirm=1")
+    pytester.runpytest_subprocess(*options, "-p", "no:cacheprovider")
+    report = json.loads((Path(pytester.path) / "out/report.json").read_text())
+    holders, lines = {}, {}
+    for check in report["checks"]:
+        name = check["id"].rpartition("::")[2]
+        finding = report["findings"][check["findings"][0]]
+        holders[name] = finding["holders"][-2:]
+        lines[name] = next((one for one in finding["details"] if one.startswith("line: ")), "")
+    assert holders == HOLDERS
+    assert lines["test_fails"] == "line: raise ValueError(str(scratch[:1]))"
