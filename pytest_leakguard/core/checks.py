@@ -23,6 +23,10 @@ class Outcome(StrEnum):
     NOT_REPEATABLE = "not_repeatable"
 
 
+SMALL_SUITE_TESTS = 100
+"""Tests in a suite that is small enough to look in each for leaks that are not in every run."""
+
+
 @dataclass(frozen=True, slots=True)
 class Growth:
     """One judged series of a check."""

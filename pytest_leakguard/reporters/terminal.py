@@ -9,7 +9,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pytest_leakguard.core.checks import MEMORY_ERROR, Check, Diagnosis, Growth, Outcome
+from pytest_leakguard.core.checks import (
+    MEMORY_ERROR,
+    SMALL_SUITE_TESTS,
+    Check,
+    Diagnosis,
+    Growth,
+    Outcome,
+)
 from pytest_leakguard.core.fingerprint import callers
 from pytest_leakguard.core.leaks import Finding, Frame, LeakKind, Status
 from pytest_leakguard.core.patterns import IGNORED
@@ -122,6 +129,7 @@ def render(
         yield from _baseline(verdict, door)
         yield from _services(verdict)
         yield from _skipped(verdict)
+        yield from _out_of_reach(verdict)
         if verbosity > 0:
             yield from _all_checks(verdict, verbosity)
     for note in verdict.notes:
@@ -340,6 +348,16 @@ def _remainder(verdict: Verdict) -> Iterator[Line]:
             if note.startswith(MEMORY_ERROR):
                 yield Line(f"not failing: {one_line(note)}", "yellow")
     yield from _not_failing(others, checks)
+
+
+def _out_of_reach(verdict: Verdict) -> Iterator[Line]:
+    """What is not looked for in a large suite."""
+    tests = sum(judged.check.kind == "test" for judged in verdict.checks)
+    if tests > SMALL_SUITE_TESTS:
+        yield Line(
+            f"not looked for in a suite of more than {SMALL_SUITE_TESTS} tests: leaks that are not "
+            "in every run; @pytest.mark.leakguard(iterations=500) looks for them in a test"
+        )
 
 
 def _ignored(findings: list[Finding], checks: dict[str, Check]) -> Iterator[Line]:

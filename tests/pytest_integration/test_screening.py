@@ -228,3 +228,16 @@ def test_a_full_cache_of_reference_cycles_is_no_leak(pytester: pytest.Pytester) 
     )
     assert set(outcomes(report).values()) == {"clean"}
     assert [check["notes"] for check in report["checks"]] == [[]], "nothing is undecided"
+
+
+@pytest.mark.parametrize(("tests", "is_told"), [(100, False), (101, True)])
+def test_a_large_suite_says_that_leaks_in_some_runs_are_out_of_reach(
+    pytester: pytest.Pytester, tests: int, is_told: bool
+) -> None:
+    source = f"""
+        import pytest
+        @pytest.mark.parametrize("number", range({tests}))
+        def test_text(number): assert str(number)
+    """
+    result, _ = screened(pytester, source)
+    assert ("leaks that are not in every run" in result.stdout.str()) == is_told
