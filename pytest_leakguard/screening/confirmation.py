@@ -81,6 +81,8 @@ class Examination:
     """Number of a run that is over for long and has kept what it lost, and the calls under it."""
     share: float = 1.0
     """Of the runs, so many lose something."""
+    is_written_on: bool = False
+    """Later runs make larger what a run keeps; its size is what the run adds itself."""
     is_exhausting: bool = False
     """A few more runs like these would break the process, whatever holds what they keep."""
 
@@ -137,6 +139,10 @@ class Confirmation:
         """Counter of the scarce thing of which they would leave too little."""
         self._known: dict[int, tuple[Kept, ...]] = {}
         ledger.counts_others = not (suspect.is_rare and ledger.has_older_threads)
+        self._fresh: dict[int, dict[int, Kept]] = {
+            counter: {} for counter in suspect.counters.intersection(MEMORY)
+        }
+        """By counter and by the number of a single run, what it had kept when it ended."""
         self._totals = {counter: self._history(counter) for counter in suspect.counters}
 
     def examine(self) -> Examination:
@@ -255,7 +261,29 @@ class Confirmation:
             return False
         if self._suspect.grown is not None:
             self._suspect.grown.note_runs()
+        elif calls == 1:
+            self._note_fresh(self.runs[-1])
         return True
+
+    def _note_fresh(self, run: Run) -> None:
+        for counter, fresh in self._fresh.items():
+            amount = self._ledger.kept(run, counter)
+            fresh[run.number] = Kept(1, amount.blocks, amount.size_bytes, amount.grown_bytes)
+
+    def _added_itself(self, counter: int) -> PerRun | None:
+        """What a run adds itself, where later runs have made all of it larger.
+
+        As each of the streams does that a logger writes to: it does not depend on how many runs
+        come after it.
+        """
+        if counter not in self._fresh or self._suspect.is_rare:
+            return None
+        series, noted = self._series(counter), self._fresh[counter]
+        places = [at for at, run in enumerate(self.runs) if run.number in noted]
+        places = places[-thresholds.LAST_RUNS - 1 : -1]
+        fresh = [noted[self.runs[at].number] for at in places]
+        now = [series[at] for at in places]
+        return per_run(fresh, is_rare=False) if _are_written_on(fresh, now) else None
 
     def _affordable(self) -> int:
         """Runs that fit into the time of one chunk."""
@@ -459,6 +487,11 @@ class Confirmation:
         return found
 
     def _examination(self, leaking: dict[int, PerRun], undecided: str = "") -> Examination:
+        is_written_on = False
+        for counter, kept in leaking.items():
+            added = self._added_itself(counter)
+            if added is not None and added.size_bytes < kept.size_bytes:
+                leaking[counter], is_written_on = added, True
         leaking = _growth_as_bytes(leaking)
         series = {counter: self._series(counter) for counter in self._suspect.counters}
         still_open = {}
@@ -474,6 +507,7 @@ class Confirmation:
             self._suspect.is_rare,
             self._old_run(leaking or still_open),
             self._share(leaking),
+            is_written_on=is_written_on,
         )
 
     def _old_run(self, leaking: dict[int, PerRun]) -> tuple[int | None, int]:
@@ -509,6 +543,14 @@ class Confirmation:
             else:
                 shares.append(events(self._series(counter)) / self._calls)
         return min(1.0, max(shares))
+
+
+def _are_written_on(fresh: Sequence[Kept], now: Sequence[Kept]) -> bool:
+    """Whether runs that had all kept the same when they ended keep no fewer blocks, but larger."""
+    if not fresh or not is_even(fresh):
+        return False
+    pairs = zip(fresh, now, strict=True)
+    return all(old.blocks == new.blocks and old.size_bytes <= new.size_bytes for old, new in pairs)
 
 
 def _has_even_blocks(series: Sequence[Kept]) -> bool:

@@ -330,6 +330,7 @@ def finding_of(counter: int, examination: Examination, cause: Cause, check_id: s
         details=(
             pace(counter, examination, cause.rhythm),
             *_behind(counter, examination),
+            *_written_on(examination),
             *cause.details,
         ),
     )
@@ -352,6 +353,12 @@ def _behind(counter: int, examination: Examination) -> tuple[str, ...]:
     if counter in (HEAP, MAPPED) or behind < 1:
         return ()
     return (f"{behind:,.0f} of the bytes per run are native memory that goes with it",)
+
+
+def _written_on(examination: Examination) -> tuple[str, ...]:
+    """That the size depends on how many runs follow, which is not counted."""
+    text = "every later run makes it larger, which is not counted: the size is what one run adds"
+    return (text,) if examination.is_written_on else ()
 
 
 def size_of(examination: Examination) -> int:

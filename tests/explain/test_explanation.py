@@ -338,8 +338,8 @@ def test_keys_exceptions_and_the_environment_are_held_by_what_has_them(
     pytester: pytest.Pytester,
 ) -> None:
     pytester.makepyfile(HELD_BY_NAMES)
-    options = ("--leakguard", "--leakguard-report=out", "--leakguard-confirm=1")
-    pytester.runpytest_subprocess(*options, "-p", "no:cacheprovider")
+    options = ("--leakguard", "--leakguard-report=out", "-p", "no:cacheprovider")
+    pytester.runpytest_subprocess(*options)
     report = json.loads((Path(pytester.path) / "out/report.json").read_text())
     holders, lines = {}, {}
     for check in report["checks"]:

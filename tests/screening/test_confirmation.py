@@ -321,3 +321,21 @@ def test_a_buffer_that_only_grows_is_growth_in_bytes_also_when_the_time_is_over(
     examination = examine.of(ledger, Limits(4.0, 5_000, 24, 9.0))
     assert examination.examine().leaking == HEAP
     assert examination.examine_further(5_000).leaking == HEAP
+
+
+@pytest.mark.parametrize("seconds", [3.0, 6.0])
+def test_what_later_runs_make_larger_has_the_size_that_a_run_adds_itself(
+    examine: Examining, seconds: float
+) -> None:
+    """As each of the streams does that a logger writes to."""
+
+    def stream(call: int, now: int) -> Amount:
+        return Amount(2, 100 + 10 * (now - 1 - call), 0)
+
+    found = examine(ScriptedLedger({BLOCKS: stream}), Limits(seconds))
+    assert found.leaking == BLOCKS and found.is_written_on
+    assert (found.size_bytes, found.per_run[BLOCKS].is_exact) == (100, True)
+
+
+def test_what_no_later_run_touches_is_not_said_to_be_made_larger(examine: Examining) -> None:
+    assert not examine(ScriptedLedger({BLOCKS: always})).is_written_on

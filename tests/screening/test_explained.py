@@ -129,7 +129,7 @@ NAMED = [
     (
         "environment",
         'os.environ[f"NEW_{next(NUMBERS)}"] = "x"',
-        "os.environ._data (dict, +1 item per run) -> bytes",
+        "os.environ._data (dict, +1 item per run) -> key of type bytes",
     ),
     ("unknown_list", None, "a C extension, or a reference that C code took and never gave *list"),
     ("unknown_dict", None, "a C extension, or a reference that C code took and never gave *dict"),
