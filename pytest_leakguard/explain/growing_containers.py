@@ -9,6 +9,7 @@ import gc
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 from weakref import ReferenceType
 
@@ -141,11 +142,16 @@ def _containers() -> Iterator[tuple[Any, Callable[[Any], int]]]:
 
 
 def _untracked() -> Iterator[tuple[Any, Callable[[Any], int]]]:
-    """Those of modules and classes that the collector does not know: dicts of plain values."""
+    """Those of modules, classes and namespaces that the collector does not know.
+
+    They are dicts of plain values.
+    """
     for _, module in modules():
         for value in list(namespace_of_module(module).values()):
             if is_a(value, type):
                 yield from _untracked_in(namespace_of_class(value).values())
+            elif type(value) is SimpleNamespace:
+                yield from _untracked_in(referents(value))
         yield from _untracked_in(namespace_of_module(module).values())
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pytest_leakguard.core.collector import Collector
+from pytest_leakguard.counters import originals
 from pytest_leakguard.counters._cpython import cache_clearer
 from pytest_leakguard.counters.reader import (
     BLOCKS,
@@ -394,6 +395,13 @@ class Ledger:
             return []
         with thawed():  # what is frozen is not found
             return grown_containers(self.tracker, run.number, self.has_touched_old)
+
+    def buffers(self) -> list[Any]:
+        """All bytearrays, arrays and streams in memory; takes a pass over the heap."""
+        with thawed(), originals.in_place():
+            from pytest_leakguard.explain.buffers import all_buffers
+
+            return all_buffers()
 
     def empty_caches(self) -> None:
         """What caches kept that may drop it at any time is there no longer."""

@@ -12,10 +12,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pytest_leakguard.core.clock import Spent
-from pytest_leakguard.counters import originals
 from pytest_leakguard.counters.reader import BLOCKS, CHILDREN, COUNTERS, HEAP, THREADS
 from pytest_leakguard.screening import thresholds
-from pytest_leakguard.screening.gc_freeze import thawed
 from pytest_leakguard.screening.ledger import MEMORY, RESOURCES, Ledger, Run
 from pytest_leakguard.screening.room import OutOfRoom
 from pytest_leakguard.tracker.containers import NO_CONTAINERS, Lengths
@@ -201,10 +199,7 @@ class QuickCheck:
 
     def _follows_buffers(self) -> bool:
         """Whether some more runs each make the same buffer longer, whose size changes rarely."""
-        with thawed(), originals.in_place():
-            from pytest_leakguard.explain.buffers import all_buffers
-
-            self._grown = self._ledger.followed = Lengths(all_buffers())
+        self._grown = self._ledger.followed = Lengths(self._ledger.buffers())
         before, self.runs = self.runs, []  # whose lengths are not known
         while len(self._grown) and len(self.runs) < thresholds.SUSPECT_AFTER and self._add():
             pass

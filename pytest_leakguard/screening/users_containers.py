@@ -174,6 +174,8 @@ def _is_instance(value: Any) -> bool:
     What is pytest's or a plugin's leads to all that these have.
     """
     kind = type(value)
+    if kind is types.SimpleNamespace:
+        return True
     if not _FLAGS(kind) & _IS_HEAP_TYPE or issubclass(kind, _NO_INSTANCES):
         return False
     if id(kind) not in _is_harness:

@@ -131,6 +131,9 @@ class ScriptedLedger(Ledger):
         amount = self.kept(run, counter)
         return amount.blocks > 0 or amount.grown_bytes > 0
 
+    def buffers(self) -> list[Any]:
+        return []
+
     def all_bytes(self, counter: int) -> int:
         keeps = self.memory.get(counter, first(0))
         amounts = [keeps(call, self.calls) for call in range(self.calls)]

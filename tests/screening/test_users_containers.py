@@ -14,7 +14,7 @@ from pytest_leakguard.screening.users_containers import RESCAN_TESTS, UsersConta
 from tests.pytest_integration.test_screening import screened
 
 CONSTANTS = """
-    import array, collections, io, itertools
+    import array, collections, io, itertools, types
     import pytest
     NAMES = [f"name {number}" for number in range(500_000)]
     NEXT = itertools.count()
@@ -27,6 +27,7 @@ CONSTANTS = """
         __slots__ = ("state",)
         def __init__(self): self.state = State()
     APP = App()
+    SETTINGS = types.SimpleNamespace()
     class Shop:
         SEEN, INDEX = [], {}
     def name(): return NAMES[next(NEXT)]
@@ -47,11 +48,13 @@ CONSTANTS = """
         TEXT.write("12345")
     def list_of_object(): APP.state.events.append(None)
     def stream_of_object(): APP.state.log.seek(0, 2), APP.state.log.write(b"12")
+    def names_of_namespace(): setattr(SETTINGS, name(), None)
     def list_of_registry(): APP.state.by_name[""].append(None)
     def stream_over_and_over():
         STREAM.seek(0)
         STREAM.write(b"12345")
     KINDS = [stream_of_module, text_of_module, list_of_object, stream_of_object, list_of_registry,
+        names_of_namespace,
         stream_over_and_over, list_of_module, deque_of_module, dict_of_module, set_of_module, bytearray_of_module,
         array_of_module, list_of_class, dict_of_class]
 """
@@ -71,6 +74,7 @@ BYTES_PER_RUN = {
     "list_of_object": 8,
     "stream_of_object": 2,
     "list_of_registry": 8,
+    "names_of_namespace": 24,
     "list_of_module": 8,
     "deque_of_module": 8,
     "dict_of_module": 24,
@@ -86,6 +90,7 @@ HOLDERS = {
     "list_of_object": "events",
     "stream_of_object": "log",
     "list_of_registry": "by_name",
+    "names_of_namespace": "SETTINGS",
     "list_of_module": "ITEMS",
     "deque_of_module": "PLACES",
     "dict_of_module": "ENTRIES",
@@ -97,7 +102,7 @@ HOLDERS = {
 }
 
 
-@pytest.mark.parametrize("tests", [IN_A_SUITE, IN_A_LOOP], ids=["in a suite of 164", "in a loop"])
+@pytest.mark.parametrize("tests", [IN_A_SUITE, IN_A_LOOP], ids=["in a suite of 165", "in a loop"])
 def test_constants_that_each_run_adds_are_found_with_their_exact_pace(
     pytester: pytest.Pytester, tests: str
 ) -> None:
