@@ -94,8 +94,8 @@ def growing(timeline: Timeline, check: Check, pids: Iterable[int]) -> list[int]:
     for (pid, _), worker in timeline.workers.items():
         for metric in metrics:
             known = [value for value in worker.series.get(metric, ()) if value is not None]
-            if known:
-                gained[metric][pid] = known[-1] - known[0]
+            if known:  # what it gave back before it began to grow says nothing of the leak
+                gained[metric][pid] = known[-1] - min(known)
     left_out: set[int] = set()
     for by_pid in gained.values():
         most = max(by_pid.values(), default=0.0)

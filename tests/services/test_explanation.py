@@ -9,9 +9,13 @@ from typing import Any
 
 import pytest
 
-from pytest_leakguard.core.checks import Outcome
+from pytest_leakguard.core.checks import Check, Outcome
+from pytest_leakguard.core.leaks import Finding, LeakKind, Rate
+from pytest_leakguard.core.metric_names import MetricName
+from pytest_leakguard.growth.workers import Worker
 from pytest_leakguard.services import explanation, session
 from pytest_leakguard.services.launch import ServiceTarget
+from pytest_leakguard.services.timeline import Timeline
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux", reason="services are measured through /proc"
@@ -92,6 +96,16 @@ def test_what_compiled_code_leaves_is_told_with_the_line_that_calls_it(bench: An
     (finding,) = judged.check.findings
     assert finding.sites == (f"{SERVICE}:{line_of('native')}",)
     assert finding.stack[0].function == "native"
+
+
+def test_a_process_that_first_gave_back_more_than_it_leaks_is_asked() -> None:
+    rate = Rate(metric=MetricName.HEAP_BYTES, unit="bytes", per_iteration=10.0, low=9.0, high=11.0)
+    finding = Finding("f", LeakKind.GROWTH, 0, 0, (), rate=rate)
+    check = Check("c", "service", "live", findings=(finding,))
+    timeline = Timeline()
+    timeline.workers[7, 1] = Worker("shop", series={MetricName.HEAP_BYTES: [900.0, 100.0, 400.0]})
+    timeline.workers[8, 1] = Worker("idle", series={MetricName.HEAP_BYTES: [500.0, 500.0, 501.0]})
+    assert explanation.growing(timeline, check, [7, 8]) == [7]
 
 
 def test_a_clean_service_is_asked_nothing(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
