@@ -101,7 +101,7 @@ def growing(
     tidy()
     gc.collect()
     found = []
-    for container, measure in _containers():
+    for container, measure in containers():
         key = id(container)
         now = measure(container)
         if key in before and now > middle.get(key, now) > before[key]:
@@ -122,14 +122,14 @@ def _order(growing: Growing) -> tuple[bool, bool, float]:
 def _lengths(least: int) -> dict[int, int]:
     gc.collect()
     lengths: dict[int, int] = {}
-    for container, measure in _containers():
+    for container, measure in containers():
         length_now = measure(container)
         if length_now >= least:
             lengths[id(container)] = length_now
     return lengths
 
 
-def _containers() -> Iterator[tuple[Any, Callable[[Any], int]]]:
+def containers() -> Iterator[tuple[Any, Callable[[Any], int]]]:
     """Every container there is, with what measures it."""
     measures: dict[int, Callable[[Any], int] | None] = {}
     for candidate in gc.get_objects():

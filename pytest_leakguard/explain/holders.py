@@ -25,8 +25,6 @@ from pytest_leakguard.explain.survivors import Survivors, Target, made_since, su
 
 MOST_TIED = 8
 """Containers of one pace whose chains are compared; each chain takes some passes over the heap."""
-MOST_NEAR = 64
-"""Steps from either end of a chain that are asked whether they grow, and for a limit."""
 _WHOLE = 0.05
 """A pace that is so near to a whole number is that number: a run more or less was counted."""
 BUFFER_SHARE = 0.5
@@ -135,7 +133,7 @@ def _held_by(path: Path, probe: Probe, runs: int, is_double: bool = False) -> He
     exits = _cpython.exit_callbacks()
     growth = Growth()
     held = Held()
-    near = _near(path.steps[:-1])
+    near = limits.near(path.steps[:-1])
     held.container = _growing_of(near, probe, runs)
     if held.container is not None:
         item, is_key = _item_below(path, held.container.container)
@@ -158,7 +156,7 @@ def _limiting_others(first: Target | None, is_new: IsNew) -> Any:
     """A holder with a limit that has what does not hang on the first of the survivors."""
     for target in first.all() if first is not None else ():
         path = path_without(target.thing, is_new) if target is not first else None
-        holder = limits.limiting(_near(path.steps[:-1])) if path is not None else None
+        holder = limits.limiting(limits.near(path.steps[:-1])) if path is not None else None
         if holder is not None:
             return holder
     return None
@@ -187,11 +185,6 @@ def _above(steps: list[Any], container: Growing | None) -> list[Any]:
         if container is not None and step is container.container:
             return steps[: at + 1]
     return steps
-
-
-def _near(steps: list[Any]) -> list[Any]:
-    """Those near the root and near the object; between them may be thousands of one kind."""
-    return steps if len(steps) <= 2 * MOST_NEAR else [*steps[:MOST_NEAR], *steps[-MOST_NEAR:]]
 
 
 def _item_below(path: Path, container: Any) -> tuple[str, bool]:

@@ -33,7 +33,14 @@ CURSORS_OF_SQLITE = 200
 (``Modules/_sqlite/connection.c`` of CPython)."""
 LARGEST_LIMIT = 100_000_000
 """A number above that is no limit in practice, such as ``sys.maxsize``."""
+MOST_NEAR = 64
+"""Steps from either end of a chain that are asked whether they grow, and for a limit."""
 _NO_CACHES = (types.ModuleType, type, types.FunctionType, types.FrameType)
+
+
+def near(steps: list[Any]) -> list[Any]:
+    """Those near the root and near the object; between them may be thousands of one kind."""
+    return steps if len(steps) <= 2 * MOST_NEAR else [*steps[:MOST_NEAR], *steps[-MOST_NEAR:]]
 
 
 def limit_on(steps: Iterable[Any]) -> tuple[int, str] | None:

@@ -20,6 +20,7 @@ from pytest_leakguard.core.foreign import (
     is_a,
     module_of,
     mro_of,
+    namespace_of_class,
     namespace_of_module,
     qualname_of,
 )
@@ -64,6 +65,22 @@ def removals_of(container: Any, holders: Iterable[Any] = ()) -> Iterator[Removal
         yield from name.removals()
 
 
+def is_source_known(container: Any, holders: Iterable[Any] = ()) -> bool:
+    """Whether all that can take something out of the container is source that was looked through.
+
+    It is not where the container has no name there, or is handed to a function, which may.
+    """
+    names = list(_names(container, holders))
+    trees = [(name, name.tree()) for name in names]
+    if not names or any(tree is None for _, tree in trees):
+        return False
+    return not any(name.is_handed_on(tree) for name, tree in trees if tree is not None)
+
+
+_HARMLESS = frozenset({"len", "str", "repr", "bool", "isinstance", "sum", "min", "max", "sorted"})
+"""Functions that take nothing out of what they are given."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Name:
     """How one module's source calls the container."""
@@ -79,10 +96,29 @@ class _Name:
     within: int = 0
     """A line of the function whose variable it is, or of one inside it; 0 for a module's."""
 
-    def removals(self) -> Iterator[Removal]:
+    def tree(self) -> ast.Module | None:
+        """The module's source; ``None`` where there is none."""
+        lines = linecache.getlines(self.file)
         try:
-            tree = ast.parse("".join(linecache.getlines(self.file)))
+            return ast.parse("".join(lines)) if lines else None
         except (SyntaxError, ValueError, RecursionError):
+            return None
+
+    def is_handed_on(self, tree: ast.Module) -> bool:
+        """Whether it is an argument of a call, or what a function returns."""
+        is_it = _is_self if self.of_class else self._is_called
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Return) and node.value is not None and is_it(node.value):
+                return True
+            if isinstance(node, ast.Call) and _name_of(node.func) not in _HARMLESS:
+                given = [*node.args, *(keyword.value for keyword in node.keywords)]
+                if any(is_it(argument) for argument in given):
+                    return True
+        return False
+
+    def removals(self) -> Iterator[Removal]:
+        tree = self.tree()
+        if tree is None:
             return
         scope = self._scope(tree)
         if scope is None:
@@ -137,15 +173,28 @@ def _names_of(thing: Any, steps: tuple[Any, ...], is_entry: bool) -> Iterator[_N
     """Each variable of a module or closure and each attribute of a holder that it is."""
     yield from _variables_of_modules(thing, is_entry)
     for holder in steps:
-        for name, value in attributes_of(holder):
+        for name, value in _attributes_of(holder):
             if value is thing and type(name) is str:
-                for file, _ in _classes(type(holder)):
+                for file in _files_of(holder):
                     yield _Name(file, name, is_entry=is_entry, holder=holder)
         for name, value in closure_of(holder).items():
             if value is thing:
                 code = holder.__code__
                 line = code.co_firstlineno
                 yield _Name(code.co_filename, name, "", is_entry, holder, line)
+
+
+def _attributes_of(holder: Any) -> Iterable[tuple[Any, Any]]:
+    """Those of an object, or of a class."""
+    if is_a(holder, type):
+        return list(namespace_of_class(holder).items())
+    return attributes_of(holder)
+
+
+def _files_of(holder: Any) -> list[str]:
+    if is_a(holder, type):
+        return [file for file in (_file_of(holder),) if file]
+    return [file for file, _ in _classes(type(holder))]
 
 
 def _variables_of_modules(thing: Any, is_entry: bool) -> Iterator[_Name]:
@@ -171,11 +220,18 @@ def _whole_of(node: ast.expr) -> ast.expr | None:
 def _classes(kind: type) -> Iterator[tuple[str, str]]:
     """The file of each class that is not the interpreter's, and how it is called there."""
     for base in mro_of(kind):
-        module = sys.modules.get(module_of(base))
-        if type(module) is types.ModuleType:
-            file = namespace_of_module(module).get("__file__")
-            if type(file) is str and owner(file) is not Owner.INTERPRETER:
-                yield file, qualname_of(base).rpartition(".")[2]
+        file = _file_of(base)
+        if file:
+            yield file, qualname_of(base).rpartition(".")[2]
+
+
+def _file_of(kind: type) -> str:
+    """The source file of a class that is not the interpreter's; empty where there is none."""
+    module = sys.modules.get(module_of(kind))
+    if type(module) is not types.ModuleType:
+        return ""
+    file = namespace_of_module(module).get("__file__")
+    return file if type(file) is str and owner(file) is not Owner.INTERPRETER else ""
 
 
 def _statement_at(tree: ast.Module, line: int) -> ast.AST | None:
@@ -288,6 +344,17 @@ def _is_removal(called: ast.expr, is_it: _IsIt) -> bool:
 # The number from which on it does.
 
 
+def _left_by(removal: ast.AST, numbers: Numbers) -> int:
+    """How many ``del CACHE[:-200]`` leaves; 0 of all else."""
+    for target in removal.targets if isinstance(removal, ast.Delete) else ():
+        part = target.slice if isinstance(target, ast.Subscript) else None
+        if isinstance(part, ast.Slice) and part.lower is None:
+            upper = part.upper
+            if isinstance(upper, ast.UnaryOp) and isinstance(upper.op, ast.USub):
+                return numbers.number(upper.operand) or 0
+    return 0
+
+
 def _is_length_of(is_it: _IsIt, node: ast.Compare) -> Iterator[bool]:
     """Whether a side of the comparison is ``len(CACHE)``."""
     for side in (node.left, *node.comparators):
@@ -298,7 +365,7 @@ def _is_length_of(is_it: _IsIt, node: ast.Compare) -> Iterator[bool]:
 
 def _limit_of(tree: ast.Module, removal: ast.AST, numbers: Numbers) -> int:
     """The largest number in the nearest condition around it that has one; 0 where none is known."""
-    found = 0
+    found = _left_by(removal, numbers)
     for node in ast.walk(tree):
         if not isinstance(node, ast.If | ast.While) or isinstance(node.test, ast.Constant):
             continue

@@ -55,15 +55,15 @@ class Numbers:
         for node in ast.walk(condition):
             if isinstance(node, ast.Compare):
                 sides = (node.left, *node.comparators)
-                numbers = [self._number(side) for side in sides]
+                numbers = [self.number(side) for side in sides]
                 unknown = [at for at, number in zip(sides, numbers, strict=True) if number is None]
                 if all(map(_is_length, unknown)):
                     yield from (number for number in numbers if number is not None and number > 0)
 
-    def _number(self, node: ast.expr) -> int | None:
+    def number(self, node: ast.expr) -> int | None:
         """A whole number, a product or sum of some, or a variable or attribute that is one."""
         if isinstance(node, ast.BinOp):
-            left, right = self._number(node.left), self._number(node.right)
+            left, right = self.number(node.left), self.number(node.right)
             compute = _OPERATIONS.get(type(node.op))
             if left is not None and right is not None and compute is not None:
                 return compute(left, right)

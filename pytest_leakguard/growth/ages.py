@@ -13,6 +13,7 @@ from enum import StrEnum
 from statistics import linear_regression, median
 
 from pytest_leakguard.growth import thresholds
+from pytest_leakguard.growth.filling import Filling
 
 
 class Fate(StrEnum):
@@ -25,6 +26,8 @@ class Fate(StrEnum):
     one request of many."""
     LOST = "lost"
     """Old batches lose what they had kept at first: a cache that is full, sessions that end."""
+    FILLING = "filling"
+    """Kept so far, in a container that says how much it will hold, and is not full yet."""
     GONE = "gone"
     """Nothing of it is left."""
     UNKNOWN = "unknown"
@@ -47,6 +50,8 @@ class Ages:
     """Their requests."""
     lost_bytes: int = 0
     """Alive of them at first, and no longer."""
+    filling: Filling | None = None
+    """What is filling."""
     first: int = 0
     """Number of the first batch that was looked at."""
     is_settled: bool = False
@@ -313,7 +318,22 @@ def _keeps_some(batches: Sequence[_Batch]) -> bool:
     events = [size for size in kept if size >= least]
     if len(events) < thresholds.AGED_EVENTS or not _are_alike(events):
         return False
+    if _has_ended(batches, least):
+        return False
     return all(any(batch.now >= least for batch in part) for part in _parts(batches))
+
+
+def _has_ended(batches: Sequence[_Batch], least: float) -> bool:
+    """Return whether events came until some time and not since, as of a table that takes no more.
+
+    Longer than twice the longest time between two of them.
+    """
+    longest = since = 0
+    for batch in batches:
+        since += batch.requests
+        if batch.now >= least:
+            longest, since = max(longest, since), 0
+    return since > 2 * longest
 
 
 def _parts(batches: Sequence[_Batch]) -> list[Sequence[_Batch]]:

@@ -28,6 +28,7 @@ from pytest_leakguard.growth.answers import (
     answer,
 )
 from pytest_leakguard.growth.bursts import burst_in
+from pytest_leakguard.growth.filling import Filling
 from pytest_leakguard.growth.metrics import METRICS, RESIDENT, RUNTIMES, Metric, Source
 from pytest_leakguard.growth.statistics import (
     Run,
@@ -226,6 +227,7 @@ def judge(
     names = {metric.name for metric in metrics}
     ignored = tuple(name for name in series if name not in names)
     base = _base_of(series, metrics)
+    pages = _beside_filling(pages, heaps, ages)
     live = next((trend for trend in _decided(heaps) if trend.metric.unit == "bytes"), None)
     if live and not _first(heaps, Leaking):
         if counted:
@@ -351,6 +353,8 @@ def _beside_ages(trend: Trend, ages: Ages) -> Trend:
             detectable_per_iteration=missed,
         )
         return answer(Leaking, facts, ages.summary)
+    if ages.filling is not None:
+        return _not_full(trend, ages.filling)
     if ages.fate is Fate.LOST and isinstance(trend, Leaking | Undecided):
         return answer(Cache, trend, ages.summary)
     if ages.fate is not Fate.GONE:
@@ -362,6 +366,29 @@ def _beside_ages(trend: Trend, ages: Ages) -> Trend:
     if trend.rise >= trend.metric.settled:
         return answer(Cache, facts, ages.summary)
     return answer(Stable, facts, ages.summary)
+
+
+def _beside_filling(
+    pages: list[Trend], heaps: Sequence[Trend], ages: Mapping[str, Ages]
+) -> list[Trend]:
+    """Return what pages say beside a container that fills up, which takes them."""
+    found = next((one.filling for one in ages.values() if one.filling is not None), None)
+    if found is None or _first(heaps, Leaking):
+        return pages
+    return [_not_full(page, found) if _grows(page) else page for page in pages]
+
+
+def _not_full(trend: Trend, filling: Filling) -> Trend:
+    """Return that it is open: a container with a limit takes entries, and is not full."""
+    return answer(
+        Undecided,
+        trend,
+        reason=filling.reason,
+        remedy=f"send at least {filling.shows_at:,} requests",
+        counted_in="requests",
+        have=trend.iterations,
+        need=filling.shows_at,
+    )
 
 
 def _beside_counted(resident: Trend, live: Trend, explained: float, base: float) -> Trend:

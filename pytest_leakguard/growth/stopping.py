@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 
+from pytest_leakguard.core.metric_names import MetricName
 from pytest_leakguard.core.shapes import Shape
 from pytest_leakguard.growth import thresholds
 from pytest_leakguard.growth.ages import Ages, Fate
@@ -74,16 +75,25 @@ class AgedLook:
     """Nothing else grows: counters, pages."""
     is_for_good: bool = False
     """What is kept cannot be given back: nothing leads to it any more, or only what was kept later
-    does, or a list holds it that has taken an entry with each request."""
+    does, or a container holds it that takes an entry with each request and never gives one back."""
 
     def is_leak(self) -> bool:
         return any(ages.is_leak for ages in self.ages.values())
 
     def is_sure(self) -> bool:
         """Return whether no usual cache, ring or pool would still keep all it was given."""
-        is_kept = any(ages.fate is Fate.KEPT for ages in self.ages.values())
-        sure = thresholds.AGED_SURE_REQUESTS if is_kept else thresholds.AGED_SURE_RARE_REQUESTS
-        return self.is_for_good or self.requests >= sure
+        largest = max((ages.kept_bytes for ages in self.ages.values()), default=0)
+        is_large = largest >= thresholds.AGED_SURE_BYTES
+        return self.is_for_good or is_large or self.requests >= self.sure_after()
+
+    def sure_after(self) -> int:
+        """Return the requests after which it is a leak whoever holds it."""
+        kept = {name for name, ages in self.ages.items() if ages.fate is Fate.KEPT}
+        if not kept:
+            return thresholds.AGED_SURE_RARE_REQUESTS
+        if kept == {MetricName.MAPPED_BYTES}:
+            return thresholds.AGED_SURE_MAPPED_REQUESTS
+        return thresholds.AGED_SURE_REQUESTS
 
     def is_quiet(self) -> bool:
         return self.stands_still and all(_is_over(ages) for ages in self.ages.values())

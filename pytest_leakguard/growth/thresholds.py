@@ -303,10 +303,18 @@ AGED_QUIET_LOOKS = 2
 AGED_QUIET_REQUESTS = 150
 """Least number of late requests of which nothing may be kept; a leak in one request of a hundred
 is among them."""
-AGED_SURE_REQUESTS = 1100
+AGED_SURE_REQUESTS = 6000
 """Requests after which what is kept by each batch, and lost by none, is a leak. Until then a cache,
-a ring of entries or a list that is handed over when it is full looks the same, whatever holds it;
-the usual bounds end at 1,024, and one that is reached shows within a twelfth (``AGED_FULL``)."""
+a ring of entries or a list that is handed over when it is full looks the same, where nobody says
+how much it will hold; the usual bounds end at 5,000, and one that is reached shows within a twelfth
+(``AGED_FULL``), wherever batches end."""
+AGED_SURE_MAPPED_REQUESTS = 1100
+"""The same for mappings; a process may have 65,530 of them, so whoever keeps some keeps few."""
+AGED_SURE_BYTES = 128 * MIB
+"""The same in bytes that are kept; no cache has as much unless somebody has asked for it."""
+AGED_LIMIT_SHOWS = 1.1
+"""Requests after which a limit shows that a container says it has, as a multiple of those that fill
+it; lately as much was lost then as was kept anew (``AGED_FULL``)."""
 AGED_SURE_RARE_REQUESTS = 1500
 """Requests after which what is kept now and then is a leak: the rate of one in a hundred, of two
 workers, is then known to a tenth."""
@@ -344,11 +352,11 @@ pointers remain here and there, as in an allocator's own lists, and hide the res
 AGED_LOST_AGAIN = 1.5
 """Requests after which it is searched again for what leads to kept blocks, as a multiple of those
 at the last search: it takes milliseconds."""
-AGED_LISTS_FROM = 200
-"""Least number of requests between two looks at an interpreter's lists, the later of which comes no
-earlier than after twice as many; a list that is cut to its last entries shows its bound by then."""
-AGED_LIST_PACE = 0.8
-"""Least number of entries for each request that lists have grown by to hold what leaks."""
+AGED_ASKED_FROM = 100
+"""Least number of requests between two questions to an interpreter about its containers, the later
+of which comes no earlier than after twice as many; what grows by chance has not grown in both."""
+AGED_ENTRY_PACE = 0.8
+"""Least number of entries for each request that a container has to take to hold what leaks."""
 
 # Recorded series: restarts, cycles, two groups.
 

@@ -13,6 +13,8 @@ from pytest_leakguard.core.leaks import Finding, LeakKind, Rate
 from pytest_leakguard.core.metric_names import SERVICE_COUNTERS, MetricName
 from pytest_leakguard.core.shapes import Shape
 from pytest_leakguard.core.text import plural, quantity
+from pytest_leakguard.growth import thresholds
+from pytest_leakguard.growth.ages import Fate
 from pytest_leakguard.growth.answers import Judgement, Leaking, Trend, Undecided
 from pytest_leakguard.growth.diagnosis import Production, diagnose, growths
 from pytest_leakguard.processes import tree
@@ -70,6 +72,7 @@ def check_of(
             *blank.notes,
             *_uncounted(timeline),
             *_full(timeline),
+            *_may_have_a_limit(timeline, judgement),
             *_replaced(timeline),
             *_dear(timeline),
         ),
@@ -160,6 +163,18 @@ def _full(timeline: Timeline) -> Iterator[str]:
         limit = min((one for one in limits if one), default=0.0)
         then = f"; then: {timeline.failure}" if timeline.failure else ""
         yield f"a process reached its limit of {limit:,.0f} open descriptors{then}"
+
+
+def _may_have_a_limit(timeline: Timeline, judgement: Judgement) -> Iterator[str]:
+    """Say of a leak up to where it was followed, where a limit further on would look the same."""
+    is_kept = any(ages.fate is Fate.KEPT for ages in timeline.ages().values())
+    is_followed = timeline.done >= thresholds.AGED_SURE_REQUESTS or timeline.is_for_good
+    if is_kept and not is_followed and _is_memory_leak(judgement, timeline):
+        yield (
+            f"none of what {timeline.done:,} requests have kept was given back; a cache with a "
+            "limit beyond that looks the same: if it has one, send more requests than it has "
+            "entries"
+        )
 
 
 def _is_explained(timeline: Timeline, judgement: Judgement) -> bool:

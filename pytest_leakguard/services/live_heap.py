@@ -5,6 +5,7 @@ Whether it is known decides how small a leak can be seen.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
@@ -14,7 +15,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from pytest_leakguard.processes import tree
+from pytest_leakguard.core.errors import LeakguardError
+from pytest_leakguard.growth.filling import Grown
+from pytest_leakguard.processes import supervisor, tree
 from pytest_leakguard.programs import binary
 from pytest_leakguard.services import jvm
 from pytest_leakguard.tracker.live import (
@@ -193,14 +196,11 @@ class HeapReader:
             f"so {_UNSEEN}"
         )
 
-    def list_growth(self) -> float:
-        """Return by how many entries the lists grew that grew most since the last question.
-
-        Of each interpreter one: who appends with each request, and never takes away.
-        """
+    def grown(self) -> list[list[Grown]]:
+        """Return by interpreter which containers grew most since the last question."""
         python = {pid for pid, counted in self.counted.items() if counted.has_python}
-        pids = python - self._mute
-        return sum(self._hear(self._call(pid, b"lists\n")) or 0.0 for pid in pids)
+        callers = [self._call(pid, b"growing\n") for pid in sorted(python - self._mute)]
+        return [_grown(_text(caller)) for caller in callers]
 
     def _call(self, pid: int, question: bytes = b"") -> socket.socket | None:
         if self.directory is None:
@@ -217,16 +217,11 @@ class HeapReader:
             return None
         return caller
 
-    def _hear(self, caller: socket.socket | None) -> float | None:
-        if caller is None:
-            return None
-        answer = b""
+    @staticmethod
+    def _hear(caller: socket.socket | None) -> float | None:
         try:
-            with caller:
-                while not answer.endswith(b"\n") and (part := caller.recv(256)):
-                    answer += part
-            return float(answer)
-        except (OSError, ValueError):
+            return float(_text(caller))
+        except ValueError:
             return None
 
     def close(self) -> None:
@@ -236,6 +231,37 @@ class HeapReader:
         if self._live is not None:
             self._live.close()
             self._live = None
+
+
+def _text(caller: socket.socket | None) -> str:
+    """Return an agent's answer, a line; empty where there is none."""
+    answer = b""
+    if caller is None:
+        return ""
+    with suppress(OSError), caller:
+        while not answer.endswith(b"\n") and (part := caller.recv(1 << 12)):
+            answer += part
+    return answer.decode("utf-8", "replace")
+
+
+def _grown(text: str) -> list[Grown]:
+    """Read what grew; it is somebody else's process, so nothing in it is taken on trust."""
+    found: list[Grown] = []
+    try:
+        for one in json.loads(text):
+            found.append(
+                Grown(
+                    growth=max(1, int(one["growth"])),
+                    length=int(one["length"]),
+                    most=int(one["most"]),
+                    is_open=bool(one["is_open"]),
+                    held_by=tuple(map(str, one["held_by"])),
+                    why=str(one["why"]),
+                )
+            )
+    except (KeyError, TypeError, ValueError):
+        return []
+    return found
 
 
 def _takes_preload(program: binary.Binary) -> bool:

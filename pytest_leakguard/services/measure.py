@@ -12,6 +12,7 @@ from pytest_leakguard.core.shapes import Shape
 from pytest_leakguard.core.text import plural, quantity
 from pytest_leakguard.growth import thresholds
 from pytest_leakguard.growth.answers import Judgement, Leaking, Undecided
+from pytest_leakguard.growth.filling import filling, has_no_end
 from pytest_leakguard.growth.metrics import Source
 from pytest_leakguard.growth.stopping import (
     CAREFUL,
@@ -39,6 +40,10 @@ _EXTENDED_FROM = 8
 request takes and what a reading does."""
 _MOST_RESTS = 3
 """Rests of some seconds that a run may take; then it goes on until its budget."""
+_ASKED_AGAIN = 1.5
+"""Requests after which containers are asked again, as a multiple of those at the last question."""
+_SCARCE = (MetricName.DESCRIPTORS, MetricName.THREADS, MetricName.PROCESSES)
+"""Counters that reach a limit of the system's long before memory does."""
 _BATCHES_AFTER_REST = 4
 """Batches after a rest at the end of a run."""
 PROGRESS_EVERY_S = 0.5
@@ -143,8 +148,8 @@ class _Loop:
         self._checkpoint_at = next_checkpoint(0)
         self._aged: list[AgedLook] = []
         self._search_at = 0
-        self._lists_at: int | None = None
-        self._do_lists_hold = False
+        self._asked_at: int | None = None
+        self._has_no_end = False
         self._is_lost = False
         self._ended_at: dict[int, float] = {}
         self._rests = 0
@@ -244,7 +249,8 @@ class _Loop:
             return ""
         started = time.monotonic()
         look = AgedLook(timeline.done, timeline.ages(), timeline.stands_still())
-        self._aged.append(replace(look, is_for_good=self._keeps_for_good(look)))
+        timeline.is_for_good = self._keeps_for_good(look)
+        self._aged.append(replace(look, is_for_good=timeline.is_for_good))
         # Part of each reading: what is set aside for checkpoints is left to them.
         timeline.reading_s += time.monotonic() - started
         stopped = may_stop_by_age(self._aged, self._preset)
@@ -252,7 +258,7 @@ class _Loop:
 
     def _is_too_young(self, look: AgedLook) -> bool:
         """Rest where what leaks is so young that a timer may still give it back."""
-        if self._is_lost or self._do_lists_hold:
+        if self._is_lost or self._has_no_end:
             return False
         leaks = [ages for ages in look.ages.values() if ages.is_leak]
         ends = self._timeline.batches.ends
@@ -279,7 +285,7 @@ class _Loop:
         is_seen = len(before) == thresholds.AGED_LOOKS - 1 and all(one.is_leak() for one in before)
         if heap is None or not heap.is_leak or not is_seen:
             return False
-        if self._do_lists_grow(look.requests):
+        if self._grows_without_end(look.requests):
             return True
         if look.requests < self._search_at:
             return False
@@ -295,27 +301,39 @@ class _Loop:
         first_chain = thresholds.AGED_CHAINED_REQUESTS
         return min(later, first_chain) if requests < first_chain else later
 
-    def _do_lists_grow(self, requests: int) -> bool:
-        """Return whether lists have taken an entry with each request between two looks at them."""
-        if self._do_lists_hold:
+    def _grows_without_end(self, requests: int) -> bool:
+        """Return whether containers that never give back have taken an entry with each request.
+
+        What says how much it will hold is noted, as until then nothing is decided.
+        """
+        if self._has_no_end:
             return True
-        if self._lists_at is None:
-            self._sampler.list_growth()
-            self._lists_at = requests
+        if self._asked_at is None:
+            self._sampler.grown()
+            self._asked_at = requests
             return False
-        since = requests - self._lists_at
-        if since < thresholds.AGED_LISTS_FROM or requests < 2 * thresholds.AGED_LISTS_FROM:
+        since = requests - self._asked_at
+        if since < thresholds.AGED_ASKED_FROM or requests < 2 * thresholds.AGED_ASKED_FROM:
             return False
-        self._lists_at = requests
-        self._do_lists_hold = self._sampler.list_growth() >= thresholds.AGED_LIST_PACE * since
-        return self._do_lists_hold
+        # Each answer takes some passes over the heap, so that the questions become rarer.
+        if self._timeline.filling is not None or since < (_ASKED_AGAIN - 1) * self._asked_at:
+            return False
+        self._asked_at = requests
+        grown = self._sampler.grown()
+        self._has_no_end = has_no_end(grown, since)
+        if not self._has_no_end:
+            self._timeline.filling = filling(grown, since, requests)
+        return self._has_no_end
 
     def _checkpoint(self, is_last: bool) -> str:
         """Judge what there is, and return why to stop; empty when the run goes on."""
         checkpoints, done = self._timeline.checkpoints, self._timeline.done
         with self._sampler.at_checkpoint():
             checkpoints.append(self._timeline.checkpoint())
-            stopped, self._preset = _next_step(checkpoints, self._preset, is_last)
+            sure_after = self._aged[-1].sure_after() if self._may_be_full_soon() else 0
+            stopped, self._preset = _next_step(checkpoints, self._preset, is_last, sure_after)
+        if stopped and not is_last and self._may_be_full_soon():
+            stopped = ""
         if stopped and self._sees_leak() and self._may_be_closed_soon():
             stopped = ""
             if is_last:  # what is closed meanwhile shows in some more batches
@@ -325,6 +343,15 @@ class _Loop:
             confirmed_at = math.ceil(thresholds.CONFIRMED_AFTER * done)
             self._checkpoint_at = max(self._checkpoint_at, confirmed_at)
         return stopped
+
+    def _may_be_full_soon(self) -> bool:
+        """Return whether what grows is kept by something that may have a limit further on."""
+        overall = self._timeline.checkpoints[-1].overall
+        if not isinstance(overall, Leaking) or overall.metric.unit != "bytes":
+            return False
+        look = self._aged[-1] if self._aged else None
+        is_scarce = any(self._timeline.gained(name) >= thresholds.POOL_SIZE for name in _SCARCE)
+        return look is not None and look.is_leak() and not look.is_sure() and not is_scarce
 
     def _may_be_closed_soon(self) -> bool:
         """Rest where what leaks are connections that have not been open for long."""
@@ -365,15 +392,20 @@ def _may_decide(timeline: Timeline, preset: Preset) -> bool:
     return is_quiet_possible or is_leak_possible
 
 
-def _next_step(checkpoints: list[Judgement], preset: Preset, is_last: bool) -> tuple[str, Preset]:
-    """Return why to stop, or nothing and the preset to go on with."""
+def _next_step(
+    checkpoints: list[Judgement], preset: Preset, is_last: bool, sure_after: int = 0
+) -> tuple[str, Preset]:
+    """Return why to stop, or nothing and the preset to go on with.
+
+    ``sure_after`` are the requests after which growth that is kept is a leak whoever holds it.
+    """
     judgement = checkpoints[-1]
     stopped = may_stop(checkpoints, preset)
     is_open = _may_fill_up(judgement) or _may_fragment(judgement)
     if not stopped or (is_open and not is_last):
         return "", preset
     # It could end here, but the answer may still turn: once more, to where it cannot.
-    longer = _longer(judgement, preset)
+    longer = _longer(judgement, preset, sure_after)
     return ("", longer) if longer else (stopped, preset)
 
 
@@ -405,7 +437,7 @@ def _for_batches(preset: Preset, batch: int) -> Preset:
     return replace(preset, max_requests=most)
 
 
-def _longer(judgement: Judgement, preset: Preset) -> Preset | None:
+def _longer(judgement: Judgement, preset: Preset, sure_after: int = 0) -> Preset | None:
     """Return a preset that runs to where the answer will be; ``None`` where this is it.
 
     Growth that began late is followed on, a small one is to be confirmed; both only once.
@@ -416,6 +448,8 @@ def _longer(judgement: Judgement, preset: Preset) -> Preset | None:
     if isinstance(overall, Undecided) and overall.counted_in == "requests":
         # No further than twice, or a late start would double the run again and again.
         need = min(overall.need, 2 * preset.max_requests)
+    elif sure_after <= 2 * preset.max_requests and sure_after > preset.max_requests:
+        need = sure_after
     elif isinstance(overall, Leaking) and overall.metric.unit == "bytes":
         need = 2 * preset.max_requests if overall.rise < thresholds.CREEP_BYTES else 0
     if need <= preset.max_requests:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pytest_leakguard.core.metric_names import MetricName
 from pytest_leakguard.growth import thresholds
 from pytest_leakguard.growth.ages import Ages
+from pytest_leakguard.growth.filling import Grown
 from pytest_leakguard.growth.workers import Worker
 from pytest_leakguard.processes import mappings as kinds
 from pytest_leakguard.processes import memory, tree
@@ -231,9 +232,9 @@ class Sampler:
     def _sockets(self) -> int:
         return kinds.descriptors(self._pids).get("socket", 0)
 
-    def list_growth(self) -> float:
-        """Return by how many entries lists have grown since the last question."""
-        return self._heap.list_growth()
+    def grown(self) -> list[list[Grown]]:
+        """Return by interpreter which containers have grown since the last question."""
+        return self._heap.grown()
 
     def check_liveness(self, done: int) -> None:
         """See whether the known processes still live: cheap enough to be done between samples."""

@@ -44,6 +44,9 @@ _LONGEST_BATCH = 60
 request of a hundred is then in every other one."""
 _BATCHES_SO_FAR = 30
 """Batches whose length the next one has, later on: as many as tell a leak from a cache."""
+_BATCHES_LATE = 20
+"""Part of the requests so far that a later batch may have, a twentieth, where readings are dear; a
+limit that is reached shows in a twelfth."""
 _LIKELY_READINGS = 10
 """Readings between now and the end of a service that grows much, when each comes a tenth of the
 requests later, so that it can be judged wherever it ends."""
@@ -82,7 +85,8 @@ def next_batch_end(done: int, affordable: float, limit: int) -> int:
     earliest = done + max(BATCH, done // _BATCHES_SO_FAR)
     if done < FREQUENT_UNTIL:
         return earliest
-    latest = done + min(_LONGEST_BATCH, max(BATCH, limit // thresholds.LEAST_READINGS))
+    longest = max(_LONGEST_BATCH, done // _BATCHES_LATE)
+    latest = done + min(longest, max(BATCH, limit // thresholds.LEAST_READINGS))
     return min(max(earliest, math.ceil(affordable)), max(earliest, latest))
 
 

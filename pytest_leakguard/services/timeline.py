@@ -13,9 +13,10 @@ from functools import partial
 
 from pytest_leakguard.core.metric_names import SERVICE_COUNTERS, MetricName
 from pytest_leakguard.growth import thresholds
-from pytest_leakguard.growth.ages import Ages, Counted
+from pytest_leakguard.growth.ages import Ages, Counted, Fate
 from pytest_leakguard.growth.answers import Judgement
 from pytest_leakguard.growth.classify import judge
+from pytest_leakguard.growth.filling import Filling
 from pytest_leakguard.growth.metrics import HEAP, METRICS, RESIDENT, Metric, Source
 from pytest_leakguard.growth.workers import Worker, full_from, levelled
 from pytest_leakguard.services.batches import Batches
@@ -75,6 +76,10 @@ class Timeline:
     """Whether a process has ended, or was there that is not counted."""
     is_heap_whole: bool = True
     """Whether each process that there was told its live heap, or none did."""
+    filling: Filling | None = None
+    """A container that says how much it will hold, and takes entries with the requests."""
+    is_for_good: bool = False
+    """Whether what leaks can never be given back, as was seen in the service."""
     page_cache_bytes: int = 0
     """Page cache that the control group gained; no part of the service."""
     private_dirty_bytes: int = 0
@@ -140,7 +145,13 @@ class Timeline:
 
         Nothing where a process has gone, and has taken with it what it held.
         """
-        return {} if self.are_ages_broken else self.batches.judge()
+        if self.are_ages_broken:
+            return {}
+        found = self.batches.judge()
+        filling = self.filling
+        if filling is None or self.done >= filling.shows_at:
+            return found
+        return {name: _not_full(ages, filling) for name, ages in found.items()}
 
     def stands_still(self) -> bool:
         """Return whether nothing else has grown in the late part of the run.
@@ -184,6 +195,10 @@ class Timeline:
             metrics=_metrics_under(self.runtime),
             levelled=partial(levelled, self.requests, self.workers.values()),
         )
+
+
+def _not_full(ages: Ages, filling: Filling) -> Ages:
+    return replace(ages, fate=Fate.FILLING, filling=filling) if ages.is_leak else ages
 
 
 def _known(values: Sequence[float | None]) -> list[float]:

@@ -710,11 +710,19 @@ def unseen(rooms: Rooms) -> tuple[bool, ...]:
     return tuple(found)
 
 
-def looks(rooms: Rooms, fate: str, count: int, requests: int = 400, for_good: bool = True) -> bool:
+def looks(
+    rooms: Rooms,
+    fate: str,
+    count: int,
+    requests: int = 400,
+    for_good: bool = True,
+    name: str = "heap_bytes",
+    kept: int = 0,
+) -> bool:
     """Whether a run may end whose last looks saw that, after two that saw nothing."""
     stopping, ages = rooms.growth_stopping, rooms.growth_ages
     seen = [stopping.AgedLook(100, {"heap": ages.Ages(ages.Fate.UNKNOWN)}, True)] * 2
-    last = {"heap": ages.Ages(ages.Fate(fate))}
+    last = {name: ages.Ages(ages.Fate(fate), kept_bytes=kept)}
     seen += [stopping.AgedLook(requests, last, True, for_good)] * count
     return bool(stopping.may_stop_by_age(seen, stopping.DEFAULT))
 
@@ -726,7 +734,7 @@ def held_for_good(rooms: Rooms, lost: int, chained: int, requests: int = 400) ->
     kept = {"heap_bytes": rooms.growth_ages.Ages(rooms.growth_ages.Fate.KEPT)}
     look = rooms.growth_stopping.AgedLook(requests, kept, True)
     one._aged = [look] * 5
-    one._sampler.list_growth = lambda: 0.0
+    one._sampler.grown = list
     one._sampler.held = lambda ages: live.Held(1000, lost, 1000, chained)
     return bool(one._keeps_for_good(look))
 
@@ -838,17 +846,23 @@ def searched_again(rooms: Rooms) -> int:
     look = rooms.growth_stopping.AgedLook(400, {"heap_bytes": ages}, True)
     one._aged = [look] * 5
     one._sampler.held = lambda ages: SimpleNamespace(lost_share=0.0, chained_share=0.0)
-    one._sampler.list_growth = lambda: 0.0
+    one._sampler.grown = list
     one._keeps_for_good(look)
     return int(one._search_at)
 
 
-def lists(rooms: Rooms, grown: float, first: int, second: int) -> bool:
-    """Whether lists that have grown so much between two looks hold what leaks."""
+def containers(rooms: Rooms, growth: float, first: int, second: int) -> bool:
+    """Whether containers without an end that took so many entries between two looks leak."""
     one = loop(rooms)
-    one._sampler.list_growth = lambda: grown
-    one._do_lists_grow(first)
-    return bool(one._do_lists_grow(second))
+    grown = rooms.growth_filling.Grown(round(growth), 5000, 0, True)
+    one._sampler.grown = lambda: [[grown]]
+    one._grows_without_end(first)
+    return bool(one._grows_without_end(second))
+
+
+def limit_shows(rooms: Rooms) -> int:
+    filling = rooms.growth_filling
+    return int(filling.Filling(filling.Grown(1, 1, 1000, False), 1000).shows_at)
 
 
 NEAR = (0.9, 1.1)
@@ -1133,12 +1147,29 @@ CASES = {
     ),
     "AGED_SURE_REQUESTS": Case(
         lambda rooms: (
-            looks(rooms, "kept", 3, 1030, False),
-            looks(rooms, "kept", 3, 1170, False),
+            looks(rooms, "kept", 3, 5700, False),
+            looks(rooms, "kept", 3, 6300, False),
         ),
         OUTSIDE,
         NEAR,
     ),
+    "AGED_SURE_MAPPED_REQUESTS": Case(
+        lambda rooms: (
+            looks(rooms, "kept", 3, 1030, False, "mapped_bytes"),
+            looks(rooms, "kept", 3, 1170, False, "mapped_bytes"),
+        ),
+        OUTSIDE,
+        NEAR,
+    ),
+    "AGED_SURE_BYTES": Case(
+        lambda rooms: (
+            looks(rooms, "kept", 3, 400, False, kept=120 * MIB),
+            looks(rooms, "kept", 3, 400, False, kept=136 * MIB),
+        ),
+        OUTSIDE,
+        NEAR,
+    ),
+    "AGED_LIMIT_SHOWS": Case(limit_shows, 1100),
     "AGED_SURE_RARE_REQUESTS": Case(
         lambda rooms: (
             looks(rooms, "kept now and then", 3, 1400, False),
@@ -1161,12 +1192,12 @@ CASES = {
         lambda rooms: (held_for_good(rooms, 480, 0), held_for_good(rooms, 520, 0)), OUTSIDE, NEAR
     ),
     "AGED_LOST_AGAIN": Case(searched_again, 600),
-    "AGED_LISTS_FROM": Case(
+    "AGED_ASKED_FROM": Case(
         lambda rooms: (
-            lists(rooms, 1e9, 300, 490),
-            lists(rooms, 1e9, 300, 510),
-            lists(rooms, 1e9, 100, 390),
-            lists(rooms, 1e9, 100, 410),
+            containers(rooms, 1e9, 150, 245),
+            containers(rooms, 1e9, 150, 255),
+            containers(rooms, 1e9, 50, 195),
+            containers(rooms, 1e9, 50, 205),
         ),
         (False, True, False, True),
         NEAR,
@@ -1197,8 +1228,10 @@ CASES = {
     "COMPARED_BLOCKS": Case(compared_blocks, 15),
     "COMPARED_ERRORS": Case(compared_interval, 3106, NEAR),
     "NOISE_FLOORS": Case(noise_floors, 4.0 * MIB),
-    "AGED_LIST_PACE": Case(
-        lambda rooms: (lists(rooms, 170, 300, 500), lists(rooms, 150, 300, 500)), INSIDE, NEAR
+    "AGED_ENTRY_PACE": Case(
+        lambda rooms: (containers(rooms, 170, 300, 500), containers(rooms, 150, 300, 500)),
+        INSIDE,
+        NEAR,
     ),
 }
 

@@ -61,6 +61,24 @@ def lru(number: int) -> None:
     price(number)
 
 
+@functools.lru_cache(maxsize=600)
+def small_price(number: int) -> str:
+    return f"{number} EUR " * 50
+
+
+def small_lru(number: int) -> None:
+    small_price(number)
+
+
+@functools.lru_cache(maxsize=50_000)
+def large_price(number: int) -> str:
+    return f"{number} EUR " * 50
+
+
+def large_lru(number: int) -> None:
+    large_price(number)
+
+
 async def wait_for_ever(number: int) -> None:
     await asyncio.Event().wait()
 

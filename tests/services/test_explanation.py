@@ -143,3 +143,26 @@ def test_a_failure_meanwhile_keeps_the_leak_and_is_noted(bench: Any) -> None:
         served.loop(order, 400)
     assert bench.judged.outcome is Outcome.LEAK
     assert any("requests failed meanwhile" in note for note in bench.judged.check.notes)
+
+
+@pytest.mark.parametrize("mode", ["append", "class_dict"])
+def test_a_container_whose_source_never_gives_back_is_a_leak_within_500_requests(
+    bench: Any, mode: str
+) -> None:
+    judged = bench.run(target(mode), requests=5000)
+    assert judged.outcome is Outcome.LEAK
+    assert judged.check.diagnosis.iterations <= 500
+
+
+def test_a_cache_that_says_its_limit_is_followed_until_it_is_full(bench: Any) -> None:
+    judged = bench.run(target("small_lru"), requests=1500)
+    assert judged.outcome is Outcome.CLEAN
+    assert judged.check.diagnosis.iterations > 600
+
+
+def test_a_cache_that_is_not_full_in_time_is_open_and_says_what_it_takes(bench: Any) -> None:
+    judged = bench.run(target("large_lru"), requests=600)
+    assert judged.outcome is Outcome.INCONCLUSIVE
+    (problem,) = judged.check.problems
+    assert "keeps at most 50,000" in problem
+    assert "send at least 55," in problem

@@ -119,6 +119,7 @@ CASES: dict[str, tuple[Callable[[], object], object, tuple[float, float]]] = {
         (0.9, 1.1),
     ),
     "_BATCHES_SO_FAR": (lambda: sampling_schedule.next_batch_end(900, 0, 5000), 930, (0.5, 2)),
+    "_BATCHES_LATE": (lambda: sampling_schedule.next_batch_end(3000, 1e9, 5000), 3150, (0.9, 1.1)),
     "_LONGEST_BATCH": (lambda: sampling_schedule.next_batch_end(600, 1e9, 5000), 660, (0.5, 2)),
     "_LIKELY_READINGS": (lambda: sampling_schedule.likely_end(100, 5000), 280, (0.5, 2)),
 }

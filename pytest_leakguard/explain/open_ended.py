@@ -1,0 +1,98 @@
+"""Which containers of a service take entries with its requests, and whether that ever ends.
+
+Loaded by the agent while the service is driven. A container tells by its type, by its holder or by
+its source how much it will hold; one whose source is known and never takes anything out has no end.
+Runs nobody's code.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from typing import Any
+
+from pytest_leakguard.counters.caches import LRU_CACHE
+from pytest_leakguard.explain import limits
+from pytest_leakguard.explain.growing_containers import containers
+from pytest_leakguard.explain.references import Path, path_to
+from pytest_leakguard.explain.removals import is_source_known, removal_of
+
+_MOST_ASKED = 6
+"""Containers that are asked, those that grew most; each takes some passes over the heap."""
+_LEAST_SHARE = 0.1
+"""Least growth of a container that is asked, as a share of that of the one that grew most."""
+_MOST_TEXTS = 4
+"""Steps that are told of the way to a container, the last ones."""
+LEAST_GROWTH = 20
+"""Least number of entries that a container has to take between two questions."""
+
+
+class Lengths:
+    """Remembers the lengths of all containers from one question to the next; keeps none alive."""
+
+    __slots__ = ("_before",)
+
+    def __init__(self) -> None:
+        self._before: dict[int, int] = {}
+
+    def grown(self) -> list[dict[str, Any]]:
+        """What grew since the last question, as JSON has it, most first."""
+        before, now = self._before, dict[int, int]()
+        found: list[tuple[int, int, Any]] = []
+        passed: set[int] = {id(before), id(now), id(found)}
+        for container, length in _measured():
+            if id(container) in now:
+                continue
+            now[id(container)] = length
+            growth = length - before.get(id(container), length)
+            if growth >= LEAST_GROWTH:
+                found.append((growth, length, container))
+            if type(container) is LRU_CACHE:  # it is asked itself, not the dict inside it
+                passed.update(map(id, gc.get_referents(container)))
+        self._before = now
+        theirs = [one for one in found if id(one[2]) not in passed]
+        theirs.sort(key=lambda one: -one[0])
+        del found
+        least = _LEAST_SHARE * theirs[0][0] if theirs else 0
+        asked = [one for one in theirs[:_MOST_ASKED] if one[0] >= least]
+        del theirs
+        return [_told(growth, length, container) for growth, length, container in asked]
+
+
+def _measured() -> Iterator[tuple[Any, int]]:
+    """Every container there is, with its length."""
+    for container, measure in containers():
+        yield container, measure(container)
+    # The collector does not know dicts of plain values, only what refers to them.
+    for thing in gc.get_objects():
+        for part in gc.get_referents(thing):
+            if type(part) is dict and not gc.is_tracked(part):
+                yield part, len(part)
+
+
+def _told(growth: int, length: int, container: Any) -> dict[str, Any]:
+    path = path_to(container)
+    most, why, is_open = _end_of(container, path)
+    return {
+        "growth": growth,
+        "length": length,
+        "most": most,
+        "is_open": is_open,
+        "held_by": path.texts[-_MOST_TEXTS:],
+        "why": why,
+    }
+
+
+def _end_of(container: Any, path: Path) -> tuple[int, str, bool]:
+    """How much it will hold, or 0; who says so; and whether it is known that it has no end."""
+    found = limits.limit_on(limits.near(path.steps))
+    if found is not None:
+        return found[0], f"its holder says that it keeps at most {found[0]:,} ({found[1]})", False
+    removal = removal_of(container, path.steps)
+    if removal is None:
+        is_known = type(container) is LRU_CACHE or is_source_known(container, path.steps)
+        return 0, "", is_known and path.is_complete
+    if removal.limit:
+        why = f"{removal.place} takes entries out beyond {removal.limit:,}"
+        return removal.limit, why, False
+    return 0, f"{removal.place} takes entries out", False
