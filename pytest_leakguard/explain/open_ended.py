@@ -8,14 +8,17 @@ Runs nobody's code.
 from __future__ import annotations
 
 import gc
+import sys
 from collections.abc import Iterator
 from typing import Any
 
+from pytest_leakguard.core.foreign import namespace_of_module
 from pytest_leakguard.counters.caches import LRU_CACHE
 from pytest_leakguard.explain import limits
 from pytest_leakguard.explain.growing_containers import containers
 from pytest_leakguard.explain.references import Path, path_to
 from pytest_leakguard.explain.removals import is_source_known, removal_of
+from pytest_leakguard.explain.roots import is_ours
 
 _MOST_ASKED = 6
 """Containers that are asked, those that grew most; each takes some passes over the heap."""
@@ -23,6 +26,8 @@ _LEAST_SHARE = 0.1
 """Least growth of a container that is asked, as a share of that of the one that grew most."""
 _MOST_TEXTS = 4
 """Steps that are told of the way to a container, the last ones."""
+_OVERFULL = 2
+"""Entries beyond which a limit is none, as a multiple of it; some let go now and then."""
 LEAST_GROWTH = 20
 """Least number of entries that a container has to take between two questions."""
 
@@ -39,7 +44,7 @@ class Lengths:
         """What grew since the last question, as JSON has it, most first."""
         before, now = self._before, dict[int, int]()
         found: list[tuple[int, int, Any]] = []
-        passed: set[int] = {id(before), id(now), id(found)}
+        passed = {id(before), id(now), id(found), *_ours()}
         for container, length in _measured():
             if id(container) in now:
                 continue
@@ -70,9 +75,18 @@ def _measured() -> Iterator[tuple[Any, int]]:
                 yield part, len(part)
 
 
+def _ours() -> Iterator[int]:
+    """Caches and tables of this package, which grow as the service's are looked at."""
+    for module in list(sys.modules.values()):
+        if is_ours(module):
+            yield from map(id, namespace_of_module(module).values())
+
+
 def _told(growth: int, length: int, container: Any) -> dict[str, Any]:
     path = path_to(container)
     most, why, is_open = _end_of(container, path)
+    if length > _OVERFULL * most > 0:  # which is not in force, or means something else
+        most, why, is_open = 0, "", path.is_complete
     return {
         "growth": growth,
         "length": length,

@@ -99,25 +99,27 @@ def judge_ages(
     alive: Sequence[Sequence[int]],
     older: Sequence[int] = (),
     patience: int = thresholds.AGED_AFTER_REQUESTS,
+    settled: int = -1,
 ) -> Ages:
     """Return what became of what each batch had allocated.
 
     ``ends[i]`` are the requests that were done at the end of batch ``i``; ``alive[i][k]`` is what
     was alive then of what batch ``k <= i`` had allocated, in bytes, and ``older[i]`` of what is
     older than the first batch. Only ``patience`` requests after its end a batch is asked what it
-    keeps: until then its connections may be open.
+    keeps: until then its connections may be open. After batch ``settled`` the service was at rest
+    for seconds: what it and those before it keep is asked then, when none is open any more.
     """
     done = ends[-1] if ends else 0
     first = _first_after(ends, thresholds.AGED_WARM_UP * done)
-    batches = _batches(ends, alive, first, patience)
+    batches = _batches(ends, alive, first, patience, settled)
     if len(batches) < thresholds.AGED_BATCHES:
         return Ages(Fate.UNKNOWN)
     late = _first_after(ends, thresholds.AGED_QUIET_FROM * done)
-    if _is_gone(ends, alive, _batches(ends, alive, late, patience), late):
+    if _is_gone(ends, alive, _batches(ends, alive, late, patience, settled), late):
         grown = _has_grown(ends, alive, older, late)
         return replace(_facts(batches, first), fate=Fate.UNKNOWN if grown else Fate.GONE)
     answer = _answer(batches, first)
-    if answer.fate is Fate.KEPT and _is_full(ends, alive, patience):
+    if answer.fate is Fate.KEPT and _is_full(ends, alive, patience, settled):
         return _facts(batches, first)
     return _beneath_cache(ends, alive, answer) if answer.fate is Fate.LOST else answer
 
@@ -169,12 +171,14 @@ def _is_only_young(
     return kept <= thresholds.AGED_YOUNG * expected
 
 
-def _is_full(ends: Sequence[int], alive: Sequence[Sequence[int]], patience: int) -> bool:
+def _is_full(
+    ends: Sequence[int], alive: Sequence[Sequence[int]], patience: int, settled: int
+) -> bool:
     """Return whether lately about as much was lost as was kept anew: what has a bound is full.
 
     Those batches lose first that are the oldest, which are no longer looked at otherwise.
     """
-    since = max(0, _first_after(ends, (1 - thresholds.AGED_LATELY) * ends[-1]) - 1)
+    since = max(settled, 0, _first_after(ends, (1 - thresholds.AGED_LATELY) * ends[-1]) - 1)
     lost = gained = 0
     for k, end in enumerate(ends):
         now = max(0, alive[-1][k])
@@ -236,12 +240,12 @@ def _first_after(ends: Sequence[int], requests: float) -> int:
 
 
 def _batches(
-    ends: Sequence[int], alive: Sequence[Sequence[int]], first: int, patience: int
+    ends: Sequence[int], alive: Sequence[Sequence[int]], first: int, patience: int, settled: int
 ) -> list[_Batch]:
     """Return the batches from ``first`` on that are old enough to have lost what they lose."""
     found: list[_Batch] = []
     for k in range(first, len(ends)):
-        aged = bisect_left(ends, ends[k] + patience)
+        aged = settled if k <= settled else bisect_left(ends, ends[k] + patience)
         if aged >= len(ends):
             break
         requests = ends[k] - (ends[k - 1] if k else 0)

@@ -331,6 +331,9 @@ timer of the service's own gives back what it gives back each second."""
 AGED_OPEN_SECONDS = 6.0
 """The same where connections stay open at the service, in seconds: Hypercorn closes one whose
 client is gone only when its time to be idle is over, which is 5 s there and with most others."""
+AGED_SETTLED_REQUESTS = 300
+"""Requests after which a run rests once where connections stay open and it is neither quiet nor a
+leak; clean services whose connections are closed at once have ended after 280."""
 AGED_OLDER = (0.5, 0.75)
 """Shares of the late requests, the older ones, of which nothing may be kept for the run to be quiet
 although the last ones keep something; two, as what is cleared at intervals ages differently."""

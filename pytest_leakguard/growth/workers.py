@@ -35,6 +35,12 @@ class Worker:
         for name, value in values.items():
             self.series.setdefault(name, []).append(value)
 
+    def drop_last(self) -> None:
+        """Forget the last reading."""
+        self.ticks.pop()
+        for values in self.series.values():
+            values.pop()
+
     def has(self, name: str) -> bool:
         """Return whether any reading of the series is known."""
         return any(value is not None for value in self.series.get(name, ()))

@@ -27,6 +27,16 @@ class Batches:
     older_heap: list[int] = field(default_factory=list)
     """At the end of each batch, the bytes alive of what is older than all of them."""
     older_mapped: list[int] = field(default_factory=list)
+    settled: int = -1
+    """Number of the batch after which there was a rest, in which connections were closed."""
+
+    def settle(self, processes: Iterable[ProcessLive]) -> None:
+        """Keep what is alive after a rest, instead of what was when the last batch ended."""
+        done = self.ends.pop()
+        for rows in (self.heap, self.mapped, self.older_heap, self.older_mapped):
+            rows.pop()
+        self.add(done, processes)
+        self.settled = len(self.ends) - 1
 
     def add(self, done: int, processes: Iterable[ProcessLive]) -> None:
         """Keep what is alive when a batch has ended after ``done`` requests."""
@@ -49,8 +59,9 @@ class Batches:
         """Return what became of it, by the name of the series; nothing without batches."""
         if not self.ends:
             return {}
-        heap = judge_ages(self.ends, self.heap, self.older_heap, self.patience)
-        mapped = judge_ages(self.ends, self.mapped, self.older_mapped, self.patience)
+        aged = (self.patience, self.settled)
+        heap = judge_ages(self.ends, self.heap, self.older_heap, *aged)
+        mapped = judge_ages(self.ends, self.mapped, self.older_mapped, *aged)
         return {MetricName.HEAP_BYTES: heap, MetricName.MAPPED_BYTES: mapped}
 
 

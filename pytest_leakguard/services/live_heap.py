@@ -17,7 +17,7 @@ from pathlib import Path
 
 from pytest_leakguard.core.errors import LeakguardError
 from pytest_leakguard.growth.filling import Grown
-from pytest_leakguard.processes import supervisor, tree
+from pytest_leakguard.processes import memory, supervisor, tree
 from pytest_leakguard.programs import binary
 from pytest_leakguard.services import jvm
 from pytest_leakguard.tracker.live import (
@@ -55,6 +55,8 @@ class HeapReader:
     is_whole: bool = True
     """Whether all processes tell their live heap."""
     _own: dict[int, int] = field(default_factory=dict)
+    _loaded: dict[int, int] = field(default_factory=dict)
+    """Pages that an agent took for what it needs to look at containers."""
     _live: LiveMemory | None = None
     _known: frozenset[int] = field(default_factory=frozenset)
     _asked: frozenset[int] = field(default_factory=frozenset)
@@ -88,8 +90,8 @@ class HeapReader:
         return bool(self.counted) and self.counted.keys() >= self._asked
 
     def own_bytes_of(self, pid: int) -> int:
-        """Return the private memory that the tracker itself has in a process."""
-        return self._own.get(pid, 0)
+        """Return the private memory that the tracker and the agent have in a process."""
+        return self._own.get(pid, 0) + self._loaded.get(pid, 0)
 
     def held(self, first: int, last: int) -> Held:
         """Return how what is alive of these epochs is held.
@@ -196,11 +198,26 @@ class HeapReader:
             f"so {_UNSEEN}"
         )
 
+    def settle(self) -> None:
+        """Have each interpreter collect all that is garbage after a rest."""
+        callers = [self._call(pid, b"settle\n") for pid in self._python()]
+        for caller in callers:
+            self._hear(caller)
+
+    def _python(self) -> list[int]:
+        python = {pid for pid, counted in self.counted.items() if counted.has_python}
+        return sorted(python - self._mute)
+
     def grown(self) -> list[list[Grown]]:
         """Return by interpreter which containers grew most since the last question."""
-        python = {pid for pid, counted in self.counted.items() if counted.has_python}
-        callers = [self._call(pid, b"growing\n") for pid in sorted(python - self._mute)]
-        return [_grown(_text(caller)) for caller in callers]
+        pids = self._python()
+        before = _private_bytes(pids)
+        callers = [self._call(pid, b"growing\n") for pid in pids]
+        found = [_grown(_text(caller)) for caller in callers]
+        for pid, size in _private_bytes(pids).items():
+            grown = max(0, size - before.get(pid, size))
+            self._loaded[pid] = self._loaded.get(pid, 0) + grown
+        return found
 
     def _call(self, pid: int, question: bytes = b"") -> socket.socket | None:
         if self.directory is None:
@@ -231,6 +248,11 @@ class HeapReader:
         if self._live is not None:
             self._live.close()
             self._live = None
+
+
+def _private_bytes(pids: list[int]) -> dict[int, int]:
+    processes = memory.read(pids).processes
+    return {process.pid: process.anonymous + process.swap for process in processes}
 
 
 def _text(caller: socket.socket | None) -> str:

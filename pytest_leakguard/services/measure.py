@@ -247,18 +247,38 @@ class _Loop:
             return ""
         if timeline.are_ages_broken or list(self._sampler.ended()):
             return ""
-        started = time.monotonic()
+        look = self._look()
+        stopped = may_stop_by_age(self._aged, self._preset)
+        if not stopped and self._is_hidden_by_connections(look):
+            self._settle()
+            for _ in range(thresholds.AGED_QUIET_LOOKS):  # it has stood still for seconds
+                self._look()
+            return may_stop_by_age(self._aged, self._preset)
+        return "" if stopped and look.is_leak() and self._is_too_young(look) else stopped
+
+    def _look(self) -> AgedLook:
+        """See what has become of the batches."""
+        started, timeline = time.monotonic(), self._timeline
         look = AgedLook(timeline.done, timeline.ages(), timeline.stands_still())
         timeline.is_for_good = self._keeps_for_good(look)
         self._aged.append(replace(look, is_for_good=timeline.is_for_good))
         # Part of each reading: what is set aside for checkpoints is left to them.
         timeline.reading_s += time.monotonic() - started
-        stopped = may_stop_by_age(self._aged, self._preset)
-        return "" if stopped and look.is_leak() and self._is_too_young(look) else stopped
+        return look
+
+    def _is_hidden_by_connections(self, look: AgedLook) -> bool:
+        """Return whether it could be quiet by now, but for connections that are still open."""
+        is_late = look.requests >= thresholds.AGED_SETTLED_REQUESTS
+        is_open = not look.is_leak() and self._are_sockets_open()
+        return is_late and self._rests == 0 and is_open
 
     def _is_too_young(self, look: AgedLook) -> bool:
-        """Rest where what leaks is so young that a timer may still give it back."""
-        if self._is_lost or self._has_no_end:
+        """Rest where what leaks is so young that a timer may still give it back.
+
+        What is kept for good has no timer, but connections that are open beside it add to its size.
+        """
+        is_kept = self._is_lost or self._has_no_end
+        if is_kept and not self._are_sockets_open():
             return False
         leaks = [ages for ages in look.ages.values() if ages.is_leak]
         ends = self._timeline.batches.ends
@@ -267,14 +287,26 @@ class _Loop:
     def _rest(self, middle: int) -> bool:
         """Rest until half of what is kept is old enough, from that request on; false: it is."""
         since = self._ended_at.get(middle, 0.0)
-        are_open = self._sampler.gained_sockets() >= thresholds.COUNTER_FLOOR
-        least_s = thresholds.AGED_OPEN_SECONDS if are_open else thresholds.AGED_SECONDS
-        young_s = least_s - (time.monotonic() - since)
-        if young_s <= 0:
+        age_s = time.monotonic() - since
+        if self._are_sockets_open() and age_s < thresholds.AGED_OPEN_SECONDS:
+            return self._settle()
+        if age_s >= thresholds.AGED_SECONDS:
             return False
         self._rests += 1
         if self._rests <= _MOST_RESTS:
-            time.sleep(young_s)
+            time.sleep(thresholds.AGED_SECONDS - age_s)
+            self._search_at = 0
+        return True
+
+    def _are_sockets_open(self) -> bool:
+        return self._sampler.gained_sockets() >= thresholds.COUNTER_FLOOR
+
+    def _settle(self) -> bool:
+        """Rest until all connections that are open now have been idle for too long."""
+        self._rests += 1
+        if self._rests <= _MOST_RESTS:
+            time.sleep(thresholds.AGED_OPEN_SECONDS)
+            self._sampler.settle()
             self._search_at = 0
         return True
 
@@ -316,7 +348,9 @@ class _Loop:
         if since < thresholds.AGED_ASKED_FROM or requests < 2 * thresholds.AGED_ASKED_FROM:
             return False
         # Each answer takes some passes over the heap, so that the questions become rarer.
-        if self._timeline.filling is not None or since < (_ASKED_AGAIN - 1) * self._asked_at:
+        found = self._timeline.filling
+        is_full = found is None or requests >= found.shows_at
+        if not is_full or since < (_ASKED_AGAIN - 1) * self._asked_at:
             return False
         self._asked_at = requests
         grown = self._sampler.grown()
@@ -358,8 +392,7 @@ class _Loop:
         if self._rests >= _MOST_RESTS or time.monotonic() >= self._deadline:
             return False
         ends = [int(done) for done in self._timeline.requests]
-        are_open = self._sampler.gained_sockets() >= thresholds.COUNTER_FLOOR
-        return are_open and self._rest(ends[len(ends) // 2])
+        return self._are_sockets_open() and self._rest(ends[len(ends) // 2])
 
     def _sees_leak(self) -> bool:
         """Return whether the last checkpoint saw a leak."""

@@ -220,6 +220,17 @@ class Sampler:
             timeline.batches.add(done, self._heap.counted.values())
             self._heap.begin_batch()
 
+    def settle(self) -> None:
+        """Take what is there after a rest instead of what was when the last batch ended."""
+        done = self.timeline.done
+        self._walk(is_due=True)
+        self._heap.settle()
+        live = self._heap.read(self._pids)
+        self.timeline.drop_last()
+        self._keep(done, self._reading(is_thorough=True), live)
+        if self._heap.is_exact and self.timeline.batches.ends:
+            self.timeline.batches.settle(self._heap.counted.values())
+
     def held(self, ages: Ages) -> Held:
         """Return how what the batches have kept is held in the service."""
         first = self.timeline.batches.first_epoch + ages.first

@@ -120,6 +120,17 @@ class Timeline:
         heap = self.series.get(MetricName.HEAP_BYTES)
         return len(self.requests) if heap is None else sum(value is not None for value in heap)
 
+    def drop_last(self) -> None:
+        """Forget the last sample, which is taken again."""
+        count = len(self.requests)
+        readings = (*self.series.values(), self.peak, self.mapped)
+        for values in (values for values in readings if len(values) == count):
+            values.pop()
+        self.requests.pop()
+        for worker in self.workers.values():
+            if worker.first + len(worker.ticks) == count:
+                worker.drop_last()
+
     @property
     def sampling_s(self) -> float:
         """Spent on readings, liveness checks and checkpoints."""

@@ -82,6 +82,14 @@ def test_what_has_a_limit_says_it(shop: Callable[[str], Any], source: str) -> No
     assert told["held_by"]
 
 
+def test_a_limit_that_is_exceeded_is_none(shop: Callable[[str], Any]) -> None:
+    source = "SEEN = []\ndef keep(n): SEEN.append(f'order {n}')\n"
+    source += "def trim(): del SEEN[:-%d]\n"
+    assert asked(shop(source % 700).keep)["most"] == 700
+    linecache.clearcache()
+    assert asked(shop(source % (GROWTH // 4)).keep)["is_open"]
+
+
 UNKNOWN = [
     "SEEN = []\ndef keep(n): SEEN.append(n); tidy(SEEN)\ndef tidy(rows): pass\n",
     "SEEN = []\ndef keep(n): SEEN.append(n)\ndef rows(): return SEEN\n",
@@ -128,3 +136,13 @@ def test_a_container_of_a_class_is_found_by_its_name_there(shop: Callable[[str],
     linecache.clearcache()
     source += "def expire(n): Shop.rows.pop(n)\n"
     assert not asked(shop(source).keep)["is_open"]
+
+
+def test_what_looks_is_not_looked_at() -> None:
+    from pytest_leakguard.explain import code_owner
+
+    lengths = Lengths()
+    lengths.grown()
+    for number in range(GROWTH):
+        code_owner.owner(f"/nowhere/shop{number}.py")
+    assert not [one for one in lengths.grown() if one["growth"] == GROWTH]

@@ -32,6 +32,22 @@ def judge(batches: int, keep: Keep, life: Life = for_ever) -> Ages:
     return judge_ages(ends, alive)
 
 
+def at_rest(batches: int, leak: int, open_bytes: int) -> Ages:
+    """Connections are open until the rest after the last batch; beside them there may be a leak."""
+    ends = [(k + 1) * SIZE for k in range(batches)]
+    alive = [[(leak * SIZE + open_bytes)] * (k + 1) for k in range(batches)]
+    alive[-1] = [leak * SIZE] * batches
+    return judge_ages(ends, alive, settled=batches - 1)
+
+
+@pytest.mark.parametrize(("leak", "fate"), [(0, Fate.GONE), (1024, Fate.KEPT)])
+def test_connections_that_are_closed_in_a_rest_are_no_part_of_what_is_kept(
+    leak: int, fate: Fate
+) -> None:
+    ages = at_rest(30, leak, 12_000)
+    assert (ages.fate, ages.per_request) == (fate, leak)
+
+
 def both_at(offset: int) -> Keep:
     return lambda n: 10_240 * (n % 200 in (offset, offset - 1))
 
@@ -51,6 +67,11 @@ def test_a_table_that_doubles_now_and_then_does_not_change_the_rate() -> None:
     ages = judge(60, lambda n: 2056 + (n in (160, 320) and 65_536))
     assert ages.fate is Fate.KEPT
     assert ages.per_request == 2056
+
+
+def test_a_table_that_takes_no_more_is_no_leak() -> None:
+    ages = judge(240, lambda n: 1000 * (n < 2000))
+    assert not ages.is_leak
 
 
 def test_a_leak_in_one_request_of_a_hundred_is_told_within_2000() -> None:

@@ -743,6 +743,7 @@ def rested(rooms: Rooms, sockets: int = 0) -> float:
     """How long a loop rests whose leak began a fifth of a second ago."""
     one = loop(rooms)
     one._sampler.gained_sockets = lambda: sockets
+    one._sampler.settle = lambda: None
     one._timeline.batches.ends = [100]
     one._ended_at = {100: 10.0}
     rested_s: list[float] = []
@@ -755,6 +756,15 @@ def rested(rooms: Rooms, sockets: int = 0) -> float:
     finally:
         measure.time = clock
     return round(rested_s[0], 3)
+
+
+def hidden(rooms: Rooms, requests: int) -> bool:
+    """Whether a loop rests for connections that are open after so many requests."""
+    one = loop(rooms)
+    one._sampler.gained_sockets = lambda: 5
+    unknown = {"heap_bytes": rooms.growth_ages.Ages(rooms.growth_ages.Fate.UNKNOWN)}
+    look = rooms.growth_stopping.AgedLook(requests, unknown, False)
+    return bool(one._is_hidden_by_connections(look))
 
 
 def near_limit(rooms: Rooms) -> tuple[int | None, ...]:
@@ -1187,7 +1197,10 @@ CASES = {
         lambda rooms: (held_for_good(rooms, 0, 680), held_for_good(rooms, 0, 720)), OUTSIDE, NEAR
     ),
     "AGED_SECONDS": Case(rested, 0.8),
-    "AGED_OPEN_SECONDS": Case(lambda rooms: rested(rooms, sockets=5), 5.8),
+    "AGED_OPEN_SECONDS": Case(lambda rooms: rested(rooms, sockets=5), 6.0),
+    "AGED_SETTLED_REQUESTS": Case(
+        lambda rooms: (hidden(rooms, 290), hidden(rooms, 310)), OUTSIDE, NEAR
+    ),
     "AGED_LOST_SHARE": Case(
         lambda rooms: (held_for_good(rooms, 480, 0), held_for_good(rooms, 520, 0)), OUTSIDE, NEAR
     ),

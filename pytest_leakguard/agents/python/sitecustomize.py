@@ -66,11 +66,14 @@ class _Agent:
     def answer(self, question):
         import gc
 
+        if question.startswith(b"settle"):  # what was open when it was frozen may be garbage now
+            gc.unfreeze()
+            self.is_frozen = False
         gc.collect()
         if not self.is_frozen:
             gc.freeze()
             self.is_frozen = True
-        if question.startswith(b"collect"):  # the preloaded library counts
+        if question.startswith((b"collect", b"settle")):  # the preloaded library counts
             self.forget_names()
             return "0\n"
         if question.startswith(b"growing"):
