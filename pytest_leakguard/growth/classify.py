@@ -35,9 +35,11 @@ from pytest_leakguard.growth.statistics import (
     Tail,
     envelope,
     has_stopped,
+    is_bent,
     is_slowing,
     judge_tail,
     usable,
+    without_release,
 )
 
 Values: TypeAlias = Sequence[float | None]
@@ -54,7 +56,8 @@ def judge_series(
 
     ``processes`` is how many there were: each has free heap of its own that a leak fills first.
     """
-    run = usable(requests, values)
+    whole = usable(requests, values)
+    run = without_release(whole, metric.floor) if metric.source is not Source.COUNTER else whole
     if len(run.xs) < thresholds.MIN_SAMPLES:
         return _too_few(Estimate(metric=metric, iterations=int(run.span)), len(run.xs))
     longest = judge_tail(run, thresholds.LONGEST_TAIL, metric)
@@ -68,12 +71,12 @@ def judge_series(
     if longest.windows < thresholds.MIN_WINDOWS:
         return _too_few(replace(facts, detectable_per_iteration=None), len(run.xs))
     if growing:
-        return _no_proof(facts) if metric.caveat else answer(Leaking, facts)
+        return _leaks(facts, run)
     if metric.name == MetricName.PROCESSES and _counts_up(run):
         return answer(Leaking, _counted_up(facts, run), "one more again and again, and none fewer")
     if latest.is_growing and not vetoes:
         return _began_late(facts, run)
-    return _named(facts, run)
+    return _named(facts, whole)
 
 
 def _counts_up(run: Run) -> bool:
@@ -168,6 +171,29 @@ def _began_late(facts: Estimate, run: Run) -> Undecided:
     )
 
 
+def _leaks(facts: Estimate, run: Run) -> Trend:
+    """Return that it does, where growth is proof of it."""
+    if facts.metric.caveat:
+        return _no_proof(facts)
+    is_short = _is_bytes(facts) and run.span < thresholds.USUAL_REQUESTS
+    return _bends(facts) if is_short and is_bent(run) else answer(Leaking, facts)
+
+
+_SLOWER = "it grows, slower and slower: a cache that fills looks like that"
+
+
+def _bends(facts: Estimate) -> Undecided:
+    return answer(
+        Undecided,
+        facts,
+        reason=_SLOWER,
+        remedy=f"extend the run to {thresholds.USUAL_REQUESTS} requests",
+        counted_in="requests",
+        have=facts.iterations,
+        need=thresholds.USUAL_REQUESTS,
+    )
+
+
 def _no_proof(facts: Estimate) -> Undecided:
     return answer(
         Undecided,
@@ -227,7 +253,7 @@ def judge(
     names = {metric.name for metric in metrics}
     ignored = tuple(name for name in series if name not in names)
     base = _base_of(series, metrics)
-    pages = _beside_filling(pages, heaps, ages)
+    pages = _beside_open(pages, heaps, ages)
     live = next((trend for trend in _decided(heaps) if trend.metric.unit == "bytes"), None)
     if live and not _first(heaps, Leaking):
         if counted:
@@ -308,7 +334,7 @@ def _leak_among(deciding: Sequence[Trend]) -> Trend | None:
     return first
 
 
-def _is_bytes(trend: Trend) -> bool:
+def _is_bytes(trend: Estimate) -> bool:
     return trend.metric.unit == "bytes"
 
 
@@ -368,14 +394,17 @@ def _beside_ages(trend: Trend, ages: Ages) -> Trend:
     return answer(Stable, facts, ages.summary)
 
 
-def _beside_filling(
+def _beside_open(
     pages: list[Trend], heaps: Sequence[Trend], ages: Mapping[str, Ages]
 ) -> list[Trend]:
-    """Return what pages say beside a container that fills up, which takes them."""
-    found = next((one.filling for one in ages.values() if one.filling is not None), None)
-    if found is None or _first(heaps, Leaking):
+    """Return what pages say beside a heap that fills up, as it may: it takes them."""
+    if _first(heaps, Leaking):
         return pages
-    return [_not_full(page, found) if _grows(page) else page for page in pages]
+    found = next((one.filling for one in ages.values() if one.filling is not None), None)
+    if found is not None:
+        return [_not_full(page, found) if _grows(page) else page for page in pages]
+    is_slower = any(isinstance(one, Undecided) and one.reason == _SLOWER for one in heaps)
+    return [_bends(page) if is_slower and _grows(page) else page for page in pages]
 
 
 def _not_full(trend: Trend, filling: Filling) -> Trend:

@@ -10,9 +10,9 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
-from statistics import fmean, median, stdev
+from statistics import fmean, linear_regression, median, stdev
 from typing import TypeAlias
 
 from pytest_leakguard.growth import thresholds
@@ -259,6 +259,39 @@ def is_slowing(run: Run) -> str:
         rates = f"{_plain(second)}, {_plain(third)}, {_plain(last)}"
         return f"growth fades: {rates} per request by quarter"
     return ""
+
+
+def is_bent(run: Run) -> bool:
+    """Return whether growth becomes slower over the longest tail, surely though not yet by much."""
+    points = envelope(run.part(1 - thresholds.LONGEST_TAIL), thresholds.BENT_WINDOWS)
+    if len(points) < thresholds.MIN_WINDOWS:
+        return False
+    rates = [(b[1] - a[1]) / (b[0] - a[0]) for a, b in pairwise(points)]
+    places = range(len(rates))
+    line = linear_regression(places, rates)
+    spread = sum((place - fmean(places)) ** 2 for place in places)
+    rests = [y - line.intercept - line.slope * x for x, y in zip(places, rates, strict=True)]
+    error = math.sqrt(sum(rest**2 for rest in rests) / (len(rates) - 2) / spread)
+    is_sure = -line.slope > thresholds.BENT_ERRORS * error
+    end = line.intercept + line.slope * (len(rates) - 1)
+    return is_sure and end < thresholds.BENT_SHARE * line.intercept
+
+
+def without_release(run: Run, floor: float) -> Run:
+    """Return the run without a fall below where it began: what was given back was there before.
+
+    What it has gained itself it still has, unless that went too, which is no fall below.
+    """
+    if not run.ys:
+        return run
+    drops = [earlier - later for earlier, later in pairwise(run.ys)]
+    largest = max(drops, default=0.0)
+    at = drops.index(largest) + 1 if drops else 0
+    gained = max(run.ys[:at], default=run.ys[0]) - run.ys[0]
+    is_below = run.ys[at] <= run.ys[0] - thresholds.RELEASED_SHARE * gained
+    if largest < thresholds.STEP_FLOORS * floor or gained < floor or not is_below:
+        return run
+    return replace(run, ys=(*run.ys[:at], *(y + largest for y in run.ys[at:])))
 
 
 def has_stopped(run: Run, metric: Metric) -> str:

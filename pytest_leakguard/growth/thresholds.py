@@ -77,6 +77,16 @@ logarithm, the slowest of creeping caches, reaches 0.41 (0.58 times 0.71)."""
 FADING_QUARTER = 0.8
 """Growth fades where each of the last two quarters' rates is below this share of the quarter's
 before; a leak keeps a ratio of one."""
+BENT_WINDOWS = 13
+"""Windows that the longest tail is cut into to see whether growth bends; twelve rates between them
+tell a bend from chance, and each spans enough samples for its own noise."""
+BENT_ERRORS = 3.0
+"""Least fall of the rate over the longest tail, in its standard errors, for growth that bends; the
+chance of as much in a straight line of twelve rates is 0.7 %."""
+BENT_SHARE = 0.75
+"""Upper limit of the rate where the tail ends, as a share of that where it begins, for growth that
+bends: a cache whose keys come again fills slower and slower, long before it fades. A real leak does
+so too while an allocator finds its size, so that with the usual requests it is no matter."""
 STOPPED_LEVEL = 0.01
 """Upper limit of the chance that growth as frequent as before pauses for so long; below, it has
 stopped."""
@@ -86,6 +96,10 @@ cache still ripples by less."""
 STOPPED_FLOORS = 2.0
 """Least growth that must be missing since it stopped, in floors of the metric; with less, a rare
 and large leak would be taken for one that has ended."""
+
+RELEASED_SHARE = 0.2
+"""Least fall below where a run began, as a share of what it had gained, for what was given back to
+have been there before; a cache that is emptied falls to where it began."""
 
 # What growth that is no leak is called. No leak depends on these.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 import time
 from collections.abc import Iterator
@@ -112,6 +113,52 @@ def test_no_recorded_service_without_a_leak_is_called_one(readings: int) -> None
             large += 1
             found += shape == "leak"
     assert (found >= 56, large) == (True, 60)
+
+
+def test_what_was_there_before_a_run_and_is_given_back_hides_no_leak() -> None:
+    requests = [25.0 * i for i in range(201)]
+    grown = [BASE + 2048 * n - (20 * MIB if n > 2600 else 0) for n in requests]
+    judgement = judge(requests, {"anon": grown})
+    assert judgement.shape == "leak"
+    assert judgement.overall.per_iteration == pytest.approx(2048, rel=0.05)
+    emptied = [BASE + 2048 * n - (2048 * 2600 if n > 2600 else 0) for n in requests]
+    assert judge(requests, {"anon": emptied}).shape != "leak"
+
+
+def test_growth_that_bends_is_open_until_the_usual_requests() -> None:
+    requests = [10.0 * i for i in range(201)]
+    filling = [BASE + 6 * MIB * (1 - math.exp(-n / 3500)) for n in requests]
+    judgement = judge(requests, {"anon": filling})
+    assert judgement.shape == "undecided"
+    assert "slower and slower" in f"{judgement.overall}"
+    assert "extend the run to 5000 requests" in f"{judgement.overall}"
+
+
+def cut(trace: dict[str, Any], share: float) -> dict[str, Any]:
+    """What had been recorded after that share of the requests."""
+    requests = trace["requests"]
+    count = sum(done <= share * requests[-1] for done in requests)
+    return {
+        name: value[:count] if isinstance(value, list) and len(value) == len(requests) else value
+        for name, value in trace.items()
+    }
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the full set of recorded services is not here")
+@pytest.mark.parametrize(("share", "least", "most"), [(0.25, 45, 12), (0.4, 46, 10), (0.8, 52, 4)])
+def test_the_longer_a_recording_the_more_leaks_are_found_and_the_fewer_falsely(
+    share: float, least: int, most: int
+) -> None:
+    """What is still falsely a leak are caches that fill in a straight line, as a leak does."""
+    found = false = 0
+    for _, trace in traces(SHARED / "services"):
+        if trace["language"] == "java" and "heap" not in trace and not trace["controls"]:
+            continue
+        shape = judged(cut(trace, share)).shape
+        false += shape == "leak" and "leak" not in trace["accept"]
+        large = trace["label"] == "leak" and trace["true_bytes_per_request"] >= 64
+        found += large and shape == "leak"
+    assert (found >= least, false <= most) == (True, True), (found, false)
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the full set of recorded functions is not here")

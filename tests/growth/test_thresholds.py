@@ -429,6 +429,40 @@ def detectable(rooms: Rooms) -> float:
     return float(found.detectable_per_iteration * SPAN / KIB)
 
 
+def bent(rooms: Rooms, end: float, noise: float = 0.0) -> bool:
+    """Whether growth is seen to bend whose rate falls to ``end`` over the longest tail."""
+    rates = [1 - (1 - end) * max(0, i - 100) / 299 for i in range(400)]
+    ys = [0.0]
+    for i, rate in enumerate(rates):
+        ys.append(ys[-1] + rate + noise * (1 if i // 25 % 2 else -1))
+    return bool(
+        rooms.growth_statistics.is_bent(rooms.growth_statistics.Run(tuple(times()), tuple(ys)))
+    )
+
+
+def bent_windows(rooms: Rooms) -> int:
+    """How many windows there are, of as many samples as a window each needs."""
+    seen: list[int] = []
+    statistics: Any = rooms.growth_statistics
+    envelope = statistics.envelope
+
+    def noted(run: Any, windows: int) -> Any:
+        seen.append(windows)
+        return envelope(run, windows)
+
+    statistics.envelope = noted
+    bent(rooms, 0.5)
+    return seen[0]
+
+
+def released(rooms: Rooms, fall: float) -> bool:
+    """Whether a fall by so much of what was gained is that of what was there before."""
+    kind = metric(rooms, floor=1)
+    ys = [i + (0 if i < 200 else -fall * 200) for i in range(401)]
+    run = rooms.growth_statistics.Run(tuple(times()), tuple(map(float, ys)))
+    return bool(rooms.growth_statistics.without_release(run, kind.floor) is not run)
+
+
 def settles(rooms: Rooms, name: str, *rises: float) -> tuple[str, ...]:
     """What a gradual rise of so much, then flat, is called."""
     kind = getattr(rooms.growth_metrics, name)
@@ -922,6 +956,14 @@ CASES = {
     ),
     "FADING_QUARTER": Case(
         lambda rooms: slowing(rooms, (1, 0.83, 0.69), (1, 0.77, 0.59)), OUTSIDE, NEAR
+    ),
+    "BENT_WINDOWS": Case(bent_windows, 13),
+    "BENT_ERRORS": Case(
+        lambda rooms: (bent(rooms, 0.5, 0.26), bent(rooms, 0.5, 0.21)), OUTSIDE, (0.8, 1.25)
+    ),
+    "BENT_SHARE": Case(lambda rooms: (bent(rooms, 0.68), bent(rooms, 0.74)), INSIDE, NEAR),
+    "RELEASED_SHARE": Case(
+        lambda rooms: (released(rooms, 1.19), released(rooms, 1.21)), OUTSIDE, NEAR
     ),
     "STOPPED_LEVEL": Case(pauses, OUTSIDE),
     "STOPPED_STEP": Case(ripples, INSIDE),
