@@ -1,6 +1,6 @@
 """Servers of other projects, each clean and with a planted leak of a kibibyte for each request.
 
-    python benchmarks/more_servers.py [--runs N] [--only NAME ...] [--requests N]
+    python benchmarks/more_servers.py [--runs N] [--only NAME ...] [--requests N] [--clean]
 
 aiohttp, Bottle under waitress, celery with redis, Django under wsgiref and waitress, Falcon under
 cheroot, Flask under gunicorn's threads, Hypercorn, MariaDB, puma, Starlette under uvicorn with two
@@ -420,6 +420,7 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=1)
     parser.add_argument("--requests", type=int, default=5000)
     parser.add_argument("--only", nargs="*", default=[])
+    parser.add_argument("--clean", action="store_true", help="without those that leak")
     options = parser.parse_args()
     wrong = total = 0
     counts: dict[bool, list[int]] = {False: [], True: []}
@@ -428,6 +429,8 @@ def main() -> int:
         # What others make in shared memory meanwhile is not these servers'.
         vars(sampler)["SharedFiles"] = lambda: SharedFiles(Path(name) / "shared")
         for server in servers(Path(name), options.runs):
+            if options.clean and server.leaks:
+                continue
             if options.only and not any(word in server.name for word in options.only):
                 continue
             started = time.monotonic()

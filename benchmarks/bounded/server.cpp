@@ -1,4 +1,5 @@
-// ./server PORT SHAPE LIMIT: keeps an entry of each order, at most LIMIT of them; 0 is without end.
+// ./server PORT SHAPE LIMIT [SIZE]: keeps an entry of each order of so many bytes, at most LIMIT of
+// them; 0 is without end.
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <signal.h>
@@ -16,7 +17,7 @@
 
 using Entry = std::pair<unsigned, std::string>;
 static unsigned orders, limit;
-static const std::string text(200, 'x');
+static std::string text(200, 'x');
 
 static void lru() {
     static std::list<Entry> newest_first;
@@ -64,6 +65,7 @@ static void order(const std::string &shape) {
     std::vector<std::string> parts;
     for (int part = 0; part < 50; part++) parts.emplace_back(100 + part, 'x');
     orders++;
+    if (shape == "lost") memset(malloc(text.size()), 1, text.size());
     if (shape == "lru") lru();
     if (shape == "ring") ring();
     if (shape == "table") table();
@@ -71,12 +73,13 @@ static void order(const std::string &shape) {
     if (shape == "queue") queue();
 }
 
-int main(int, char **arguments) {
+int main(int count, char **arguments) {
     static const char answer[] = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nConnection: close\r\n\r\nok\n";
     const std::string shape = arguments[2];
     sockaddr_in address{};
     int yes = 1, listener = socket(AF_INET, SOCK_STREAM, 0);
     limit = (unsigned)atoi(arguments[3]);
+    if (count > 4) text.assign((size_t)atoi(arguments[4]), 'x');
     signal(SIGPIPE, SIG_IGN);
     address.sin_family = AF_INET;
     address.sin_port = htons((unsigned short)atoi(arguments[1]));

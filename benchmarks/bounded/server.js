@@ -1,6 +1,6 @@
 "use strict";
-// node server.js PORT SHAPE LIMIT: keeps an entry of each order, at most LIMIT; 0 is without end.
-const [port, shape, limit] = process.argv.slice(2);
+// node server.js PORT SHAPE LIMIT [SIZE]: keeps an entry of each order, at most LIMIT; 0 is without end.
+const [port, shape, limit, size] = process.argv.slice(2);
 const map = new Map();
 const list = [];
 let orders = 0;
@@ -11,6 +11,8 @@ require("http")
       if (shape === "map") {
         map.set(orders, entry);
         if (Number(limit) && map.size > Number(limit)) map.delete(map.keys().next().value);
+      } else if (shape === "buffers") {
+        list.push(Buffer.alloc(Number(size), 1));
       } else if (shape === "list") {
         list.push(entry);
         if (Number(limit) && list.length > Number(limit)) list.shift();

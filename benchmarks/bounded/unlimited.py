@@ -2,6 +2,7 @@
 
 import collections
 import functools
+import os
 from typing import Any
 
 LAST: collections.deque[str] = collections.deque()
@@ -23,6 +24,17 @@ SESSIONS = Sessions()
 @functools.cache
 def price(number: int) -> str:
     return f"{number} EUR " * 20
+
+
+SIZE = int(os.environ.get("SIZE", "0"))
+
+
+def in_bytes(number: int) -> None:
+    RECENT.append("x" * SIZE + chr(0x61 + number % 20))  # a single letter would be the same one
+
+
+def in_nothing(number: int) -> None:
+    """Clean."""
 
 
 def in_lru_cache(number: int) -> None:
