@@ -368,6 +368,10 @@ def _beside_better(trend: Trend, better: Trend) -> Trend:
 def _beside_ages(trend: Trend, ages: Ages) -> Trend:
     """Return what the sum over all batches means beside what became of each of them."""
     missed = largest_leak_missed(ages)
+    is_rare = ages.fate is Fate.KEPT_NOW_AND_THEN
+    # A pool that finds its size takes one more now and then for long; together they are little.
+    if is_rare and ages.kept_bytes < trend.metric.floor:
+        return trend
     if ages.is_leak:
         facts = replace(
             trend,

@@ -82,7 +82,11 @@ class AgedLook:
 
     def is_sure(self) -> bool:
         """Return whether no usual cache, ring or pool would still keep all it was given."""
-        largest = max((ages.kept_bytes for ages in self.ages.values()), default=0)
+        kept = [ages for ages in self.ages.values() if ages.is_leak]
+        largest = max((ages.kept_bytes for ages in kept), default=0)
+        is_rare = all(ages.fate is not Fate.KEPT for ages in kept)
+        if is_rare and largest < thresholds.SERVICE_HEAP_FLOOR_BYTES:
+            return self.is_for_good
         is_large = largest >= thresholds.AGED_SURE_BYTES
         return self.is_for_good or is_large or self.requests >= self.sure_after()
 

@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_leakguard.growth.ages import Ages, Fate, judge_ages, largest_leak_missed
+from pytest_leakguard.growth import classify
+from pytest_leakguard.growth.ages import Ages, Counted, Fate, judge_ages, largest_leak_missed
+from pytest_leakguard.services.timeline import SERVICE_METRICS
 
 SIZE = 10
 Keep = Callable[[int], int]
@@ -219,3 +221,16 @@ def test_any_numbers_get_an_answer(rows: list[list[int]], data: st.DataObject) -
     ages = judge_ages(ends, alive)
     assert ages.low <= ages.per_request <= ages.high
     assert ages.kept_bytes >= 0
+
+
+def test_little_that_is_kept_now_and_then_is_a_pool_that_finds_its_size() -> None:
+    requests = [20.0 * i for i in range(100)]
+    for size, shape in ((352, "stable"), (10_240, "leak")):
+        kept = [float(size * int(n // 100)) for n in requests]
+        ages = judge(200, lambda n, size=size: size * (n % 100 == 99))  # type: ignore[misc]
+        assert ages.fate is Fate.KEPT_NOW_AND_THEN
+        counted = Counted({"heap_bytes": ages}, kept)
+        judged = classify.judge(
+            requests, {"heap_bytes": kept}, counted=counted, metrics=SERVICE_METRICS
+        )
+        assert judged.shape == shape

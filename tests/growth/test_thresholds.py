@@ -1224,8 +1224,8 @@ CASES = {
     "AGED_LIMIT_SHOWS": Case(limit_shows, 1100),
     "AGED_SURE_RARE_REQUESTS": Case(
         lambda rooms: (
-            looks(rooms, "kept now and then", 3, 1400, False),
-            looks(rooms, "kept now and then", 3, 1600, False),
+            looks(rooms, "kept now and then", 3, 1400, False, kept=MIB),
+            looks(rooms, "kept now and then", 3, 1600, False, kept=MIB),
         ),
         OUTSIDE,
         NEAR,

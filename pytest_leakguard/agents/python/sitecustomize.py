@@ -112,14 +112,15 @@ class _Agent:
         """Which containers grew since the last question, and how much they will hold, as JSON."""
         import ctypes
         import gc
-        import json
 
         if sys.version_info < (3, 11):  # older than what asks them
             return "[]\n"
         pause = ctypes.PyDLL(None).leakguard_live_pause
         gc.unfreeze()  # what is frozen would be no holder
-        pause(1)  # what is noted here is no memory of the service
+        pause(1)  # what is loaded and noted here is no memory of the service
         try:
+            import json
+
             if self.lengths is None:
                 self.lengths = _package_of_harness("explain.open_ended").Lengths()
             return json.dumps(self.lengths.grown()) + "\n"
