@@ -15,6 +15,7 @@ from pytest_leakguard.core.codec import encode
 from pytest_leakguard.core.metric_names import SERVICE_COUNTERS, MetricName
 from pytest_leakguard.core.shapes import Shape
 from pytest_leakguard.core.text import quantity
+from pytest_leakguard.growth.answers import Judgement, Trend, Undecided
 from pytest_leakguard.growth.classify import judge
 from pytest_leakguard.growth.diagnosis import Production, diagnose, growths
 from pytest_leakguard.growth.ended import living_part
@@ -81,12 +82,26 @@ def judge_recording(
         runtime=runtime or _runtime_in(text),
         metrics=[above_noise(metric, noise.get(metric.name, 0.0)) for metric in metrics],
     )
+    judgement = _in_units(judgement, recording.axis)
     per = recording.axis.removesuffix("s")
     diagnosis = diagnose(judgement, recording.requests, recording.series, per, production)
     growth = growths(judgement, recording.requests, recording.series)
     notes = _notes(recording, judgement.ignored, production)
     report = TrendReport(name, recording.axis, diagnosis, growth, notes)
     return _cut_short(report, gone) if gone else report
+
+
+def _in_units(judgement: Judgement, axis: str) -> Judgement:
+    """What is missing is counted as the recording counts, which need not be in requests."""
+
+    def said(trend: Trend) -> Trend:
+        if not isinstance(trend, Undecided):
+            return trend
+        return replace(trend, remedy=trend.remedy.replace("requests", axis))
+
+    return replace(
+        judgement, overall=said(judgement.overall), trends=tuple(map(said, judgement.trends))
+    )
 
 
 def _cut_short(report: TrendReport, gone: str) -> TrendReport:

@@ -183,14 +183,15 @@ _SLOWER = "it grows, slower and slower: a cache that fills looks like that"
 
 
 def _bends(facts: Estimate) -> Undecided:
+    need = min(2 * facts.iterations, thresholds.USUAL_REQUESTS)
     return answer(
         Undecided,
         facts,
         reason=_SLOWER,
-        remedy=f"extend the run to {thresholds.USUAL_REQUESTS} requests",
+        remedy=f"extend the run to {need} requests",
         counted_in="requests",
         have=facts.iterations,
-        need=thresholds.USUAL_REQUESTS,
+        need=need,
     )
 
 

@@ -131,7 +131,7 @@ def test_growth_that_bends_is_open_until_the_usual_requests() -> None:
     judgement = judge(requests, {"anon": filling})
     assert judgement.shape == "undecided"
     assert "slower and slower" in f"{judgement.overall}"
-    assert "extend the run to 5000 requests" in f"{judgement.overall}"
+    assert "extend the run to 4000 requests" in f"{judgement.overall}"
 
 
 def cut(trace: dict[str, Any], share: float) -> dict[str, Any]:

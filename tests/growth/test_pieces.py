@@ -98,3 +98,11 @@ def test_groups_that_have_nothing_in_common_are_undecided() -> None:
     requests = json.dumps({"requests": list(range(100)), "rss": [1e6] * 100})
     text, status = compare_recordings(recorded(1, 2, 600), "a.json", requests, "b.json")
     assert (status, "no series over the same axis" in text) == (3, True)
+
+
+def test_what_is_missing_is_counted_as_the_recording_counts() -> None:
+    ys = [50 * MIB + 40 * MIB * (1 - math.exp(-i / 350)) for i in range(200)]
+    text = json.dumps({"time": [1.7e9 + 10 * i for i in range(200)], "rss": ys})
+    report = judge_recording(text, "x.json", Production())
+    assert report.diagnosis.shape == "undecided"
+    assert "extend the run to 3980 seconds" in report.growth[0].reason
