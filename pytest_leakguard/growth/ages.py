@@ -54,12 +54,19 @@ class Ages:
     """What is filling."""
     first: int = 0
     """Number of the first batch that was looked at."""
+    is_for_good: bool = False
+    """What is kept can never be given back, as was seen in the service."""
     is_settled: bool = False
     """Nothing is left of those that are old enough: no leak beneath a cache either."""
 
     @property
     def is_leak(self) -> bool:
         return self.fate in (Fate.KEPT, Fate.KEPT_NOW_AND_THEN)
+
+    @property
+    def whole_bytes(self) -> float:
+        """What the whole run keeps at this pace, warm-up included."""
+        return self.kept_bytes / (1 - thresholds.AGED_WARM_UP)
 
     @property
     def summary(self) -> str:
@@ -121,6 +128,8 @@ def judge_ages(
     answer = _answer(batches, first)
     if answer.fate is Fate.KEPT and _is_full(ends, alive, patience, settled):
         return _facts(batches, first)
+    if answer.fate is Fate.KEPT and _is_in_few_requests(ends, alive):
+        return _with_rate(_facts(batches, first), batches, Fate.KEPT_NOW_AND_THEN)
     return _beneath_cache(ends, alive, answer) if answer.fate is Fate.LOST else answer
 
 
@@ -169,6 +178,19 @@ def _is_only_young(
         kept += max(0, alive[-1][k])
         expected += most * (ends[k] - (ends[k - 1] if k else 0))
     return kept <= thresholds.AGED_YOUNG * expected
+
+
+def _is_in_few_requests(ends: Sequence[int], alive: Sequence[Sequence[int]]) -> bool:
+    """Return whether most of the short batches, which came first, keep nothing.
+
+    Long ones keep something each also where one request of many does.
+    """
+    short = keeping = 0
+    for k in range(1, len(ends)):
+        if ends[k] - ends[k - 1] <= thresholds.AGED_SHORT_REQUESTS:
+            short += 1
+            keeping += alive[-1][k] > 0
+    return short >= thresholds.AGED_BATCHES and 2 * keeping < short
 
 
 def _is_full(

@@ -371,7 +371,8 @@ def _beside_ages(trend: Trend, ages: Ages) -> Trend:
     missed = largest_leak_missed(ages)
     is_rare = ages.fate is Fate.KEPT_NOW_AND_THEN
     # A pool that finds its size takes one more now and then for long; together they are little.
-    if is_rare and ages.kept_bytes < trend.metric.floor:
+    is_little = ages.whole_bytes < trend.metric.floor and not ages.is_for_good
+    if is_rare and is_little:
         return trend
     if ages.is_leak:
         facts = replace(

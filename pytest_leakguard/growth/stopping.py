@@ -85,7 +85,8 @@ class AgedLook:
         kept = [ages for ages in self.ages.values() if ages.is_leak]
         largest = max((ages.kept_bytes for ages in kept), default=0)
         is_rare = all(ages.fate is not Fate.KEPT for ages in kept)
-        if is_rare and largest < thresholds.SERVICE_HEAP_FLOOR_BYTES:
+        whole = max((ages.whole_bytes for ages in kept), default=0.0)
+        if is_rare and whole < thresholds.SERVICE_HEAP_FLOOR_BYTES:
             return self.is_for_good
         is_large = largest >= thresholds.AGED_SURE_BYTES
         return self.is_for_good or is_large or self.requests >= self.sure_after()

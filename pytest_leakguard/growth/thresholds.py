@@ -295,6 +295,9 @@ AGED_LOST = 0.6
 just become full has lost its oldest batches only."""
 AGED_EVENTS = 6
 """Least number of batches that keep something for a leak in one request of many."""
+AGED_SHORT_REQUESTS = 20
+"""Upper limit of the requests in a batch that tells a leak in each request from one in many; of a
+leak in one request of a hundred four in five such batches keep nothing."""
 AGED_EVENT_SHARE = 0.1
 """Least size of what such a batch keeps, as a share of what those that keep most do."""
 AGED_PARTS = 4

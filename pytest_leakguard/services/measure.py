@@ -379,9 +379,9 @@ class _Loop:
         return stopped
 
     def _may_be_full_soon(self) -> bool:
-        """Return whether what grows is kept by something that may have a limit further on."""
+        """Return whether what is kept so far may be lost further on, or be too little as yet."""
         overall = self._timeline.checkpoints[-1].overall
-        if not isinstance(overall, Leaking) or overall.metric.unit != "bytes":
+        if isinstance(overall, Leaking) and overall.metric.unit != "bytes":
             return False
         look = self._aged[-1] if self._aged else None
         is_scarce = any(self._timeline.gained(name) >= thresholds.POOL_SIZE for name in _SCARCE)

@@ -159,6 +159,8 @@ class Timeline:
         if self.are_ages_broken:
             return {}
         found = self.batches.judge()
+        if self.is_for_good:
+            found = {name: replace(ages, is_for_good=True) for name, ages in found.items()}
         filling = self.filling
         if filling is None or self.done >= filling.shows_at:
             return found

@@ -234,3 +234,14 @@ def test_little_that_is_kept_now_and_then_is_a_pool_that_finds_its_size() -> Non
             requests, {"heap_bytes": kept}, counted=counted, metrics=SERVICE_METRICS
         )
         assert judged.shape == shape
+
+
+def test_long_batches_that_all_keep_something_are_no_leak_in_each_request() -> None:
+    """As batches become longer later on, each of them has one of the few requests that keep."""
+    ends = [*range(10, 610, 10), *range(650, 6001, 200)]
+    sizes = [end - begin for begin, end in zip([0, *ends], ends, strict=False)]
+    kept = [1056 * (size // 100) + 352 * (k % 9 == 8) for k, size in enumerate(sizes)]
+    alive = [kept[: last + 1] for last in range(len(ends))]
+    assert judge_ages(ends, alive).fate is Fate.KEPT_NOW_AND_THEN
+    each = [[100 * size for size in sizes[: last + 1]] for last in range(len(ends))]
+    assert judge_ages(ends, each).fate is Fate.KEPT

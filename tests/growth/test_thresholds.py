@@ -801,6 +801,13 @@ def hidden(rooms: Rooms, requests: int) -> bool:
     return bool(one._is_hidden_by_connections(look))
 
 
+def in_few(rooms: Rooms, size: int) -> bool:
+    """Whether batches of that size, of which every fourth keeps something, say one in many."""
+    ends = [size * (k + 1) for k in range(40)]
+    alive = [[100 * (j % 4 == 0) for j in range(k + 1)] for k in range(40)]
+    return bool(rooms.growth_ages._is_in_few_requests(ends, alive))
+
+
 def near_limit(rooms: Rooms) -> tuple[int | None, ...]:
     """From which sample on a process has no room, having come to 95 % and to 97 %."""
     workers = rooms.growth_workers
@@ -1135,6 +1142,7 @@ CASES = {
         ("unknown", "kept now and then"),
         (0.8, 1.2),
     ),
+    "AGED_SHORT_REQUESTS": Case(lambda rooms: (in_few(rooms, 19), in_few(rooms, 21)), INSIDE, NEAR),
     "AGED_EVENT_SHARE": Case(
         lambda rooms: fates(rooms, (134, noisy(108)), (134, noisy(92))),
         ("unknown", "kept now and then"),
