@@ -313,8 +313,9 @@ def _keeps_all(batches: Sequence[_Batch]) -> bool:
     if len(batches) < 2 or keeping < thresholds.AGED_KEEPING * len(batches):
         return False
     rates = [batch.rate for batch in batches]
-    # Where most of it is in a few batches, it is what those few keep that leaks.
-    is_in_few = sum(rates) > 2 * median(rates) * len(rates)
+    # Where most of it is in a few batches, it is what those few keep that leaks. One alone is what
+    # was done once, as when the agent loads what it needs.
+    is_in_few = sum(rates) - max(rates) > 2 * median(rates) * len(rates)
     return _are_alike(rates) and _is_level(rates) and not (is_in_few and _keeps_some(batches))
 
 
