@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from pytest_leakguard.core.foreign import namespace_of_module
+from pytest_leakguard.core.foreign import namespace_of_module, referents
 from pytest_leakguard.counters.caches import LRU_CACHE
 from pytest_leakguard.explain import limits
 from pytest_leakguard.explain.growing_containers import containers
@@ -53,7 +53,7 @@ class Lengths:
             if growth >= LEAST_GROWTH:
                 found.append((growth, length, container))
             if type(container) is LRU_CACHE:  # it is asked itself, not the dict inside it
-                passed.update(map(id, gc.get_referents(container)))
+                passed.update(map(id, referents(container)))
         self._before = now
         theirs = [one for one in found if id(one[2]) not in passed]
         theirs.sort(key=lambda one: -one[0])
@@ -70,7 +70,7 @@ def _measured() -> Iterator[tuple[Any, int]]:
         yield container, measure(container)
     # The collector does not know dicts of plain values, only what refers to them.
     for thing in gc.get_objects():
-        for part in gc.get_referents(thing):
+        for part in referents(thing):
             if type(part) is dict and not gc.is_tracked(part):
                 yield part, len(part)
 

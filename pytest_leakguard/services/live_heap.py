@@ -15,9 +15,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from pytest_leakguard.core.errors import LeakguardError
 from pytest_leakguard.growth.filling import Grown
-from pytest_leakguard.processes import memory, supervisor, tree
+from pytest_leakguard.processes import memory, tree
 from pytest_leakguard.programs import binary
 from pytest_leakguard.services import jvm
 from pytest_leakguard.tracker.live import (
