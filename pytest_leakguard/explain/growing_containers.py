@@ -131,6 +131,12 @@ def _lengths(least: int) -> dict[int, int]:
 
 def containers() -> Iterator[tuple[Any, Callable[[Any], int]]]:
     """Every container there is, with what measures it."""
+    yield from tracked_containers()
+    yield from _untracked()
+
+
+def tracked_containers() -> Iterator[tuple[Any, Callable[[Any], int]]]:
+    """Those that the collector knows."""
     measures: dict[int, Callable[[Any], int] | None] = {}
     for candidate in gc.get_objects():
         kind = type(candidate)
@@ -138,7 +144,6 @@ def containers() -> Iterator[tuple[Any, Callable[[Any], int]]]:
             measures[id(kind)] = _measure_of(kind)
         if measure := measures[id(kind)]:
             yield candidate, measure
-    yield from _untracked()
 
 
 def _untracked() -> Iterator[tuple[Any, Callable[[Any], int]]]:

@@ -15,7 +15,7 @@ from typing import Any
 from pytest_leakguard.core.foreign import namespace_of_module, referents
 from pytest_leakguard.counters.caches import LRU_CACHE
 from pytest_leakguard.explain import limits
-from pytest_leakguard.explain.growing_containers import containers
+from pytest_leakguard.explain.growing_containers import tracked_containers
 from pytest_leakguard.explain.references import Path, path_to
 from pytest_leakguard.explain.removals import is_source_known, removal_of
 from pytest_leakguard.explain.roots import is_ours
@@ -61,12 +61,16 @@ class Lengths:
         least = _LEAST_SHARE * theirs[0][0] if theirs else 0
         asked = [one for one in theirs[:_MOST_ASKED] if one[0] >= least]
         del theirs
-        return [_told(growth, length, container) for growth, length, container in asked]
+        told: list[dict[str, Any]] = []
+        while asked:  # what is still in the list would be one more that refers to it
+            growth, length, container = asked.pop(0)
+            told.append(_told(growth, length, container))
+        return told
 
 
 def _measured() -> Iterator[tuple[Any, int]]:
     """Every container there is, with its length."""
-    for container, measure in containers():
+    for container, measure in tracked_containers():
         yield container, measure(container)
     # The collector does not know dicts of plain values, only what refers to them.
     for thing in gc.get_objects():
@@ -84,9 +88,7 @@ def _ours() -> Iterator[int]:
 
 def _told(growth: int, length: int, container: Any) -> dict[str, Any]:
     path = path_to(container)
-    most, why, is_open = _end_of(container, path)
-    if length > _OVERFULL * most > 0:  # which is not in force, or means something else
-        most, why, is_open = 0, "", path.is_complete
+    most, why, is_open = _end_of(container, path, length)
     return {
         "growth": growth,
         "length": length,
@@ -97,16 +99,18 @@ def _told(growth: int, length: int, container: Any) -> dict[str, Any]:
     }
 
 
-def _end_of(container: Any, path: Path) -> tuple[int, str, bool]:
-    """How much it will hold, or 0; who says so; and whether it is known that it has no end."""
+def _end_of(container: Any, path: Path, length: int) -> tuple[int, str, bool]:
+    """How much it will hold, or 0; who says so; and whether it is known that it has no end.
+
+    A limit that has been exceeded by far is not in force, or means something else.
+    """
     found = limits.limit_on(limits.near(path.steps))
-    if found is not None:
+    if found is not None and length <= _OVERFULL * found[0]:
         return found[0], f"its holder says that it keeps at most {found[0]:,} ({found[1]})", False
     removal = removal_of(container, path.steps)
     if removal is None:
-        is_known = type(container) is LRU_CACHE or is_source_known(container, path.steps)
-        return 0, "", is_known and path.is_complete
-    if removal.limit:
+        return 0, "", path.is_complete and is_source_known(container, path.steps)
+    if length <= _OVERFULL * removal.limit:
         why = f"{removal.place} takes entries out beyond {removal.limit:,}"
         return removal.limit, why, False
     return 0, f"{removal.place} takes entries out", False

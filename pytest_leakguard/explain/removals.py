@@ -6,6 +6,7 @@ Runs nobody's code.
 from __future__ import annotations
 
 import ast
+import gc
 import linecache
 import sys
 import types
@@ -19,12 +20,16 @@ from pytest_leakguard.core.foreign import (
     attributes_of,
     is_a,
     module_of,
+    modules,
     mro_of,
     namespace_of_class,
     namespace_of_module,
     qualname_of,
+    referents,
 )
+from pytest_leakguard.explain import source_uses
 from pytest_leakguard.explain.code_owner import Owner, owner
+from pytest_leakguard.explain.path_words import Step
 from pytest_leakguard.explain.reach import function_of
 from pytest_leakguard.explain.source_numbers import Numbers, closure_of
 
@@ -68,17 +73,35 @@ def removals_of(container: Any, holders: Iterable[Any] = ()) -> Iterator[Removal
 def is_source_known(container: Any, holders: Iterable[Any] = ()) -> bool:
     """Whether all that can take something out of the container is source that was looked through.
 
-    It is not where the container has no name there, or is handed to a function, which may.
+    It is not where the container has no name there, where it is used in a way that may empty it, or
+    where something refers to it that is none of its ``holders``.
     """
     names = list(_names(container, holders))
-    trees = [(name, name.tree()) for name in names]
-    if not names or any(tree is None for _, tree in trees):
+    if not names or _has_other_holders(container, holders):
         return False
-    return not any(name.is_handed_on(tree) for name, tree in trees if tree is not None)
+    return all(name.is_harmless() for name in names)
 
 
-_HARMLESS = frozenset({"len", "str", "repr", "bool", "isinstance", "sum", "min", "max", "sorted"})
-"""Functions that take nothing out of what they are given."""
+def _has_other_holders(container: Any, holders: Iterable[Any]) -> bool:
+    """Whether anything else refers to it, which may empty it by another name."""
+    steps = list(holders)
+    known = {id(holders), id(steps), *map(id, steps)}
+    for step in steps:
+        known.update(map(id, referents(step)))  # its namespace
+        if type(step) is types.FunctionType:
+            known.update(map(id, step.__closure__ or ()))
+    known.update(id(namespace_of_module(module)) for _, module in modules())
+    for referrer in gc.get_referrers(container):
+        # What a function that runs calls it stands in the source that is looked through.
+        if id(referrer) not in known and not is_a(referrer, _RUNNING):
+            return True
+    return False
+
+
+_RUNNING = (
+    *(types.FrameType, types.GeneratorType, types.CoroutineType, types.AsyncGeneratorType),
+    Step,  # of the way to it, our own
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,17 +127,17 @@ class _Name:
         except (SyntaxError, ValueError, RecursionError):
             return None
 
-    def is_handed_on(self, tree: ast.Module) -> bool:
-        """Whether it is an argument of a call, or what a function returns."""
-        is_it = _is_self if self.of_class else self._is_called
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Return) and node.value is not None and is_it(node.value):
-                return True
-            if isinstance(node, ast.Call) and _name_of(node.func) not in _HARMLESS:
-                given = [*node.args, *(keyword.value for keyword in node.keywords)]
-                if any(is_it(argument) for argument in given):
-                    return True
-        return False
+    def is_harmless(self) -> bool:
+        """Whether each use of it, here and in other modules, takes nothing out."""
+        tree = self.tree()
+        scope = self._scope(tree) if tree is not None else None
+        if scope is None:
+            return False
+        if self.of_class:
+            return True  # what takes something out by ``self`` was looked for
+        if self.is_entry or not source_uses.are_harmless(scope, self._is_called):
+            return False  # an entry is reached by whatever goes through all of them
+        return bool(self.within) or source_uses.are_harmless_elsewhere(self.name, self.file)
 
     def removals(self) -> Iterator[Removal]:
         tree = self.tree()

@@ -52,7 +52,12 @@ OPEN = [
     "    def add(self, n): self.rows[n] = [n]\nSHOP = Shop()\ndef keep(n): SHOP.add(n)\n",
     "class Shop:\n    def __init__(self): self.rows = {}\n"
     "    def add(self, n): self.rows[n] = f'order {n}'\nSHOP = Shop()\ndef keep(n): SHOP.add(n)\n",
-    "import functools\n@functools.lru_cache(None)\ndef keep(n): return f'order {n}'\n",
+    "import functools\n@functools.lru_cache(None)\ndef price(n): return f'order {n}'\n"
+    "def keep(n): price(n)\n",
+    "def make():\n    seen = []\n    return lambda n: seen.append(n)\nkeep = make()\n",
+    "SEEN = []\ndef keep(n):\n    rows = SEEN\n    rows.append(n)\n    return len(rows)\n",
+    "SEEN = {}\ndef keep(n):\n    if n not in SEEN: SEEN[n] = [n]\n"
+    "    return [row for row in SEEN.values()]\n",
 ]
 
 
@@ -87,14 +92,28 @@ def test_a_limit_that_is_exceeded_is_none(shop: Callable[[str], Any]) -> None:
     source += "def trim(): del SEEN[:-%d]\n"
     assert asked(shop(source % 700).keep)["most"] == 700
     linecache.clearcache()
-    assert asked(shop(source % (GROWTH // 4)).keep)["is_open"]
+    told = asked(shop(source % (GROWTH // 4)).keep)
+    assert (told["is_open"], told["most"]) == (False, 0)
 
 
 UNKNOWN = [
     "SEEN = []\ndef keep(n): SEEN.append(n); tidy(SEEN)\ndef tidy(rows): pass\n",
     "SEEN = []\ndef keep(n): SEEN.append(n)\ndef rows(): return SEEN\n",
     "SEEN = {}\ndef keep(n): SEEN[n] = n\ndef expire(n): del SEEN[n]\n",
-    "def make():\n    seen = []\n    return lambda n: seen.append(n)\nkeep = make()\n",
+    "def make():\n    seen = []\n    return seen, lambda n: seen.append(n)\nSEEN, keep = make()\n",
+    "SEEN = []\ndef keep(n): SEEN.append(n)\n"
+    "def expire(n):\n    rows, at = SEEN, n\n    rows.pop(at)\n",
+    "SEEN = []\nTABLES = [SEEN]\ndef keep(n): SEEN.append(n)\n"
+    "def expire():\n    for rows in TABLES: rows.clear()\n",
+    "import threading\nSEEN = []\ndef keep(n): SEEN.append(n)\n"
+    "def expire(rows): rows.clear()\n"
+    "TIMER = threading.Timer(60, expire, args=(SEEN,))\n",
+    "SEEN = set()\ndef keep(n): SEEN.add(n)\ndef expire(old):\n    global SEEN\n    SEEN -= old\n",
+    "SEEN = []\ndef keep(n): SEEN.append(n)\nrows = lambda: SEEN\n",
+    "import functools\n@functools.cache\ndef price(n): return f'order {n}'\n"
+    "def keep(n): price(n)\ndef expire(): price.cache_clear()\n",
+    "BY_DAY = {'today': []}\ndef keep(n): BY_DAY['today'].append(n)\n"
+    "def expire():\n    for rows in BY_DAY.values(): rows.clear()\n",
 ]
 
 
@@ -146,3 +165,42 @@ def test_what_looks_is_not_looked_at() -> None:
     for number in range(GROWTH):
         code_owner.owner(f"/nowhere/shop{number}.py")
     assert not [one for one in lengths.grown() if one["growth"] == GROWTH]
+
+
+@pytest.mark.parametrize(
+    "expire",
+    [
+        "import shop\ndef expire(n): shop.STORE.rows.pop(n)\n",
+        "def expire():\n    from shop import STORE\n    for n in list(STORE.rows): del STORE.rows[n]\n",
+        "import shop\ndef expire(tidy): tidy(shop.STORE.rows)\n",
+    ],
+)
+def test_what_another_module_may_empty_is_not_open(
+    shop: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, expire: str
+) -> None:
+    source = (
+        "class Store:\n    def __init__(self): self.rows = {}\n"
+        "STORE = Store()\ndef keep(n): STORE.rows[n] = [n]\n"
+    )
+    keep = shop(source).keep
+    assert asked(keep)["is_open"]
+    other = types.ModuleType("cleaner_of_test")
+    other.__file__ = str(tmp_path / "cleaner.py")
+    Path(other.__file__).write_text(expire)
+    monkeypatch.setitem(sys.modules, "cleaner_of_test", other)
+    keep(GROWTH + 1)
+    assert not asked(shop(source).keep)["is_open"]
+
+
+def test_a_limit_that_is_exceeded_by_far_leaves_what_the_source_says(
+    shop: Callable[[str], Any],
+) -> None:
+    source = (
+        "class Store:\n    limit = 5\n    def __init__(self): self.rows = {}\n"
+        "    def keep(self, n): self.rows[n] = [n]\n"
+    )
+    assert asked(shop(source + "STORE = Store()\nkeep = STORE.keep\n").keep)["is_open"]
+    linecache.clearcache()
+    source += "    def expire(self, n): self.rows.pop(n)\nSTORE = Store()\nkeep = STORE.keep\n"
+    told = asked(shop(source).keep)
+    assert (told["is_open"], told["most"]) == (False, 0)
