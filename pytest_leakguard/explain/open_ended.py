@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from pytest_leakguard.core.foreign import namespace_of_module, referents
+from pytest_leakguard.core.foreign import is_a, namespace_of_module, referents
 from pytest_leakguard.counters.caches import LRU_CACHE
 from pytest_leakguard.explain import limits
 from pytest_leakguard.explain.growing_containers import tracked_containers
@@ -94,6 +94,7 @@ def _told(growth: int, length: int, container: Any) -> dict[str, Any]:
         "length": length,
         "most": most,
         "is_open": is_open,
+        "is_list": is_a(container, list),
         "held_by": path.texts[-_MOST_TEXTS:],
         "why": why,
     }
@@ -110,7 +111,9 @@ def _end_of(container: Any, path: Path, length: int) -> tuple[int, str, bool]:
     removal = removal_of(container, path.steps)
     if removal is None:
         return 0, "", path.is_complete and is_source_known(container, path.steps)
-    if length <= _OVERFULL * removal.limit:
-        why = f"{removal.place} takes entries out beyond {removal.limit:,}"
-        return removal.limit, why, False
-    return 0, f"{removal.place} takes entries out", False
+    if not removal.limit:
+        return 0, f"{removal.place} takes entries out", False
+    if length > _OVERFULL * removal.limit:  # it is not reached, or not yet
+        return 0, "", False
+    why = f"{removal.place} takes entries out beyond {removal.limit:,}"
+    return removal.limit, why, False

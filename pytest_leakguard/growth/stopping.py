@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 
-from pytest_leakguard.core.metric_names import MetricName
 from pytest_leakguard.core.shapes import Shape
 from pytest_leakguard.growth import thresholds
 from pytest_leakguard.growth.ages import Ages, Fate
@@ -76,6 +75,8 @@ class AgedLook:
     is_for_good: bool = False
     """What is kept cannot be given back: nothing leads to it any more, or only what was kept later
     does, or a container holds it that takes an entry with each request and never gives one back."""
+    is_emptied: bool = False
+    """A container holds it that gives entries back, and nobody says when."""
 
     def is_leak(self) -> bool:
         return any(ages.is_leak for ages in self.ages.values())
@@ -93,12 +94,11 @@ class AgedLook:
 
     def sure_after(self) -> int:
         """Return the requests after which it is a leak whoever holds it."""
-        kept = {name for name, ages in self.ages.items() if ages.fate is Fate.KEPT}
-        if not kept:
-            return thresholds.AGED_SURE_RARE_REQUESTS
-        if kept == {MetricName.MAPPED_BYTES}:
-            return thresholds.AGED_SURE_MAPPED_REQUESTS
-        return thresholds.AGED_SURE_REQUESTS
+        if self.is_emptied:
+            return thresholds.AGED_SURE_EMPTIED_REQUESTS
+        if any(ages.fate is Fate.KEPT for ages in self.ages.values()):
+            return thresholds.AGED_SURE_REQUESTS
+        return thresholds.AGED_SURE_RARE_REQUESTS
 
     def is_quiet(self) -> bool:
         return self.stands_still and all(_is_over(ages) for ages in self.ages.values())

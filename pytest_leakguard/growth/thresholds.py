@@ -320,13 +320,13 @@ AGED_QUIET_LOOKS = 2
 AGED_QUIET_REQUESTS = 150
 """Least number of late requests of which nothing may be kept; a leak in one request of a hundred
 is among them."""
-AGED_SURE_REQUESTS = 6000
+AGED_SURE_REQUESTS = 1100
 """Requests after which what is kept by each batch, and lost by none, is a leak. Until then a cache,
-a ring of entries or a list that is handed over when it is full looks the same, where nobody says
-how much it will hold; the usual bounds end at 5,000, and one that is reached shows within a twelfth
-(``AGED_FULL``), wherever batches end."""
-AGED_SURE_MAPPED_REQUESTS = 1100
-"""The same for mappings; a process may have 65,530 of them, so whoever keeps some keeps few."""
+a ring of entries or a list that is handed over when it is full looks the same, whatever holds it;
+the usual bounds end at 1,024, and one that is reached shows within a twelfth (``AGED_FULL``)."""
+AGED_SURE_EMPTIED_REQUESTS = 6000
+"""The same where the entries go to a container out of which source takes some, without a number
+that says when; bounds of caches of a service's own end at 5,000."""
 AGED_SURE_BYTES = 128 * MIB
 """The same in bytes that are kept; no cache has as much unless somebody has asked for it."""
 AGED_LIMIT_SHOWS = 1.1
@@ -375,6 +375,9 @@ at the last search: it takes milliseconds."""
 AGED_ASKED_FROM = 100
 """Least number of requests between two questions to an interpreter about its containers, the later
 of which comes no earlier than after twice as many; what grows by chance has not grown in both."""
+AGED_LISTS_FROM = 400
+"""Requests after which a list that has taken an entry with each of them, and that no source is seen
+to take any out of, is taken for one without an end; one that is cut elsewhere shows it by then."""
 AGED_ENTRY_PACE = 0.8
 """Least number of entries for each request that a container has to take to hold what leaks."""
 

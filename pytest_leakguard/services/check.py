@@ -168,7 +168,7 @@ def _full(timeline: Timeline) -> Iterator[str]:
 def _may_have_a_limit(timeline: Timeline, judgement: Judgement) -> Iterator[str]:
     """Say of a leak up to where it was followed, where a limit further on would look the same."""
     is_kept = any(ages.fate is Fate.KEPT for ages in timeline.ages().values())
-    is_followed = timeline.done >= thresholds.AGED_SURE_REQUESTS or timeline.is_for_good
+    is_followed = timeline.done >= thresholds.AGED_SURE_EMPTIED_REQUESTS or timeline.is_for_good
     if is_kept and not is_followed and _is_memory_leak(judgement, timeline):
         yield (
             f"none of what {timeline.done:,} requests have kept was given back; a cache with a "

@@ -276,6 +276,7 @@ def _grown(text: str) -> list[Grown]:
                     length=int(one["length"]),
                     most=int(one["most"]),
                     is_open=bool(one["is_open"]),
+                    is_list=bool(one["is_list"]),
                     held_by=tuple(map(str, one["held_by"])),
                     why=str(one["why"]),
                 )

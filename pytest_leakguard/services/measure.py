@@ -12,7 +12,7 @@ from pytest_leakguard.core.shapes import Shape
 from pytest_leakguard.core.text import plural, quantity
 from pytest_leakguard.growth import thresholds
 from pytest_leakguard.growth.answers import Judgement, Leaking, Undecided
-from pytest_leakguard.growth.filling import filling, has_no_end
+from pytest_leakguard.growth.filling import filling, has_no_end, is_emptied
 from pytest_leakguard.growth.metrics import Source
 from pytest_leakguard.growth.stopping import (
     CAREFUL,
@@ -149,7 +149,7 @@ class _Loop:
         self._aged: list[AgedLook] = []
         self._search_at = 0
         self._asked_at: int | None = None
-        self._has_no_end = False
+        self._has_no_end = self._is_emptied = False
         self._is_lost = False
         self._ended_at: dict[int, float] = {}
         self._rests = 0
@@ -261,7 +261,8 @@ class _Loop:
         started, timeline = time.monotonic(), self._timeline
         look = AgedLook(timeline.done, timeline.ages(), timeline.stands_still())
         timeline.is_for_good = self._keeps_for_good(look)
-        self._aged.append(replace(look, is_for_good=timeline.is_for_good))
+        is_for_good, is_emptied_too = timeline.is_for_good, self._is_emptied
+        self._aged.append(replace(look, is_for_good=is_for_good, is_emptied=is_emptied_too))
         # Part of each reading: what is set aside for checkpoints is left to them.
         timeline.reading_s += time.monotonic() - started
         return look
@@ -354,7 +355,8 @@ class _Loop:
             return False
         self._asked_at = requests
         grown = self._sampler.grown()
-        self._has_no_end = has_no_end(grown, since)
+        self._has_no_end = has_no_end(grown, since, requests)
+        self._is_emptied = is_emptied(grown, since)
         if not self._has_no_end:
             self._timeline.filling = filling(grown, since, requests)
         return self._has_no_end

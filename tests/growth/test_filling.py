@@ -7,7 +7,7 @@ from dataclasses import replace
 from pytest_leakguard.core.shapes import Shape
 from pytest_leakguard.growth.ages import Ages, Counted, Fate
 from pytest_leakguard.growth.classify import judge
-from pytest_leakguard.growth.filling import Filling, Grown, filling, has_no_end
+from pytest_leakguard.growth.filling import Filling, Grown, filling, has_no_end, is_emptied
 from pytest_leakguard.services.timeline import SERVICE_METRICS
 
 CACHE = Grown(200, 300, 5000, False, ("shop.CACHE",), "it keeps at most 5,000")
@@ -15,14 +15,37 @@ LIST = Grown(200, 300, 0, True)
 
 
 def test_a_container_without_end_is_a_leak_whatever_fills_beside_it() -> None:
-    assert has_no_end([[CACHE, LIST]], 200)
-    assert not has_no_end([[CACHE, replace(LIST, growth=100)]], 200)
+    assert has_no_end([[CACHE, LIST]], 200, 300)
+    assert not has_no_end([[CACHE, replace(LIST, growth=100)]], 200, 300)
+
+
+def test_what_leaks_in_one_request_of_five_has_a_fifth_of_the_entries() -> None:
+    rare = replace(LIST, growth=40)
+    assert has_no_end([[rare]], 200, 300)
+    assert not has_no_end([[rare, replace(CACHE, growth=80)]], 200, 300)
+    assert not has_no_end([[]], 200, 300)
+
+
+def test_a_list_that_nobody_is_seen_to_empty_has_no_end_once_it_has_grown_for_long() -> None:
+    unknown = replace(LIST, is_open=False, is_list=True)
+    assert has_no_end([[unknown]], 200, 500)
+    assert not has_no_end([[unknown]], 200, 300)
+    assert not has_no_end([[replace(unknown, why="shop.py:7 takes entries out")]], 200, 500)
+    assert not has_no_end([[replace(unknown, is_list=False)]], 200, 500)
+
+
+def test_what_somebody_empties_is_followed_for_longer() -> None:
+    sessions = replace(LIST, is_open=False, why="shop.py:7 takes entries out")
+    assert is_emptied([[sessions]], 200)
+    assert is_emptied([[replace(CACHE, growth=20)]], 200)
+    assert not is_emptied([[LIST]], 200)
 
 
 def test_containers_of_two_workers_take_half_of_the_entries_each() -> None:
     half = replace(LIST, growth=100)
-    assert has_no_end([[half], [half]], 200)
-    assert not has_no_end([[half, half]], 200)
+    full = replace(CACHE, growth=200)
+    assert has_no_end([[half, full], [half, full]], 200, 300)
+    assert not has_no_end([[half, full], [CACHE]], 200, 300)
 
 
 def test_a_cache_is_full_when_the_rest_of_its_entries_have_come() -> None:

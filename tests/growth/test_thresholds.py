@@ -750,14 +750,14 @@ def looks(
     count: int,
     requests: int = 400,
     for_good: bool = True,
-    name: str = "heap_bytes",
     kept: int = 0,
+    is_emptied: bool = False,
 ) -> bool:
     """Whether a run may end whose last looks saw that, after two that saw nothing."""
     stopping, ages = rooms.growth_stopping, rooms.growth_ages
     seen = [stopping.AgedLook(100, {"heap": ages.Ages(ages.Fate.UNKNOWN)}, True)] * 2
-    last = {name: ages.Ages(ages.Fate(fate), kept_bytes=kept)}
-    seen += [stopping.AgedLook(requests, last, True, for_good)] * count
+    last = {"heap": ages.Ages(ages.Fate(fate), kept_bytes=kept)}
+    seen += [stopping.AgedLook(requests, last, True, for_good, is_emptied)] * count
     return bool(stopping.may_stop_by_age(seen, stopping.DEFAULT))
 
 
@@ -906,9 +906,17 @@ def containers(rooms: Rooms, growth: float, first: int, second: int) -> bool:
     """Whether containers without an end that took so many entries between two looks leak."""
     one = loop(rooms)
     grown = rooms.growth_filling.Grown(round(growth), 5000, 0, True)
-    one._sampler.grown = lambda: [[grown]]
+    other = rooms.growth_filling.Grown(10**9, 10**9, 0, False)
+    one._sampler.grown = lambda: [[grown, other]]
     one._grows_without_end(first)
     return bool(one._grows_without_end(second))
+
+
+def lists(rooms: Rooms, requests: int) -> bool:
+    """Whether a list that took so many entries by then leaks, where no source is known."""
+    filling = rooms.growth_filling
+    grown = filling.Grown(requests, requests, 0, False, is_list=True)
+    return bool(filling.has_no_end([[grown]], 200, requests))
 
 
 def limit_shows(rooms: Rooms) -> int:
@@ -1207,16 +1215,16 @@ CASES = {
     ),
     "AGED_SURE_REQUESTS": Case(
         lambda rooms: (
-            looks(rooms, "kept", 3, 5700, False),
-            looks(rooms, "kept", 3, 6300, False),
+            looks(rooms, "kept", 3, 1030, False),
+            looks(rooms, "kept", 3, 1170, False),
         ),
         OUTSIDE,
         NEAR,
     ),
-    "AGED_SURE_MAPPED_REQUESTS": Case(
+    "AGED_SURE_EMPTIED_REQUESTS": Case(
         lambda rooms: (
-            looks(rooms, "kept", 3, 1030, False, "mapped_bytes"),
-            looks(rooms, "kept", 3, 1170, False, "mapped_bytes"),
+            looks(rooms, "kept", 3, 5700, False, is_emptied=True),
+            looks(rooms, "kept", 3, 6300, False, is_emptied=True),
         ),
         OUTSIDE,
         NEAR,
@@ -1291,6 +1299,11 @@ CASES = {
     "COMPARED_BLOCKS": Case(compared_blocks, 15),
     "COMPARED_ERRORS": Case(compared_interval, 3106, NEAR),
     "NOISE_FLOORS": Case(noise_floors, 4.0 * MIB),
+    "AGED_LISTS_FROM": Case(
+        lambda rooms: (lists(rooms, 390), lists(rooms, 410)),
+        OUTSIDE,
+        NEAR,
+    ),
     "AGED_ENTRY_PACE": Case(
         lambda rooms: (containers(rooms, 170, 300, 500), containers(rooms, 150, 300, 500)),
         INSIDE,

@@ -76,11 +76,6 @@ static bool bounded(const std::string &mode) {
     } else if (mode == "deque") {
         last_ones.emplace_back(200, 'x');
         if (last_ones.size() > 1000) last_ones.pop_front();
-    } else if (mode == "deque2000") {
-        last_ones.emplace_back(1000, 'x');
-        if (last_ones.size() > 2000) last_ones.pop_front();
-    } else if (mode == "full") { /* takes the first ones, and no more */
-        if (last_ones.size() < 1600) last_ones.emplace_back(200, 'x');
     } else if (mode == "ring") {
         free(ring[orders % 1024]);
         ring[orders % 1024] = strdup(std::string(200, 'x').c_str());
