@@ -36,6 +36,8 @@ _INTERPRETED = re.compile(
 """A call, as faulthandler writes it."""
 _BRIDGES = ("python", "libpython", "_ctypes.", "libffi.", "_cffi_backend.")
 """How the files of an interpreter, and of what calls a library for it, begin."""
+_EVALUATION = ("_PyEval_EvalFrame", "PyEval_EvalFrame", "_PyEval_Vector")
+"""How the functions begin in which CPython runs Python code."""
 
 
 @dataclass(slots=True)
@@ -182,7 +184,9 @@ def own_calls(stack: tuple[Frame, ...]) -> tuple[Frame, ...]:
     for frame in fingerprint.calls(stack):
         name = (frame.module or "").rpartition("/")[2]
         if name.startswith(_BRIDGES):
-            if any(not fingerprint.is_c_library(one) for one in inside):
+            # What is outside the innermost Python code, as asyncio's C code, did not allocate.
+            is_evaluation = (frame.function or "").startswith(_EVALUATION)
+            if is_evaluation or any(not fingerprint.is_c_library(one) for one in inside):
                 break
             continue
         inside.append(frame)

@@ -131,6 +131,14 @@ def test_an_extension_is_told_without_the_interpreter_around_it() -> None:
     assert own_calls((malloc, evaluate, main)) == ()
 
 
+def test_what_has_called_the_python_code_that_calls_a_library_is_not_where_it_allocates() -> None:
+    malloc = Frame("__libc_malloc", module="/lib/libc.so.6")
+    call = Frame("ffi_call", module="/lib/libffi.so.8")
+    evaluate = Frame("_PyEval_EvalFrameDefault", module="/usr/bin/python3.12")
+    step = Frame("task_step_impl", "_asynciomodule.c", 2690, module="/lib-dynload/_asyncio.so")
+    assert own_calls((malloc, call, evaluate, step, evaluate)) == ()
+
+
 def test_calls_of_the_interpreter_are_read_and_one_that_is_cut_off_is_left_out() -> None:
     text = (
         "Current thread 0x00007f (most recent call first):\n"
