@@ -48,10 +48,10 @@ OPEN = [
     "SEEN = []\ndef keep(n): SEEN.append(f'order {n}')\n",
     "SEEN = {}\ndef keep(n): SEEN[n] = f'order {n}'\n",
     "SEEN = set()\ndef keep(n): SEEN.add(f'order {n}')\n",
-    "class Shop:\n    def __init__(self): self.rows = {}\n"
-    "    def add(self, n): self.rows[n] = [n]\nSHOP = Shop()\ndef keep(n): SHOP.add(n)\n",
-    "class Shop:\n    def __init__(self): self.rows = {}\n"
-    "    def add(self, n): self.rows[n] = f'order {n}'\nSHOP = Shop()\ndef keep(n): SHOP.add(n)\n",
+    "class Shop:\n    def __init__(self): self.shop_rows = {}\n"
+    "    def add(self, n): self.shop_rows[n] = [n]\nSHOP = Shop()\ndef keep(n): SHOP.add(n)\n",
+    "class Shop:\n    def __init__(self): self.shop_rows = {}\n"
+    "    def add(self, n): self.shop_rows[n] = f'order {n}'\nSHOP = Shop()\ndef keep(n): SHOP.add(n)\n",
     "import functools\n@functools.lru_cache(None)\ndef price(n): return f'order {n}'\n"
     "def keep(n): price(n)\n",
     "def make():\n    seen = []\n    return lambda n: seen.append(n)\nkeep = make()\n",
@@ -72,9 +72,9 @@ LIMITED = [
     "from collections import deque\nLAST = deque(maxlen=700)\n"
     "def keep(n): LAST.append(f'order {n}')\n",
     "SEEN = {}\ndef keep(n):\n    SEEN[n] = f'order {n}'\n    if len(SEEN) > 700: SEEN.popitem()\n",
-    "class Shop:\n    def __init__(self, limit): self.limit, self.rows = limit, {}\n"
-    "    def add(self, n):\n        self.rows[n] = [n]\n"
-    "        if len(self.rows) > self.limit: self.rows.popitem()\n"
+    "class Shop:\n    def __init__(self, limit): self.limit, self.shop_rows = limit, {}\n"
+    "    def add(self, n):\n        self.shop_rows[n] = [n]\n"
+    "        if len(self.shop_rows) > self.limit: self.shop_rows.popitem()\n"
     "SHOP = Shop(700)\ndef keep(n): SHOP.add(n)\n",
 ]
 
@@ -150,10 +150,10 @@ def test_what_is_full_does_not_grow() -> None:
 
 
 def test_a_container_of_a_class_is_found_by_its_name_there(shop: Callable[[str], Any]) -> None:
-    source = "class Shop:\n    rows = {}\ndef keep(n): Shop.rows[n] = [n]\n"
+    source = "class Shop:\n    shop_rows = {}\ndef keep(n): Shop.shop_rows[n] = [n]\n"
     assert asked(shop(source).keep)["is_open"]
     linecache.clearcache()
-    source += "def expire(n): Shop.rows.pop(n)\n"
+    source += "def expire(n): Shop.shop_rows.pop(n)\n"
     assert not asked(shop(source).keep)["is_open"]
 
 
@@ -170,17 +170,17 @@ def test_what_looks_is_not_looked_at() -> None:
 @pytest.mark.parametrize(
     "expire",
     [
-        "import shop\ndef expire(n): shop.STORE.rows.pop(n)\n",
-        "def expire():\n    from shop import STORE\n    for n in list(STORE.rows): del STORE.rows[n]\n",
-        "import shop\ndef expire(tidy): tidy(shop.STORE.rows)\n",
+        "import shop\ndef expire(n): shop.STORE.shop_rows.pop(n)\n",
+        "def expire():\n    from shop import STORE\n    for n in list(STORE.shop_rows): del STORE.shop_rows[n]\n",
+        "import shop\ndef expire(tidy): tidy(shop.STORE.shop_rows)\n",
     ],
 )
 def test_what_another_module_may_empty_is_not_open(
     shop: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, expire: str
 ) -> None:
     source = (
-        "class Store:\n    def __init__(self): self.rows = {}\n"
-        "STORE = Store()\ndef keep(n): STORE.rows[n] = [n]\n"
+        "class Store:\n    def __init__(self): self.shop_rows = {}\n"
+        "STORE = Store()\ndef keep(n): STORE.shop_rows[n] = [n]\n"
     )
     keep = shop(source).keep
     assert asked(keep)["is_open"]
@@ -196,11 +196,11 @@ def test_a_limit_that_is_exceeded_by_far_leaves_what_the_source_says(
     shop: Callable[[str], Any],
 ) -> None:
     source = (
-        "class Store:\n    limit = 5\n    def __init__(self): self.rows = {}\n"
-        "    def keep(self, n): self.rows[n] = [n]\n"
+        "class Store:\n    limit = 5\n    def __init__(self): self.shop_rows = {}\n"
+        "    def keep(self, n): self.shop_rows[n] = [n]\n"
     )
     assert asked(shop(source + "STORE = Store()\nkeep = STORE.keep\n").keep)["is_open"]
     linecache.clearcache()
-    source += "    def expire(self, n): self.rows.pop(n)\nSTORE = Store()\nkeep = STORE.keep\n"
+    source += "    def expire(self, n): self.shop_rows.pop(n)\nSTORE = Store()\nkeep = STORE.keep\n"
     told = asked(shop(source).keep)
     assert (told["is_open"], told["most"]) == (False, 0)
