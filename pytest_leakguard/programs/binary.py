@@ -29,6 +29,8 @@ _INTERCEPTORS = frozenset(
 )
 """A sanitizer's runtime that is linked in defines malloc by one of these names."""
 _PYTHON = re.compile(r"^(python|pypy)[\d.]*$")
+_LONG_PATH = re.compile(rb"#!/bin/sh\n'{3}exec' [^\n]*(python|pypy)")
+"""How pip begins a script whose interpreter has a long path or a space in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,10 @@ def inspect(program: str, cwd: Path | None = None) -> Binary:
     if head.startswith(b"\x7fELF"):
         return _inspect_elf(path, head)
     first_line = head.split(b"\n", 1)[0]
-    names_python = first_line.startswith(b"#!") and b"python" in first_line
+    is_script = first_line.startswith(b"#!")
+    # pyenv and asdf put scripts before the interpreters.
+    is_named_so = b"python" in first_line or bool(_PYTHON.match(path.name))
+    names_python = is_script and (is_named_so or _LONG_PATH.match(head) is not None)
     return Binary(path, is_python=path.suffix == ".py" or names_python)
 
 

@@ -86,6 +86,7 @@ def choose(target: Target, tool: str) -> tuple[Backend, tuple[str, ...]]:
     notes: tuple[str, ...] = ()
     if tool == "auto":
         inner = launchers.sanitized(target.argv, target.cwd)
+        inner = inner or launchers.python_behind(target.argv, target.cwd)
         backend, why = pick(inner or program)
         if inner:
             why = f"{inner.path} is {why}"

@@ -63,6 +63,30 @@ def sanitized(argv: tuple[str, ...], cwd: Path | None) -> Binary | None:
     return None
 
 
+def python_behind(argv: tuple[str, ...], cwd: Path | None) -> Binary | None:
+    """The Python program behind a launcher, where that starts no compiled program of the user's."""
+    if not is_launcher(argv, cwd):
+        return None
+    if not all(inspect(str(path)).is_python for path in behind(argv, cwd)):
+        return None
+    for word in (*list(words_of(argv))[1:], *_words_of_script(argv, cwd)):
+        program = inspect(word, cwd) if word and not word.startswith("-") else None
+        if program is not None and program.is_python:
+            return program
+    return None
+
+
+def _words_of_script(argv: tuple[str, ...], cwd: Path | None) -> list[str]:
+    """The words of the shell script that runs: the first one, or what a shell is given."""
+    for word in argv[: 2 if Path(argv[0]).name in SHELLS else 1]:
+        path = find(word, cwd) or find(f"./{word}", cwd)
+        if path is not None and not inspect(str(path.absolute())).is_elf:
+            with path.open("rb") as stream:
+                text = stream.read(LARGEST_SCRIPT_BYTES).decode("utf-8", "replace")
+            return [each for line in text.splitlines()[1:] for each in _WORD.findall(line)]
+    return []
+
+
 def is_of_the_system(path: str) -> bool:
     """Whether a program came with the system."""
     return path.startswith(_SYSTEM) and not path.startswith(_OF_THE_USER)
@@ -140,6 +164,15 @@ def _started(argv: tuple[str, ...], cwd: Path | None, depth: int) -> Iterator[Pa
                 path = find(f"./{part}", cwd)  # a shell takes its script from the directory
             if path is not None:
                 yield from _of_file(path, cwd, depth + 1)
+
+
+def words_of(argv: tuple[str, ...]) -> Iterator[str]:
+    """The words of a command line, those of a shell's ``-c`` line taken apart."""
+    is_shell = Path(argv[0]).name in SHELLS
+    for position, word in enumerate(argv):
+        before = argv[position - 1] if position else ""
+        is_line = is_shell and before.startswith("-") and before.endswith("c")
+        yield from _split(word) if is_line else [word]
 
 
 def _split(text: str) -> list[str]:

@@ -9,6 +9,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
 from importlib.metadata import version
@@ -36,6 +37,29 @@ _STOP_S = 5.0
 """Seconds after each signal that stops a run; writing the end of a capture takes under one."""
 _STARTED = "started"
 """The file beside the capture into which the wrapper writes what programs were started."""
+_FOLLOW = "LEAKGUARD_MEMRAY"
+"""The variable that the agent in started Python programs reads; empty where none is followed."""
+_PYTHONS_OWN = "from multiprocessing.resource_tracker "
+"""The code of the helper that multiprocessing starts, which may outlive the program."""
+_TOOLS_OF_PYTHON = frozenset(
+    "pip ensurepip venv virtualenv compileall py_compile zipapp build json.tool".split()
+)
+"""Modules that are not meant where a program starts them, as tools of the system are not; the agent
+in started programs has the same list."""
+_COMPILED = (
+    'it starts {}, which memray does not see into: use tool="valgrind" '
+    "(or --follow=PATTERN for what counts)"
+)
+_NOT_FOLLOWED = (
+    "it starts the Python program `{}`, which left no capture (its interpreter has no memray, or "
+    "it ran with -I, -E or -S, or without PYTHONPATH): check it by itself, or leave children out "
+    "with --no-follow-children"
+)
+_CALLED_DIRECTLY = (
+    'it calls {} of the C library through ctypes, which memray does not see: use tool="valgrind"'
+)
+_AGENT = Path(__file__).resolve().parents[2] / "agents" / "memray"
+"""What has a started Python program tracked; see there."""
 _WRAPPER, _READER = "memray_main.py", "memray_reader.py"
 _READING_S = 900.0
 """Seconds that reading one capture may take; a gigabyte takes some minutes."""
@@ -86,8 +110,13 @@ class Memray(Backend):
 
         Raises ``ToolMissing`` where that interpreter has no memray.
         """
+        if launchers.is_launcher(target.argv, target.cwd):
+            return target
         argv = (*_interpreter_of(target.argv[0], target.cwd), *target.argv)
         interpreter = split_command(argv)[0]
+        if not binary.inspect(interpreter, target.cwd).is_elf:
+            argv = (_interpreter_behind(interpreter, target.cwd), *argv[1:])
+            interpreter = argv[0]
         if interpreter != sys.executable and not _has_memray(interpreter):
             raise ToolMissing(
                 f"memray is not installed for {interpreter}, which runs {target.argv[0]}: "
@@ -97,11 +126,19 @@ class Memray(Backend):
 
     def plan(self, target: Target, workdir: Path) -> Launch:
         """The program inside a small wrapper, in the interpreter it names or else in ours."""
-        interpreter, flags, program = split_command(target.argv)
-        wrapper = Path(__file__).resolve().with_name(_WRAPPER)
+        wrapper, capture_path = Path(__file__).resolve().with_name(_WRAPPER), workdir / "memray.bin"
+        env = {**dict(target.env), _FOLLOW: f"{wrapper}:{capture_path}"}
+        if launchers.is_launcher(target.argv, target.cwd):  # the agent takes what it starts
+            others = env.get("PYTHONPATH", os.environ.get("PYTHONPATH", ""))
+            env["PYTHONPATH"] = f"{_AGENT}:{others}" if others else str(_AGENT)
+            argv = target.argv
+        else:
+            interpreter, flags, program = split_command(target.argv)
+            argv = (interpreter, *flags, str(wrapper), str(capture_path), *program)
+            env[_FOLLOW] = env[_FOLLOW] if target.follows_children else ""
         return Launch(
-            argv=(interpreter, *flags, str(wrapper), str(workdir / "memray.bin"), *program),
-            env=target.env,
+            argv=argv,
+            env=tuple(env.items()),
             cwd=target.cwd,
             timeout_s=target.timeout_s,
             # Only a normal end completes the capture.
@@ -140,17 +177,19 @@ class Memray(Backend):
         )
 
     def after_run(self, report: Report, target: Target, workdir: Path, status: RunStatus) -> Report:
-        """With a problem for each compiled program of the user's that was started from Python."""
-        unseen: dict[str, None] = {}
-        for words in _commands(workdir / _STARTED):
-            for path in _compiled(words, target):
-                unseen[str(path)] = None
-        problems = [
-            f'it starts {path}, which memray does not see into: use tool="valgrind" '
-            "(or --follow=PATTERN for what counts)"
-            for path in unseen
-        ]
-        return replace(report, problems=(*report.problems, *problems))
+        """With a problem for each thing of the user's that no capture shows."""
+        notes = tuple(_notes(workdir / _STARTED))
+        problems: dict[str, None] = {}
+        for called in sorted({note["calls"] for note in notes if "calls" in note}):
+            problems[_CALLED_DIRECTLY.format(called)] = None
+        if target.follows_children:
+            problems.update(dict.fromkeys(_unseen_programs(notes, target)))
+        processes = report.processes
+        is_launched = bool(processes) and launchers.is_launcher(target.argv, target.cwd)
+        if is_launched and all(process.pid != status.pid for process in processes):
+            # The launcher itself is no Python program; those of its children that are are here.
+            processes = (Process(status.pid, command=target.argv[0]), *processes)
+        return replace(report, processes=processes, problems=(*report.problems, *problems))
 
     def trials(self, canaries: Canaries) -> Iterator[Trial]:
         """A Python script in this interpreter."""
@@ -162,26 +201,88 @@ class Memray(Backend):
         yield Trial(argv, clean_argv, path=sys.executable, version=version(self.name))
 
 
-def _commands(path: Path) -> Iterator[tuple[str, ...]]:
-    """The command lines that the wrapper has written down; a line that was cut is left out."""
+def _notes(path: Path) -> Iterator[dict[str, Any]]:
+    """What the wrapper has written down; a line that was cut is left out."""
     if not path.is_file():
         return
     with path.open("rb") as stream:
         for line in stream:
             try:
-                words = json.loads(line)
+                note = json.loads(line)
             except ValueError:
                 continue
-            if words and isinstance(words, list) and all(isinstance(word, str) for word in words):
-                yield tuple(words)
+            if isinstance(note, dict):
+                yield note
 
 
-def _compiled(words: tuple[str, ...], target: Target) -> Iterator[Path]:
+def _unseen_programs(notes: tuple[dict[str, Any], ...], target: Target) -> Iterator[str]:
+    """A problem for each started program of the user's into which memray did not see."""
+    followed = [tuple(note["followed"]) for note in notes if "followed" in note]
+    for note in notes:
+        words, cwd = tuple(note.get("words", ())), Path(note.get("cwd", "."))
+        if not words:
+            continue
+        for path in _compiled(words, cwd, target):
+            yield _COMPILED.format(path)
+        program = _python_program(words, cwd)
+        if not program or _is_left_out(program, cwd, target):
+            continue
+        found = next((each for each in followed if _is_same(each, program)), None)
+        if found is None:
+            yield _NOT_FOLLOWED.format(shlex.join(program)[:_LONGEST_WORDS])
+        else:
+            followed.remove(found)
+
+
+def _python_program(words: tuple[str, ...], cwd: Path) -> tuple[str, ...]:
+    """The Python program that a command line starts, with its arguments; empty for none."""
+    if Path(words[0]).name in launchers.LAUNCHERS:
+        return _behind_launcher(words, cwd)
+    if not binary.inspect(words[0], cwd).is_python:
+        return ()
+    is_interpreter = binary.inspect(words[0], cwd).is_elf or _PYTHON.match(Path(words[0]).name)
+    program = split_command(words)[2] if is_interpreter else words
+    is_interpreters_own = not program or _is_pythons_own(program)
+    return () if is_interpreters_own else program
+
+
+def _behind_launcher(words: tuple[str, ...], cwd: Path) -> tuple[str, ...]:
+    """What follows the first word that is Python, also in a shell's line."""
+    parts = list(launchers.words_of(words))
+    for position, part in enumerate(parts):
+        is_python = not part.startswith("-") and binary.inspect(part, cwd).is_python
+        if is_python:
+            return _python_program(tuple(parts[position:]), cwd)
+    return ()
+
+
+def _is_pythons_own(program: tuple[str, ...]) -> bool:
+    """What Python starts for itself, or a question to the interpreter that runs no program."""
+    is_helper = program[0] == "-c" and "".join(program[1:2]).startswith(_PYTHONS_OWN)
+    return is_helper or (program[0] == "-" and len(program) == 1)
+
+
+def _is_same(followed: tuple[str, ...], program: tuple[str, ...]) -> bool:
+    """Whether a capture is of this program; a shell's line may go on behind its arguments."""
+    return followed == program[: len(followed)]
+
+
+def _is_left_out(program: tuple[str, ...], cwd: Path, target: Target) -> bool:
+    """Whether a script came with the system, or is not among those to follow."""
+    path = (cwd / program[0]).resolve()
+    if target.follow:
+        return not launchers.matches(str(path), target.follow)
+    if program[0] == "-m":
+        return "".join(program[1:2]) in _TOOLS_OF_PYTHON
+    return program[0] != "-c" and launchers.is_of_the_system(str(path))
+
+
+def _compiled(words: tuple[str, ...], cwd: Path, target: Target) -> Iterator[Path]:
     """The programs among them that no interpreter runs, and that did not come with the system."""
-    if launchers.is_launcher(words, target.cwd):
-        found = launchers.behind(words, target.cwd)
+    if launchers.is_launcher(words, cwd):
+        found = launchers.behind(words, cwd)
     else:
-        path = binary.find(words[0], target.cwd)
+        path = binary.find(words[0], cwd)
         found = (path,) if path else ()
     for path in found:
         program = binary.inspect(str(path.absolute()))
@@ -210,6 +311,16 @@ def _interpreter_of(program: str, cwd: Path | None) -> tuple[str, ...]:
         return ()
     flags = [word for word in words[1:] if word.startswith("-")]
     return (str(found), *flags)
+
+
+@lru_cache(maxsize=16)
+def _interpreter_behind(script: str, cwd: Path | None) -> str:
+    """The interpreter that a script called ``python`` starts, as those of pyenv do."""
+    with suppress(LeakguardError):
+        code, out, _ = capture([script, "-c", "import sys; print(sys.executable)"], _IMPORT_S)
+        if code == 0 and out.strip():
+            return os.fsdecode(out.strip())
+    return script
 
 
 @lru_cache(maxsize=16)

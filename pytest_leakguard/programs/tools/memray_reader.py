@@ -22,6 +22,8 @@ NEEDED_PARTS = 3
 A table built at the start or a result at the end fills fewer.
 """
 _WRAPPER = "memray_main.py"
+_PROGRAM_RUNS_IN = "main"
+"""The wrapper's only function that calls the program; what the others allocate is ours."""
 
 _Stack = tuple[tuple[str, str, int], ...]
 """Function, file and line of each call, innermost first."""
@@ -75,6 +77,9 @@ def _retained(reader: Any, memray: Any) -> _Retained:
         if record.allocator not in mappings and record.address in by_address:
             found.repeated += by_address[record.address][1].allocator not in mappings
         has_begun = has_begun or _is_programs_own(_stack(record))
+        if _is_ours(record):
+            by_address.pop(record.address, None)
+            continue
         found.clock += has_begun
         by_address[record.address] = (found.clock, record)
     found.blocks = sorted(by_address.values(), key=itemgetter(0))
@@ -112,6 +117,14 @@ def _leaks(retained: _Retained) -> list[list[Any]]:
         if len(blocks) >= FEWEST_BLOCKS and len(parts) >= NEEDED_PARTS:
             leaks.append([sum(size for _, size in blocks), len(blocks), stack])
     return leaks
+
+
+def _is_ours(record: Any) -> bool:
+    """Whether the wrapper was noting something down."""
+    return any(
+        file.endswith(_WRAPPER) and function != _PROGRAM_RUNS_IN
+        for function, file, _ in record.stack_trace()
+    )
 
 
 def _stack(record: Any) -> _Stack:

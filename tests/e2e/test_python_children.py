@@ -1,0 +1,181 @@
+"""What a Python program starts, or calls past memray: tracked as well, or never called clean."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pytest_leakguard.core.checks import Check
+from pytest_leakguard.core.programs import Target
+from pytest_leakguard.core.settings import Settings
+from pytest_leakguard.programs.check import check_program
+from tests.e2e.test_inconclusive import HEAD
+
+pytest.importorskip("memray")
+pytestmark = pytest.mark.programs
+KEEPS = """
+KEPT = []
+
+def remember(number):
+    KEPT.append(bytearray(3000 + number % 7))
+
+def work(count):
+    for number in range(count):
+        remember(number)
+
+if __name__ == "__main__":
+    work(2000)
+"""
+POOL = """
+import multiprocessing
+from keeps import work
+
+if __name__ == "__main__":
+    multiprocessing.set_start_method({method!r})
+    process = multiprocessing.Process(target=work, args=(2000,))
+    process.start()
+    process.join()
+"""
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    (tmp_path / "keeps.py").write_text(KEEPS)
+    (tmp_path / "clean.py").write_text("print(1)\n")
+    return tmp_path
+
+
+def run(place: Path, text: str, **options: bool) -> Check:
+    (place / "parent.py").write_text(text)
+    target = Target((sys.executable, "parent.py"), timeout_s=60.0, **options)  # type: ignore[arg-type]
+    return check_program(target, Settings(), "it")
+
+
+def leaking_functions(check: Check) -> list[str | None]:
+    assert check.tool == "memray" and check.problems == ()
+    return [finding.stack[0].function for finding in check.findings]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "subprocess.run([sys.executable, 'keeps.py'])",
+        "subprocess.run([sys.executable, '-u', '-m', 'keeps'])",
+        "subprocess.run([sys.executable, 'keeps.py'], env={})",
+        "subprocess.run('true; python keeps.py', shell=True)",
+        "os.system('python keeps.py')",
+        "os.execv(sys.executable, [sys.executable, 'keeps.py'])",
+    ],
+)
+def test_a_python_program_that_a_script_starts_is_tracked_as_well(
+    place: Path, statement: str
+) -> None:
+    check = run(place, f"import os, subprocess, sys\n{statement}\n")
+    assert leaking_functions(check) == ["remember"]
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_a_process_of_multiprocessing_is_tracked_however_it_is_started(
+    place: Path, method: str
+) -> None:
+    assert leaking_functions(run(place, POOL.format(method=method))) == ["remember"]
+
+
+def test_workers_of_a_pool_that_keep_nothing_are_clean(place: Path) -> None:
+    text = (
+        "from concurrent.futures import ProcessPoolExecutor\n"
+        "def square(number): return number * number\n"
+        "if __name__ == '__main__':\n"
+        "    with ProcessPoolExecutor(2) as pool: print(sum(pool.map(square, range(300))))\n"
+    )
+    assert leaking_functions(run(place, text)) == []
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "subprocess.run([sys.executable, '-E', 'clean.py'])",
+        "subprocess.run(['env', '-i', sys.executable, 'clean.py'])",
+        "os.spawnve(os.P_WAIT, sys.executable, [sys.executable, 'clean.py'], {})",
+    ],
+)
+def test_a_python_program_that_could_not_be_tracked_is_named_with_the_way_out(
+    place: Path, statement: str
+) -> None:
+    text = f"import os, subprocess, sys\n{statement}\n"
+    (problem,) = run(place, text).problems
+    assert "`clean.py`, which left no capture" in problem and "--no-follow-children" in problem
+    assert run(place, text, follows_children=False).problems == ()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "subprocess.run(['git', '--version'])",
+        "subprocess.run([sys.executable, '-m', 'pip', '--version'])",
+        "os.system('ls > listing')",
+        "os.execvp('ls', ['ls'])",
+        "import pty; pty.spawn(['ls'])",
+        "subprocess.run([sys.executable, 'clean.py'])",
+    ],
+)
+def test_a_tool_of_the_system_and_a_clean_program_do_not_fail(place: Path, statement: str) -> None:
+    assert leaking_functions(run(place, f"import os, subprocess, sys\n{statement}\n")) == []
+
+
+def test_a_compiled_program_is_found_in_the_directory_it_is_started_in(
+    place: Path, compile_c: Callable[..., Path]
+) -> None:
+    program = compile_c(f"{HEAD}int main(void) {{ lose(5); return 0; }}")
+    (place / "build").mkdir()
+    program.rename(place / "build" / "convert")
+    (problem,) = run(
+        place, "import subprocess\nsubprocess.run(['./convert'], cwd='build')"
+    ).problems
+    assert f"it starts {place}/build/convert, which memray does not see into" in problem
+
+
+def test_blocks_that_ctypes_takes_from_the_c_library_are_not_called_clean(place: Path) -> None:
+    text = (
+        "import ctypes\nmalloc = ctypes.CDLL(None).malloc\nmalloc.restype = ctypes.c_void_p\n"
+        "for number in range(1000): malloc(100)\n"
+    )
+    (problem,) = run(place, text).problems
+    assert "it calls malloc of the C library through ctypes" in problem and "valgrind" in problem
+
+
+def test_a_library_that_ctypes_calls_into_is_seen(place: Path) -> None:
+    text = (
+        "import ctypes\nstrdup = ctypes.CDLL(None).strdup\nstrdup.restype = ctypes.c_void_p\n"
+        "def copy(): strdup(b'x' * 100)\n"
+        "for number in range(1000): copy()\n"
+    )
+    assert leaking_functions(run(place, text)) == ["copy"]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "env NAME=1 python keeps.py",
+        "timeout 30 python keeps.py",
+        "bash -c 'cd . && python keeps.py'",
+        "./run.sh",
+        "bash run.sh",
+        "shims/python keeps.py",
+    ],
+)
+def test_python_behind_what_starts_it_is_checked_as_python(place: Path, command: str) -> None:
+    scripts = {"run.sh": "python keeps.py", "shims/python": f'exec {sys.executable} "$@"'}
+    for name, line in scripts.items():
+        (place / name).parent.mkdir(exist_ok=True)
+        (place / name).write_text(f"#!/bin/bash\n{line}\n")
+        (place / name).chmod(0o755)
+    target = Target(tuple(shlex.split(command)), timeout_s=60.0)
+    assert leaking_functions(check_program(target, Settings(), "it")) == ["remember"]
