@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import tempfile
 from collections.abc import Iterable
 from dataclasses import replace
@@ -27,6 +28,8 @@ from pytest_leakguard.programs.tools.base import Backend, merge, runs_of
 
 _OUTPUT_TAIL_BYTES = 4000
 """Bytes of the program's standard error that a check keeps: about a screen."""
+_LEAST_ROOM_BYTES = 1 << 16
+"""Bytes that must be free beside the reports when the run has ended: one large write of a tool."""
 _THREAD_BLOCKS = frozenset(
     {"_dl_allocate_tls", "allocate_dtv", "allocate_tls_init", "_dl_early_allocate"}
 )
@@ -149,6 +152,7 @@ def conclude(
         *report.problems,
         *backend.demand(report, status),
         *_enforced(status, target),
+        *_full(workdir),
     )
     check = replace(
         blank,
@@ -194,6 +198,19 @@ def _enforced(status: RunStatus, target: Target) -> list[str]:
     limit = target.memory_limit_bytes
     return [
         f"killed for memory: {status.memory_exceeded_bytes} bytes resident, the limit was {limit}"
+    ]
+
+
+def _full(workdir: Path) -> list[str]:
+    """The reason not to trust the reports where there is no room left for them.
+
+    A sanitizer's runtime does not look whether its log was written.
+    """
+    if shutil.disk_usage(workdir).free >= _LEAST_ROOM_BYTES:
+        return []
+    return [
+        f"no space is left in {workdir.parent}, so reports may be cut: make room, or set TMPDIR "
+        "to another place"
     ]
 
 

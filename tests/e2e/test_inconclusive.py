@@ -375,3 +375,14 @@ def test_a_musl_program_is_refused_with_the_option_that_helps(
     assert f"--tool-arg={option}" in refused.reasons[0]
     answer = judged(run(program, "valgrind", tool_args=(option,)))
     assert [finding.size_bytes for finding in answer.check.findings] == [33]
+
+
+def test_a_run_that_left_no_room_for_its_reports_is_never_clean(
+    compile_c: Compile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = compile_c(f"{HEAD}int main(void) {{ return 0; }}", "-fsanitize=leak")
+    assert run(program, "sanitizer").problems == ()
+    full = shutil.disk_usage("/")._replace(free=4096)
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: full)
+    (problem,) = run(program, "sanitizer").problems
+    assert "no space is left in" in problem and "TMPDIR" in problem
