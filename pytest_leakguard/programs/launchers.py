@@ -157,8 +157,8 @@ def _started(argv: tuple[str, ...], cwd: Path | None, depth: int) -> Iterator[Pa
         yield from _of_ctest(argv, cwd)
         return
     for position, word in enumerate(argv[1:], 1):
-        is_command = name in SHELLS and argv[position - 1].endswith("c")
-        for part in _split(word) if is_command else [word]:
+        is_command = _is_shell_line(argv, position)
+        for part in words_of(tuple(_split(word))) if is_command else [word]:
             path = None if part.startswith("-") or "=" in part else find(part, cwd)
             if path is None and name in SHELLS and not is_command:
                 path = find(f"./{part}", cwd)  # a shell takes its script from the directory
@@ -168,11 +168,19 @@ def _started(argv: tuple[str, ...], cwd: Path | None, depth: int) -> Iterator[Pa
 
 def words_of(argv: tuple[str, ...]) -> Iterator[str]:
     """The words of a command line, those of a shell's ``-c`` line taken apart."""
-    is_shell = Path(argv[0]).name in SHELLS
     for position, word in enumerate(argv):
-        before = argv[position - 1] if position else ""
-        is_line = is_shell and before.startswith("-") and before.endswith("c")
-        yield from _split(word) if is_line else [word]
+        if _is_shell_line(argv, position):
+            yield from words_of(tuple(_split(word)))
+        else:
+            yield word
+
+
+def _is_shell_line(argv: tuple[str, ...], position: int) -> bool:
+    """Whether a word is the line that a shell is given with ``-c``, itself behind launchers."""
+    before = argv[:position]
+    if not before or not (before[-1].startswith("-") and before[-1].endswith("c")):
+        return False
+    return any(Path(word).name in SHELLS for word in before)
 
 
 def _split(text: str) -> list[str]:

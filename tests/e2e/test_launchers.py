@@ -54,6 +54,8 @@ def sizes(check: Check) -> list[int]:
         "./run.sh",
         "bash run.sh",
         "nice -n 1 ./program",
+        "env NAME=1 bash -c 'timeout 30 ./program'",
+        """sh -c "env NAME=1 bash -c './program; true'" """,
     ],
 )
 def test_a_sanitizer_build_is_found_behind_what_starts_it(

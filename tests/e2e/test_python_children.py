@@ -166,6 +166,7 @@ def test_a_library_that_ctypes_calls_into_is_seen(place: Path) -> None:
         "env NAME=1 python keeps.py",
         "timeout 30 python keeps.py",
         "bash -c 'cd . && python keeps.py'",
+        "env NAME=1 bash -c 'timeout 30 python keeps.py'",
         "./run.sh",
         "bash run.sh",
         "shims/python keeps.py",
