@@ -55,6 +55,13 @@ _WRITER = re.compile(
     rb"|([\w.-]{1,64} [\w./@-]{1,64}(?:\[\d{1,10}\])?):(?: |(?<=\]:)$)"
 )
 _SYSLOG_GROUP = 4
+_JOB = re.compile(rb"([^\t\n]{1,200}\t[^\t\n]{1,200})\t(?:\xef\xbb\xbf)?(?=\d{4}-\d\d-\d\dT)")
+"""Job and step, as `gh run view --log` writes them before the time."""
+_LEVEL = re.compile(
+    rb"(?!ERROR: Can't open file)(?:- [\w.-]{1,100} - )?"
+    rb"\[?(?:TRACE|DEBUG|INFO|NOTICE|WARN|WARNING|ERROR|FATAL|CRITICAL)\]?(?: -|:| \|)?(?: |$)"
+)
+"""Logger and level, as a logging library writes them behind the time."""
 _INDENT = re.compile(rb"^[ \t]+(?===\d{1,10}==|Thread T-?\d{1,10}[ /])")
 """Before a line that the tools begin at its margin."""
 _DOCUMENT = re.compile(rb"<\?xml |<valgrindoutput>")
@@ -190,12 +197,15 @@ def without_prefix(line: bytes) -> tuple[bytes, str]:
     for _ in range(_MOST_PREFIXES):
         # The tools' own lines begin with one of these; a frame is deep inside of one.
         line = _INDENT.sub(b"", line)
+        if was_time and (level := _LEVEL.match(line)):
+            line = line[level.end() :]
+            continue
         if line[:1] in (b"=", b" ", b"<", b"\t", b"\n", b"-", b""):
             break
         if time := _TIME.match(line):
             line, was_time = line[time.end() :], True
             continue
-        writer = _WRITER.match(line)
+        writer = _JOB.match(line) or _WRITER.match(line)
         if writer is None or (writer.lastindex == _SYSLOG_GROUP and not was_time):
             break
         writers.append(writer.group(writer.lastindex or 0).decode("utf-8", "backslashreplace"))
