@@ -20,7 +20,11 @@ from tests.programs.tools.line_tool import GOLDEN, LineTool, shell
 
 PACKAGE = Path(pytest_leakguard.__file__).parent
 ROOT = PACKAGE.parent
-MAY_NAME_TOOLS = (PACKAGE / "programs" / "tools", PACKAGE / "core" / "options.py")
+MAY_NAME_TOOLS = (
+    PACKAGE / "programs" / "tools",
+    PACKAGE / "core" / "options.py",
+    PACKAGE / "agents" / "memray",  # a part of that tool, which runs in other interpreters
+)
 
 
 MODULES = [
