@@ -260,7 +260,7 @@ def _of_container(first: Growing) -> Held:
         held.limit = first.most
         held.bounded = f"it holds at most {first.most} items"
     else:
-        _look_for_limit(held, _near(path.steps), is_double=False)
+        _look_for_limit(held, limits.near(path.steps), is_double=False)
     return held
 
 
