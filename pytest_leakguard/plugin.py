@@ -83,19 +83,36 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None, Any, Any]:
-    """Leaves word of a ``conftest.py`` that cannot be imported, which ends pytest before we begin.
+def pytest_load_initial_conftests(
+    early_config: pytest.Config, parser: pytest.Parser, args: list[str]
+) -> Generator[None, Any, Any]:
+    """Leaves word of what ends pytest before we begin.
 
-    Otherwise a gate would see an exit status, and could only guess.
+    That is a ``conftest.py`` that cannot be imported, or an option that nobody knows. Otherwise a
+    gate would see an exit status, and could only guess.
     """
     try:
-        return (yield)
+        result = yield
     except Exception as error:
-        _leave_word(early_config, error)
+        _leave_word(early_config, str(error))
         raise
+    if unknown := _unknown_options(parser, args):
+        _leave_word(early_config, f"it does not know {', '.join(unknown)}")
+    return result
 
 
-def _leave_word(config: pytest.Config, error: Exception) -> None:
+def _unknown_options(parser: pytest.Parser, args: list[str]) -> list[str]:
+    """Those that pytest will refuse; every plugin has told its own by now.
+
+    Empty where pytest cannot even read them: it will say so itself.
+    """
+    try:
+        return parser.parse_known_and_unknown_args(args)[1]
+    except pytest.UsageError:
+        return []
+
+
+def _leave_word(config: pytest.Config, why: str) -> None:
     given = config.known_args_namespace  # the options themselves are not read yet
     directory = getattr(given, "leakguard_report", None) or config.getini("leakguard_report")
     if directory and (getattr(given, "leakguard", None) or _is_on(config)):
@@ -103,12 +120,20 @@ def _leave_word(config: pytest.Config, error: Exception) -> None:
 
         root = config.inipath.parent if config.inipath else config.rootpath
         write.clear(root / directory)
-        write.begin(root / directory, f"{write.NOT_STARTED}{error}")
+        write.begin(root / directory, f"{write.NOT_STARTED}{why}")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Registers the marker, and the rest of the plugin only when it is switched on."""
     config.addinivalue_line("markers", _marker())
+    try:
+        _switch_on(config)
+    except pytest.UsageError as error:
+        _leave_word(config, str(error).removeprefix("leakguard: "))
+        raise
+
+
+def _switch_on(config: pytest.Config) -> None:
     _refuse_misspelt_names(config)
     if not _is_on(config):
         _refuse_options_alone(config)

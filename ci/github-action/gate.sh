@@ -6,6 +6,7 @@ set -euo pipefail
 output=${GITHUB_OUTPUT:-/dev/null}
 scratch=$(mktemp -d)
 has_answered=no
+reason='the gate ended before it had an answer; the log above says why'
 
 # shellcheck disable=SC2329  # the trap calls it
 finish() {
@@ -14,13 +15,14 @@ finish() {
     if [ "$has_answered" = no ]; then
         [ "$status" -ne 0 ] || status=3
         echo 'result=error' >> "$output"
-        echo '::error title=leakguard gate::inconclusive: the gate ended before it had an answer; the log above says why. Nothing was measured.'
+        echo '::error title=leakguard gate::inconclusive: '"$reason. Nothing was measured."
     fi
     exit "$status"
 }
 trap finish EXIT
 
-stop() {
+stop() { # a reason in our own words: one of the user's could command GitHub
+    reason=$1
     echo "leakguard gate: $1" >&2
     exit 3
 }
@@ -92,7 +94,7 @@ if is_true strict "${LEAKGUARD_ACTION_STRICT:-}"; then options+=(--leakguard-str
 arguments=()
 words_of LEAKGUARD_ACTION_ARGS arguments
 
-rm -f -- "$report/report.json" # one of an earlier run must not answer for this one
+"$python" -m pytest_leakguard ci clear -- "$report" || stop 'the reports of an earlier run cannot be removed'
 pytest_exit=0
 # the programs under test get none of the files by which a step speaks to later ones
 env -u GITHUB_OUTPUT -u GITHUB_ENV -u GITHUB_PATH -u GITHUB_STATE \

@@ -5,6 +5,7 @@ Knows no build system in particular.
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +13,13 @@ from pathlib import Path
 from pytest_leakguard.core.checks import Outcome
 from pytest_leakguard.core.errors import LeakguardError
 from pytest_leakguard.core.leaks import Status
-from pytest_leakguard.core.text import one_line
+from pytest_leakguard.core.text import counted, one_line
 from pytest_leakguard.reporters import json_reader
 from pytest_leakguard.reporters import write as reports
+from pytest_leakguard.reporters.conclude import repository_of
+from pytest_leakguard.reporters.provenance import commits
 from pytest_leakguard.reporters.terminal import in_words
-from pytest_leakguard.verdict import CLEAN, INCONCLUSIVE, LEAKS, Verdict, failing
+from pytest_leakguard.verdict import CLEAN, INCONCLUSIVE, LEAKS, Run, Verdict, failing
 
 PASS, FAIL, ERROR = "pass", "fail", "error"
 EXIT_STATUS = {PASS: CLEAN, FAIL: LEAKS, ERROR: INCONCLUSIVE}
@@ -31,10 +34,23 @@ _FILES = {
 _PYTEST_ENDED = {
     2: "pytest was interrupted, or could not collect the tests",
     3: "pytest failed by an internal error",
-    4: "pytest did not accept its options: is pytest-leakguard installed and active, and the "
-    "baseline valid?",
-    5: "pytest collected no tests",
+    4: "pytest did not accept its options",
+    5: "pytest ran no test: none was collected, or all were deselected",
 }
+_REFUSED = 4
+"""Exit status of pytest for options that it does not accept."""
+_BLOCKED = (
+    "pytest did not accept its options: pytest-leakguard was not active (not installed for this "
+    "Python, or blocked by -p no:leakguard or --disable-plugin-autoload on the command line, in "
+    "PYTEST_ADDOPTS or in addopts), or an option has a bad value, which pytest's last lines name"
+)
+_NOT_LOADED = (
+    "pytest-leakguard was not active, so nothing was measured: PYTEST_DISABLE_PLUGIN_AUTOLOAD is "
+    "set; unset it, or add -p pytest_leakguard.plugin"
+)
+_NO_AUTOLOAD = "PYTEST_DISABLE_PLUGIN_AUTOLOAD"
+_SHOWN_OF_COMMIT = 12
+"""Digits of a commit that people are shown; git shows 7 to 12."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,20 +101,22 @@ def read_result(directory: Path, pytest_exit: int | None = None) -> GateResult:
     damaged is an ``error``, and the reason is in ``why``.
     """
     directory = directory.absolute()
-    ended = _ended(pytest_exit)
     unfinished = reports.why_unfinished(directory)
     try:
         run = json_reader.read_run(directory / "report.json")
     except LeakguardError as error:
-        why = f"{ended}; no report.json of this run" if ended else str(error)
-        also = f"; {unfinished}" if unfinished else ""
-        real = reports.why_not_started(directory)
-        return GateResult(ERROR, one_line(real or f"{why}{also}"), directory)
-    if unfinished:  # whatever lies there, a test may have written it
-        return GateResult(ERROR, one_line(unfinished), directory)
+        why = _why_no_report(directory, pytest_exit, error)
+        return GateResult(ERROR, one_line(why), directory)
+    # Whatever lies beside the mark of an unfinished run, a test may have written it.
+    unfinished = unfinished and (reports.why_not_started(directory) or unfinished)
+    if wrong := unfinished or _of_another_commit(run, directory):
+        return GateResult(ERROR, one_line(wrong), directory)
     verdict = run.judge()
     failed = Counter(finding.status for finding in failing(verdict, run.policy))
     result, why = _answer(verdict, pytest_exit)
+    if not verdict.was_measured and run.selection.ran_unchecked:
+        ran = counted(len(run.selection.ran_unchecked), "test")
+        why = f"{why}: {ran} ran, and none was to be checked (--leakguard-scope=marked)"
     return GateResult(
         result,
         one_line(why),
@@ -107,6 +125,36 @@ def read_result(directory: Path, pytest_exit: int | None = None) -> GateResult:
         grown_leaks=failed[Status.GROWN],
         inconclusive=verdict.summary[Outcome.INCONCLUSIVE],
         stale_entries=len(verdict.fixed),
+    )
+
+
+def _why_no_report(directory: Path, pytest_exit: int | None, error: LeakguardError) -> str:
+    """The real reason, as far as anybody has left word of it."""
+    if real := reports.why_not_started(directory):
+        return real
+    ended = _ended(pytest_exit)
+    told = [ended, reports.why_unfinished(directory)]
+    if any(told):
+        if pytest_exit == _REFUSED:
+            return _NOT_LOADED if os.environ.get(_NO_AUTOLOAD) else _BLOCKED
+        return "; ".join(filter(None, (*told, "" if told[1] else "it has left no report.json")))
+    if (directory / "report.json").exists():
+        return str(error)
+    return (
+        f"nothing was measured: there is no report.json in {directory}; pytest ran without "
+        "--leakguard-report, with another folder, or only listed the tests (--collect-only)"
+    )
+
+
+def _of_another_commit(run: Run, directory: Path) -> str:
+    """Why the report does not speak for what is checked out; empty where it may."""
+    commit, here = run.environment.get("commit", ""), commits(repository_of(directory))
+    if not commit or not here or commit in here:
+        return ""
+    now = " or ".join(sorted(name[:_SHOWN_OF_COMMIT] for name in here))
+    return (
+        f"the report is of another commit ({commit[:_SHOWN_OF_COMMIT]}, and {now} is checked out), "
+        "so this one was not measured"
     )
 
 

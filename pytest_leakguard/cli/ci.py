@@ -18,6 +18,7 @@ from pytest_leakguard.core.text import one_line
 from pytest_leakguard.programs.tools import BACKENDS
 from pytest_leakguard.programs.tools.base import Backend
 from pytest_leakguard.reporters import github
+from pytest_leakguard.reporters import write as reports
 from pytest_leakguard.reporters.conclude import is_github
 from pytest_leakguard.reporters.markdown import code
 from pytest_leakguard.verdict import CLEAN
@@ -26,7 +27,7 @@ Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def add_commands(parser: argparse.ArgumentParser) -> None:
-    """``result``, ``needs-valgrind``, ``comment`` and ``words`` under ``parser``."""
+    """``clear``, ``result``, ``needs-valgrind``, ``comment`` and ``words`` under ``parser``."""
     actions = parser.add_subparsers(required=True, metavar="ACTION")
     result = actions.add_parser(
         "result", help="pass, fail or error of a finished run, from its report directory"
@@ -36,6 +37,11 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
         "--pytest-exit", type=int, metavar="N", help="exit status that pytest ended with"
     )
     result.set_defaults(action=_result)
+    clear = actions.add_parser(
+        "clear", help="remove what an earlier run has left, so that it cannot answer for the next"
+    )
+    clear.add_argument("directory", type=Path, metavar="DIR")
+    clear.set_defaults(action=_clear)
     for backend in BACKENDS.values():
         if backend.is_system_package:
             _add_needs(actions, backend)
@@ -58,6 +64,11 @@ def _add_needs(actions: Commands, backend: Backend) -> None:
     )
     needs.add_argument("directory", type=Path, nargs="?", default=Path(), metavar="DIR")
     needs.set_defaults(action=partial(_needs, backend))
+
+
+def _clear(arguments: argparse.Namespace) -> int:
+    reports.forget(arguments.directory)
+    return CLEAN
 
 
 def _result(arguments: argparse.Namespace) -> int:

@@ -21,11 +21,22 @@ class Sentinel:
 
     def __init__(self, directory: Path) -> None:
         self._directory, self._pid = directory, os.getpid()
+        self._refused = ""
+        """Why pytest takes none of the files and folders that it was given."""
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionstart(self) -> None:
         """Before the first test can run."""
         reports.begin(self._directory)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_collection(self) -> Generator[None, Any, Any]:
+        """Keeps the reason where a file or folder that was asked for is not there."""
+        try:
+            return (yield)
+        except pytest.UsageError as error:
+            self._refused = ", ".join(map(str, error.args))
+            raise
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_sessionfinish(self) -> Generator[None, Any, Any]:
@@ -33,4 +44,6 @@ class Sentinel:
         result = yield
         if os.getpid() == self._pid:
             reports.end(self._directory)
+            if self._refused:
+                reports.begin(self._directory, f"{reports.NOT_STARTED}{self._refused}")
         return result

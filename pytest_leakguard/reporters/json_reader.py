@@ -17,6 +17,7 @@ from pytest_leakguard.core.checks import Check, Outcome
 from pytest_leakguard.core.codec import decode
 from pytest_leakguard.core.errors import MalformedReport
 from pytest_leakguard.core.leaks import Finding
+from pytest_leakguard.core.text import one_line
 from pytest_leakguard.reporters.json import FORMAT, VERSION, finding_as_dict
 from pytest_leakguard.verdict import Policy, Run, Selection
 
@@ -40,9 +41,9 @@ def read(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise MalformedReport(f"{path}: cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
-        raise MalformedReport(f"{path}: not JSON: {error}; it was cut off or edited") from None
+        raise MalformedReport(f"{path} was cut off or edited: {_no_json(error)}") from None
     if not isinstance(data, dict) or data.get("format") != FORMAT:
-        raise MalformedReport(f'{path}: no {FORMAT} (its "format" says otherwise)')
+        raise MalformedReport(f'{path} is no report of leakguard: its "format" is not "{FORMAT}"')
     if data.get("version") != VERSION:
         version = data.get("version")
         raise MalformedReport(
@@ -52,6 +53,15 @@ def read(path: Path) -> dict[str, Any]:
         if not isinstance(data.get(key), kind):
             raise MalformedReport(f"{path}: lacks {key!r}; it was cut off or edited")
     return data
+
+
+def _no_json(error: Exception) -> str:
+    """Where the text stops being JSON, in words for people who have not written it."""
+    if not isinstance(error, json.JSONDecodeError):
+        return one_line(str(error))
+    if not error.doc.strip():
+        return "it is empty"
+    return f"it is no JSON from line {error.lineno} on"
 
 
 def _refuse(name: str) -> float:

@@ -121,6 +121,9 @@ def _differing(runs: Sequence[tuple[str, Run]]) -> Iterator[str]:
         )
         if version != other_version:
             yield f"{both} were made by different versions: {version} and {other_version}"
+        commit, other = (each.environment.get("commit", "") for each in (first, run))
+        if commit and other and commit != other:
+            yield f"{both} are of different commits: {commit[:12]} and {other[:12]}"
         if run.policy != first.policy:
             options = "--leakguard-strict, --leakguard-accept"
             yield f"{both} were judged by different options ({options})"

@@ -46,6 +46,12 @@ def provenance(
     return {key: shortened(one_line(text), _LONGEST) for key, text in found.items() if text}
 
 
+def commits(repository: Path, environment: Mapping[str, str] = os.environ) -> frozenset[str]:
+    """Every commit that a run made here and now could name; empty where nobody knows any."""
+    told = [environment.get(name, "") for name in _COMMITS]
+    return frozenset(filter(None, (*told, _head(repository)[0])))
+
+
 def _first(environment: Mapping[str, str], names: Sequence[str]) -> str:
     return next((environment[name] for name in names if environment.get(name)), "")
 

@@ -86,6 +86,15 @@ def begin(directory: Path, why: str = _WHY_UNFINISHED) -> None:
         mark.write_text(why + "\n", encoding="utf-8")
 
 
+def forget(directory: Path) -> None:
+    """Removes what earlier runs have left there: neither a report nor a mark answers for the next.
+
+    Raises ``UsageProblem`` where that is no directory, or may not be changed.
+    """
+    clear(directory)
+    end(directory)
+
+
 def end(directory: Path) -> None:
     """Takes the mark away."""
     for mark in _marks(directory):

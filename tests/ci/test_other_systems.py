@@ -250,7 +250,7 @@ GITLAB_CI = "include:\n  - local: ci/leakguard.gitlab-ci.yml\n\nleaks:\n  extend
             CLEAN,
             "-p no:leakguard",
             False,
-            "leakguard gate: error: pytest did not accept its options",
+            "leakguard gate: error: pytest did not accept its options: pytest-leakguard was not active",
         ),
     ],
     ids=["clean", "leaky", "nothing selected", "plugin off"],

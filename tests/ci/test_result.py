@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from pytest_leakguard.ci.gate import read_result
 from pytest_leakguard.cli.main import main
+from pytest_leakguard.reporters.write import begin
 from tests.ci.runner import read_values
 from tests.cli.test_cli import LEAK_XML, clean, leaky
 
@@ -96,7 +97,60 @@ def test_no_directory_is_an_error(outputs: Path, capsys: pytest.CaptureFixture[s
         "report": "",
         "report-json": "",
     } == read_values(outputs)
-    assert "absent/report.json: cannot be read" in capsys.readouterr().out
+    assert "there is no report.json in " in capsys.readouterr().out
+
+
+def test_a_report_of_another_commit_is_an_error(
+    outputs: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name in ("GITHUB_SHA", "CI_COMMIT_SHA", "GIT_COMMIT"):
+        monkeypatch.delenv(name, raising=False)
+    head = tmp_path / ".git" / "HEAD"
+    head.parent.mkdir()
+    head.write_text("a" * 40)
+    report(tmp_path, clean)
+    assert main(["ci", "result", "report", "--pytest-exit", "0"]) == 0
+    head.write_text("b" * 40)
+    assert main(["ci", "result", "report", "--pytest-exit", "0"]) == 3
+    told = f"the report is of another commit ({'a' * 12}, and {'b' * 12} is checked out)"
+    assert told in capsys.readouterr().out
+    monkeypatch.setenv("GITHUB_SHA", "a" * 40)  # which is the merge that the run was of
+    assert main(["ci", "result", "report", "--pytest-exit", "0"]) == 0
+
+
+def test_what_an_earlier_run_has_left_cannot_answer_after_clear(
+    outputs: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / report(tmp_path, clean)
+    begin(folder)
+    (folder / "notes.txt").write_text("mine")
+    assert main(["ci", "clear", "report"]) == 0
+    assert [path.name for path in folder.iterdir()] == ["notes.txt"]
+    assert main(["ci", "result", "report", "--pytest-exit", "0"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "was cut off or edited: it is empty"),
+        ('{"format":\n"leak', "was cut off or edited: it is no JSON from line 2 on"),
+        ("{}", 'is no report of leakguard: its "format" is not "leakguard-report"'),
+    ],
+    ids=["empty", "cut off", "foreign"],
+)
+def test_a_damaged_report_is_told_in_plain_words(tmp_path: Path, text: str, told: str) -> None:
+    (tmp_path / "report.json").write_text(text)
+    assert read_result(tmp_path, 0).why == f"{tmp_path}/report.json {told}"
+
+
+def test_a_plugin_that_the_environment_keeps_out_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    assert "PYTEST_DISABLE_PLUGIN_AUTOLOAD is set" in read_result(tmp_path, 4).why
 
 
 def test_a_name_cannot_write_an_output_of_its_own(outputs: Path, tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatch
+
 import pytest
 
 from pytest_leakguard.ci.gate import ERROR, PASS, read_result
@@ -87,6 +89,27 @@ def test_a_conftest_that_cannot_be_imported_is_the_reason_that_the_gate_gives(
     assert answer.why.startswith("pytest could not start: ModuleNotFoundError: No module named")
     assert "'no_such_module'" in answer.why and "conftest.py" in answer.why
     pytester.makeconftest("")
+    assert pytester.runpytest_subprocess(*REPORT).ret == 0
+    assert read_result(pytester.path / "out", 0).result == PASS, "the word of before is gone"
+
+
+@pytest.mark.parametrize(
+    ("argument", "told"),
+    [
+        ("--leakgaurd-strict", "it does not know --leakgaurd-strict"),
+        ("--leakguard-baseline=absent.toml", "*absent.toml: no such baseline*"),
+        ("absent.py", "file or directory not found: absent.py"),
+    ],
+    ids=["option", "baseline", "file"],
+)
+def test_what_pytest_refuses_is_the_reason_that_the_gate_gives(
+    pytester: pytest.Pytester, argument: str, told: str
+) -> None:
+    pytester.makepyfile("def test_it(): pass")
+    result = pytester.runpytest_subprocess(*REPORT, argument)
+    answer = read_result(pytester.path / "out", int(result.ret))
+    assert answer.result == ERROR
+    assert fnmatch(answer.why, f"pytest could not start: {told}")
     assert pytester.runpytest_subprocess(*REPORT).ret == 0
     assert read_result(pytester.path / "out", 0).result == PASS, "the word of before is gone"
 
