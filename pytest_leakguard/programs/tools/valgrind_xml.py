@@ -58,6 +58,7 @@ _PAIR = re.compile(rb"<unique>\s*(0x[0-9a-fA-F]{1,16})\s*</unique>")
 _CONTEXTS = re.compile(rb"<error_contexts>\s*([\d,]{1,12})\s*</error_contexts>")
 _SHOWS_ALL = re.compile(rb"<arg>--(?:show-leak-kinds=all|show-reachable=yes)</arg>")
 _TRACKS_DESCRIPTORS = re.compile(rb"<arg>--track-fds=(?:yes|all)</arg>")
+_IS_QUIET = re.compile(rb"<arg>(?:-q|--quiet)</arg>")
 _IN_PAIRS = tuple(b"stack frame ip fn obj file xwhat what unique".split())
 _COUNTS = (b"<leak_summary>", b"<errorcounts>", b"<suppcounts>", b"<error_summary>")
 _SWALLOWED = re.compile(rb"<error>|<leakedb|<kind>Leak_")
@@ -116,6 +117,8 @@ class _Document:
     shows_all: bool = False
     """Its options ask for a record of every block that is left."""
     tracks_descriptors: bool = False
+    is_quiet: bool = False
+    """Run with -q, which leaves out the counts of suppressions."""
     has_suppressed: bool = False
     first_unique: int = -1
     """The number that the first loss record has or would have among all errors."""
@@ -307,6 +310,8 @@ def _take_header(token: bytes, document: _Document) -> None:
         document.tool = _text(token[6:-7][:40]).strip()
     elif token.startswith(b"<args>"):
         document.shows_all = _SHOWS_ALL.search(token) is not None
+        own = _between(token, b"<vargv>", b"</vargv>")
+        document.is_quiet = _IS_QUIET.search(own) is not None
         document.tracks_descriptors = _TRACKS_DESCRIPTORS.search(token) is not None
         document.command = " ".join(
             _text(part) for part in _PART.findall(_between(token, b"<argv>", b"</argv>"))
@@ -597,7 +602,8 @@ def _problems(document: _Document) -> Iterator[str]:
     is_ended = document.is_closed and document.is_finished
     if is_ended and not document.once >= {b"preamble", b"pid", b"tool"}:
         yield "its beginning is missing or damaged, so leak records may be missing as well"
-    has_counts = document.once >= {b"errorcounts", b"suppcounts"}
+    counts = {b"errorcounts"} if document.is_quiet else {b"errorcounts", b"suppcounts"}
+    has_counts = document.once >= counts
     if is_ended and b"args" in document.once and not has_counts:
         yield "the counts at its end are missing, so leak records may be as well"
     if document.starts_static:

@@ -40,6 +40,7 @@ LISTS: Figures = {
 WHOLE: dict[str, Figures] = {
     "clean.xml": {},
     "leaky.xml": {DEFINITE: (5096, 11)},
+    "quiet.xml": {DEFINITE: (4, 2)},  # -q leaves out <suppcounts>
     "protocol4_324.xml": {DEFINITE: (5096, 11)},
     "possible.xml": {POSSIBLE: (1000, 1)},
     "indirect.xml": {
@@ -416,3 +417,10 @@ def test_reports_read_in_two_threads_at_once_say_what_they_say_alone() -> None:
         assert list(threads.map(lambda name: VALGRIND.parse(golden("valgrind", name)), names)) == (
             alone
         )
+
+
+def test_without_counts_of_suppressions_a_report_is_whole_only_where_valgrind_was_quiet(
+    edited: Edit,
+) -> None:
+    with pytest.raises(MalformedReport, match="the counts at its end are missing"):
+        VALGRIND.parse(edited("quiet.xml", b"<arg>-q</arg>", b"<arg>-v</arg>"))
