@@ -13,6 +13,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from made_page import MadePage
+
 import pytest_leakguard
 
 PAGE = Path(__file__).with_name("api.md")
@@ -126,26 +128,8 @@ def _flat(text: str) -> str:
     return re.sub(r"``(.+?)``", r"`\1`", " ".join(text.split()))
 
 
-def written(page: str) -> str:
-    """The page with the reference made anew."""
-    before, _, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not end:
-        raise SystemExit(f"{PAGE}: lacks the two comments that the reference stands between")
-    return before + BEGIN + reference() + END + after
-
-
-def main() -> int:
-    """Exit status 1 when ``--check`` finds the reference to be old."""
-    page = PAGE.read_text(encoding="utf-8")
-    if "--check" in sys.argv[1:]:
-        if written(page) != page:
-            print("api.md: docstrings have changed; run python docs/api_text.py", file=sys.stderr)
-            return 1
-        return 0
-    PAGE.write_text(written(page), encoding="utf-8")
-    return 0
+PAGE_OF_DOCS = MadePage(PAGE, BEGIN, END, reference, "docs/api_text.py")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(PAGE_OF_DOCS.main())

@@ -12,6 +12,8 @@ import re
 import sys
 from pathlib import Path
 
+from made_page import MadePage
+
 from pytest_leakguard.cli import main as cli
 from pytest_leakguard.core.options import OPTIONS, Option
 
@@ -69,29 +71,8 @@ def _marked_up(text: str) -> str:
     )
 
 
-def written(page: str) -> str:
-    """The page with the table made anew."""
-    before, _, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not end:
-        raise SystemExit(f"{PAGE}: lacks the two comments that the table stands between")
-    return before + BEGIN + table() + END + after
-
-
-def main() -> int:
-    """Exit status 1 when ``--check`` finds the table to be old."""
-    page = PAGE.read_text(encoding="utf-8")
-    if "--check" in sys.argv[1:]:
-        if written(page) != page:
-            print(
-                f"{PAGE.name}: the options have changed; run python docs/options_table.py",
-                file=sys.stderr,
-            )
-            return 1
-        return 0
-    PAGE.write_text(written(page), encoding="utf-8")
-    return 0
+PAGE_OF_DOCS = MadePage(PAGE, BEGIN, END, table, "docs/options_table.py")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(PAGE_OF_DOCS.main())

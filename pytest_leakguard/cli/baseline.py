@@ -132,7 +132,8 @@ def _check(arguments: argparse.Namespace) -> int:
             expired += 1
             owner = entry.owner or "nobody"
             print(one_line(f"expired on {entry.expires}: {key} (owner {owner}): {entry.reason}"))
-    print(f"{arguments.baseline}: {len(entries)} entries, {expired} expired")
+    number = "1 entry" if len(entries) == 1 else f"{len(entries):,} entries"
+    print(f"{arguments.baseline}: {number}, {expired} expired")
     return USAGE if expired else CLEAN
 
 

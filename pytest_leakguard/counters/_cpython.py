@@ -615,6 +615,7 @@ def _probe_lsprof() -> str:
 # What running calls refer to, which the collector does not know of since Python 3.11.
 
 _WORD_BYTES = 8
+"""Bytes of a pointer: only 64-bit builds are read."""
 _OF_FRAME = object.__basicsize__ + _WORD_BYTES
 """Where a frame has the address of the interpreter's own one: behind ``f_back``."""
 _TAG = 7

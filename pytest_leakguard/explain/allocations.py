@@ -12,6 +12,8 @@ from pytest_leakguard.core.leaks import Frame
 from pytest_leakguard.explain.code_owner import Owner, is_ours, owner
 
 FRAMES = 24
+"""Calls that are kept of an allocation, innermost first; Flask under gunicorn has 17 between a
+thread's start and the handler of a request (counted)."""
 
 
 Places = tuple[tuple[str, int], ...]

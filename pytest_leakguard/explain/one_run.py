@@ -70,6 +70,7 @@ MOST_ROOTS = 32
 LARGEST_SCANNED_BYTES = 1 << 20
 """Blocks above that hold data: they are not searched for addresses of other blocks."""
 _WORD_BYTES = 8
+"""Bytes of a pointer: only 64-bit builds are read."""
 _CONTAINERS = (list, dict, set, deque, OrderedDict, defaultdict, tuple, frozenset)
 _PLAIN = (str, bytes, int, float, complex)
 """Types of which objects may be alive although the collector knows nobody who refers to them."""

@@ -23,6 +23,7 @@ _MOST_KEY_CHARACTERS = 60
 MOST_TEXTS = 16
 """Steps that are written out; of a longer chain the first and the last ones."""
 _FIRST_TEXTS = 8
+"""Steps at the beginning of a longer chain: one half of ``MOST_TEXTS``, the end has the other."""
 MOST_SHOWN, FIRST_SHOWN = 12, 4
 """Steps of a path that a line has room for, and those that are shown of a longer one."""
 MOST_NAMED = 64

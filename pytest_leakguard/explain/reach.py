@@ -22,7 +22,9 @@ from pytest_leakguard.explain.code_owner import Owner, owner
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _SUSPENDED = (types.CoroutineType, types.GeneratorType, types.AsyncGeneratorType)
 MOST_PASSES = 8
-"""Passes over the sources, each of which finds who calls what the one before has found."""
+"""Passes over the sources, each of which finds who calls what the one before has found.
+
+It bounds the time only: a chain of so many calls counts as reached, which is the careful answer."""
 
 
 def function_of(tree: ast.Module, node: ast.AST) -> str:

@@ -18,6 +18,7 @@ from pytest_leakguard.explain.kinds import kind_of
 STILL_RUNNING = "still running"
 _NUMBER = re.compile(r"\d+")
 _MOST_CALLS = 3
+"""Innermost calls of a thread that are named: what it waits in, and who waits."""
 
 
 def thread_holders() -> tuple[str, ...]:

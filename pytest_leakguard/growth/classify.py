@@ -138,7 +138,7 @@ def _measured(
         late_rise=tails[0].rise,
         iterations=int(run.span),
         detectable_per_iteration=max(detectable, noise),
-        evidence=(*(tail.summary for tail in tails), *vetoes, *dropped),
+        evidence=(*(tail.summary_in(metric.unit) for tail in tails), *vetoes, *dropped),
     )
 
 

@@ -16,6 +16,7 @@ from pytest_leakguard.growth import thresholds
 
 DAY_S = 86_400.0
 WEEK_S = 7 * DAY_S
+"""Seconds; the two periods that traffic of people has."""
 _DEVIATION = 1.4826
 """Standard deviation of a normal distribution as a multiple of its median absolute deviation."""
 

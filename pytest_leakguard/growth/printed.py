@@ -16,6 +16,7 @@ from pytest_leakguard.core.metric_names import MetricName
 from pytest_leakguard.growth import thresholds
 
 KIB = 2.0**10
+"""Bytes: ps, pidstat and the kernel mean 1,024 by k and kB (proc(5))."""
 UNITS = {"b": 1.0, "k": KIB, "m": KIB**2, "g": KIB**3, "t": KIB**4, "p": KIB**5}
 """Powers of 1024, by the first letter."""
 _DECIMAL = {"kb": 1e3, "mb": 1e6, "gb": 1e9, "tb": 1e12}

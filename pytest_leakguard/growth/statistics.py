@@ -74,11 +74,11 @@ class Tail:
     def is_growing(self) -> bool:
         return not self.against
 
-    @property
-    def summary(self) -> str:
+    def summary_in(self, unit: str) -> str:
         """What the rules say of it, for the reader."""
-        rate = f"{_plain(self.slope.per_iteration)} per request"
-        rules = "; ".join(self.against) or f"grows by {rate}, chance {self.chance:.2g}"
+        rate = f"{_plain(self.slope.per_iteration)} {unit} per request"
+        likely = f"probability of so many rises by chance: {self.chance:.2g}"
+        rules = "; ".join(self.against) or f"grows by {rate} ({likely})"
         return f"last {self.share:.0%}: {rules}"
 
 

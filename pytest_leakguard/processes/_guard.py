@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable
 
 CONTROL_FD = 0
+"""Descriptor over which the guard is told that its parent is alive."""
 TICK_S = 0.05
 """Seconds between two readings of the process tree, where there is a reason to read it at all."""
 ORPHAN_SIGNALS = ((int(signal.SIGTERM), 1.0),)

@@ -30,6 +30,7 @@ _MONOTONIC = 1
 _SIGNALLED = 0
 """``SIGEV_SIGNAL`` of Linux."""
 _BILLION = 1_000_000_000
+"""Nanoseconds in a second."""
 _TICK_S = 0.01
 """What the two clocks may differ by, in seconds."""
 _open, _read, _close, _READ_ONLY = os.open, os.read, os.close, os.O_RDONLY

@@ -37,6 +37,7 @@ _WRITER_S = 10.0
 _PAUSE_S = 0.05
 """Seconds between two looks at a pipe that nobody writes to."""
 _CHUNK_BYTES = 1 << 20
+"""Bytes read at once."""
 
 
 def _gunzipped(path: Path) -> IO[bytes]:

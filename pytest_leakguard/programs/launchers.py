@@ -24,6 +24,7 @@ LARGEST_SCRIPT_BYTES = 1 << 18
 _DEEPEST = 3
 """Scripts that start scripts."""
 MOST_PROGRAMS = 64
+"""Programs that are looked for in one command and its scripts; further ones are not seen."""
 _LONGEST_FIRST_LINE = 256
 """Bytes that Linux reads of a script's first line (BINPRM_BUF_SIZE in include/linux/binfmts.h)."""
 _WORD = re.compile(r"[^\s'\"`;|&<>(){}]+")

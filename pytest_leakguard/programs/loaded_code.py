@@ -18,6 +18,7 @@ from pytest_leakguard.core.leaks import Frame
 _ELF_64 = b"\x7fELF\x02\x01"
 """How a 64-bit little-endian ELF file begins."""
 _HEADER_BYTES = 64
+"""Of the header of a 64-bit file; ELF specification, Elf64_Ehdr."""
 _SEGMENT = struct.Struct("<IIQQQQQQ")
 """Type, flags, offset, address, physical address, size in the file, in memory, alignment."""
 _LOADED = 1

@@ -23,6 +23,7 @@ MOST_WRITERS = 200
 MOST_DOCUMENTS = 2000
 """Documents of XML taken out of one log."""
 _HEAD_BYTES = 1 << 12
+"""Bytes at the beginning by which the encoding is told: one page."""
 _MOST_PREFIXES = 4
 """Prefixes before one line: a runner's time, a container's name, its own time, a test's number."""
 _ENCODINGS = {
@@ -55,6 +56,7 @@ _WRITER = re.compile(
     rb"|([\w.-]{1,64} [\w./@-]{1,64}(?:\[\d{1,10}\])?):(?: |(?<=\]:)$)"
 )
 _SYSLOG_GROUP = 4
+"""Number of the group above that matches a program's name as syslog writes it."""
 _JOB = re.compile(rb"([^\t\n]{1,200}\t[^\t\n]{1,200})\t(?:\xef\xbb\xbf)?(?=\d{4}-\d\d-\d\dT)")
 """Job and step, as `gh run view --log` writes them before the time."""
 _LEVEL = re.compile(

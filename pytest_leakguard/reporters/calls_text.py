@@ -40,6 +40,8 @@ _MOST_SOURCE_BYTES = 4 << 20
 
 _PACKAGE = re.compile(r"(?:^|/)(?:site|dist)-packages/([^/]+)")
 _STDLIB = re.compile(r"^<frozen |(?:^|/)lib(?:64)?/python3\.\d+/")
+_SCRIPT = re.compile(r"(?:^|/)s?bin/([^/.]+)$")
+"""What pip installs to start a package: ``.venv/bin/gunicorn``."""
 _SYSTEM_MODULE = re.compile(r"^/(?:usr/)?lib(?:32|64|exec)?/")
 _PYTHON_NAME = re.compile(r"^_?Py[A-Z_]\w*$|^(?:method|cfunction|slot|object)_vectorcall")
 _PYTHON_MODULE = re.compile(r"^(?:libpython[23]|python[23](?:\.\d+)?$)")
@@ -213,12 +215,16 @@ def _call(frame: Frame, root: Path | None) -> Call:
     return Call(name, where)
 
 
+def _script(frame: Frame) -> re.Match[str] | None:
+    return _SCRIPT.search(frame.file or "") if frame.function == "<module>" else None
+
+
 @lru_cache(maxsize=65536)
 def library(frame: Frame) -> str:
     """The library whose code runs there, in words; empty for the project's own code."""
     file, module = frame.file or "", frame.module or ""
     base = module.rpartition("/")[2]
-    if package := _PACKAGE.search(file):
+    if package := _PACKAGE.search(file) or _script(frame):
         return one_line(package.group(1).partition(".")[0])
     if _STDLIB.search(file):
         return "Python's library"

@@ -21,6 +21,7 @@ FULL_SHARE = 0.01
 now and then."""
 _LOOKING = ("gc.get_objects", "gc.get_referrers")
 _OLDEST = 2
+"""Number of the collector's oldest generation; see gc.collect."""
 _frozen: list[object] = []
 """More than one when a test runs a session of its own."""
 _ours: list[bool] = []

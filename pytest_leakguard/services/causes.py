@@ -54,8 +54,10 @@ class Explanation:
 
 
 def of_process(pid: int) -> str:
-    """``process 17 (gunicorn: worker)``."""
-    return f"process {pid} ({tree.command(pid)[:_COMMAND]})"
+    """``process 17 (python gunicorn -w 2)``, without the folders of programs."""
+    words = tree.command(pid).split(" ")
+    command = " ".join(word.rpartition("/")[2] if word[:1] == "/" else word for word in words)
+    return f"process {pid} ({command[:_COMMAND]})"
 
 
 def together(known: Iterable[Explanation]) -> list[Explanation]:

@@ -30,6 +30,7 @@ _KILLED_S = 15.0
 """Time that a stop may take besides the stop signals' own, in seconds; SIGKILL needs it on a
 loaded machine."""
 _SIGKILL = 9
+"""Number of the signal on Linux; the module has to load where there is none (signal(7))."""
 _MOST_NAMED = 3
 """Upper limit of the processes that a message names."""
 

@@ -24,6 +24,7 @@ CANARY_RUN = LARGEST_RUN
 BLOCK_BYTES = 129
 """Of the blocks that are allocated here: not a size that an allocator rounds to."""
 MAPPED_PAGES = 3
+"""Pages of the mapping that is made here: neither one, as many are, nor a power of two."""
 MOST_OF_TRACING = 2
 """Blocks of its own that tracemalloc may keep for one that it traces: an entry, and from CPython
 3.14 on one more (measured)."""

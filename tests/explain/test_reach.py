@@ -78,6 +78,15 @@ def test_what_may_be_called_by_a_run_or_by_somebody_else_is_reached(made: Made, 
     assert is_reached("unsubscribe", run_of(made(BUS, more)))
 
 
+@pytest.mark.parametrize(("calls", "reached"), [(7, False), (8, True)])
+def test_a_chain_of_calls_that_is_too_long_to_follow_counts_as_reached(
+    made: Made, calls: int, reached: bool
+) -> None:
+    chain = [f"def leave_{number}():\n    leave_{number - 1}()\n" for number in range(2, calls + 1)]
+    module = made(BUS, "def leave_1():\n    unsubscribe(1)\n", *chain)
+    assert is_reached("unsubscribe", run_of(module)) is reached
+
+
 def test_a_thread_in_somebodys_code_may_reach_everything(made: Made) -> None:
     module = made(BUS, "def waits(event):\n    event.wait()\n")
     event = threading.Event()

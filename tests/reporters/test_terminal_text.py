@@ -192,3 +192,14 @@ def test_colour_is_pytests_own_decision(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(SUITE)
     result = pytester.runpytest_subprocess("--leakguard", "--leakguard-confirm=1", "--color=yes")
     assert "\x1b[31m1. NEW LEAK" in result.stdout.str()
+
+
+def test_the_script_that_starts_a_library_is_folded_with_it() -> None:
+    own = Frame("order", "/project/shop.py", 28)
+    inside = (
+        Frame("handle", "/venv/lib/python3.12/site-packages/gunicorn/sync.py", 134),
+        Frame("run", "/venv/lib/python3.12/site-packages/gunicorn/base.py", 71),
+        Frame("<module>", "/venv/bin/gunicorn", 8),
+    )
+    lines = calls_text.callers(leak_of((Frame("leak", "/project/shop.py", 44), own, *inside)), ROOT)
+    assert [line.name for line in lines] == ["order", "… 3 frames in gunicorn"]

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from pytest_leakguard.core.checks import Outcome
+from pytest_leakguard.processes import tree
 from pytest_leakguard.reporters import growth_text
+from pytest_leakguard.services.causes import of_process
 from pytest_leakguard.services.launch import ServiceTarget
 
 pytestmark = pytest.mark.skipif(
@@ -50,3 +52,10 @@ def test_the_process_that_grows_is_named_among_several(bench: Any, make_stub: An
     assert re.search(
         r"by process: process \d+ \(.*python.*\) \+.*process \d+ \(sleep 60\) \+0", fact
     )
+
+
+def test_a_process_is_named_without_the_folders_of_its_programs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tree, "command", lambda pid: "/venv/bin/python /venv/bin/gunicorn -w 2")
+    assert of_process(17) == "process 17 (python gunicorn -w 2)"

@@ -16,6 +16,7 @@ if sys.path and Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
 FEWEST_BLOCKS = 8
 """Blocks from one place that are a leak; fewer are what a program sets up once."""
 PARTS = 4
+"""Quarters of the run."""
 NEEDED_PARTS = 3
 """Quarters of the run in which a leak allocates.
 
