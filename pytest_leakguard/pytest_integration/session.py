@@ -301,7 +301,7 @@ class Session:
         self.muzzle.resume(terminalreporter)
         if self.conclusion is None:
             return
-        terminalreporter.section("leakguard", "=")
+        terminalreporter.write_sep("=", "leakguard")
         lines = terminal.render(
             self.conclusion.verdict,
             self.policy,

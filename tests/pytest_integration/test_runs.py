@@ -339,3 +339,9 @@ def test_output_of_the_target_cannot_reach_the_terminal_raw(
     assert "\x1b" not in text and "\x07" not in text
     assert "\\x1b[31mred\\x07" in text
     assert not any(line.startswith("::error") for line in text.splitlines())
+
+
+def test_no_empty_line_follows_the_title_of_the_section(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile("def test_it(): pass")
+    result = pytester.runpytest_subprocess("--leakguard")
+    result.stdout.fnmatch_lines(["*= leakguard =*", "ok leakguard: *"], consecutive=True)
