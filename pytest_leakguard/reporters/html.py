@@ -297,9 +297,10 @@ def _environment(run: Run) -> Iterator[tuple[str, str]]:
     tools: dict[str, str] = {}
     for check in run.checks:
         name = check.tool or "sampling"
-        tools[name] = check.tool_version or tools.get(name, "")
+        unnamed = "of the program" if check.kind == "program" else "part of pytest-leakguard"
+        tools[name] = check.tool_version or tools.get(name) or unnamed
     for tool, version in sorted(tools.items()):
-        yield one_line(tool), one_line(version) or "part of pytest-leakguard or of the target"
+        yield one_line(tool), one_line(version)
     yield "baseline", one_line(run.baseline_file) or "none"
     yield "accepted leaks", f"{len(run.baseline.leaks) + len(run.baseline.growth)}"
     yield "judged on", run.judged_on.isoformat()

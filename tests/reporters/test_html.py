@@ -423,3 +423,18 @@ def test_the_policy_names_the_one_script_by_its_hash() -> None:
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     assert f"default-src 'none'; script-src 'sha256-{digest}';" in text
     assert not re.search(r"innerHTML|outerHTML|insertAdjacent|document\.write|eval\(", script)
+
+
+@pytest.mark.parametrize(("rows", "is_box"), [(40, False), (41, True)])
+def test_a_table_that_scrolls_is_a_box_with_more_rows_than_a_screen_has(
+    rows: int, is_box: bool
+) -> None:
+    found = tuple(replace(finding("a"), fingerprint=f"{n:016x}") for n in range(rows))
+    many = replace(run(), checks=(Check("prog", "program", "valgrind", found),))
+    assert ('class="scroll long"' in html.render(many.judge(), many)) is is_box
+
+
+def test_what_screens_tests_is_part_of_the_plugin() -> None:
+    screened = replace(run(), checks=(Check("test_it.py::test_it", "test", "tracker"),))
+    text = html.render(screened.judge(), screened)
+    assert "part of pytest-leakguard" in text and "of the target" not in text
