@@ -6,7 +6,7 @@ Root causes come first, then what could not be answered, then what to type.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pytest_leakguard.core.checks import (
@@ -434,12 +434,18 @@ def _all_checks(verdict: Verdict, verbosity: int) -> Iterator[Line]:
             yield Line(f"               {one_line(check.not_repeatable)}", "yellow")
 
 
+def _failing_of(judged: Judged, policy: Policy) -> list[Finding]:
+    """With the check that they are of, by which it is known what was lost through what."""
+    check = judged.check
+    return [replace(one, checks=(check.id,)) for one in check.findings if fails(one, policy)]
+
+
 def failure_in_short(judged: Judged, policy: Policy, root: Path | None = None) -> str:
     """What a failing test of pytest says: a line for each leak, or why there is no answer.
 
     The section at the end of the run explains all of it, once.
     """
-    causes = root_causes([one for one in judged.check.findings if fails(one, policy)])
+    causes = root_causes(_failing_of(judged, policy))
     lines = [in_one_line(finding, judged.check, root) for finding in causes[:MOST_OF_A_TEST]]
     if rest := causes[MOST_OF_A_TEST:]:
         lines.append(f"and {counted(len(rest), 'more leak')}; see the leakguard section")
@@ -457,7 +463,7 @@ def failure_text(
 
     Where no section at the end of the run explains them: an assertion, JUnit XML.
     """
-    found = [finding for finding in judged.check.findings if fails(finding, policy)]
+    found = _failing_of(judged, policy)
     lines: list[str] = []
     causes, through = root_causes(found), Through(found)
     for finding in causes[:MOST_IN_FULL]:

@@ -11,7 +11,7 @@ from pytest_leakguard.core.checks import Check
 from pytest_leakguard.core.leaks import Finding, Frame, LeakKind
 from pytest_leakguard.core.text import counted, readable_name, short_path, size
 from pytest_leakguard.reporters import calls_text, terminal
-from pytest_leakguard.verdict import Run
+from pytest_leakguard.verdict import Policy, Run
 from tests.e2e.test_golden_output import compare
 from tests.reporters.example import clean_run, hostile_run, run
 
@@ -203,3 +203,14 @@ def test_the_script_that_starts_a_library_is_folded_with_it() -> None:
     )
     lines = calls_text.callers(leak_of((Frame("leak", "/project/shop.py", 44), own, *inside)), ROOT)
     assert [line.name for line in lines] == ["order", "… 3 frames in gunicorn"]
+
+
+def test_what_was_lost_through_a_block_is_no_leak_of_its_own_in_a_failing_test() -> None:
+    main = Frame("main", "/project/a.cc", 9)
+    lost = leak_of((Frame("decode", "/project/a.cc", 3), main))
+    fill = (Frame("fill", "/project/a.cc", 5), main)
+    inside = leak_of(fill, fingerprint="b" * 16, kind=LeakKind.INDIRECTLY_LOST)
+    check = Check("test_it.py::test_it", "program", "valgrind", (inside, lost))
+    (judged,) = Run((check,)).judge().checks
+    told = terminal.failure_in_short(judged, Policy(), ROOT)
+    assert len(told.splitlines()) == 1 and "in decode" in told
