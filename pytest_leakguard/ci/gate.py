@@ -115,8 +115,7 @@ def read_result(directory: Path, pytest_exit: int | None = None) -> GateResult:
     failed = Counter(finding.status for finding in failing(verdict, run.policy))
     result, why = _answer(verdict, pytest_exit)
     if not verdict.was_measured and run.selection.ran_unchecked:
-        ran = counted(len(run.selection.ran_unchecked), "test")
-        why = f"{why}: {ran} ran, and none was to be checked (--leakguard-scope=marked)"
+        why = f"{why}: {_why_unchecked(len(run.selection.ran_unchecked))}"
     return GateResult(
         result,
         one_line(why),
@@ -143,6 +142,14 @@ def _why_no_report(directory: Path, pytest_exit: int | None, error: LeakguardErr
     return (
         f"nothing was measured: there is no report.json in {directory}; pytest ran without "
         "--leakguard-report, with another folder, or only listed the tests (--collect-only)"
+    )
+
+
+def _why_unchecked(ran: int) -> str:
+    """What may be said of tests that ran and in which no check was made."""
+    return (
+        f"{counted(ran, 'test')} ran, and none was screened: all of them failed or were skipped, "
+        "or --leakguard-scope=marked found none with the marker"
     )
 
 

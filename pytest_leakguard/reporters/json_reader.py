@@ -41,9 +41,9 @@ def read(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise MalformedReport(f"{path}: cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
-        raise MalformedReport(f"{path} was cut off or edited: {_no_json(error)}") from None
+        raise MalformedReport(f"{path}: {_no_json(error)}; it was cut off or edited") from None
     if not isinstance(data, dict) or data.get("format") != FORMAT:
-        raise MalformedReport(f'{path} is no report of leakguard: its "format" is not "{FORMAT}"')
+        raise MalformedReport(f'{path}: no {FORMAT}: its "format" is another, or it has none')
     if data.get("version") != VERSION:
         version = data.get("version")
         raise MalformedReport(
@@ -58,10 +58,10 @@ def read(path: Path) -> dict[str, Any]:
 def _no_json(error: Exception) -> str:
     """Where the text stops being JSON, in words for people who have not written it."""
     if not isinstance(error, json.JSONDecodeError):
-        return one_line(str(error))
+        return f"not JSON: {one_line(str(error))}"
     if not error.doc.strip():
-        return "it is empty"
-    return f"it is no JSON from line {error.lineno} on"
+        return "not JSON, but empty"
+    return f"not JSON from line {error.lineno} on"
 
 
 def _refuse(name: str) -> float:

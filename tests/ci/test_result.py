@@ -135,15 +135,15 @@ def test_what_an_earlier_run_has_left_cannot_answer_after_clear(
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("", "was cut off or edited: it is empty"),
-        ('{"format":\n"leak', "was cut off or edited: it is no JSON from line 2 on"),
-        ("{}", 'is no report of leakguard: its "format" is not "leakguard-report"'),
+        ("", "not JSON, but empty; it was cut off or edited"),
+        ('{"format":\n"leak', "not JSON from line 2 on; it was cut off or edited"),
+        ("{}", 'no leakguard-report: its "format" is another, or it has none'),
     ],
     ids=["empty", "cut off", "foreign"],
 )
 def test_a_damaged_report_is_told_in_plain_words(tmp_path: Path, text: str, told: str) -> None:
     (tmp_path / "report.json").write_text(text)
-    assert read_result(tmp_path, 0).why == f"{tmp_path}/report.json {told}"
+    assert read_result(tmp_path, 0).why == f"{tmp_path}/report.json: {told}"
 
 
 def test_a_plugin_that_the_environment_keeps_out_is_named(

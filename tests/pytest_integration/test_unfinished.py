@@ -114,6 +114,15 @@ def test_what_pytest_refuses_is_the_reason_that_the_gate_gives(
     assert read_result(pytester.path / "out", 0).result == PASS, "the word of before is gone"
 
 
+@pytest.mark.parametrize("body", ["assert False", "pytest.skip('later')"])
+def test_a_run_in_which_nothing_was_screened_says_why(pytester: pytest.Pytester, body: str) -> None:
+    pytester.makepyfile(f"import pytest\ndef test_it():\n    {body}\n")
+    result = pytester.runpytest_subprocess(*REPORT)
+    answer = read_result(pytester.path / "out", int(result.ret))
+    assert answer.result == ERROR
+    assert answer.why.startswith("nothing was measured: 1 test ran, and none was screened: all of")
+
+
 def test_a_conftest_that_fails_is_nobodys_affair_without_leakguard(
     pytester: pytest.Pytester,
 ) -> None:
