@@ -1,6 +1,6 @@
 """Every number that screening decides by, with unit and reason. Tests fail when one moves."""
 
-from pytest_leakguard.core.checks import SMALL_SUITE_TESTS
+from pytest_leakguard.core import checks
 
 SUSPECT_AFTER = 4
 """Repeated runs, each of which must have left something that is still there, that make a suspect.
@@ -91,7 +91,7 @@ SPARE_FACTOR = 3.0
 decide."""
 SPARE_S = 0.2
 """Seconds for that in any suite, however short: all tests of a small suite share them."""
-SPARE_TESTS = SMALL_SUITE_TESTS
+SPARE_TESTS = checks.SMALL_SUITE_TESTS
 """Tests in a suite that is small enough to look for rare leaks in each."""
 SPARE_OF_EVENT_S = 0.5
 """Seconds for one test in which a later run has left something."""

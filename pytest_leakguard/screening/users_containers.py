@@ -22,6 +22,8 @@ _CONTENTS_OF_CLASS: Any = vars(type)["__dict__"].__get__
 _IS_HEAP_TYPE = 1 << 9
 """``Py_TPFLAGS_HEAPTYPE``: a class that was made by code, as the user's are."""
 _FLAGS: Any = vars(type)["__flags__"].__get__
+_MRO: Any = vars(type)["__mro__"].__get__
+_TEXT: Any = vars(types.GetSetDescriptorType)["__doc__"].__get__
 _NO_INSTANCES = (types.ModuleType, type)
 
 MOST_STEPS = 3
@@ -170,22 +172,39 @@ def _add_to(
 
 
 def _is_instance(value: Any) -> bool:
-    """Whether it is an object of a class that code has made, and neither a class nor a module.
-
-    What is pytest's or a plugin's leads to all that these have.
-    """
+    """Whether it is an object of a class that code has made, and neither a class nor a module."""
     kind = type(value)
     if kind is types.SimpleNamespace:
         return True
     if not _FLAGS(kind) & _IS_HEAP_TYPE or issubclass(kind, _NO_INSTANCES):
         return False
-    if id(kind) not in _is_harness:
-        _is_harness[id(kind)] = module_of(kind).partition(".")[0] in HARNESS
-    return not _is_harness[id(kind)]
+    if id(kind) not in _leads_to_users:
+        _leads_to_users[id(kind)] = _may_lead_to_users(kind)
+    return _leads_to_users[id(kind)]
 
 
-_is_harness: dict[int, bool] = {}
+_leads_to_users: dict[int, bool] = {}
 """By the identity of a class; of one that is gone, the answer does no harm."""
+
+
+def _may_lead_to_users(kind: type) -> bool:
+    """What C code has made, such as an ``lru_cache``, has containers that are nobody's to fill.
+
+    What is pytest's or a plugin's leads to all that these have.
+    """
+    is_harness = module_of(kind).partition(".")[0] in HARNESS
+    return not is_harness and any(map(_has_places_from_code, _MRO(kind)))
+
+
+def _has_places_from_code(kind: type) -> bool:
+    """Whether a class statement has given instances their slots or their dict.
+
+    Only then has the descriptor of the dict a text of its own.
+    """
+    contents = _CONTENTS_OF_CLASS(kind)
+    of_dict = contents.get("__dict__")
+    is_from_code = type(of_dict) is types.GetSetDescriptorType and bool(_TEXT(of_dict))
+    return is_from_code or "__slots__" in contents
 
 
 def _is_made_by_code(value: Any) -> bool:
