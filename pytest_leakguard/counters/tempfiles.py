@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import stat
 import tempfile
-from pathlib import Path
 from typing import Any
 
 from pytest_leakguard.counters.audit import listen
@@ -121,18 +120,17 @@ def _is_own(path: str) -> bool:
         return False
     if found.st_uid != os.geteuid() or not stat.S_ISREG(found.st_mode):
         return False
-    own = str(Original.getpid())
-    if _maps(Path("/proc/self/maps"), path):
+    if _maps("self", path):
         return True
-    for process in Path("/proc").glob("[0-9]*/maps"):
-        if process.parent.name != own and _maps(process, path):
-            return False
-    return True
+    own = str(Original.getpid())
+    processes = (name for name in Original.listdir("/proc") if name.isdecimal() and name != own)
+    return not any(_maps(process, path) for process in processes)
 
 
-def _maps(process: Path, path: str) -> bool:
+def _maps(process: str, path: str) -> bool:
     try:
-        return path.encode(errors="surrogateescape") in process.read_bytes()
+        with Original.open(f"/proc/{process}/maps", "rb") as maps:
+            return path.encode(errors="surrogateescape") in maps.read()
     except OSError:  # it has ended, or is another user's
         return False
 

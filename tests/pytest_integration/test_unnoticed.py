@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import mmap
+import os
 import pstats
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -500,10 +506,37 @@ REPLACED = {
 }  # fmt: skip
 
 
+@contextmanager
+def segments_of_another() -> Iterator[None]:
+    """Meanwhile this process makes one segment of shared memory after another."""
+    is_over = threading.Event()
+
+    def make() -> None:
+        for number in itertools.count():
+            path = f"/dev/shm/leakguard-test-{os.getpid()}-{number}"
+            handle = os.open(path, os.O_RDWR | os.O_CREAT)
+            os.ftruncate(handle, mmap.PAGESIZE)
+            with mmap.mmap(handle, mmap.PAGESIZE):
+                os.close(handle)
+                is_seen = is_over.wait(0.02)
+                os.unlink(path)
+            if is_seen:
+                return
+
+    maker = threading.Thread(target=make)
+    maker.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        maker.join()
+
+
 @pytest.mark.parametrize("replaced", REPLACED)
 def test_what_a_session_has_replaced_is_not_what_we_measure_with(
     replaced: str, pytester: pytest.Pytester
 ) -> None:
+    """Also while another process makes segments of shared memory, whose owner is looked for."""
     text = "\n".join(line[8:] for line in REPLACED[replaced].splitlines())
     pytester.makeconftest("import builtins, gc, os, time\nimport pytest\n" + text)
     pytester.makepyfile(
@@ -513,6 +546,7 @@ def test_what_a_session_has_replaced_is_not_what_we_measure_with(
         def test_clean(): KEPT[:] = [[1]]
         """
     )
-    result = pytester.runpytest_subprocess(*ON, timeout=120)
+    with segments_of_another():
+        result = pytester.runpytest_subprocess(*ON, timeout=120)
     result.assert_outcomes(passed=1, failed=1)
     assert outcomes(pytester) == {"test_leaks": "leak", "test_clean": "clean"}
