@@ -38,6 +38,7 @@ from pytest_leakguard.screening.statistics import (
     events,
     has_lost_all,
     is_even,
+    is_ever_more,
     is_growth,
     is_steady,
     per_run,
@@ -228,8 +229,9 @@ class Confirmation:
         return self._calls >= least_runs
 
     def _is_even(self) -> bool:
-        """Whether every run keeps the same of something."""
-        return any(is_even(self._series(counter)) for counter in self._suspect.counters)
+        """Whether every run keeps the same of something, or more than the one before."""
+        known = [self._series(counter) for counter in self._suspect.counters]
+        return any(is_even(series) or is_ever_more(series) for series in known)
 
     def _is_rare_proof(self, counter: int) -> bool:
         """Enough losses; of what comes in many of the runs the trend as well.
@@ -274,11 +276,13 @@ class Confirmation:
         """What a run adds itself, where later runs have made all of it larger.
 
         As each of the streams does that a logger writes to: it does not depend on how many runs
-        come after it.
+        come after it. Where each run adds more than those before, what the first has added.
         """
         if counter not in self._fresh or self._suspect.is_rare:
             return None
         series, noted = self._series(counter), self._fresh[counter]
+        if is_ever_more(series):
+            return next((per_run([first], is_rare=False) for first in noted.values()), None)
         places = [at for at, run in enumerate(self.runs) if run.number in noted]
         places = places[-thresholds.LAST_RUNS - 1 : -1]
         fresh = [noted[self.runs[at].number] for at in places]
@@ -367,7 +371,7 @@ class Confirmation:
                 continue  # threads have kept it which have ended by now
             leaking[counter] = per_run(series, self._suspect.is_rare)
             last = series[first_last : first_last + thresholds.LAST_RUNS]
-            if last and is_even(last):
+            if last and is_even(last) and not is_ever_more(series):
                 leaking[counter] = per_run(last, is_rare=False)
         return self._examination(leaking)
 
@@ -491,7 +495,8 @@ class Confirmation:
         for counter, kept in leaking.items():
             added = self._added_itself(counter)
             if added is not None and added.size_bytes < kept.size_bytes:
-                leaking[counter], is_written_on = added, True
+                leaking[counter] = added
+                is_written_on |= not is_ever_more(self._series(counter))
         leaking = _growth_as_bytes(leaking)
         series = {counter: self._series(counter) for counter in self._suspect.counters}
         still_open = {}

@@ -19,7 +19,7 @@ from pytest_leakguard.screening import thresholds
 from pytest_leakguard.screening.confirmation import Examination
 from pytest_leakguard.screening.ledger import MEMORY, Ledger
 from pytest_leakguard.screening.room import OutOfRoom
-from pytest_leakguard.screening.statistics import Kept, PerRun
+from pytest_leakguard.screening.statistics import Kept, PerRun, is_even, is_ever_more
 from pytest_leakguard.tracker.tracker import Domain
 
 if TYPE_CHECKING:
@@ -331,6 +331,7 @@ def finding_of(counter: int, examination: Examination, cause: Cause, check_id: s
             pace(counter, examination, cause.rhythm),
             *_behind(counter, examination),
             *_written_on(examination),
+            *_ever_more(counter, examination),
             *cause.details,
         ),
     )
@@ -359,6 +360,19 @@ def _written_on(examination: Examination) -> tuple[str, ...]:
     """That the size depends on how many runs follow, which is not counted."""
     text = "every later run makes it larger, which is not counted: the size is what one run adds"
     return (text,) if examination.is_written_on else ()
+
+
+def _ever_more(counter: int, examination: Examination) -> tuple[str, ...]:
+    """That one run's size is that of the first."""
+    series = examination.series.get(counter, ())
+    if examination.is_rare or not is_ever_more(series) or is_even(series):
+        return ()
+    first, last = examination.per_run[counter], series[-2]
+    return (
+        f"each run keeps more than those before: {first.blocks:,.0f} blocks in the first, "
+        f"{last.blocks / last.calls:,.0f} after {examination.runs:,} runs; "
+        "the size is that of the first",
+    )
 
 
 def size_of(examination: Examination) -> int:

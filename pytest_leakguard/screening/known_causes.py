@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 from pytest_leakguard.core.checks import Growth
@@ -87,12 +88,17 @@ class Causes:
         if suspect.is_rare or TASKS in suspect.counters:  # a task may end by itself
             return None
         amounts = {at: _least(ledger, suspect, at) for at in MEMORY}
+        is_ever_more = _is_ever_more(ledger, suspect)
         for known, first in zip(self._known, before, strict=False):
             entries = (length(known.container) - first) / len(suspect.runs)
-            if not _accounts(known, entries, suspect, amounts[BLOCKS]):
+            is_counted = _is_counted(known, entries, suspect)
+            is_all = is_counted and _is_all(known, entries, amounts[BLOCKS])
+            if not is_all and not (is_counted and is_ever_more):
                 continue
             if type(newest(known.container)) is known.entry and self._is_same_place(known, run):
-                return _as_finding(known, suspect, amounts), _growth(suspect, amounts)
+                # What each entry gains from later runs depends on how many there have been.
+                finding = _as_finding(known, suspect, amounts) if is_all else known.finding
+                return finding, _growth(suspect, amounts)
         return None
 
     def _is_same_place(self, known: Known, run: Callable[[], object]) -> bool:
@@ -125,9 +131,19 @@ def _least(ledger: Ledger, suspect: Suspect, counter: int) -> Amount:
     return min(amounts, key=lambda amount: (amount.size_bytes, amount.blocks))
 
 
-def _accounts(known: Known, entries: float, suspect: Suspect, blocks: Amount) -> bool:
-    if entries <= 0 or not suspect.counters - MEMORY.keys() <= known.counters:
-        return False
+def _is_ever_more(ledger: Ledger, suspect: Suspect) -> bool:
+    """Whether each run keeps more blocks than the one before: it adds to all there is already."""
+    kept = [ledger.kept(run, BLOCKS).blocks / run.calls for run in suspect.runs]
+    return len(kept) > 2 and all(before < after for before, after in pairwise(kept))
+
+
+def _is_counted(known: Known, entries: float, suspect: Suspect) -> bool:
+    """Whether the container has grown, and nothing else that is scarce is kept."""
+    return entries > 0 and suspect.counters - MEMORY.keys() <= known.counters
+
+
+def _is_all(known: Known, entries: float, blocks: Amount) -> bool:
+    """Whether what has come into the container is all that a run keeps."""
     return blocks.blocks <= SLACK * known.blocks_per_entry * entries + SLACK_BLOCKS
 
 

@@ -10,6 +10,7 @@ from collections import Counter as Tally
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
+from itertools import pairwise
 
 from pytest_leakguard.screening import thresholds
 
@@ -248,13 +249,19 @@ def events(series: Sequence[Kept]) -> int:
 
 
 def per_run(series: Sequence[Kept], is_rare: bool) -> PerRun:
-    """What one run keeps: what most of the old runs have, or the mean where they differ."""
+    """What one run keeps: what most of the old runs have, or the mean where they differ.
+
+    Where each keeps more than those before, what the first has: it does not depend on their number.
+    """
     old = series[1:-1] or series
     calls = sum(kept.calls for kept in old)
     if not is_rare:
         exact = _most_common(old)
         if exact is not None:
             return exact
+        if is_ever_more(series):
+            first = old[0]
+            return PerRun(first.blocks / first.calls, first.size_bytes / first.calls, False)
         old = _of_common_count(old)
         calls = sum(kept.calls for kept in old)
     blocks_kept = sum(max(0, kept.blocks) for kept in old)
@@ -278,6 +285,21 @@ def _of_common_count(series: Sequence[Kept]) -> Sequence[Kept]:
 def is_even(series: Sequence[Kept]) -> bool:
     """Whether nearly every run has kept just as much as the others."""
     return _most_common(series[1:-1] or series) is not None
+
+
+def is_ever_more(series: Sequence[Kept]) -> bool:
+    """Whether each run keeps more blocks than those before it.
+
+    It goes through all that they have left, and adds to each. No cache fills ever faster.
+    """
+    paces = [kept.blocks / kept.calls for kept in series[1:-1]]
+    third = len(paces) // 3
+    if third < thresholds.EXHAUSTING_RUNS or min(paces) <= 0:
+        return False
+    not_less = sum(before <= after for before, after in pairwise(paces))
+    return not_less >= thresholds.EXACT_SHARE * (len(paces) - 1) and sum(paces[-third:]) > sum(
+        paces[:third]
+    )
 
 
 def _most_common(series: Sequence[Kept]) -> PerRun | None:

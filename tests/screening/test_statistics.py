@@ -21,6 +21,7 @@ from pytest_leakguard.screening.statistics import (
     events,
     has_lost_all,
     is_even,
+    is_ever_more,
     is_growth,
     per_run,
 )
@@ -310,6 +311,22 @@ def test_a_list_that_only_goes_up_is_a_leak_beside_a_block_of_the_first_run() ->
 def test_the_size_of_a_rare_leak_is_its_mean_per_run() -> None:
     series = single(*[int(run % 4 == 3) for run in range(42)])
     assert per_run(series, is_rare=True) == PerRun(0.25, 2.5, is_exact=False)
+
+
+def test_runs_that_each_keep_more_than_those_before_have_the_size_of_the_first() -> None:
+    """They add to all that there is: the size must not depend on how many of them there were."""
+    series = single(9, *range(5, 40), 9)
+    assert is_ever_more(series) and not is_even(series)
+    assert per_run(series, is_rare=False) == PerRun(5, 50, is_exact=False)
+
+
+@pytest.mark.parametrize(
+    "blocks",
+    [[5] * 30, [*range(40, 5, -1)], [5, 9] * 15, [0, *range(1, 30)], [5, 6]],
+    ids=["even", "ever less", "up and down", "one has nothing", "too few"],
+)
+def test_other_runs_are_not_ever_more(blocks: list[int]) -> None:
+    assert not is_ever_more(single(9, *blocks, 9))
 
 
 def entries_of_caches() -> int:
