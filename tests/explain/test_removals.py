@@ -226,6 +226,7 @@ BOUNDED = """
 """
 
 
+@pytest.mark.slow
 def test_running_out_of_time_is_no_leak_where_entries_are_taken_out_again(
     pytester: pytest.Pytester,
 ) -> None:

@@ -102,7 +102,13 @@ HOLDERS = {
 }
 
 
-@pytest.mark.parametrize("tests", [IN_A_SUITE, IN_A_LOOP], ids=["in a suite of 165", "in a loop"])
+@pytest.mark.parametrize(
+    "tests",
+    [
+        pytest.param(IN_A_SUITE, id="in a suite of 165"),
+        pytest.param(IN_A_LOOP, id="in a loop", marks=pytest.mark.slow),
+    ],
+)
 def test_constants_that_each_run_adds_are_found_with_their_exact_pace(
     pytester: pytest.Pytester, tests: str
 ) -> None:
