@@ -293,13 +293,10 @@ def is_ever_more(series: Sequence[Kept]) -> bool:
     It goes through all that they have left, and adds to each. No cache fills ever faster.
     """
     paces = [kept.blocks / kept.calls for kept in series[1:-1]]
-    third = len(paces) // 3
-    if third < thresholds.EXHAUSTING_RUNS or min(paces) <= 0:
+    if len(paces) < thresholds.LEAST_RUNS or min(paces) <= 0:
         return False
-    not_less = sum(before <= after for before, after in pairwise(paces))
-    return not_less >= thresholds.EXACT_SHARE * (len(paces) - 1) and sum(paces[-third:]) > sum(
-        paces[:third]
-    )
+    more = sum(before < after for before, after in pairwise(paces))
+    return more >= thresholds.EXACT_SHARE * (len(paces) - 1)
 
 
 def _most_common(series: Sequence[Kept]) -> PerRun | None:

@@ -322,8 +322,8 @@ def test_runs_that_each_keep_more_than_those_before_have_the_size_of_the_first()
 
 @pytest.mark.parametrize(
     "blocks",
-    [[5] * 30, [*range(40, 5, -1)], [5, 9] * 15, [0, *range(1, 30)], [5, 6]],
-    ids=["even", "ever less", "up and down", "one has nothing", "too few"],
+    [[5] * 30, [2] * 20 + [3] * 20, [*range(40, 5, -1)], [5, 9] * 15, [0, *range(1, 30)], [5, 6]],
+    ids=["even", "one step", "ever less", "up and down", "one has nothing", "too few"],
 )
 def test_other_runs_are_not_ever_more(blocks: list[int]) -> None:
     assert not is_ever_more(single(9, *blocks, 9))
