@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from pytest_leakguard.core.checks import Check
-from pytest_leakguard.core.programs import Target
+from pytest_leakguard.core.programs import Process, Report, RunStatus, Target
 from pytest_leakguard.core.settings import Settings
 from pytest_leakguard.programs.check import check_program
+from pytest_leakguard.programs.tools.memray import Memray
 from tests.e2e.test_inconclusive import HEAD
 
 pytest.importorskip("memray")
@@ -54,7 +55,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def run(place: Path, text: str, **options: bool) -> Check:
     (place / "parent.py").write_text(text)
-    target = Target((sys.executable, "parent.py"), timeout_s=60.0, **options)  # type: ignore[arg-type]
+    target = Target((sys.executable, "parent.py"), timeout_s=60.0, **options)  # type: ignore[arg-type]  # mypy takes any option for a bool
     return check_program(target, Settings(), "it")
 
 
@@ -180,3 +181,37 @@ def test_python_behind_what_starts_it_is_checked_as_python(place: Path, command:
         (place / name).chmod(0o755)
     target = Target(tuple(shlex.split(command)), timeout_s=60.0)
     assert leaking_functions(check_program(target, Settings(), "it")) == ["remember"]
+
+
+FULL = """
+import ctypes, os, resource
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+library, held = ctypes.CDLL(None), []
+try:
+    while True:
+        held.append(os.open(os.devnull, os.O_RDONLY))
+except OSError:
+    pass
+for _ in range(1000):
+    library.malloc(1000)
+"""
+
+
+def test_what_could_not_be_noted_for_want_of_a_descriptor_is_noted_later(place: Path) -> None:
+    (problem,) = run(place, FULL + "for one in held: os.close(one)\n").problems
+    assert "it calls malloc of the C library" in problem
+
+
+def test_what_could_never_be_noted_leaves_no_answer(place: Path) -> None:
+    check = run(place, FULL)
+    assert check.problems and not check.findings
+
+
+def test_notes_that_were_cut_are_no_proof(tmp_path: Path) -> None:
+    report = Report("memray", processes=(Process(7, command="python"),))
+    target, status = Target((sys.executable, "x.py")), RunStatus(7, 0)
+    whole = '{"followed": ["x.py"]}\n'
+    for text, is_told in ((whole, False), (whole[:15], True), ("", True)):
+        (tmp_path / "started").write_text(text)
+        after = Memray().after_run(report, target, tmp_path, status)
+        assert any("written down" in problem for problem in after.problems) is is_told, text

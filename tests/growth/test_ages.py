@@ -227,7 +227,7 @@ def test_little_that_is_kept_now_and_then_is_a_pool_that_finds_its_size() -> Non
     requests = [20.0 * i for i in range(100)]
     for size, shape in ((352, "stable"), (10_240, "leak")):
         kept = [float(size * int(n // 100)) for n in requests]
-        ages = judge(200, lambda n, size=size: size * (n % 100 == 99))  # type: ignore[misc]
+        ages = judge(200, lambda n, size=size: size * (n % 100 == 99))  # type: ignore[misc]  # mypy cannot infer such a lambda
         assert ages.fate is Fate.KEPT_NOW_AND_THEN
         counted = Counted({"heap_bytes": ages}, kept)
         judged = classify.judge(

@@ -58,6 +58,10 @@ _NOT_FOLLOWED = (
 _CALLED_DIRECTLY = (
     'it calls {} of the C library through ctypes, which memray does not see: use tool="valgrind"'
 )
+_NOTES_LOST = (
+    "what it starts and calls outside Python could not all be written down (no descriptor was "
+    "left, or the disk was full), so that leaks may be missing"
+)
 _AGENT = Path(__file__).resolve().parents[2] / "agents" / "memray"
 """What has a started Python program tracked; see there."""
 _WRAPPER, _READER = "memray_main.py", "memray_reader.py"
@@ -180,6 +184,8 @@ class Memray(Backend):
         """With a problem for each thing of the user's that no capture shows."""
         notes = tuple(_notes(workdir / _STARTED))
         problems: dict[str, None] = {}
+        if report.processes and not all(map(_is_whole, notes or ({},))):
+            problems[_NOTES_LOST] = None
         for called in sorted({note["calls"] for note in notes if "calls" in note}):
             problems[_CALLED_DIRECTLY.format(called)] = None
         if target.follows_children:
@@ -202,7 +208,7 @@ class Memray(Backend):
 
 
 def _notes(path: Path) -> Iterator[dict[str, Any]]:
-    """What the wrapper has written down; a line that was cut is left out."""
+    """What the wrapper has written down; a line that was cut is a note without anything."""
     if not path.is_file():
         return
     with path.open("rb") as stream:
@@ -210,9 +216,13 @@ def _notes(path: Path) -> Iterator[dict[str, Any]]:
             try:
                 note = json.loads(line)
             except ValueError:
-                continue
-            if isinstance(note, dict):
-                yield note
+                note = {}
+            yield note if isinstance(note, dict) else {}
+
+
+def _is_whole(note: dict[str, Any]) -> bool:
+    """Whether a note says what the wrapper has seen."""
+    return bool(note) and "lost" not in note
 
 
 def _unseen_programs(notes: tuple[dict[str, Any], ...], target: Target) -> Iterator[str]:

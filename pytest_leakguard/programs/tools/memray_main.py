@@ -29,7 +29,7 @@ _ALLOCATORS = frozenset(
 class _Notes:
     """What the program does that this capture does not show."""
 
-    def __init__(self, path: str, tracker: Any) -> None:
+    def __init__(self, path: str, capture: str, tracker: Any) -> None:
         # Imported here, since an import while the program runs would count as its own.
         import json
         import os
@@ -37,23 +37,36 @@ class _Notes:
 
         self.dump, self.which = json.dumps, shutil.which
         self.os, self.path, self.tracker, self.pid = os, path, tracker, os.getpid()
+        self.capture = capture
+        self.unwritten = []  # type: list[dict[str, Any]]
         self.is_open = True
 
     def close(self) -> None:
-        """Ends the capture of this process."""
-        if self.is_open:
-            self.is_open = False
-            _forget_names()
-            self.tracker.__exit__(None, None, None)
+        """Ends the capture of this process; without its notes it is no answer, and is removed."""
+        if not self.is_open:
+            return
+        self.is_open = False
+        self.flush()
+        _forget_names()
+        self.tracker.__exit__(None, None, None)
+        if self.unwritten:
+            self.os.unlink(self.capture)
 
     def write(self, **note: Any) -> None:
-        handle = self.os.open(
-            self.path, self.os.O_WRONLY | self.os.O_APPEND | self.os.O_CREAT, 0o600
-        )
-        try:
-            self.os.write(handle, (self.dump(note) + "\n").encode())
-        finally:
-            self.os.close(handle)
+        """Adds a note; one that cannot be written now is tried again with the next."""
+        self.unwritten.append(note)
+        self.flush()
+
+    def flush(self) -> None:
+        flags = self.os.O_WRONLY | self.os.O_APPEND | self.os.O_CREAT
+        with suppress(OSError):  # the program may have no descriptor left, for a while
+            handle = self.os.open(self.path, flags, 0o600)
+            try:
+                while self.unwritten:
+                    self.os.write(handle, (self.dump(self.unwritten[0]) + "\n").encode())
+                    del self.unwritten[0]
+            finally:
+                self.os.close(handle)
 
     def hook(self, event: str, arguments: "tuple[Any, ...]") -> None:
         """An audit hook; what the program does must not fail because of us."""
@@ -67,7 +80,7 @@ class _Notes:
                 if is_there and event == "os.exec":
                     self.close()
         except Exception:
-            pass
+            self.write(lost=event)  # no answer rather than a clean one
 
     hook.__cantrace__ = True  # type: ignore[attr-defined]  # memray has to see that it is ours
 
@@ -90,8 +103,10 @@ class _Notes:
         fork_exec = _posixsubprocess.fork_exec
 
         def follow(*arguments: Any) -> Any:
-            with suppress(Exception):  # the program must not fail because of us
+            try:
                 arguments = self.followed(arguments)
+            except Exception:  # the program must not fail because of us
+                self.write(lost="fork_exec")
             return fork_exec(*arguments)
 
         _posixsubprocess.fork_exec = follow
@@ -174,7 +189,7 @@ def main(capture: str, arguments: "list[str]") -> None:
     # What the program's globals hold must live until the end, as it does in Python.
     kept = {"__name__": "__main__"}
     tracker = memray.Tracker(capture, trace_python_allocators=True, follow_fork=True)
-    notes = _Notes(str(Path(capture).with_name("started")), tracker)
+    notes = _Notes(str(Path(capture).with_name("started")), capture, tracker)
     notes.write(followed=arguments)
     _follow_started(capture)
     notes.watch_children()
