@@ -371,7 +371,7 @@ class Confirmation:
                 continue  # threads have kept it which have ended by now
             leaking[counter] = per_run(series, self._suspect.is_rare)
             last = series[first_last : first_last + thresholds.LAST_RUNS]
-            if last and is_even(last) and not is_ever_more(series):
+            if last and is_even(last):
                 leaking[counter] = per_run(last, is_rare=False)
         return self._examination(leaking)
 

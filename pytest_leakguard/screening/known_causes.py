@@ -88,16 +88,17 @@ class Causes:
         if suspect.is_rare or TASKS in suspect.counters:  # a task may end by itself
             return None
         amounts = {at: _least(ledger, suspect, at) for at in MEMORY}
-        is_ever_more = _is_ever_more(ledger, suspect)
+        gained = _gained_per_run(ledger, suspect)
         for known, first in zip(self._known, before, strict=False):
             entries = (length(known.container) - first) / len(suspect.runs)
-            is_counted = _is_counted(known, entries, suspect)
-            is_all = is_counted and _is_all(known, entries, amounts[BLOCKS])
-            if not is_all and not (is_counted and is_ever_more):
+            if not _is_counted(known, entries, suspect):
+                continue
+            of_earlier = gained / entries * length(known.container)
+            if not _is_all(known, entries, amounts[BLOCKS].blocks - of_earlier):
                 continue
             if type(newest(known.container)) is known.entry and self._is_same_place(known, run):
-                # What each entry gains from later runs depends on how many there have been.
-                finding = _as_finding(known, suspect, amounts) if is_all else known.finding
+                # What earlier entries gain depends on how many there are, and is no size of a run.
+                finding = known.finding if gained else _as_finding(known, suspect, amounts)
                 return finding, _growth(suspect, amounts)
         return None
 
@@ -131,10 +132,14 @@ def _least(ledger: Ledger, suspect: Suspect, counter: int) -> Amount:
     return min(amounts, key=lambda amount: (amount.size_bytes, amount.blocks))
 
 
-def _is_ever_more(ledger: Ledger, suspect: Suspect) -> bool:
-    """Whether each run keeps more blocks than the one before: it adds to all there is already."""
+def _gained_per_run(ledger: Ledger, suspect: Suspect) -> float:
+    """Blocks that each run keeps more than the one before, since it adds to all entries there are.
+
+    0 unless all of them do.
+    """
     kept = [ledger.kept(run, BLOCKS).blocks / run.calls for run in suspect.runs]
-    return len(kept) > 2 and all(before < after for before, after in pairwise(kept))
+    gains = [after - before for before, after in pairwise(kept)]
+    return max(gains) if len(gains) > 1 and min(gains) > 0 else 0.0
 
 
 def _is_counted(known: Known, entries: float, suspect: Suspect) -> bool:
@@ -142,9 +147,9 @@ def _is_counted(known: Known, entries: float, suspect: Suspect) -> bool:
     return entries > 0 and suspect.counters - MEMORY.keys() <= known.counters
 
 
-def _is_all(known: Known, entries: float, blocks: Amount) -> bool:
+def _is_all(known: Known, entries: float, blocks: float) -> bool:
     """Whether what has come into the container is all that a run keeps."""
-    return blocks.blocks <= SLACK * known.blocks_per_entry * entries + SLACK_BLOCKS
+    return blocks <= SLACK * known.blocks_per_entry * entries + SLACK_BLOCKS
 
 
 def _as_finding(known: Known, suspect: Suspect, amounts: dict[int, Amount]) -> Finding:

@@ -249,19 +249,13 @@ def events(series: Sequence[Kept]) -> int:
 
 
 def per_run(series: Sequence[Kept], is_rare: bool) -> PerRun:
-    """What one run keeps: what most of the old runs have, or the mean where they differ.
-
-    Where each keeps more than those before, what the first has: it does not depend on their number.
-    """
+    """What one run keeps: what most of the old runs have, or the mean where they differ."""
     old = series[1:-1] or series
     calls = sum(kept.calls for kept in old)
     if not is_rare:
         exact = _most_common(old)
         if exact is not None:
             return exact
-        if is_ever_more(series):
-            first = old[0]
-            return PerRun(first.blocks / first.calls, first.size_bytes / first.calls, False)
         old = _of_common_count(old)
         calls = sum(kept.calls for kept in old)
     blocks_kept = sum(max(0, kept.blocks) for kept in old)

@@ -8,6 +8,17 @@ from typing import Any
 
 import pytest
 
+from pytest_leakguard.core.checks import Check
+from pytest_leakguard.core.leaks import Finding, LeakKind
+from pytest_leakguard.counters.reader import BLOCKS
+from pytest_leakguard.screening.confirmation import Examination
+from pytest_leakguard.screening.findings import Confirmed
+from pytest_leakguard.screening.known_causes import MOST_TRACING_S, Causes
+from pytest_leakguard.screening.ledger import Run
+from pytest_leakguard.screening.quick_check import Suspect
+from pytest_leakguard.screening.statistics import PerRun
+from pytest_leakguard.tracker.tracker import NOTHING, Amount
+
 SUITE = """
     import json
     HANDLERS = []
@@ -23,6 +34,12 @@ SUITE = """
         Inventory()
         for handler in HANDLERS: handler({"name": "apple"})
 """
+
+
+def confirmed(finding: Finding, entries: list[object]) -> Confirmed:
+    check = Check("test_made", "test", "tracker", findings=(finding,))
+    leaking = {BLOCKS: PerRun(5, 328, is_exact=True)}
+    return Confirmed(check, Examination({}, leaking), entries, 1.0)
 
 
 def screened(pytester: pytest.Pytester, *arguments: str) -> dict[str, Any]:
@@ -51,3 +68,28 @@ def test_alone_it_has_the_size_of_the_first_run(pytester: pytest.Pytester) -> No
     (again,) = second["findings"].values()
     for name in ("size_bytes", "blocks", "sites", "held_by"):
         assert finding[name] == again[name], name
+
+
+class Ledger:
+    """Each of five runs keeps one block more than the one before."""
+
+    def __init__(self, blocks: int) -> None:
+        self.blocks = blocks
+
+    def kept(self, run: Run, counter: int) -> Amount:
+        return Amount(self.blocks + run.number, 0, 0) if counter == BLOCKS else NOTHING
+
+
+@pytest.mark.parametrize(("blocks", "is_it"), [(1_010, True), (1_110, False)])
+def test_it_hides_no_other_leak(blocks: int, is_it: bool) -> None:
+    """A thousand entries gain a block each; a hundred more are kept elsewhere."""
+    entries = [object() for _ in range(1_000)]
+    finding = Finding("a" * 16, LeakKind.PYTHON_OBJECTS, 328, 5, (), checks=("test_made",))
+    causes = Causes()
+    causes.remember(confirmed(finding, entries))
+    runs = tuple(Run(number, 1, ()) for number in range(5))
+    causes._tracing_s = MOST_TRACING_S + 1  # there is nothing to trace
+    ledger: Any = Ledger(blocks)
+    found = causes.behind(Suspect(frozenset({BLOCKS}), runs), ledger, (995,), int)
+    assert (found is not None) is is_it
+    assert found is None or found[0] == finding
