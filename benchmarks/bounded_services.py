@@ -39,6 +39,7 @@ NATIVE = ("lru", "ring", "table", "flush", "queue")
 PYTHON = ("lru_cache", "deque", "sessions", "dict", "list")
 NODE = ("map", "list")
 REDIS_ENTRY_BYTES = 2060
+"""Bytes that an entry may take in Redis, so that about as many fit as the limit says."""
 
 
 @dataclass(frozen=True, slots=True)
