@@ -156,8 +156,9 @@ def objects_of(tracker: Tracker, blocks: Iterable[Block]) -> list[Any]:
     for candidate in Collector.get_objects():
         address = id(candidate)
         for prefix in PREFIXES_BYTES:
-            if address - prefix in starts:
-                by_start[address - prefix] = candidate
+            start = address - prefix
+            if start in starts and prefix < starts[start].size_bytes:
+                by_start[start] = candidate
     found = []
     kinds = all_types() if len(by_start) < len(starts) else {}
     for start, block in starts.items():

@@ -156,6 +156,13 @@ def test_objects_are_found_behind_what_precedes_them(before: int) -> None:
     assert objects_of(TRACKER, [block_of(node, before)]) == [node]
 
 
+def test_what_stands_behind_a_block_is_not_in_it() -> None:
+    node = Node()
+    start = id(node) - 32  # whatever is there, it ends before the node
+    assert not any(found is node for found in objects_of(TRACKER, [block_at(start, 32)]))
+    assert objects_of(TRACKER, [block_at(start, 32 + type(node).__sizeof__(node))]) == [node]
+
+
 def test_objects_come_in_the_order_of_their_blocks() -> None:
     nodes = [Node(), Node()]
     text = PLAIN[0]
