@@ -26,6 +26,7 @@ class Clock:
     cpu_s = staticmethod(time.process_time)
     elapsed_s = staticmethod(time.perf_counter)
     sleep = staticmethod(time.sleep)
+    wall_ns = staticmethod(time.time_ns)
 
 
 class Spent:
@@ -52,7 +53,7 @@ class Spent:
 def kept_waiting_s() -> float:
     """Seconds that this thread has waited for a processor; 0 where the system does not tell."""
     try:
-        with _open(_SCHEDULING, "rb") as file:
+        with _open(_SCHEDULING, "rb", buffering=0) as file:
             return int(file.read().split()[1]) / 1e9
     except (OSError, IndexError, ValueError):
         return 0.0

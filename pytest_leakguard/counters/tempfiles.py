@@ -10,6 +10,7 @@ import stat
 import tempfile
 from typing import Any
 
+from pytest_leakguard.core.clock import Clock
 from pytest_leakguard.counters.audit import listen
 from pytest_leakguard.counters.originals import Original
 
@@ -35,6 +36,8 @@ class TemporaryFiles:
         self._ignored: tuple[str, ...] = ()
         self._listed: frozenset[str] = frozenset()
         """All that was in ``SHARED`` at the last count."""
+        self._state: tuple[int, ...] | None = None
+        """What tells whether anything has been made or removed there since."""
         self.is_watching = False
 
     def watch(self, ignored: tuple[str, ...] = ()) -> None:
@@ -45,6 +48,7 @@ class TemporaryFiles:
         self._root = os.path.realpath(tempfile.gettempdir()) + os.sep
         self._ignored = ignored or NO_DIRECTORY
         self._names.clear()
+        self._state = _state_of_directory()
         self._listed = _listing()
         self.is_watching = True
 
@@ -79,7 +83,11 @@ class TemporaryFiles:
 
     def _look_for_segments(self) -> None:
         """Those that C code of this process has made since the last look."""
+        state = _state_of_directory()
+        if state is not None and state == self._state:
+            return
         listed = _listing()
+        self._state = state
         if listed == self._listed:
             return
         for name in listed - self._listed:
@@ -90,6 +98,22 @@ class TemporaryFiles:
     def names(self) -> frozenset[str]:
         """Those that existed at the last count."""
         return frozenset(self._names)
+
+
+SETTLED_NS = 1_000_000_000
+"""A directory that has changed less than so many nanoseconds ago may change again without another
+time: the kernel's clock for them moves on every 1 to 10 ms."""
+
+
+def _state_of_directory() -> tuple[int, ...] | None:
+    """Another one after each change in ``SHARED``; ``None`` while it is too fresh to tell."""
+    try:
+        found = Original.stat(SHARED)
+    except OSError:
+        return None
+    if Clock.wall_ns() - found.st_mtime_ns < SETTLED_NS:
+        return None
+    return found.st_mtime_ns, found.st_ino, found.st_dev
 
 
 def _listing() -> frozenset[str]:

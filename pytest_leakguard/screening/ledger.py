@@ -216,7 +216,7 @@ class Ledger:
         self.tracker.disarm()
         self.reader.forget_what_is_gone()  # before: what it frees must not be the run's
         collect()
-        if not self.tracker.is_empty(self._number) and self._has_objects():
+        if not self.tracker.keeps_nothing(self._number) and self._has_objects():
             self._forget_names()
             collect()
         self.read_again()
@@ -372,7 +372,7 @@ class Ledger:
 
     def has_kept(self, run: Run, counter: int) -> bool:
         """Whether anything of a run is alive now, or an older block has grown in it."""
-        if self.tracker.is_empty(run.number):
+        if self.tracker.keeps_nothing(run.number):
             return False
         amount = self.kept(run, counter)
         return amount.blocks > 0 or amount.grown_bytes > 0
@@ -390,7 +390,7 @@ class Ledger:
     def grown_by(self, run: Run) -> list[Any]:
         """Older containers of Python's to which a run, the last one, has given a larger table."""
         if not self.has_touched_old and (
-            self.tracker.is_empty(run.number) or not may_have_tables(self.tracker, run.number)
+            self.tracker.keeps_nothing(run.number) or not may_have_tables(self.tracker, run.number)
         ):
             return []
         with thawed():  # what is frozen is not found

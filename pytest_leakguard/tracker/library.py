@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pytest_leakguard.core.errors import LeakguardError
 
-API_VERSION = 6
+API_VERSION = 7
 """Of ``native/api.h``; a library of another version was built from other sources."""
 LIBRARY = Path(__file__).with_name("_tracker.so")
 """Where the package's build puts it, on every platform that has it."""

@@ -136,8 +136,9 @@ class _RunTotals(ctypes.Structure):
 
 _DOMAINS = tuple(Domain)
 _THREADS = len(Threads.ALL.value)
-_GROWN_AT = ctypes.sizeof(_PerDomain) * 2 // 8
-"""Where growth begins in it, in words."""
+_BYTES_AT = ctypes.sizeof(_PerDomain) // 8
+_GROWN_AT = 2 * _BYTES_AT
+"""Where bytes and growth begin in it, in words."""
 
 
 class _ObjectLayout(ctypes.Structure):
@@ -177,7 +178,7 @@ class Tracker:
     One per process: the library has one table.
     """
 
-    __slots__ = ("_address", "_library", "_words", "arm", "disarm", "is_empty", "sees_python")
+    __slots__ = ("_address", "_library", "_words", "arm", "disarm", "keeps_nothing", "sees_python")
 
     arm: Callable[[int], int]
     """Blocks allocated from now on belong to this run (1 to ``LARGEST_RUN``), and the calling
@@ -192,9 +193,9 @@ class Tracker:
     Something that had wrapped the allocators before us, and has unwound since, has put back
     what there was before it: ``tracemalloc.stop()`` under ``python -X tracemalloc``."""
 
-    is_empty: Callable[[int], int]
-    """Whether nothing of a run is alive and nothing older has changed its size in it. Takes less
-    than a microsecond."""
+    keeps_nothing: Callable[[int], int]
+    """Whether nothing of a run is alive and nothing older has grown in it. Takes less than a
+    microsecond."""
 
     def __init__(self, library: ctypes.PyDLL | None = None) -> None:
         """Raises ``LibraryMissing``, whose message says what to do."""
@@ -202,7 +203,7 @@ class Tracker:
         _declare(self._library)
         self._words = array("q", bytes(ctypes.sizeof(_RunTotals)))
         self._address = self._words.buffer_info()[0]
-        self.is_empty = self._library.tracker_is_empty
+        self.keeps_nothing = self._library.tracker_keeps_nothing
         self.arm = _method(self._library, "arm")
         self.disarm = _method(self._library, "disarm")
         self.sees_python = _method(self._library, "sees_python")
@@ -242,7 +243,14 @@ class Tracker:
 
     def live(self, run: int, domain: Domain, threads: Threads = Threads.ALL) -> Amount:
         """What of one run is alive, by who allocated it."""
-        return self.series(run, 1, domain, threads)[0]
+        self._library.tracker_totals(run, 1, self._address)
+        at, words = domain * _THREADS, self._words
+        blocks = size_bytes = grown_bytes = 0
+        for thread in threads.value:
+            blocks += words[at + thread]
+            size_bytes += words[_BYTES_AT + at + thread]
+            grown_bytes += words[_GROWN_AT + at + thread]
+        return Amount(blocks, size_bytes, grown_bytes)
 
     def blocks_and_growth(self, run: int) -> tuple[dict[Domain, int], dict[Domain, int]]:
         """What of one run is alive, and by how much older blocks have grown in it, by domain.
@@ -435,7 +443,7 @@ def _declare(library: ctypes.PyDLL) -> None:
     library.tracker_method.argtypes = (ctypes.c_char_p,)
     library.tracker_method.restype = ctypes.py_object
     library.tracker_disarm.restype = None
-    library.tracker_is_empty.argtypes = (run,)
+    library.tracker_keeps_nothing.argtypes = (run,)
     library.tracker_totals.argtypes = (run, ctypes.c_uint32, pointer)
     library.tracker_totals.restype = None
     library.tracker_survivors.argtypes = (run, pointer, ctypes.c_uint64)

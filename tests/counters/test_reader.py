@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import subprocess
 import sys
@@ -13,9 +14,11 @@ from pathlib import Path
 
 import pytest
 
+from pytest_leakguard.core.clock import Clock
 from pytest_leakguard.counters import reader as reader_module
 from pytest_leakguard.counters.audit import listen
 from pytest_leakguard.counters.canary import find_uncounted
+from pytest_leakguard.counters.originals import Original
 from pytest_leakguard.counters.reader import (
     CHILDREN,
     COUNTERS,
@@ -25,6 +28,7 @@ from pytest_leakguard.counters.reader import (
     Reader,
 )
 from pytest_leakguard.counters.tempfiles import TemporaryFiles, _on_event, temporary_files
+from pytest_leakguard.counters.tempfiles import _state_of_directory as state_of_directory
 
 
 def reading(reader: Reader) -> list[float]:
@@ -86,6 +90,33 @@ def test_a_segment_of_shared_memory_counts_until_it_is_unlinked() -> None:
     finally:
         listen(("os.truncate",), _on_event)
     assert (there - before, gone - before) == (1, 0)
+
+
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="there are no such segments here")
+def test_segments_that_c_code_makes_within_a_millisecond_are_counted_one_by_one() -> None:
+    files = TemporaryFiles()
+    files.watch()
+    shm_open = ctypes.CDLL(None).shm_open
+    names = [f"/leakguard-{os.getpid()}-{at}" for at in range(20)]
+    counts = [files.count()]
+    for name in names:
+        os.close(shm_open(name.encode(), os.O_CREAT | os.O_RDWR, 0o600))
+        counts.append(files.count())
+    for name in names:
+        os.unlink(f"/dev/shm{name}")
+    assert [count - counts[0] for count in counts] == list(range(21))
+    assert files.count() == counts[0]
+    assert state_of_directory() is None  # kernels before 6.13 may give the next change this time
+
+
+def test_a_directory_without_changes_is_not_listed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    files = TemporaryFiles()
+    files.watch()
+    monkeypatch.setattr(Clock, "wall_ns", lambda: sys.maxsize)
+    files.count()
+    with monkeypatch.context() as patch:
+        patch.setattr(Original, "listdir", None)
+        assert files.count() == 0
 
 
 @pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="there are no such segments here")

@@ -52,11 +52,14 @@ void tracker_totals(uint32_t first, uint32_t count, RunTotals *totals) {
     core_unlock(way);
 }
 
-int tracker_is_empty(uint32_t run) {
-    static const RunTotals nothing;
+int tracker_keeps_nothing(uint32_t run) {
     RunTotals totals;
     tracker_totals(run, 1, &totals);
-    return memcmp(&totals, &nothing, sizeof nothing) == 0;
+    for (int domain = 0; domain < DOMAINS; domain++)
+        for (int thread = 0; thread < THREADS; thread++)
+            if (totals.blocks[domain][thread] || totals.grown[domain][thread] > 0)
+                return 0;
+    return 1;
 }
 
 uint64_t tracker_survivors(uint32_t run, Survivor *survivors, uint64_t most) {

@@ -15,7 +15,7 @@
 #define API
 #endif
 
-#define API_VERSION 6
+#define API_VERSION 7
 
 API int tracker_api_version(void);
 
@@ -41,8 +41,8 @@ API void *tracker_method(const char *name);
 
 /* Totals of `count` runs from `first` on; zeros for runs that never were. */
 API void tracker_totals(uint32_t first, uint32_t count, RunTotals *totals);
-/* 1: all of a run's totals are zero. */
-API int tracker_is_empty(uint32_t run);
+/* 1: no block of a run is alive, and none of another run has grown in it. */
+API int tracker_keeps_nothing(uint32_t run);
 /* At most `most` survivors of a run, in no order. Returns how many. */
 API uint64_t tracker_survivors(uint32_t run, Survivor *survivors, uint64_t most);
 /* The same, only blocks of Python's that have this word so many bytes from their start. */
