@@ -10,7 +10,7 @@ from types import FrameType
 from typing import Any
 
 from pytest_leakguard.counters import _cpython
-from pytest_leakguard.explain.allocations import FRAMES
+from pytest_leakguard.explain.allocations import tracing
 from pytest_leakguard.explain.code_owner import Owner, owner
 
 HOLDER = "the interpreter's table of interned strings, which Python 3.12 never frees (sys.intern)"
@@ -62,17 +62,11 @@ def interns_new_strings(
 
 
 def _may_intern(traced_run: Callable[[], Iterable[str]]) -> bool:
-    was_tracing = tracemalloc.is_tracing()
-    if not was_tracing:
-        tracemalloc.start(FRAMES)
-    try:
+    with tracing():
         for string in traced_run():
             traceback = tracemalloc.get_object_traceback(string)
             if traceback is None or any(_mentions_intern(frame.filename) for frame in traceback):
                 return True
-    finally:
-        if not was_tracing and tracemalloc.is_tracing():
-            tracemalloc.stop()
     return False
 
 

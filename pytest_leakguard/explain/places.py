@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import sys
 import tracemalloc
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from types import FrameType, ModuleType
 from typing import Any
@@ -17,7 +18,7 @@ from pytest_leakguard.core.leaks import Frame
 from pytest_leakguard.counters._cpython import allocation_of, is_task_type
 from pytest_leakguard.counters.reader import BLOCKS, HEAP, MAPPED, TASKS
 from pytest_leakguard.explain import native_stacks
-from pytest_leakguard.explain.allocations import FRAMES, Places, frames_at, own_frames, places
+from pytest_leakguard.explain.allocations import Places, frames_at, own_frames, places, tracing
 from pytest_leakguard.explain.call_sites import called_on
 from pytest_leakguard.explain.code_owner import HARNESS, Owner, Site, owner, package_of
 from pytest_leakguard.explain.growing_containers import length, newest
@@ -115,20 +116,16 @@ def traced_site(probe: Probe, kinds: Iterable[type], evidence: Evidence) -> Site
     Of objects of these types, or of any without one. Goes on until a rare loss has happened often
     enough. A place in the user's or a package's code comes before those in the interpreter's.
     """
-    was_tracing = tracemalloc.is_tracing()
     wanted = frozenset(map(id, kinds))
     Collector.collect()
     Collector.freeze()  # only what is new is looked through, which tracing makes slow
-    if not was_tracing:
-        tracemalloc.start(FRAMES)
     try:
-        number, runs = _run_traced(probe, evidence)
-        probe.begin()
-        probe.work()  # has its own end what a run leaves until the next
-        weights = _weights(probe, number, wanted)
+        with tracing():
+            number, runs = _run_traced(probe, evidence)
+            probe.begin()
+            probe.work()  # has its own end what a run leaves until the next
+            weights = _weights(probe, number, wanted)
     finally:
-        if not was_tracing and tracemalloc.is_tracing():
-            tracemalloc.stop()
         Collector.unfreeze()
     best = min(weights.values(), key=_Weight.order, default=None)
     if best is None:
@@ -178,21 +175,35 @@ def _weights(probe: Probe, number: int, wanted: frozenset[int]) -> dict[Places, 
     return weights
 
 
-def site_of_newest(work: Callable[[], object], container: Any, runs: int) -> Site | None:
+@contextmanager
+def _traced_newest(container: Any, found: list[tracemalloc.Traceback]) -> Iterator[None]:
+    """Finds where what has come into the container meanwhile was made."""
+    before = length(container)
+    with tracing():
+        yield
+        trace = allocation_of(newest(container)) if length(container) > before else None
+    if trace is not None:
+        found.append(trace)
+
+
+RunAround = Callable[[AbstractContextManager[object]], object]
+"""Makes one run of a test, with this around its own function."""
+
+
+def site_of_newest(run: RunAround, container: Any) -> Site | None:
     """Where the newest thing in a growing container was made.
 
-    The rest of what leaks hangs on it.
+    The rest of what leaks hangs on it. Only where nothing comes into it by the end of the test's
+    function is another run traced, which is traced whole.
     """
     if tracemalloc.is_tracing():
         return None
-    tracemalloc.start(FRAMES)
-    try:
-        for _ in range(runs):
-            work()
-        trace = allocation_of(newest(container))
-    finally:
-        tracemalloc.stop()
-    stack = own_frames(trace) if trace else ()
+    found: list[tracemalloc.Traceback] = []
+    run(_traced_newest(container, found))
+    if not found:
+        with _traced_newest(container, found):
+            run(nullcontext())
+    stack = own_frames(found[0]) if found else ()
     return Site(stack) if stack and (Site(stack).own or Site(stack).library) else None
 
 

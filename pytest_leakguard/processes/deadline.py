@@ -14,6 +14,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from types import FrameType
 from typing import Any
 
@@ -113,7 +114,7 @@ class Deadline:
         return is_linux and threading.current_thread() is threading.main_thread()
 
     def _create(self) -> bool:
-        library = ctypes.CDLL(None)
+        library = _this_process()
         event = _Event(signal=SIGNAL, notify=_SIGNALLED)
         try:
             is_made = library.timer_create(
@@ -135,6 +136,12 @@ class Deadline:
         elif now_s - self._seen_s >= self._limit_s / 2 - _TICK_S:
             self.has_fired = True
             raise TookTooLong
+
+
+@cache
+def _this_process() -> Any:
+    """What is loaded; each library object has types of its own, which are garbage afterwards."""
+    return ctypes.CDLL(None)
 
 
 def _times_for(seconds: float) -> Any:

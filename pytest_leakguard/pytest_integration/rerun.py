@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import pytest
@@ -117,6 +117,20 @@ class Repeater:
             raise TooSlow(f"run {self.runs + 1} took longer than {self._limit_s:.0f} s")
         if failure:
             raise NotRepeatable(f"run {self.runs + 1}: {failure}")
+
+    def run_around(self, inside: AbstractContextManager[object]) -> None:
+        """One run with ``inside`` around the test's own function."""
+        runtest = self._item.runtest
+
+        def inner() -> None:
+            with inside:
+                runtest()
+
+        self._item.runtest = inner  # type: ignore[method-assign]
+        try:
+            self.run()
+        finally:
+            self._item.__dict__.pop("runtest", None)
 
     def restore(self) -> None:
         """Leaves the item as after its first run."""

@@ -298,7 +298,7 @@ class Stages:
         before: tuple[int, ...],
     ) -> Check:
         settings = self._session.settings_of(item)
-        known = self._causes.behind(suspect, ledger, before, repeater.run)
+        known = self._causes.behind(suspect, ledger, before, repeater.run_around)
         if known is not None:
             finding, growth = known
             blank = replace(blank_check(item), growth=growth)

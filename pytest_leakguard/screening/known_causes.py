@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pytest_leakguard.core.checks import Growth
 from pytest_leakguard.core.clock import Spent
@@ -18,6 +17,9 @@ from pytest_leakguard.screening.findings import Confirmed
 from pytest_leakguard.screening.ledger import MEMORY, Ledger
 from pytest_leakguard.screening.quick_check import Suspect
 from pytest_leakguard.tracker.tracker import Amount
+
+if TYPE_CHECKING:  # nothing that explains is imported before there is something to explain
+    from pytest_leakguard.explain.places import RunAround
 
 SLACK = 2.0
 """What an entry of the same container may take in another test, as a multiple of its blocks in the
@@ -77,13 +79,13 @@ class Causes:
         suspect: Suspect,
         ledger: Ledger,
         before: tuple[int, ...],
-        run: Callable[[], object],
+        run: RunAround,
     ) -> tuple[Finding, tuple[Growth, ...]] | None:
         """The known cause that accounts for all that a suspect keeps, as a finding of this test.
 
-        ``before`` are the lengths at the suspect's first run. One more run is traced, to see that
-        what has come into the container was allocated at the same place: several leaks may share a
-        registry.
+        ``before`` are the lengths at the suspect's first run. One or two more runs are traced, to
+        see that what has come into the container was allocated at the same place: several leaks may
+        share a registry.
         """
         if suspect.is_rare or TASKS in suspect.counters:  # a task may end by itself
             return None
@@ -102,13 +104,13 @@ class Causes:
                 return finding, _growth(suspect, amounts)
         return None
 
-    def _is_same_place(self, known: Known, run: Callable[[], object]) -> bool:
+    def _is_same_place(self, known: Known, run: RunAround) -> bool:
         if self._tracing_s > MOST_TRACING_S:
             return True  # seen often enough to take it for what it has always been
         from pytest_leakguard.explain.places import site_of_newest
 
         spent, count = Spent(), length(known.container)
-        site = site_of_newest(run, known.container, 1)
+        site = site_of_newest(run, known.container)
         self._tracing_s += spent.seconds
         has_come = length(known.container) > count
         if site is None or not site.calls or not has_come:

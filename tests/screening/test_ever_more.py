@@ -90,6 +90,6 @@ def test_it_hides_no_other_leak(blocks: int, is_it: bool) -> None:
     runs = tuple(Run(number, 1, ()) for number in range(5))
     causes._tracing_s = MOST_TRACING_S + 1  # there is nothing to trace
     ledger: Any = Ledger(blocks)
-    found = causes.behind(Suspect(frozenset({BLOCKS}), runs), ledger, (995,), int)
+    found = causes.behind(Suspect(frozenset({BLOCKS}), runs), ledger, (995,), lambda _: None)
     assert (found is not None) is is_it
     assert found is None or found[0] == finding
