@@ -33,7 +33,6 @@ from pytest_leakguard.explain.rhythm import Rhythm, rhythm_of
 from pytest_leakguard.explain.roots import UNKNOWN
 from pytest_leakguard.explain.survivors import made_since
 from pytest_leakguard.explain.threads import STILL_RUNNING, thread_holders
-from pytest_leakguard.explain.tracemalloc_loss import loss_of_tracemalloc
 
 MOST_INNER = 4
 """Calls below the user's line that are shown."""
@@ -83,9 +82,6 @@ def explain(probe: Probe, evidence: Evidence) -> Cause:
     Runs the unit some more times; what it raises is the caller's.
     """
     counter = evidence.counter
-    excuse = loss_of_tracemalloc(probe, evidence) if counter == HEAP else ""
-    if excuse:
-        return Cause(bounded=excuse)
     rhythm = None if evidence.share >= 1 else rhythm_of(probe, counter)
     if rhythm is not None:
         run = evidence.old_run if rhythm.run is None else rhythm.run

@@ -51,7 +51,7 @@ from pytest_leakguard.explain.roots import (
 )
 from pytest_leakguard.explain.survivors import is_interpreters
 from pytest_leakguard.explain.threads import STILL_RUNNING
-from pytest_leakguard.explain.tracemalloc_loss import is_lost_stack
+from pytest_leakguard.tracker.lost_stacks import is_lost_stack
 from pytest_leakguard.tracker.objects import (
     PREFIXES_BYTES,
     counted_blocks,

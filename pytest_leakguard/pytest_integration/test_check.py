@@ -41,6 +41,7 @@ from pytest_leakguard.screening.instruments import (
     PYTHON_DISPLACED,
     instruments,
     qualified,
+    with_note,
 )
 from pytest_leakguard.screening.known_causes import Causes
 from pytest_leakguard.screening.ledger import Ledger, Run
@@ -178,7 +179,7 @@ class Stages:
             unseen.append(DISPLACED)
         if self._ledger.take_python_displaced():
             unseen.append(PYTHON_DISPLACED)
-        return qualified(check, *unseen)
+        return qualified(with_note(check, self._ledger.take_loss()), *unseen)
 
     def check(self, item: pytest.Item) -> Check:
         """What repeating the test says of it."""

@@ -77,3 +77,8 @@ def qualified(check: Check, *sentences: str) -> Check:
     if not sentences or check.skipped or check.not_repeatable:
         return check
     return replace(check, problems=tuple(dict.fromkeys((*check.problems, *sentences))))
+
+
+def with_note(check: Check, note: str) -> Check:
+    """``check``, which says this as well, unless there is nothing to say."""
+    return replace(check, notes=(*check.notes, note)) if note else check

@@ -29,6 +29,7 @@ from pytest_leakguard.tracker.containers import (
     grown_containers,
     may_have_tables,
 )
+from pytest_leakguard.tracker.lost_stacks import LOSES, has_only_lost_stacks, loss_in_words
 from pytest_leakguard.tracker.objects import kept_by_interpreter, plain_object
 from pytest_leakguard.tracker.tracker import (
     LARGEST_RUN,
@@ -121,6 +122,9 @@ class Ledger:
         """Blocks count whichever thread has allocated them, not those of the run's own alone."""
         self.followed = NO_CONTAINERS
         """Containers that the current unit may make longer with every run."""
+        self._has_native: set[int] = set()
+        """Runs with native memory that CPython has not lost itself."""
+        self._lost_bytes = 0.0
         self._spare = _Spare()
         self._is_displaced = self._is_python_displaced = self._is_to_repair = False
         self.has_touched_old = False
@@ -335,6 +339,9 @@ class Ledger:
         domain = MEMORY[counter]
         threads = Threads.ALL if self.counts_others else Threads.OWN
         live = self.tracker.live(run.number, domain, threads)
+        if LOSES and domain is Domain.NATIVE and live.blocks and self._is_lost(run):
+            self._lost_bytes = live.size_bytes / run.calls
+            live = Amount(0, 0, live.grown_bytes)
         amount = self._with_growth_between(run, domain, live)
         if (
             domain is not Domain.PYTHON
@@ -345,6 +352,18 @@ class Ledger:
             return amount
         blocks, size_bytes = self._interned_of(run.number)
         return Amount(amount.blocks - blocks, amount.size_bytes - size_bytes, amount.grown_bytes)
+
+    def _is_lost(self, run: Run) -> bool:
+        if run.number not in self._has_native:
+            if has_only_lost_stacks(self.tracker, run.number):
+                return True
+            self._has_native.add(run.number)
+        return False
+
+    def take_loss(self) -> str:
+        """What CPython itself has lost in a run since the last call, in words; empty without."""
+        found, self._lost_bytes = self._lost_bytes, 0.0
+        return loss_in_words(found) if found else ""
 
     def _with_growth_between(self, run: Run, domain: Domain, amount: Amount) -> Amount:
         """What an older block loses again until the next run, outside the unit, is no growth.
@@ -414,6 +433,7 @@ class Ledger:
             self.tracker.forget(run.number)
             for arrays in (self._interned, self._begins, self._following):
                 arrays.pop(run.number, None)
+            self._has_native.discard(run.number)
             self._forget_left(run.number)
 
     def _forget_left(self, number: int) -> None:

@@ -25,6 +25,7 @@ from pytest_leakguard.screening.instruments import (
     PYTHON_DISPLACED,
     instruments,
     qualified,
+    with_note,
 )
 from pytest_leakguard.screening.ledger import Ledger, Run
 from pytest_leakguard.screening.quick_check import EVERYTHING, QuickCheck, Suspect, rare_counters
@@ -97,6 +98,7 @@ def check_loop(
         displaced = (DISPLACED,) if found.sees_native and ledger.take_displaced() else ()
         if ledger.take_python_displaced():
             displaced = (*displaced, PYTHON_DISPLACED)
+        check = with_note(check, ledger.take_loss())
         return qualified(check, *found.blind, *reader.take_unread(), *displaced)
 
 

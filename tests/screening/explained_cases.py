@@ -214,6 +214,11 @@ def traces() -> None:
     tracemalloc.stop()
 
 
+def traces_and_loses() -> None:
+    traces()
+    LIBC.malloc(600)
+
+
 def unknown_list() -> None:
     ctypes.pythonapi.Py_IncRef(ctypes.py_object([0]))
 

@@ -181,3 +181,7 @@ def test_what_cpython_loses_with_tracemalloc_is_no_leak_of_the_test() -> None:
     assert found["problems"] == []
     if sys.version_info < (3, 13):
         assert "itself" in str(found["notes"])
+
+
+def test_native_memory_that_a_test_loses_beside_tracemalloc_is_found() -> None:
+    assert finding("traces_and_loses")["size_bytes"] >= 600

@@ -10,8 +10,7 @@ from __future__ import annotations
 import ctypes
 import sys
 
-from pytest_leakguard.explain.probe import Evidence, Probe
-from pytest_leakguard.tracker.tracker import Block, Domain
+from pytest_leakguard.tracker.tracker import Block, Domain, Tracker
 
 LOSES = sys.version_info < (3, 13)
 """Later versions free them."""
@@ -23,21 +22,20 @@ _AT_COUNT = 8
 """Where the number of frames is, in bytes; after it the number there were in all."""
 
 
-def loss_of_tracemalloc(probe: Probe, evidence: Evidence) -> str:
-    """Why all native memory that a run has left is CPython's, in words; empty where it is not."""
-    if not LOSES or evidence.old_run is None or "tracemalloc" not in sys.modules:
-        return ""
-    blocks = []
-    for block in probe.tracker.survivors(evidence.old_run):
-        if block.domain is not Domain.PYTHON:
-            blocks.append(block)
-    if not blocks or not all(map(is_lost_stack, blocks)):
-        return ""
-    size_bytes = sum(block.size_bytes for block in blocks) / evidence.calls
+def has_only_lost_stacks(tracker: Tracker, run: int) -> bool:
+    """Whether all native memory that a run has left is such stacks, and there are some."""
+    if not LOSES or "tracemalloc" not in sys.modules:
+        return False
+    blocks = [block for block in tracker.survivors(run) if block.domain is Domain.NATIVE]
+    return bool(blocks) and all(map(is_lost_stack, blocks))
+
+
+def loss_in_words(size_bytes: float) -> str:
+    """What a run has lost of them."""
     version = f"{sys.version_info[0]}.{sys.version_info[1]}"
     return (
-        f"these {size_bytes:,.0f} bytes are lost by CPython {version} itself, with each start and "
-        "stop of tracemalloc"
+        f"{size_bytes:,.0f} bytes per run are lost by CPython {version} itself, with each start "
+        "and stop of tracemalloc"
     )
 
 
