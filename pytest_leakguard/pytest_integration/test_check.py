@@ -142,10 +142,9 @@ class Stages:
             self._aside.end()
 
     def _after_own_run(self, item: pytest.Item, ledger: Ledger, lengths: Lengths) -> None:
-        if not self._aside.is_frozen:
-            return  # a collection would take its whole time
         collect()  # or we and the handlers would take what the test has put into free lists
         empty_handlers(item)
+        self._aside.freeze_again()  # where the test has collected, one long collection is enough
         lengths.note_run()
         self._note_first(ledger, lengths.containers)
         load_while_there_is_room()

@@ -17,8 +17,8 @@ LARGE = """
     import os
     import pytest
     KEEP = []
-    def ran():
-        descriptor = os.open("ran", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    def ran(name="ran"):
+        descriptor = os.open(name, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         os.write(descriptor, b".")
         os.close(descriptor)
     @pytest.mark.parametrize("n", range(150))
@@ -50,6 +50,22 @@ def test_clean_tests_run_once(pytester: pytest.Pytester) -> None:
     _, report = screened(pytester, LARGE)
     assert set(outcomes(report).values()) == {"clean"}
     assert 150 <= len(Path("ran").read_bytes()) < 150 * 1.6
+
+
+COLLECTING = """
+    import gc
+    @pytest.mark.parametrize("n", range(9))
+    def test_collects(n):
+        ran("collected")
+        gc.collect()
+"""
+
+
+def test_clean_tests_that_collect_run_once(pytester: pytest.Pytester) -> None:
+    """Then nothing is frozen, and what they have left is looked at all the same."""
+    _, report = screened(pytester, LARGE + COLLECTING)
+    assert set(outcomes(report).values()) == {"clean"}
+    assert 9 <= len(Path("collected").read_bytes()) < 9 * 1.6
 
 
 def test_leaks_in_a_large_suite_are_found(pytester: pytest.Pytester) -> None:
