@@ -14,6 +14,7 @@ from statistics import linear_regression, median
 
 from pytest_leakguard.growth import thresholds
 from pytest_leakguard.growth.filling import Filling
+from pytest_leakguard.growth.larger_blocks import steps_in
 
 
 class Fate(StrEnum):
@@ -24,6 +25,9 @@ class Fate(StrEnum):
     KEPT_NOW_AND_THEN = "kept now and then"
     """Some batches keep as much as one another, all over the run, and none loses any: a leak in
     one request of many."""
+    GROWN = "grown"
+    """Ever larger blocks take the place of smaller ones, all over the run: a buffer or a table to
+    which each request adds, and nothing takes away."""
     LOST = "lost"
     """Old batches lose what they had kept at first: a cache that is full, sessions that end."""
     FILLING = "filling"
@@ -61,7 +65,12 @@ class Ages:
 
     @property
     def is_leak(self) -> bool:
-        return self.fate in (Fate.KEPT, Fate.KEPT_NOW_AND_THEN)
+        return self.fate in (Fate.KEPT, Fate.KEPT_NOW_AND_THEN, Fate.GROWN)
+
+    @property
+    def is_in_each(self) -> bool:
+        """Return whether each request leaves something."""
+        return self.fate in (Fate.KEPT, Fate.GROWN)
 
     @property
     def whole_bytes(self) -> float:
@@ -72,6 +81,9 @@ class Ages:
     def summary(self) -> str:
         """What they say, for the reader."""
         of_batches = f"of what {self.batches} batches of {self.requests:,} requests allocated"
+        if self.fate is Fate.GROWN:
+            gained = f"{self.kept_bytes:,} bytes were gained in {self.requests:,} requests"
+            return f"{gained} by a block that is made anew, larger each time, whenever it is full"
         if self.is_leak:
             return f"{of_batches}, {self.kept_bytes:,} bytes are still alive, and none lost any"
         if self.fate is Fate.LOST:
@@ -121,16 +133,51 @@ def judge_ages(
     batches = _batches(ends, alive, first, patience, settled)
     if len(batches) < thresholds.AGED_BATCHES:
         return Ages(Fate.UNKNOWN)
-    late = _first_after(ends, thresholds.AGED_QUIET_FROM * done)
+    answer = _of_batches(ends, alive, older, patience, settled)
+    if answer.is_leak:
+        return answer
+    return _in_larger_blocks(ends, alive, older, answer) or answer
+
+
+def _of_batches(
+    ends: Sequence[int],
+    alive: Sequence[Sequence[int]],
+    older: Sequence[int],
+    patience: int,
+    settled: int,
+) -> Ages:
+    first = _first_after(ends, thresholds.AGED_WARM_UP * ends[-1])
+    batches = _batches(ends, alive, first, patience, settled)
+    late = _first_after(ends, thresholds.AGED_QUIET_FROM * ends[-1])
     if _is_gone(ends, alive, _batches(ends, alive, late, patience, settled), late):
-        grown = _has_grown(ends, alive, older, late)
-        return replace(_facts(batches, first), fate=Fate.UNKNOWN if grown else Fate.GONE)
+        is_grown = _has_grown(ends, alive, older, late)
+        return replace(_facts(batches, first), fate=Fate.UNKNOWN if is_grown else Fate.GONE)
     answer = _answer(batches, first)
     if answer.fate is Fate.KEPT and _is_full(ends, alive, patience, settled):
         return _facts(batches, first)
     if answer.fate is Fate.KEPT and _is_in_few_requests(ends, alive):
         return _with_rate(_facts(batches, first), batches, Fate.KEPT_NOW_AND_THEN)
     return _beneath_cache(ends, alive, answer) if answer.fate is Fate.LOST else answer
+
+
+def _in_larger_blocks(
+    ends: Sequence[int], alive: Sequence[Sequence[int]], older: Sequence[int], facts: Ages
+) -> Ages | None:
+    """Return the growth of a block that is replaced by a larger one again and again, if any."""
+    before = older or [0] * len(ends)
+    totals = [aged + sum(kept) for aged, kept in zip(before, alive, strict=True)]
+    steps = steps_in(ends, totals)
+    if steps is None or steps.per_request < thresholds.AGED_LEAST_BYTES:
+        return None
+    return replace(
+        facts,
+        fate=Fate.GROWN,
+        per_request=steps.per_request,
+        low=steps.low,
+        high=steps.high,
+        kept_bytes=steps.rise,
+        requests=ends[-1] - steps.since,
+    )
 
 
 def _is_gone(
@@ -171,11 +218,17 @@ def _is_only_young(
     kept = expected = 0.0
     for k in range(first + older, first + count):
         age = ends[-1] - ends[k]
-        most = 0.0
+        most = most_bytes = 0.0
         for j in range(first, first + older):
             at = bisect_left(ends, ends[j] + age)
             most = max(most, alive[at][j] / (ends[j] - (ends[j - 1] if j else 0)))
-        kept += max(0, alive[-1][k])
+            most_bytes = max(most_bytes, alive[at][j])
+        now = max(0, alive[-1][k])
+        # A buffer that has doubled is larger than any before; it may double again.
+        is_larger = now > thresholds.AGED_YOUNG * most_bytes
+        if is_larger and now >= thresholds.AGED_LARGER_BYTES:
+            return False
+        kept += now
         expected += most * (ends[k] - (ends[k - 1] if k else 0))
     return kept <= thresholds.AGED_YOUNG * expected
 
@@ -244,12 +297,15 @@ def _beneath_cache(ends: Sequence[int], alive: Sequence[Sequence[int]], cache: A
 def _has_grown(
     ends: Sequence[int], alive: Sequence[Sequence[int]], older: Sequence[int], first: int
 ) -> bool:
-    """Return whether what is older than batch ``first`` has grown since: a buffer, a table."""
+    """Return whether what is older than batch ``first`` has grown since: a buffer, a table.
+
+    What was there before the first request may be given back meanwhile, as what a start needs.
+    """
     if not older or first >= len(ends):
         return False
-    before = older[first] + sum(alive[first][:first])
-    now = older[-1] + sum(alive[-1][:first])
-    return now - before >= ends[-1] - ends[first]
+    grown = max(0, older[-1] - older[first])
+    grown += max(0, sum(alive[-1][:first]) - sum(alive[first][:first]))
+    return grown >= ends[-1] - ends[first]
 
 
 def _first_after(ends: Sequence[int], requests: float) -> int:

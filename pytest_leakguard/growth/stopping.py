@@ -85,7 +85,7 @@ class AgedLook:
         """Return whether no usual cache, ring or pool would still keep all it was given."""
         kept = [ages for ages in self.ages.values() if ages.is_leak]
         largest = max((ages.kept_bytes for ages in kept), default=0)
-        is_rare = all(ages.fate is not Fate.KEPT for ages in kept)
+        is_rare = not any(ages.is_in_each for ages in kept)
         whole = max((ages.whole_bytes for ages in kept), default=0.0)
         if is_rare and whole < thresholds.SERVICE_HEAP_FLOOR_BYTES:
             return self.is_for_good
@@ -96,7 +96,7 @@ class AgedLook:
         """Return the requests after which it is a leak whoever holds it."""
         if self.is_emptied:
             return thresholds.AGED_SURE_EMPTIED_REQUESTS
-        if any(ages.fate is Fate.KEPT for ages in self.ages.values()):
+        if any(ages.is_in_each for ages in self.ages.values()):
             return thresholds.AGED_SURE_REQUESTS
         return thresholds.AGED_SURE_RARE_REQUESTS
 

@@ -357,6 +357,9 @@ although the last ones keep something; two, as what is cleared at intervals ages
 AGED_YOUNG = 1.2
 """Upper limit of what the last batches keep, as a multiple of the most that older ones kept when
 they were as young, for them to lose it too."""
+AGED_LARGER_BYTES = 2 * KIB
+"""Least size of what a batch keeps beyond any older one for it to be a buffer that grows, in bytes;
+the objects of a connection, or of a timer, are fewer."""
 AGED_LATELY = 0.1
 """Share of the run, up to its end, in which a bound that is reached shows: as much is lost then as
 is kept anew."""
@@ -380,6 +383,30 @@ AGED_LISTS_FROM = 400
 to take any out of, is taken for one without an end; one that is cut elsewhere shows it by then."""
 AGED_ENTRY_PACE = 0.8
 """Least number of entries for each request that a container has to take to hold what leaks."""
+
+# Growth in ever larger steps, as of a buffer that doubles.
+
+LARGER_STEPS = 4
+"""Least number of steps; three in a row of the right size at the right time may be chance."""
+LARGER_EVERY = 2
+"""Least number of batches to a step; growth in each batch is no such growth."""
+LARGER_SINCE = 16
+"""Part of the run, from its first request, in which no step counts, a sixteenth: four times a
+buffer doubles in the rest."""
+LARGER_RANGE = 4
+"""Least requests at the last step, as a multiple of those at the first."""
+LARGER_SIZES = 1.5
+"""Least size of the last step, as a multiple of the first; a service that warms up takes steps of
+one size."""
+LARGER_LEAST = 0.2
+"""Least size of a step, as a share of the largest before it; half of it is the least in theory."""
+LARGER_SHARE = 0.8
+"""Least share of all growth that the steps are."""
+LARGER_APART = 0.15
+"""Upper limit of how far a step may be from the line through the first and the last, as a share of
+the growth between them; a logarithm is 0.17 apart."""
+LARGER_OVERDUE = 1.5
+"""Requests without a step after which there comes no more, as a multiple of those expected."""
 
 # Recorded series: restarts, cycles, two groups.
 

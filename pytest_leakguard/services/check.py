@@ -14,7 +14,6 @@ from pytest_leakguard.core.metric_names import SERVICE_COUNTERS, MetricName
 from pytest_leakguard.core.shapes import Shape
 from pytest_leakguard.core.text import plural, quantity
 from pytest_leakguard.growth import thresholds
-from pytest_leakguard.growth.ages import Fate
 from pytest_leakguard.growth.answers import Judgement, Leaking, Trend, Undecided
 from pytest_leakguard.growth.diagnosis import Production, diagnose, growths
 from pytest_leakguard.processes import tree
@@ -167,7 +166,7 @@ def _full(timeline: Timeline) -> Iterator[str]:
 
 def _may_have_a_limit(timeline: Timeline, judgement: Judgement) -> Iterator[str]:
     """Say of a leak up to where it was followed, where a limit further on would look the same."""
-    is_kept = any(ages.fate is Fate.KEPT for ages in timeline.ages().values())
+    is_kept = any(ages.is_in_each for ages in timeline.ages().values())
     is_followed = timeline.done >= thresholds.AGED_SURE_EMPTIED_REQUESTS or timeline.is_for_good
     if is_kept and not is_followed and _is_memory_leak(judgement, timeline):
         yield (
