@@ -11,6 +11,7 @@ import gc
 import tracemalloc
 import types
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -42,6 +43,8 @@ _MOST_OPENED = 20
 """Lines that open something and are told."""
 _MOST_KEPT = 2_000
 """Objects below an entry that are added up."""
+_LEAST_BUFFER_BYTES = 1024
+"""Least size of a block that may be a buffer that grows, in bytes; smaller ones are chance."""
 _NOT_KEPT = (type, types.ModuleType, types.FrameType)
 """Types of objects that an entry refers to and does not keep."""
 _SIZED: tuple[Any, ...] = (list, dict, set, str, bytes, bytearray, tuple, int)
@@ -88,7 +91,7 @@ def explain(window: Callable[[], object], requests: int) -> dict[str, Any]:
         found = growing(window, 1, lambda: snapshots.append(_snapshot()), _LEAST_LENGTH)
         containers = tuple(one for one in found if not _is_list_of_weak(one))
         del found
-        left = _steady(snapshots)
+        left = _steady(snapshots) or ([] if containers else _grown_blocks(snapshots))
         opened = calls.sleep()
         best = next(iter(left), None)
         line = _line_of(best.stack) if best else None
@@ -140,6 +143,18 @@ def _steady(snapshots: list[dict[Places, tuple[int, int]]]) -> list[_Left]:
     return sorted(steady, key=_order)
 
 
+def _grown_blocks(snapshots: list[dict[Places, tuple[int, int]]]) -> list[_Left]:
+    """By their calls single blocks that came large: a buffer that was full, and was made larger.
+
+    It was there before tracing began, and counts with all that it has now.
+    """
+    found: list[_Left] = []
+    for stack, (size_bytes, blocks) in snapshots[-1].items():
+        if size_bytes >= _LEAST_BUFFER_BYTES and blocks == 1 and _line_of(stack) is not None:
+            found.append(_Left(stack, size_bytes // 2, 1, size_bytes // 2, 1))
+    return sorted(found, key=_order)
+
+
 def _order(left: _Left) -> tuple[bool, int, Places]:
     """The interpreter's own last, then by size, then always the same."""
     is_interpreters = all(owner(file) > Owner.LIBRARY for file, _ in left.stack)
@@ -178,7 +193,7 @@ def _entry(container: Growing, left: list[_Left]) -> _Left | None:
 
 def _kept_bytes(container: Growing) -> int:
     """What the entries of one window keep alive of all that was made since tracing began."""
-    level, seen, size_bytes = [_recent(container.container)], set[int](), 0
+    level, seen, size_bytes = [*_recent_parts(container.container)], set[int](), 0
     while level and len(seen) < _MOST_KEPT:
         one = level.pop()
         if id(one) in seen or is_a(one, _NOT_KEPT) or allocation_of(one) is None:
@@ -205,6 +220,14 @@ def _recent(container: Any) -> Any:
         if allocation_of(entry) is not None:
             return entry
     return newest(container)
+
+
+def _recent_parts(container: Any) -> Iterator[Any]:
+    """The entry, and in a dict its key, which may be the larger of the two."""
+    yield _recent(container)
+    if is_a(container, dict):
+        with suppress(RuntimeError):  # it has changed meanwhile
+            yield next(iter(dict.__reversed__(container)), None)
 
 
 def _is_list_of_weak(one: Growing) -> bool:

@@ -26,8 +26,6 @@ class Steps:
     """Of all steps."""
     since: int
     """Requests at the first of them."""
-    next_gap: float
-    """Requests from the last step to the next, at this pace."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,29 +43,24 @@ def steps_in(ends: Sequence[int], totals: Sequence[int]) -> Steps | None:
     steps = _steps(ends, totals)
     if len(steps) < thresholds.LARGER_STEPS or not _are_rare(steps, ends):
         return None
-    first, last = steps[0], steps[-1]
-    is_wide = last.requests >= thresholds.LARGER_RANGE * first.requests
-    # One that falls short of the last is a batch that held two.
-    is_rising = last.size >= thresholds.LARGER_SIZES * first.size
-    rates = [one.size / (after.requests - one.requests) for one, after in pairwise(steps)]
+    last = steps[-1]
+    gaps = [after.requests - one.requests for one, after in pairwise(steps)]
+    rates = [one.size / gap for one, gap in zip(steps, gaps, strict=False)]
     usual = median(rates)
-    alike = sum(usual / 2 <= rate <= usual * 2 for rate in rates)
     next_gap = last.size / usual
     has_ended = ends[-1] - last.requests > thresholds.LARGER_OVERDUE * next_gap
-    if not is_wide or not is_rising or has_ended or alike < thresholds.AGED_ALIKE * len(rates):
+    if has_ended or not _are_rarer(gaps) or not _are_on_a_line(steps):
         return None
-    if not _are_on_a_line(steps):
+    alike = sum(usual / 2 <= rate <= usual * 2 for rate in rates)
+    if alike < thresholds.AGED_ALIKE * len(rates):
         return None
     rise = sum(one.size for one in steps)
     low, high = min(rates), max(rates)
-    return Steps(usual, low, high, rise, first.requests, next_gap)
+    return Steps(usual, low, high, rise, steps[0].requests)
 
 
 def _steps(ends: Sequence[int], totals: Sequence[int]) -> list[_Step]:
-    """Return the rises that were not taken back, without the small ones beside them.
-
-    None where the small ones together are a growth of their own.
-    """
+    """Return the rises that were not taken back, without the small ones beside them."""
     rises: list[_Step] = []
     least = totals[-1] if totals else 0
     for i in range(len(ends) - 1, 0, -1):
@@ -76,23 +69,25 @@ def _steps(ends: Sequence[int], totals: Sequence[int]) -> list[_Step]:
         if least > before and ends[i] >= ends[-1] / thresholds.LARGER_SINCE:
             rises.append(_Step(ends[i], least - before))
     rises.reverse()
-    if not rises:
-        return []
     # Later ones are larger: what is small beside the last that came before it is nothing.
     found, largest = list[_Step](), 0
     for one in rises:
         largest = max(largest, one.size)
         if one.size >= thresholds.LARGER_LEAST * largest:
             found.append(one)
-    left_out = sum(one.size for one in rises) - sum(one.size for one in found)
-    whole = sum(one.size for one in rises)
-    return found if left_out <= (1 - thresholds.LARGER_SHARE) * whole else []
+    return found
 
 
 def _are_rare(steps: Sequence[_Step], ends: Sequence[int]) -> bool:
     """Return whether there are batches between them in which nothing was gained."""
     between = sum(steps[0].requests <= end <= steps[-1].requests for end in ends)
     return len(steps) <= between / thresholds.LARGER_EVERY
+
+
+def _are_rarer(gaps: Sequence[int]) -> bool:
+    """Return whether they come at longer and longer distances."""
+    half = len(gaps) // 2
+    return median(gaps[-half:]) >= thresholds.LARGER_GAPS * median(gaps[:half])
 
 
 def _are_on_a_line(steps: Sequence[_Step]) -> bool:

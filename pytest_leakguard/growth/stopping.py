@@ -131,7 +131,8 @@ def _surely_leaks(checkpoints: Sequence[Judgement], preset: Preset) -> str:
         return ""
     last, first = unbroken[0].overall, unbroken[-1].overall
     is_confirmed = last.iterations >= thresholds.CONFIRMED_AFTER * first.iterations
-    if is_confirmed and _is_beyond_allowance(last, preset):
+    is_large = _is_beyond_allowance(last, preset) or _outgrows_pools(checkpoints[-1], preset)
+    if is_confirmed and is_large:
         return f"a leak from request {first.iterations} on"
     return ""
 
@@ -145,6 +146,14 @@ def _is_beyond_allowance(trend: Trend, preset: Preset) -> bool:
         return trend.rise >= preset.allowance_bytes
     # With unique keys pools and caches of files fill as others do.
     return not math.isinf(preset.allowance_bytes)
+
+
+def _outgrows_pools(judgement: Judgement, preset: Preset) -> bool:
+    """Return whether a counter beside the memory grows beyond what anybody keeps on purpose."""
+    counters = [trend for trend in judgement.trends if trend.metric.source is Source.COUNTER]
+    leaking = [trend for trend in counters if isinstance(trend, Leaking)]
+    has_many = any(trend.rise >= thresholds.POOL_SIZE for trend in leaking)
+    return has_many and not math.isinf(preset.allowance_bytes)
 
 
 def _surely_quiet(checkpoints: Sequence[Judgement], preset: Preset) -> str:

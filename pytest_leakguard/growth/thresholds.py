@@ -393,18 +393,15 @@ LARGER_EVERY = 2
 LARGER_SINCE = 16
 """Part of the run, from its first request, in which no step counts, a sixteenth: four times a
 buffer doubles in the rest."""
-LARGER_RANGE = 4
-"""Least requests at the last step, as a multiple of those at the first."""
-LARGER_SIZES = 1.5
-"""Least size of the last step, as a multiple of the first; a service that warms up takes steps of
-one size."""
+LARGER_GAPS = 1.5
+"""Least requests between the last steps, as a multiple of those between the first ones; what comes
+at even distances is a leak in one request of many, or a pool."""
 LARGER_LEAST = 0.2
-"""Least size of a step, as a share of the largest before it; half of it is the least in theory."""
-LARGER_SHARE = 0.8
-"""Least share of all growth that the steps are."""
+"""Least size of a step, as a share of the largest before it; later ones are larger in theory, and
+two may fall into one batch."""
 LARGER_APART = 0.15
 """Upper limit of how far a step may be from the line through the first and the last, as a share of
-the growth between them; a logarithm is 0.17 apart."""
+the growth between them; a logarithm, as of a service that warms up, is 0.17 apart."""
 LARGER_OVERDUE = 1.5
 """Requests without a step after which there comes no more, as a multiple of those expected."""
 

@@ -13,7 +13,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pytest_leakguard.processes.tree import command, content_of, fields_of, target_of
+from pytest_leakguard.processes.tree import (
+    command,
+    content_of,
+    fields_of,
+    name,
+    not_waited_for,
+    target_of,
+)
 
 _CLOSED_BY_PEER = "08"
 """State of a TCP connection whose other end has closed it (CLOSE_WAIT in the kernel's
@@ -22,6 +29,7 @@ _LISTENS = "0A"
 _FIRST_EPHEMERAL = 32768
 """Least port that Linux gives a caller by itself (ip_local_port_range); such a number says
 nothing."""
+_ENDED = "(ended, not waited for)"
 _NUMBERS = re.compile(r"\d+")
 
 
@@ -42,16 +50,21 @@ def holdings(pids: Iterable[int]) -> Holdings:
     descriptors: dict[tuple[int, int, str], str] = {}
     threads: dict[tuple[int, int], str] = {}
     children: dict[tuple[int, bytes], tuple[int, str]] = {}
+    pids = list(pids)
     for pid in pids:
         sockets = _Sockets(pid)
         for number, target in _open(pid):
             descriptors[pid, number, target] = sockets.in_words(target)
         for task in _numbers(f"/proc/{pid}/task"):
-            name = content_of(f"/proc/{pid}/task/{task}/comm").decode("utf-8", "backslashreplace")
-            threads[pid, task] = name.strip()
+            own = content_of(f"/proc/{pid}/task/{task}/comm").decode("utf-8", "backslashreplace")
+            threads[pid, task] = own.strip()
         fields = fields_of(pid)
         if len(fields) > 19:
             children[pid, fields[19]] = int(fields[1]), command(pid)
+    for pid in not_waited_for(pids):
+        fields = fields_of(pid)
+        if len(fields) > 19:
+            children[pid, fields[19]] = int(fields[1]), f"{name(pid)} {_ENDED}"
     return Holdings(descriptors, threads, children)
 
 

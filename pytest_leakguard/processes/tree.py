@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 _NOTES_BYTES = 8192
@@ -13,20 +13,38 @@ _RUNTIMES = {"java": "jvm", "node": "v8", "nodejs": "v8", "deno": "v8"}
 """Runtimes that manage a heap of their own, by the name of the executable."""
 
 
-def tree(root: int) -> list[int]:
+def tree(root: int, ended: Collection[int] = ()) -> list[int]:
     """``root`` and everything below it, parents first.
 
-    Processes that have ended and were not yet waited for are left out.
+    Processes that have ended and were not yet waited for are left out; ``ended`` are known ones.
     """
     found = [root]
     for pid in found:  # the list grows meanwhile
-        found.extend(_children(pid))
-    return [pid for pid in found if _is_alive(pid)]
+        found.extend(child for child in _children(pid) if child not in ended)
+    return [pid for pid in found if is_alive(pid)]
 
 
-def below(root: int) -> list[int]:
+def not_waited_for(pids: Iterable[int], known: Collection[int] = ()) -> list[int]:
+    """Children of these processes that have ended, and that they have not asked about.
+
+    Each takes an entry of the system's table of processes until then. Those that are ``known`` are
+    not looked at again.
+    """
+    pids = list(pids)
+    alive = set(pids)
+    others = [child for pid in pids for child in _children(pid) if child not in alive]
+    return [child for child in others if child in known or fields_of(child)[:1] == [b"Z"]]
+
+
+def name(pid: int) -> str:
+    """The name that the kernel has for it, also when it has ended; empty when it is gone."""
+    _, _, rest = content_of(f"/proc/{pid}/stat").partition(b"(")
+    return rest.rpartition(b")")[0].decode("utf-8", "backslashreplace")
+
+
+def below(root: int, ended: Collection[int] = ()) -> list[int]:
     """Everything below ``root``, without itself."""
-    return [pid for pid in tree(root) if pid != root]
+    return [pid for pid in tree(root, ended) if pid != root]
 
 
 def exists(pid: int) -> bool:
@@ -134,6 +152,7 @@ def _children(pid: int) -> list[int]:
     return children
 
 
-def _is_alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
+    """Return whether it runs; one that has ended and was not yet waited for does not."""
     fields = fields_of(pid)
     return bool(fields) and (fields[0] not in b"ZX" or int(fields[17]) > 1)

@@ -46,7 +46,8 @@ class Explanation:
     processes: tuple[str, ...] = ()
     """Which processes said so."""
     kind: str = ""
-    """Of a line that opens something: ``file``, ``socket``, ``child`` or ``mapping``."""
+    """Of a line that opens something: ``file``, ``socket``, ``child`` or ``mapping``; compiled code
+    says ``descriptor`` or ``thread`` too."""
     path: str = ""
     """Of the file that the line opens."""
     is_native: bool = False
@@ -99,7 +100,7 @@ def with_causes(check: Check, known: Iterable[Explanation], is_one_of_many: bool
     opened = together(one for one in known if one.kind)
     findings: list[Finding] = []
     for finding in check.findings:
-        cause = _cause_of(finding, causes, opened)
+        cause = _with_holders(_cause_of(finding, causes, opened), causes)
         findings.append(_with_site(finding, cause, is_one_of_many) if cause else finding)
     if findings == list(check.findings):
         return check
@@ -123,13 +124,44 @@ def _cause_of(
         return _cause_of_bytes(rate.per_iteration, causes)
     first = next((one for one in causes if not one.is_native), None)
     holding = first if first and _is_as_fast(first, rate.per_iteration) else None
-    for call in opened:
+    for call in _fastest(opened, rate.per_iteration):
         is_named = any(_names(detail, call) for detail in finding.details)
-        if is_named and call.stack and _is_as_fast(call, rate.per_iteration):
+        if is_named and call.stack:
             holders = holding.holders if holding else ()
             held_by = holding.held_by if holding else ""
             return replace(call, holders=holders, held_by=held_by)
     return holding
+
+
+def _fastest(opened: list[Explanation], per_request: float) -> list[Explanation]:
+    """Return the lines that open as much as leaks, most like it first.
+
+    Compiled code has those counted that are still open; of threads it has only the beginning.
+    """
+    known = [one for one in opened if one.kind != "mapping"]
+    alike = [one for one in known if _is_as_fast(one, per_request)]
+    alike.sort(key=lambda one: abs(one.entries_per_request - per_request))
+    most = [one for one in known if one.is_native and one not in alike]
+    most = [one for one in most if one.entries_per_request >= _LEAST_SHARE * per_request]
+    return [*alike, *sorted(most, key=lambda one: -one.entries_per_request)]
+
+
+def _with_holders(cause: Explanation | None, causes: list[Explanation]) -> Explanation | None:
+    """Return what compiled code leaves with what the interpreter knows to hold it.
+
+    The interpreter knows the object on whose line a mapping or a block of compiled code is made.
+    """
+    own = _own(cause) if cause is not None else None
+    if cause is None or cause.holders or own is None:
+        return cause
+    for one in causes:
+        other = _own(one)
+        is_same = other is not None and (other.file, other.line) == (own.file, own.line)
+        if one.holders and not one.is_native and is_same:
+            entries = one.entries_per_request
+            held = replace(cause, holders=one.holders, held_by=one.held_by)
+            return replace(held, entries_per_request=entries, details=cause.details or one.details)
+    return cause
 
 
 def _cause_of_bytes(per_request: float, causes: list[Explanation]) -> Explanation | None:
@@ -151,6 +183,10 @@ def _is_as_fast(cause: Explanation, per_request: float) -> bool:
 def _names(detail: str, call: Explanation) -> bool:
     """Return whether what a process has gained is what the call opens."""
     _, _, gained = detail.partition(" x ")
+    if call.kind == "thread":
+        return gained.startswith("thread ")
+    if call.kind == "descriptor":
+        return not gained.startswith(("thread ", "child "))
     if call.kind == "file":
         return bool(call.path) and gained.startswith(f"{call.path} in process")
     if call.kind == "socket":

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -83,11 +84,11 @@ class Service:
     notes: list[str] = field(default_factory=list)
     _memory_kills: int = 0
 
-    def pids(self) -> list[int]:
-        """Every process of it, workers included."""
+    def pids(self, ended: Collection[int] = ()) -> list[int]:
+        """Every process of it, workers included; without those that are known to have ended."""
         if self.running is None:
-            return process_tree.tree(self.pid)
-        return process_tree.below(self.running.supervisor_pid)
+            return process_tree.tree(self.pid, ended)
+        return process_tree.below(self.running.supervisor_pid, ended)
 
     def output(self) -> str:
         """What it wrote so far, both streams; head and tail only. Empty for an attached one."""

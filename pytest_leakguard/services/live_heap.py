@@ -88,6 +88,11 @@ class HeapReader:
         """Whether every process that is asked counts all of its blocks."""
         return bool(self.counted) and self.counted.keys() >= self._asked
 
+    @property
+    def uncounted(self) -> frozenset[int]:
+        """Which of those that are asked are not counted."""
+        return self._asked - self.counted.keys()
+
     def own_bytes_of(self, pid: int) -> int:
         """Return the private memory that the tracker and the agent have in a process."""
         return self._own.get(pid, 0) + self._loaded.get(pid, 0)

@@ -245,7 +245,8 @@ class _Loop:
         timeline = self._timeline
         if is_last or not self._preset.stops_early or not timeline.batches.ends:
             return ""
-        if timeline.are_ages_broken or list(self._sampler.ended()):
+        is_old = timeline.batches.ends[-1] < timeline.done  # somebody was not counted just now
+        if timeline.are_ages_broken or is_old or list(self._sampler.ended()):
             return ""
         look = self._look()
         stopped = may_stop_by_age(self._aged, self._preset)

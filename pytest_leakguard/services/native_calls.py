@@ -27,6 +27,8 @@ cache that starts, does not come again."""
 _ALL_SHARE = 0.9
 """Part of the bytes allocated last that is taken for all of them; the rest is other blocks."""
 _KEPT = "the process can still reach it: a list, a table or a cache keeps it"
+OPENED = ("descriptor", "thread", "child")
+"""What is opened or started, and is no memory; as ``tracker.traces`` calls it."""
 _MOST_STACKS = 40
 """Upper limit of the stacks that are given names; those that leave most come first."""
 _NOTHING = Amount()
@@ -36,6 +38,8 @@ _INTERPRETED = re.compile(
 """A call, as faulthandler writes it."""
 _BRIDGES = ("python", "libpython", "_ctypes.", "libffi.", "_cffi_backend.")
 """How the files of an interpreter, and of what calls a library for it, begin."""
+_OF_INTERPRETER = "/lib-dynload/"
+"""In the paths of the extensions that come with an interpreter, such as that of ``mmap``."""
 _EVALUATION = ("_PyEval_EvalFrame", "PyEval_EvalFrame", "_PyEval_Vector")
 """How the functions begin in which CPython runs Python code."""
 
@@ -78,6 +82,10 @@ class NativeCalls:
             for one in _of_series(pid, [note.blocks for note in notes], requests, ""):
                 yield replace(one, details=(*one.details, *held))
             yield from _of_series(pid, [one.mappings for one in notes], requests, "mapping")
+            for kind in OPENED:
+                opened = [one.opened.get(kind, {}) for one in notes]
+                for one in _of_series(pid, opened, requests, kind):
+                    yield replace(one, bytes_per_request=0.0)
 
     def _held(self, pid: int) -> tuple[str, ...]:
         """Say whether anything leads to what was allocated last; nothing where it is mixed.
@@ -183,7 +191,7 @@ def own_calls(stack: tuple[Frame, ...]) -> tuple[Frame, ...]:
     inside: list[Frame] = []
     for frame in fingerprint.calls(stack):
         name = (frame.module or "").rpartition("/")[2]
-        if name.startswith(_BRIDGES):
+        if name.startswith(_BRIDGES) or _OF_INTERPRETER in (frame.module or ""):
             # What is outside the innermost Python code, as asyncio's C code, did not allocate.
             is_evaluation = (frame.function or "").startswith(_EVALUATION)
             if is_evaluation or any(not fingerprint.is_c_library(one) for one in inside):

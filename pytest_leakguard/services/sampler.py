@@ -42,6 +42,8 @@ _MUCH_BYTES = 8 * thresholds.MIB
 """Least growth after which a service may soon be killed, or the run end with a leak, in bytes."""
 _MOST_UNCOUNTED = 3
 """Samples in a row with a process that is not counted after which batches are no longer judged."""
+_MOST_UNENDED = 10
+"""The same where it is another process each time, as one for each request."""
 _MANY_DESCRIPTORS = 32
 """Least number of descriptors gained after which the service may soon be at its limit."""
 _RECENT = 5
@@ -91,9 +93,15 @@ class Sampler:
         self._costs_s: deque[float] = deque(maxlen=_RECENT)
         self._checkpoint_s = 0.0
         self._pids: list[int] = []
+        self._ended: frozenset[int] = frozenset()
+        """Children that nobody has waited for."""
+        self._is_growing = False
         self._walked_at = -_WALK_EVERY
         self._walk_s = 0.0
-        self._uncounted = 0
+        self._uncounted: dict[int, int] = {}
+        """Samples in a row at which a process was there and not counted."""
+        self._unended = 0
+        """Samples in a row at which some process was not counted."""
         self._shared_files = SharedFiles()
         self._births: dict[int, int] = {}
         self._apart = 0
@@ -151,7 +159,7 @@ class Sampler:
         has_many = self.timeline.gained(MetricName.DESCRIPTORS) >= _MANY_DESCRIPTORS
         if has_many or self.timeline.gained(name) >= _MUCH_BYTES:
             limit = sampling_schedule.likely_end(done, limit)
-        is_counted = self._heap.is_exact or 0 < self._uncounted < _MOST_UNCOUNTED
+        is_counted = self._heap.is_exact or bool(self._uncounted)
         if is_counted and not self.timeline.are_ages_broken:
             return sampling_schedule.next_batch_end(done, affordable, limit)
         return sampling_schedule.next_reading(done, affordable, limit)
@@ -193,7 +201,7 @@ class Sampler:
         started = time.monotonic()
         self._walk(is_last)
         is_whole = is_last or done >= self._heap_due
-        live = self._heap.read(self._pids) if is_whole else {}  # first: it collects garbage
+        live = self._live() if is_whole else {}  # first: it collects garbage
         self._keep(done, self._reading(is_last), live)
         cost_s = time.monotonic() - started
         self.timeline.reading_s += cost_s
@@ -206,6 +214,15 @@ class Sampler:
             self._heap_due = self.next_sample(done)
         return self._pids
 
+    def _live(self) -> dict[int, float]:
+        """Read the live heap, once more where somebody who was there a moment ago has ended."""
+        live = self._heap.read(self._pids)
+        is_in_doubt = self._heap.is_active and not self._heap.is_exact
+        if is_in_doubt and not all(map(tree.is_alive, self._pids)):
+            self._walk(is_due=True)
+            live = self._heap.read(self._pids)
+        return live
+
     def _end_batch(self, done: int) -> None:
         """Note what is alive of each batch; a batch goes on where somebody is not counted."""
         if done == 0 or not self._heap.is_active:
@@ -213,10 +230,14 @@ class Sampler:
         timeline = self.timeline
         if self._heap.epoch >= EPOCHS - 1:  # no more epochs can be told apart
             timeline.are_ages_broken = True
-        self._uncounted = 0 if self._heap.is_exact else self._uncounted + 1
+        before, uncounted = self._uncounted, self._heap.uncounted
+        self._uncounted = {pid: before.get(pid, 0) + 1 for pid in uncounted}
         if self._uncounted:  # a child that has only just begun is counted by the next sample
-            timeline.are_ages_broken |= self._uncounted >= _MOST_UNCOUNTED
+            self._unended += 1
+            is_one_known = max(self._uncounted.values()) >= _MOST_UNCOUNTED
+            timeline.are_ages_broken |= is_one_known or self._unended >= _MOST_UNENDED
         elif not timeline.batches.ends or done > timeline.batches.ends[-1]:
+            self._unended = 0
             timeline.batches.add(done, self._heap.counted.values())
             self._heap.begin_batch()
 
@@ -251,7 +272,7 @@ class Sampler:
         """See whether the known processes still live: cheap enough to be done between samples."""
         started = time.monotonic()
         self._moment += 1
-        alive = [pid for pid in self._pids if tree.exists(pid)]
+        alive = [pid for pid in self._pids if self._is_there(pid)]
         if len(alive) < len(self._pids):
             self._walk(is_due=True)  # somebody has gone, and may have been replaced
             for process in memory.read(self._pids).processes:
@@ -262,6 +283,15 @@ class Sampler:
                 self._note(pid, self._births[pid], done)
         self.timeline.liveness_s += time.monotonic() - started
 
+    def _is_there(self, pid: int) -> bool:
+        """Return whether it runs; for one that is known well enough the cheaper question will do.
+
+        A child that has ended and is not waited for is there as well, as long as one likes.
+        """
+        seen = self._seen.get((pid, self._births.get(pid, 0)))
+        is_own = seen is not None and seen.latest - seen.first >= thresholds.OWN_PROCESS_MOMENTS
+        return tree.exists(pid) if is_own else tree.is_alive(pid)
+
     def _note(self, pid: int, started: int, done: int) -> None:
         seen = self._seen.setdefault((pid, started), _Sighting(self._moment, self._moment, done))
         seen.latest, seen.done = self._moment, done
@@ -271,10 +301,15 @@ class Sampler:
     def _walk(self, is_due: bool) -> None:
         """See who is there, now and then: the tree of a server with many threads is dear."""
         number = len(self.timeline.requests)
-        every = 1 if self._walk_s <= _CHEAP_WALK_S else _WALK_EVERY
+        # Where more and more are there, a count that is old would make steps of a straight line.
+        is_each = self._walk_s <= _CHEAP_WALK_S or self._is_growing
+        every = 1 if is_each else _WALK_EVERY
         if is_due or number - self._walked_at >= every:
             started = time.monotonic()
-            self._pids, self._walked_at = self.service.pids(), number
+            before = len(self._pids) + len(self._ended)
+            self._pids, self._walked_at = self.service.pids(self._ended), number
+            self._ended = frozenset(tree.not_waited_for(self._pids, self._ended))
+            self._is_growing = 0 < before < len(self._pids) + len(self._ended)
             self._walk_s = time.monotonic() - started
 
     def _reading(self, is_thorough: bool) -> memory.Reading:
@@ -310,7 +345,7 @@ class Sampler:
             MetricName.RESIDENT_SET: reading.rss,
             MetricName.DESCRIPTORS: reading.descriptors,
             MetricName.THREADS: reading.threads,
-            MetricName.PROCESSES: len(reading.processes),
+            MetricName.PROCESSES: len(reading.processes) + len(self._ended),
             MetricName.SHARED_FILES: self._shared_files.size_bytes(),
         }
         if self._heap.is_active:

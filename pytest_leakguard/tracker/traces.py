@@ -25,6 +25,9 @@ _STACK_HEAD: Final = struct.Struct("=QQ")
 """Hash and number of frames, which follow; then where the text of the interpreter's calls is."""
 _MAPPING: Final = 0xFFFF_FFFF
 """In place of an epoch: a mapping, not a block."""
+_DESCRIPTOR, _THREAD, _CHILD = _MAPPING - 1, _MAPPING - 2, _MAPPING - 3
+"""The same for what is no memory, where the address is a number, in the bits above the granule."""
+_KINDS: Final = {_DESCRIPTOR: "descriptor", _THREAD: "thread", _CHILD: "child"}
 _GRANULE_LOG2, _PAGE_LOG2, _NODE_LOG2 = 4, 14, 11
 _SIZE_BITS: Final = 20
 _LARGE: Final = (1 << _SIZE_BITS) - 1
@@ -60,6 +63,9 @@ class Traced:
 
     blocks: dict[Stack, Amount]
     mappings: dict[Stack, Amount]
+    opened: dict[str, dict[Stack, Amount]] = field(default_factory=dict)
+    """Descriptors and children that are there, and threads that were started; by kind, each of
+    size 1."""
 
 
 def read_traces(pid: int, counted: ProcessLive) -> Traced | None:
@@ -97,7 +103,10 @@ class _Reader:
             if not inverted or not self._is_alive(inverted ^ _ALL_BITS, size, epoch):
                 continue
             stack = self._stack(stacks_at, stack_number, deepest)
-            amounts = found.mappings if epoch == _MAPPING else found.blocks
+            if epoch in _KINDS:
+                amounts = found.opened.setdefault(_KINDS[epoch], {})
+            else:
+                amounts = found.mappings if epoch == _MAPPING else found.blocks
             amount = Amount(added * weight, weight)
             amounts[stack] = amounts.get(stack, Amount()) + amount
         return found
@@ -109,6 +118,8 @@ class _Reader:
         return content
 
     def _is_alive(self, address: int, size: int, epoch: int) -> bool:
+        if epoch in _KINDS:
+            return self._is_open(epoch, (address ^ epoch << 32) >> _GRANULE_LOG2)
         if epoch == _MAPPING:
             at = bisect_right(self._mapped, (address, 1 << 64)) - 1
             return at >= 0 and address < self._mapped[at][1]
@@ -116,6 +127,12 @@ class _Reader:
             return False  # a copy of the parent's
         value = self._cell(address)
         return value == (epoch << _SIZE_BITS | min(size + 1, _LARGE))
+
+    def _is_open(self, kind: int, number: int) -> bool:
+        """Return whether it is there; nobody notes the end of a thread."""
+        if kind == _DESCRIPTOR:
+            return Path(f"/proc/{self.pid}/fd/{number}").is_symlink()
+        return kind == _THREAD or Path(f"/proc/{number}").exists()
 
     def _cell(self, address: int) -> int:
         page = address >> _PAGE_LOG2

@@ -192,6 +192,38 @@ def test_a_buffer_that_only_grows_is_not_quiet() -> None:
     assert judge_ages(ends, alive, [1000 + 80 * k for k in range(40)]).fate is Fate.UNKNOWN
 
 
+def doubling(requests: int, full_at: int = 1 << 30) -> Ages:
+    """A text of 30 bytes for each request in a block that doubles, up to a size."""
+    ends, alive, kept = list[int](), list[list[int]](), list[int]()
+    room = 512
+    while not ends or ends[-1] < requests:
+        ends.append((ends[-1] if ends else 0) + max(SIZE, (ends[-1] if ends else 0) // 50))
+        kept.append(0)
+        if room < min(30 * ends[-1], full_at):
+            while room < min(30 * ends[-1], full_at):
+                room *= 2
+            kept[:] = [0] * (len(kept) - 1) + [room]
+        alive.append(list(kept))
+    return judge_ages(ends, alive, [0] * len(ends))
+
+
+@pytest.mark.parametrize("requests", [700, 1200, 2500, 5000])
+def test_a_buffer_that_doubles_for_ever_is_a_leak_of_what_is_added(requests: int) -> None:
+    ages = doubling(requests)
+    assert ages.fate is Fate.GROWN and ages.is_leak
+    assert ages.per_request == pytest.approx(30, rel=0.15)
+    assert "larger each time" in ages.summary
+
+
+@pytest.mark.parametrize("requests", range(150, 700, 50))
+def test_a_buffer_that_doubles_is_never_quiet(requests: int) -> None:
+    assert doubling(requests).fate is not Fate.GONE
+
+
+def test_a_buffer_that_is_large_enough_is_no_leak() -> None:
+    assert not doubling(1500, full_at=16_000).is_leak
+
+
 def test_open_connections_are_not_asked_for() -> None:
     def life(batch: int, age: int) -> float:
         return 1.0 * (age < 2)

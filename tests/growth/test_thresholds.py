@@ -733,6 +733,40 @@ def bound(life: int) -> tuple[Any, ...]:
     return (400, lambda k: 1000, lambda batch, age: 1.0 * (age < life))
 
 
+def larger_ones(size: int) -> tuple[Any, ...]:
+    """The same of one batch, the last that is old enough, which may be the first of many."""
+    kept = lambda k: size if k == 96 else 1000  # noqa: E731
+    return (100, kept, lambda batch, age: 1.0 * (age < 8))
+
+
+Steps = Sequence[tuple[int, int]]
+DOUBLED = ((100, 100), (200, 200), (400, 400), (800, 800))
+"""Steps of a buffer that is full again after as many requests as it has room for."""
+
+
+def in_steps(rooms: Rooms, *cases: tuple[Steps, Sequence[int]]) -> tuple[bool, ...]:
+    """Whether steps of a size at some request are those of a buffer, seen at such requests."""
+    found = []
+    for steps, ends in cases:
+        totals = [sum(size for at, size in steps if at <= end) for end in ends]
+        found.append(rooms.growth_larger_blocks.steps_in(ends, totals) is not None)
+    return tuple(found)
+
+
+def until(last: int) -> Sequence[int]:
+    return range(10, last + 10, 10)
+
+
+def beside(size: int) -> Steps:
+    """Small steps at even distances beside those of a buffer."""
+    others = [(at, size) for at in range(500, 800, 60)]
+    return sorted((*DOUBLED, *others))
+
+
+SLOWLY = ((160, 80), (240, 120), (360, 180), (540, 270), (810, 405))
+"""Those of a buffer that becomes half as large again."""
+
+
 def unseen(rooms: Rooms) -> tuple[bool, ...]:
     """Whether pages that were gained beyond all blocks keep a run from its end."""
     found = []
@@ -1191,6 +1225,50 @@ CASES = {
     ),
     "AGED_YOUNG": Case(
         lambda rooms: fates(rooms, later_ones(1.15), later_ones(1.25)), ("gone", "lost"), NEAR
+    ),
+    "AGED_LARGER_BYTES": Case(
+        lambda rooms: fates(rooms, larger_ones(2000), larger_ones(2100)), ("gone", "lost"), NEAR
+    ),
+    "LARGER_STEPS": Case(
+        lambda rooms: in_steps(rooms, (DOUBLED, until(1000)), (DOUBLED[1:], until(1000))), INSIDE
+    ),
+    "LARGER_EVERY": Case(
+        lambda rooms: in_steps(
+            rooms,
+            (DOUBLED, (50, 100, 150, 200, 300, 400, 500, 600, 800, 900, 1000)),
+            (DOUBLED, (50, 100, 150, 200, 300, 400, 600, 800, 900, 1000)),
+        ),
+        INSIDE,
+    ),
+    "LARGER_SINCE": Case(
+        lambda rooms: in_steps(
+            rooms, (DOUBLED, until(1600)), (((90, 100), *DOUBLED[1:]), until(1600))
+        ),
+        INSIDE,
+    ),
+    "LARGER_GAPS": Case(
+        lambda rooms: in_steps(
+            rooms,
+            (((100, 100), (200, 120), (320, 150), (470, 180)), until(600)),
+            (((100, 100), (200, 120), (320, 140), (460, 180)), until(600)),
+        ),
+        INSIDE,
+        NEAR,
+    ),
+    "LARGER_LEAST": Case(
+        lambda rooms: in_steps(rooms, (beside(70), until(1000)), (beside(90), until(1000))), INSIDE
+    ),
+    "LARGER_APART": Case(
+        lambda rooms: in_steps(
+            rooms,
+            ((*DOUBLED[:3], (800, 450)), until(1000)),
+            ((*DOUBLED[:3], (800, 420)), until(1000)),
+        ),
+        INSIDE,
+        NEAR,
+    ),
+    "LARGER_OVERDUE": Case(
+        lambda rooms: in_steps(rooms, (SLOWLY, until(1410)), (SLOWLY, until(1430))), INSIDE
     ),
     "AGED_LATELY": Case(lambda rooms: fates(rooms, bound(381), bound(379)), ("kept", "unknown")),
     "AGED_FULL": Case(

@@ -3,8 +3,10 @@
 
 #include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <link.h>
 #include <sched.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -176,8 +178,20 @@ static TracedBlock *place_in(TracedBlock *blocks, uint64_t address) {
     return &blocks[at];
 }
 
+/* Where no program has memory, so that it is no block's. */
+static uint64_t place_of(uint32_t kind, uint32_t number) {
+    return ~((uint64_t)kind << 32 ^ (uint64_t)number << GRANULE_LOG2);
+}
+
+static uint32_t number_of(const TracedBlock *block) {
+    return (uint32_t)((~block->address ^ (uint64_t)block->epoch << 32) >> GRANULE_LOG2);
+}
+
 static bool is_there(const TracedBlock *block) {
     if (block->epoch == TRACED_MAPPING) return mappings_has(address_of(block));
+    if (block->epoch == TRACED_DESCRIPTOR) return fcntl((int)number_of(block), F_GETFD) >= 0;
+    if (block->epoch == TRACED_CHILD) return kill((pid_t)number_of(block), 0) == 0;
+    if (block->epoch == TRACED_THREAD) return true;
     Cell *cell = cells_at((uintptr_t)address_of(block));
     uint32_t value = cell ? cell_load(cell) : 0;
     uint32_t size = block->size_bytes < LARGE - 1 ? (uint32_t)block->size_bytes + 1 : LARGE;
@@ -312,3 +326,17 @@ void traces_mapping(void *start, size_t size_bytes) {
     TracedBlock traced = {inverted(start), size_bytes, size_bytes, TRACED_MAPPING, 0, 1, 0};
     trace(&traced, NULL);
 }
+
+static void trace_one(uint32_t kind, uint32_t number) {
+    TracedBlock traced = {place_of(kind, number), 1, 1, kind, 0, 1, 0};
+    trace(&traced, NULL);
+}
+
+void traces_descriptor(int file) { trace_one(TRACED_DESCRIPTOR, (uint32_t)file); }
+
+void traces_thread(void) {
+    static _Atomic uint32_t threads;
+    trace_one(TRACED_THREAD, atomic_fetch_add(&threads, 1));
+}
+
+void traces_child(int child) { trace_one(TRACED_CHILD, (uint32_t)child); }

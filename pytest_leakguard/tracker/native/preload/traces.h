@@ -18,6 +18,10 @@
 #define TRACED_BLOCKS (1u << 16)
 /* In place of an epoch: the entry is a mapping, not a block. */
 #define TRACED_MAPPING UINT32_MAX
+/* The same of what is no memory, where the address is a number, in the bits above the granule. */
+#define TRACED_DESCRIPTOR (UINT32_MAX - 1)
+#define TRACED_THREAD (UINT32_MAX - 2)
+#define TRACED_CHILD (UINT32_MAX - 3)
 
 typedef struct {
     uint64_t hash; /* 0: free */
@@ -57,8 +61,13 @@ RARE void traces_block(void *block, size_t size_bytes, uint32_t epoch);
 RARE void traces_grown(void *before, size_t before_bytes, void *block, size_t size_bytes,
                        uint32_t epoch);
 RARE void traces_mapping(void *start, size_t size_bytes);
+/* What was opened or started, by its number; of a thread only that it was. */
+RARE void traces_descriptor(int file);
+RARE void traces_thread(void);
+RARE void traces_child(int child);
 /* The interpreter writes its calls there when its signal comes; a file of -1: no longer. */
-PUBLIC void leakguard_live_lines(int file, int signal);/* In a forked child: the file is its parent's. */
+PUBLIC void leakguard_live_lines(int file, int signal);
+/* In a forked child: the file is its parent's. */
 void traces_forget_lines(void);
 
 #endif
