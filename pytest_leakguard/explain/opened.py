@@ -7,6 +7,7 @@ each such call to its audit hooks; a hook cannot be taken away, so that it is as
 from __future__ import annotations
 
 import os
+import re
 import sys
 from dataclasses import dataclass
 from types import FrameType
@@ -23,6 +24,7 @@ _KINDS = {
     "os.posix_spawn": "child",
     "os.fork": "child",
 }
+_NUMBERS = re.compile(r"\d+")
 _MOST_LINES = 500
 """Lines that are told apart; a service that opens from more of them is none that can be told."""
 
@@ -68,6 +70,7 @@ class OpeningCalls:
         given = arguments[0] if kind == "file" and arguments else ""
         path = os.fsdecode(given) if type(given) is str or type(given) is bytes else ""
         stack = _stack(calling_frame().f_back)
+        path = _NUMBERS.sub("*", path)  # paths that differ in numbers are those of one line
         key = kind, path, stack
         if stack and (key in self._found or len(self._found) < _MOST_LINES):
             self._found.setdefault(key, Opened(kind, path, stack)).count += 1

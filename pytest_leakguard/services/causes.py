@@ -12,6 +12,7 @@ from pytest_leakguard.core.metric_names import MetricName
 from pytest_leakguard.explain.in_service import PACE
 from pytest_leakguard.explain.references import root_of
 from pytest_leakguard.processes import tree
+from pytest_leakguard.processes.holdings import without_numbers
 
 _LEAST_SHARE = 0.25
 """Least part of the growth that a line has to leave to be its cause; the rest may be what the
@@ -188,10 +189,16 @@ def _names(detail: str, call: Explanation) -> bool:
     if call.kind == "descriptor":
         return not gained.startswith(("thread ", "child "))
     if call.kind == "file":
-        return bool(call.path) and gained.startswith(f"{call.path} in process")
+        return bool(call.path) and _is_path(gained.rpartition(" in process ")[0], call.path)
     if call.kind == "socket":
         return gained.startswith(("tcp ", "udp ", "unix ", "socket "))
     return gained.startswith("child ")
+
+
+def _is_path(named: str, path: str) -> bool:
+    """Return whether it is that file, or one of many that differ in numbers only."""
+    name, given = without_numbers(named), without_numbers(path)
+    return name == given or (given[:1] != "/" and name.endswith(f"/{given.removeprefix('./')}"))
 
 
 def _with_site(finding: Finding, cause: Explanation, is_one_of_many: bool) -> Finding:

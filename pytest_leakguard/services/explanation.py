@@ -52,12 +52,15 @@ class Witness(Protocol):
 
 
 def explained(
-    check: Check, work: Work, heap: HeapReader, pids: Iterable[int], done: int, batches: int
+    check: Check, work: Work, heap: HeapReader, pids: Iterable[int], timeline: Timeline
 ) -> Check:
     """Return it with a site and holders for what leaks, where anybody in the service can tell."""
+    done, batches = timeline.done, len(timeline.requests) - 1
     if heap.directory is None or not any(finding.rate for finding in check.findings):
         return check
-    window = min(_LONGEST_WINDOW, max(_SHORTEST_WINDOW, done // WINDOWS))
+    # A buffer that doubles does so once more in as many requests again, and not in fewer.
+    longest = done if timeline.is_in_steps else _LONGEST_WINDOW
+    window = min(longest, max(_SHORTEST_WINDOW, done // WINDOWS))
     if isinstance(work, LoadCommand):
         window = max(1, done // max(1, batches))
     pids = list(pids)
@@ -154,6 +157,7 @@ class _Caller:
         if "snapshots" in answer:
             with suppress(KeyError, TypeError, ValueError):
                 yield from node_heap.explanations(answer, self.pid, requests)
+                yield from node_heap.opened(answer, self.pid, requests)
             return
         found = _read(answer, self.pid)
         if found is not None:

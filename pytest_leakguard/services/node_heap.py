@@ -18,11 +18,12 @@ from urllib.parse import unquote, urlsplit
 
 from pytest_leakguard.core.errors import LeakguardError
 from pytest_leakguard.core.leaks import Frame
-from pytest_leakguard.explain.in_service import PACE
+from pytest_leakguard.explain.in_service import PACE, WINDOWS
 from pytest_leakguard.processes import supervisor
 from pytest_leakguard.services.causes import Explanation, of_process
 
 _ANALYSIS = Path(__file__).parent.parent / "agents" / "node" / "heap_growth.js"
+_AGENT = Path(__file__).parent.parent / "agents" / "node" / "agent.js"
 _ANALYSIS_S = 120.0
 """Upper limit of the time that comparing the snapshots takes, in seconds; those of a heap of a
 gigabyte take about one minute."""
@@ -36,6 +37,8 @@ _INTO = (
     r"|prependListener|subscribe)\s*\(|\[[^\]]*\]\s*=[^=])"
 )
 """Puts something into what has that name."""
+_OWN_HANDLES = "Node's own handles"
+"""What is open or runs is kept by Node itself until it is closed or has ended."""
 _PRIVATE = ("_events", "table", "elements", "properties")
 """Parts of a path that no source code names."""
 
@@ -64,6 +67,25 @@ def explanations(answer: Mapping[str, Any], pid: int, requests: int) -> Iterator
         yield _explanation(group, [stack for stack in stacks if stack], pid, requests)
 
 
+def opened(answer: Mapping[str, Any], pid: int, requests: int) -> Iterator[Explanation]:
+    """Return what the service's lines have opened in all windows of so many requests."""
+    for one in answer.get("opened", ()):
+        calls = _own_calls(one["stack"])
+        if not calls:
+            continue
+        frames = _frames(calls, calls[0].line)
+        text = _text_of(frames[0])
+        yield Explanation(
+            stack=frames,
+            names=tuple(f"{Path(call.file).name}:{call.function}" for call in calls[:1]),
+            details=(f"line: {text}",) if text else (),
+            entries_per_request=int(one["count"]) / (WINDOWS * requests),
+            processes=(of_process(pid),),
+            kind=str(one["kind"]),
+            path=str(one["path"]),
+        )
+
+
 def _compare(pid: int, snapshots: list[str]) -> list[dict[str, Any]]:
     """What Node itself makes of the snapshots; nothing where it cannot."""
     command = [f"/proc/{pid}/exe", str(_ANALYSIS), *snapshots]
@@ -84,7 +106,7 @@ def _own_calls(stack: list[list[Any]]) -> list[_Call]:
     calls = []
     for function, url, line in stack:
         file = _file_of(url)
-        if file.startswith("/"):
+        if file.startswith("/") and file != str(_AGENT):
             calls.append(_Call(function or "(anonymous)", file, int(line)))
     return [call for call in calls if "/node_modules/" not in call.file] or calls
 
@@ -93,17 +115,19 @@ def _explanation(
     group: Mapping[str, Any], stacks: list[list[_Call]], pid: int, requests: int
 ) -> Explanation:
     names, file = _path(group["path"])
+    holder = _OWN_HANDLES if group["holder"] == "synthetic" else str(group["holder"])
     stack = _site(names, group, stacks)
     own = stack[0] if stack else None
     file = file or (own.file if own and own.file else "")
     root = file if file.startswith("node:") else Path(file).name
-    way = ".".join(names).replace(".[", "[") or group["holder"]
-    held = f"{way} ({group['holder']}, {PACE}) -> {group['kind']}"
+    root = "" if holder is _OWN_HANDLES else root
+    way = ".".join(names).replace(".[", "[") or holder
+    held = f"{way} ({PACE if way is holder else f'{holder}, {PACE}'}) -> {group['kind']}"
     text = _text_of(own) if own else ""
     return Explanation(
         stack=stack,
         names=tuple(f"{Path(call.file or '').name}:{call.function}" for call in stack[:1]),
-        holders=(f"{root}: {way}" if root else way, str(group["holder"]), str(group["kind"])),
+        holders=(f"{root}: {way}" if root else way, holder, str(group["kind"])),
         held_by=f"{root}: {held}" if root else held,
         details=(f"line: {text}",) if text else (),
         bytes_per_request=group["bytes"] / requests,

@@ -53,12 +53,25 @@ def named(check: Check, before: Holdings, pids: Iterable[int]) -> Check:
     if not any(finding.rate and finding.rate.metric in _STEPS for finding in check.findings):
         return check
     after = holdings(pids)
-    findings = [_with_names(finding, before, after) for finding in check.findings]
+    kept = [one for one in check.findings if not _is_of_children(one, check, before, after)]
+    findings = [_with_names(finding, before, after) for finding in kept]
     return replace(
         check,
         findings=tuple(findings),
         diagnosis=_with_step(check.diagnosis) if check.diagnosis else None,
     )
+
+
+def _is_of_children(finding: Finding, check: Check, before: Holdings, after: Holdings) -> bool:
+    """Return whether it counts what leaked children have, which are a finding of their own."""
+    metrics = {one.rate.metric for one in check.findings if one.rate}
+    is_first = check.diagnosis is not None and finding is check.findings[0]
+    if finding.rate is None or MetricName.PROCESSES not in metrics or is_first:
+        return False
+    if finding.rate.metric not in (MetricName.DESCRIPTORS, MetricName.THREADS):
+        return False
+    new = {pid for pid, started in after.children if (pid, started) not in before.children}
+    return all(one.pid in new for one in gained(finding.rate.metric, before, after))
 
 
 def _with_names(finding: Finding, before: Holdings, after: Holdings) -> Finding:

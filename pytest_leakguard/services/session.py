@@ -159,8 +159,7 @@ class Served:
         if check.findings and not timeline.failure:
             self._context.progress("a leak is confirmed; looking for its line and its holder")
             pids = explanation.growing(timeline, check, self._service.pids())
-            batches = len(timeline.requests) - 1
-            check = explanation.explained(check, planned, self._heap, pids, timeline.done, batches)
+            check = explanation.explained(check, planned, self._heap, pids, timeline)
             self._context.progress("")
         # With the search for the line, which takes longer than the verdict on a busy machine.
         return self._context.finish(replace(check, duration_s=round(time.monotonic() - started, 3)))

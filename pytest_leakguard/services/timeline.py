@@ -166,6 +166,11 @@ class Timeline:
             return found
         return {name: _not_full(ages, filling) for name, ages in found.items()}
 
+    @property
+    def is_in_steps(self) -> bool:
+        """Return whether it grows by blocks that are made anew, larger each time."""
+        return any(ages.fate is Fate.GROWN for ages in self.ages().values())
+
     def stands_still(self) -> bool:
         """Return whether nothing else has grown in the late part of the run.
 

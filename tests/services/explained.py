@@ -7,7 +7,9 @@ import ctypes
 import email
 import functools
 import http.server
+import io
 import logging
+import mmap
 import os
 import sys
 import threading
@@ -115,6 +117,35 @@ def descriptor(number: int) -> None:
 def child(number: int) -> None:
     if number % 20 == 0:
         os.posix_spawn("/bin/sleep", ["sleep", "300"], os.environ)  # LINE child
+
+
+def ended_child(number: int) -> None:
+    if number % 10 == 0 and os.fork() == 0:  # LINE ended_child
+        os._exit(0)
+
+
+BUFFERS: list[mmap.mmap] = []
+
+
+def mapped(number: int) -> None:
+    BUFFERS.append(mmap.mmap(-1, 16384))  # LINE mapped
+    BUFFERS[-1].write(b"x" * 16384)
+
+
+COUNTS: dict[tuple[str, str], list[int]] = {}
+
+
+def keyed(number: int) -> None:
+    """Nearly all that it keeps are the keys."""
+    key = ("requests", f"order {number} " * 30)
+    COUNTS.setdefault(key, [0])[0] += 1  # LINE keyed
+
+
+LOG = io.StringIO()
+
+
+def written(number: int) -> None:
+    LOG.write(f"order {number + 100_000} was served to somebody\n")  # LINE written
 
 
 LISTENERS: list[Any] = []

@@ -2,11 +2,14 @@
 // unless the mode says otherwise; a line that leaks ends with "LINE mode".
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <fcntl.h>
+#include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <deque>
@@ -71,6 +74,35 @@ __attribute__((noinline)) void rare(int number) {
     if (number % 40 == 0) kept = malloc(4000); // LINE rare
 }
 
+__attribute__((noinline)) void opened(int) {
+    if (open("/dev/null", O_RDONLY) < 0) perror("open"); // LINE opened
+}
+
+__attribute__((noinline)) void streamed(int) {
+    if (!fopen("/dev/zero", "r")) perror("fopen"); // LINE streamed
+}
+
+__attribute__((noinline)) void connected(int) {
+    if (socket(AF_UNIX, SOCK_STREAM, 0) < 0) perror("socket"); // LINE connected
+}
+
+__attribute__((noinline)) void polled(int) {
+    if (epoll_create1(0) < 0) perror("epoll_create1"); // LINE polled
+}
+
+__attribute__((noinline)) void threaded(int) {
+    std::thread([] { for (;;) pause(); }).detach(); // LINE threaded
+}
+
+__attribute__((noinline)) void forked(int number) {
+    if (number % 10 == 0 && fork() == 0) _exit(0); // LINE forked
+}
+
+__attribute__((noinline)) void written(int number) {
+    static std::string *text = new std::string;
+    *text += "served order number " + std::to_string(100000 + number) + "\n"; // LINE written
+}
+
 void handle(const std::string &mode, int number) {
     std::vector<std::string> temporary;
     for (int i = 0; i < 50; i++) temporary.emplace_back(100 + i, 't');
@@ -84,6 +116,13 @@ void handle(const std::string &mode, int number) {
     if (mode == "rare") rare(number);
     if (mode == "in_thread") std::thread([number] { lost(number); }).join();
     if (mode == "in_worker") lost(number);
+    if (mode == "opened") opened(number);
+    if (mode == "streamed") streamed(number);
+    if (mode == "connected") connected(number);
+    if (mode == "polled") polled(number);
+    if (mode == "threaded") threaded(number);
+    if (mode == "forked") forked(number);
+    if (mode == "written") written(number);
 }
 
 void serve(int listener, const std::string &mode) {

@@ -3,6 +3,9 @@
 // leaks ends with "LINE mode".
 const { EventEmitter } = require("events");
 const fs = require("fs");
+const { spawn } = require("child_process");
+const os = require("os");
+const path = require("path");
 
 const [port, mode] = process.argv.slice(2);
 const audit = [];
@@ -10,6 +13,11 @@ const bus = new EventEmitter();
 bus.setMaxListeners(0);
 const byKey = {};
 const pending = [];
+const folder = fs.mkdtempSync(path.join(os.tmpdir(), "node-leaks-"));
+process.on("SIGTERM", () => {
+  fs.rmSync(folder, { recursive: true, force: true });
+  process.exit();
+});
 
 class Order {
   constructor(number) {
@@ -58,7 +66,13 @@ const leaks = {
     setInterval(() => order.number, 3_600_000); // LINE timer
   },
   opened() {
-    fs.openSync("/dev/null", "r");
+    fs.openSync("/dev/null", "r"); // LINE opened
+  },
+  streamed(number) {
+    fs.createWriteStream(path.join(folder, `order-${number}.log`)); // LINE streamed
+  },
+  spawned(number) {
+    if (number % 10 === 0) spawn("sleep", ["300"], { stdio: "ignore" }); // LINE spawned
   },
   clean(number) {
     new Order(number);

@@ -92,6 +92,37 @@ def test_a_leak_of_compiled_code_is_told_with_its_line(
     assert is_mapping == (mode == "mapped")
 
 
+@pytest.mark.parametrize(
+    ("mode", "metric", "named"),
+    [
+        ("opened", "fds", " x /dev/null in process "),
+        slow("streamed", "fds", " x /dev/zero in process "),
+        slow("connected", "fds", " x unix socket in process "),
+        slow("polled", "fds", " x eventpoll in process "),
+        ("threaded", "threads", " x thread "),
+        ("forked", "procs", "(ended, not waited for)' in process "),
+    ],
+)
+def test_what_compiled_code_opens_or_starts_is_told_with_its_line(
+    bench: Any, build: Build, mode: str, metric: str, named: str
+) -> None:
+    check = checked(bench, build(CXX, "-O0"), mode)
+    (finding,) = [one for one in check.findings if one.rate and one.rate.metric == metric]
+    assert finding.sites == (f"{CXX}:{line_of(CXX, mode)}",)
+    assert any(named in detail for detail in finding.details), finding.details
+
+
+def test_a_text_that_is_only_added_to_is_a_leak_with_the_line_that_adds(
+    bench: Any, build: Build
+) -> None:
+    check = checked(bench, build(CXX, "-O0"), "written")
+    (finding,) = check.findings
+    assert finding.sites == (f"{CXX}:{line_of(CXX, 'written')}",)
+    assert finding.rate is not None
+    assert finding.rate.per_iteration == pytest.approx(27, rel=0.15)
+    assert check.diagnosis is not None and check.diagnosis.iterations <= 1500
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", ["pushed", "forgotten", "keyed"])
 @pytest.mark.parametrize("optimised", ["-Copt-level=0", "-Copt-level=3"])

@@ -57,10 +57,19 @@ def test_line_and_holder_are_told(bench: Any, mode: str, way: str) -> None:
     assert way in finding.held_by
 
 
-@pytest.mark.slow
-def test_leaked_descriptors_are_told_with_path_and_process(bench: Any) -> None:
-    finding = found(bench, "opened")
-    assert any("x /dev/null in process" in detail for detail in finding.details)
+@pytest.mark.parametrize(
+    ("mode", "named"),
+    [
+        ("opened", "x /dev/null in process"),
+        slow("streamed", "/order-*.log in process"),
+        slow("spawned", "x child 'sleep 300' in process"),
+    ],
+)
+def test_what_is_opened_or_started_is_told_with_its_line(bench: Any, mode: str, named: str) -> None:
+    finding = found(bench, mode)
+    assert finding.sites == (f"{SERVICE}:{line_of(mode)}",)
+    assert any(named in detail for detail in finding.details), finding.details
+    assert bench.checks[-1].findings[1:] == (), "children's own descriptors are no further leaks"
 
 
 def test_no_snapshot_is_left(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,6 +44,71 @@ try {
 
     const lastOrdinal = (profile) => profile.samples.reduce((last, sample) => Math.max(last, sample.ordinal), 0);
 
+    // Which lines open files and sockets and start programs, by breakpoints that never stop: the
+    // functions stay as they are, also for whoever has taken them out of their module before.
+    const MOST_LINES = 500; // a service that opens from more of them is none that can be told
+    const DEEPEST = 30; // calls of a stack that are told
+    const HOOK = "__leakguard_opened";
+    const LINE = /^ {4}at (?:(.*) \()?(?:file:\/\/)?(\/[^:]*):(\d+):\d+\)?$/;
+
+    const opening = () => {
+      const [fs, net, child] = [require("fs"), require("net"), require("child_process")];
+      const files = [fs.open, fs.openSync, fs.promises.open, fs.opendir, fs.opendirSync];
+      files.push(fs.createReadStream, fs.createWriteStream);
+      const sockets = [net.Socket.prototype.connect, require("dgram").createSocket];
+      const children = [child.spawn, child.spawnSync, child.fork];
+      const threads = [require("worker_threads").Worker];
+      return Object.entries({ file: files, socket: sockets, child: children, thread: threads }).flatMap(
+        ([kind, functions]) => functions.map((one) => ({ kind, function: one })),
+      );
+    };
+
+    // What a call opens counts once, for the outermost of these functions that are in each other.
+    const watch = async (ask) => {
+      const opened = new Map();
+      const note = (kind, argument) => {
+        const { stackTraceLimit, prepareStackTrace } = Error;
+        Error.stackTraceLimit = DEEPEST;
+        Error.prepareStackTrace = undefined;
+        const text = new Error().stack;
+        Object.assign(Error, { stackTraceLimit, prepareStackTrace });
+        const lines = text.split("\n").map((line) => LINE.exec(line));
+        const calls = lines.filter((found) => found && found[2] !== __filename);
+        const stack = calls.map(([, name, file, line]) => [name || "", file, Number(line)]);
+        // Paths that differ in numbers are those of one line.
+        const given = kind === "file" && typeof argument === "string" ? path.resolve(argument) : "";
+        const alike = given.replace(/\d+/g, "*");
+        const key = JSON.stringify([kind, alike, stack]);
+        if (!stack.length) return;
+        if (!opened.has(key) && opened.size >= MOST_LINES) return;
+        const one = opened.get(key) || { kind, path: alike, stack, count: 0 };
+        one.count += 1;
+        opened.set(key, one);
+      };
+      const hook = (kind, argument) => {
+        try {
+          note(kind, argument);
+        } catch (error) {
+          // it is not told
+        }
+        return false; // goes on
+      };
+      const functions = opening();
+      Object.defineProperty(globalThis, HOOK, { value: { hook, functions }, configurable: true });
+      await ask("Debugger.enable");
+      for (const [at, { kind }] of functions.entries()) {
+        const { result } = await ask("Runtime.evaluate", { expression: `${HOOK}.functions[${at}].function` });
+        const condition = `${HOOK}.hook("${kind}", arguments[0])`;
+        await ask("Debugger.setBreakpointOnFunctionCall", { objectId: result.objectId, condition }).catch(() => {});
+      }
+      return opened;
+    };
+
+    const unwatch = async (ask) => {
+      await ask("Debugger.disable").catch(() => {});
+      delete globalThis[HOOK];
+    };
+
     const explain = async (caller) => {
       if (v8.getHeapStatistics().used_heap_size > LARGEST_BYTES) return {};
       const session = new (require("inspector").Session)();
@@ -53,6 +118,7 @@ try {
           session.post(method, parameters, (error, answer) => (error ? reject(error) : resolve(answer))),
         );
       try {
+        const opened = await watch(ask).catch(() => new Map());
         await ask("HeapProfiler.startSampling", { samplingInterval: SAMPLING_BYTES });
         await window(caller); // what is made once
         await window(caller);
@@ -63,8 +129,10 @@ try {
         await window(caller);
         snapshots.push(snapshot(3));
         const { profile } = await ask("HeapProfiler.getSamplingProfile");
-        return { snapshots, allocations: allocations(profile, since) };
+        const calls = [...opened.values()].sort((one, other) => other.count - one.count);
+        return { snapshots, allocations: allocations(profile, since), opened: calls.slice(0, 20) };
       } finally {
+        await unwatch(ask);
         await ask("HeapProfiler.stopSampling").catch(() => {});
         session.disconnect();
       }
