@@ -16,8 +16,8 @@ from pathlib import Path
 
 _SYMBOL_TABLE, _DYNAMIC_SYMBOLS = 2, 11
 """Section types SHT_SYMTAB and SHT_DYNSYM; ELF specification, figure 1-10."""
-_FUNCTION = 2
-"""Symbol type STT_FUNC; figure 1-18."""
+_VARIABLE, _FUNCTION = 1, 2
+"""Symbol types STT_OBJECT and STT_FUNC; figure 1-18."""
 _LOCAL = 0
 """Symbol binding STB_LOCAL; figure 1-17."""
 _ROW = struct.Struct("<IBBHQQ")
@@ -36,26 +36,35 @@ class _Section:
 
 @dataclass(frozen=True, slots=True)
 class Symbols:
-    """Functions of one file, by address."""
+    """Functions or variables of one file, by address."""
 
     starts: tuple[int, ...]
     ends: tuple[int, ...]
     names: tuple[str, ...]
 
     def at(self, address: int) -> str:
-        """The mangled name of the function around ``address``; empty where there is none."""
+        """The mangled name of what is around ``address``; empty where there is nothing."""
         index = bisect.bisect_right(self.starts, address) - 1
         return self.names[index] if index >= 0 and address < self.ends[index] else ""
 
 
 def read_symbols(path: Path) -> Symbols:
     """The functions in ``path``; none for a file that is no 64-bit little-endian ELF."""
+    return _read(path, _FUNCTION)
+
+
+def read_variables(path: Path) -> Symbols:
+    """The same of its global and static variables."""
+    return _read(path, _VARIABLE)
+
+
+def _read(path: Path, kind: int) -> Symbols:
     try:
         with (
             path.open("rb") as stream,
             mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content,
         ):
-            found = sorted(_functions(content))
+            found = sorted(_of_kind(content, kind))
     except (OSError, ValueError, struct.error, IndexError):
         found = []
     return Symbols(
@@ -107,13 +116,13 @@ def _places(content: mmap.mmap, strings: _Section, text: bytes) -> Iterator[int]
         at = content.find(text, at + 1, end)
 
 
-def _functions(content: mmap.mmap) -> Iterator[tuple[int, int, str]]:
+def _of_kind(content: mmap.mmap, kind: int) -> Iterator[tuple[int, int, str]]:
     for kinds in ((_SYMBOL_TABLE,), (_DYNAMIC_SYMBOLS,)):
         has_table = False
         for strings, rows in _tables(content, kinds):
             has_table = True
             for name_at, info, _, section, value, size_bytes in rows:
-                if info & 0xF == _FUNCTION and section and size_bytes:
+                if info & 0xF == kind and section and size_bytes:
                     start = strings.offset + name_at
                     name = content[start : content.find(b"\0", start)]
                     yield value, value + size_bytes, name.decode("utf-8", "replace")

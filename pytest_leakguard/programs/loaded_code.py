@@ -65,7 +65,7 @@ class LoadedCode:
         return Frame(
             module=inside.path,
             address=return_address,
-            offset=offset + _shift(inside.path, offset),
+            offset=offset + shift_in(inside.path, offset),
         )
 
 
@@ -87,7 +87,8 @@ def _segments(path: str, written_ns: int) -> tuple[tuple[int, int, int], ...]:
     return tuple(found)
 
 
-def _shift(path: str, offset: int) -> int:
+def shift_in(path: str, offset: int) -> int:
+    """Return how far the address of what is at that offset is from it."""
     with suppress(OSError):  # a file that was replaced since has other segments
         for start, end, shift in _segments(path, Path(path).stat().st_mtime_ns):
             if start <= offset < end:

@@ -203,7 +203,8 @@ def _is_path(named: str, path: str) -> bool:
 
 def _with_site(finding: Finding, cause: Explanation, is_one_of_many: bool) -> Finding:
     own = _own(cause)
-    root = (root_of(cause.holders),) if cause.holders else ()
+    # The calls of compiled code are enough of a name, and its holder is not always found.
+    root = (root_of(cause.holders),) if cause.holders and not cause.is_native else ()
     names = (*cause.names, *root)
     found_in = ", ".join(cause.processes[:_MOST_PROCESSES])
     where = (f"found in {found_in}",) if is_one_of_many else ()

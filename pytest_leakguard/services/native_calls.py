@@ -18,6 +18,7 @@ from pytest_leakguard.programs import symbolize
 from pytest_leakguard.programs.loaded_code import LoadedCode
 from pytest_leakguard.services.causes import Explanation, of_process
 from pytest_leakguard.services.live_heap import HeapReader
+from pytest_leakguard.services.native_holders import Holder, holder_of
 from pytest_leakguard.tracker.live import find_held
 from pytest_leakguard.tracker.traces import Amount, Stack, Traced
 
@@ -26,6 +27,8 @@ _EVEN_SHARE = 0.4
 cache that starts, does not come again."""
 _ALL_SHARE = 0.9
 """Part of the bytes allocated last that is taken for all of them; the rest is other blocks."""
+_LEAST_HELD = 0.25
+"""Least share of what all calls leave for it to be asked what holds it, which takes a search."""
 _KEPT = "the process can still reach it: a list, a table or a cache keeps it"
 OPENED = ("descriptor", "thread", "child")
 """What is opened or started, and is no memory; as ``tracker.traces`` calls it."""
@@ -78,14 +81,43 @@ class NativeCalls:
     def explanations(self, requests: int) -> Iterable[Explanation]:
         """Return what was left by the windows of so many requests each, most first."""
         for pid, notes in self.notes.items():
-            held = self._held(pid)
-            for one in _of_series(pid, [note.blocks for note in notes], requests, ""):
-                yield replace(one, details=(*one.details, *held))
+            stacks: dict[tuple[str, ...], list[Stack]] = {}
+            blocks = [*_of_series(pid, [note.blocks for note in notes], requests, "", stacks)]
+            yield from self._with_holders(pid, blocks, notes[-1], stacks)
             yield from _of_series(pid, [one.mappings for one in notes], requests, "mapping")
             for kind in OPENED:
                 opened = [one.opened.get(kind, {}) for one in notes]
                 for one in _of_series(pid, opened, requests, kind):
                     yield replace(one, bytes_per_request=0.0)
+
+    def _with_holders(
+        self,
+        pid: int,
+        found: list[Explanation],
+        traced: Traced,
+        stacks: Mapping[tuple[str, ...], list[Stack]],
+    ) -> Iterator[Explanation]:
+        """Say what leads to what the calls leave: a variable, where one holds most of it."""
+        held = self._held(pid)
+        whole = sum(one.bytes_per_request for one in found)
+        for one in found:
+            is_much = one.bytes_per_request >= _LEAST_HELD * whole
+            holder = self._holder(pid, traced, stacks.get(one.names, [])) if is_much else None
+            if holder is None:
+                yield replace(one, details=(*one.details, *held))
+                continue
+            names = (holder.file, f"global variable {holder.name}")
+            yield replace(one, holders=names, held_by=holder.held_by)
+
+    def _holder(self, pid: int, traced: Traced, stacks: list[Stack]) -> Holder | None:
+        """Return the variable that holds what these calls have left."""
+        counted = self.heap.counted.get(pid)
+        if counted is None or counted.has_python:
+            return None
+        addresses = [at for stack in stacks for at in traced.addresses.get(stack, ())]
+        amounts = [traced.blocks[stack] for stack in stacks if stack in traced.blocks]
+        size_bytes = sum(amount.size_bytes for amount in amounts)
+        return holder_of(pid, counted, addresses, size_bytes) if addresses else None
 
     def _held(self, pid: int) -> tuple[str, ...]:
         """Say whether anything leads to what was allocated last; nothing where it is mixed.
@@ -104,8 +136,13 @@ class NativeCalls:
 
 
 def _of_series(
-    pid: int, notes: list[dict[Stack, Amount]], requests: int, kind: str
+    pid: int,
+    notes: list[dict[Stack, Amount]],
+    requests: int,
+    kind: str,
+    stacks: dict[tuple[str, ...], list[Stack]] | None = None,
 ) -> Iterable[Explanation]:
+    """What they leave by their names; ``stacks`` is given the stacks that have each name."""
     left = _steady(notes) or _of_all(notes)
     chosen = sorted(left, key=lambda stack: -left[stack].size_bytes)[:_MOST_STACKS]
     code = LoadedCode.of(pid) if chosen else LoadedCode(())
@@ -126,6 +163,8 @@ def _of_series(
                 entries_per_request=before.entries_per_request + more[1],
             )
         together[one.names] = one
+        if stacks is not None:
+            stacks.setdefault(one.names, []).append(stack)
     return together.values()
 
 

@@ -63,6 +63,8 @@ class Traced:
 
     blocks: dict[Stack, Amount]
     mappings: dict[Stack, Amount]
+    addresses: dict[Stack, list[int]] = field(default_factory=dict)
+    """Where the blocks of each stack are."""
     opened: dict[str, dict[Stack, Amount]] = field(default_factory=dict)
     """Descriptors and children that are there, and threads that were started; by kind, each of
     size 1."""
@@ -107,6 +109,8 @@ class _Reader:
                 amounts = found.opened.setdefault(_KINDS[epoch], {})
             else:
                 amounts = found.mappings if epoch == _MAPPING else found.blocks
+            if amounts is found.blocks:
+                found.addresses.setdefault(stack, []).append(inverted ^ _ALL_BITS)
             amount = Amount(added * weight, weight)
             amounts[stack] = amounts.get(stack, Amount()) + amount
         return found

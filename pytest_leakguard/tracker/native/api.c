@@ -137,3 +137,8 @@ int tracker_lost_blocks(int pid, uint64_t cells_root, uint32_t first, uint32_t l
                         uint64_t most_bytes, LostBlocks *found) {
     return lost_blocks(pid, cells_root, first, last, most_bytes, found);
 }
+
+int tracker_block_roots(int pid, uint64_t cells_root, const uint64_t *asked, size_t asked_count,
+                        const RootRange *ranges, size_t count, BlockRoot *roots, size_t most) {
+    return block_roots(pid, cells_root, asked, asked_count, ranges, count, roots, most);
+}

@@ -5,6 +5,7 @@
 #include "audit.h"
 #include "containers.h"
 #include "core.h"
+#include "block_roots.h"
 #include "lost_blocks.h"
 #include "native_hooks.h"
 #include "owners.h"
@@ -80,6 +81,9 @@ API int tracker_locate(uintptr_t address, const char **file, uintptr_t *base, co
 API int tracker_hear(void *listener);
 API int tracker_ask_for(const char *event);
 
+/* Of another process; see block_roots.h. */
+API int tracker_block_roots(int pid, uint64_t cells_root, const uint64_t *asked, size_t asked_count,
+                            const RootRange *ranges, size_t count, BlockRoot *roots, size_t most);
 /* Of another process; see lost_blocks.h. */
 API int tracker_lost_blocks(int pid, uint64_t cells_root, uint32_t first, uint32_t last,
                             uint64_t most_bytes, LostBlocks *found);

@@ -14,27 +14,16 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "found_blocks.h"
 #include "preload/layout.h"
 
 #define PIECE_BYTES ((size_t)1 << 20)
-#define MOST_BLOCKS ((size_t)1 << 20)
 
 /* Epochs that a link of a chain may skip, since a batch need not keep anything. */
 #define NEAR_EPOCHS 2
 
 /* How an epoch's blocks are led to from outside of it. */
 enum { FROM_NEXT = 1, FROM_ELSEWHERE = 2 };
-
-typedef struct {
-    uint64_t start, end;
-    uint32_t epoch;
-    bool is_reached;
-} Found;
-
-typedef struct {
-    Found *blocks;
-    size_t used, capacity;
-} Blocks;
 
 typedef struct {
     int memory; /* /proc/PID/mem */
@@ -44,91 +33,17 @@ typedef struct {
     uint8_t ways[1 << EPOCH_BITS];
 } Search;
 
-static bool read_at(const Search *search, uint64_t address, void *into, size_t size_bytes) {
-    return pread(search->memory, into, size_bytes, (off_t)address) == (ssize_t)size_bytes;
-}
-
-/* ---- the blocks */
-
-static bool add_block(Blocks *blocks, uint64_t address, uint64_t size_bytes, uint32_t epoch) {
-    if (blocks->used == blocks->capacity) {
-        size_t capacity = blocks->capacity ? blocks->capacity * 2 : 1024;
-        Found *more = capacity > MOST_BLOCKS
-                          ? NULL
-                          : realloc(blocks->blocks, capacity * sizeof *blocks->blocks);
-        if (!more) return false;
-        blocks->blocks = more;
-        blocks->capacity = capacity;
-    }
-    blocks->blocks[blocks->used++] = (Found){address, address + size_bytes, epoch, false};
-    return true;
-}
-
-/* Cells of one page, and two more for a large block at its end, whose size is then not known. */
-#define CELLS ((size_t)1 << (PAGE_LOG2 - GRANULE_LOG2))
-
-static bool add_page(Search *search, uint64_t page, uint64_t begin, uint32_t first, uint32_t last) {
-    uint32_t cells[CELLS + 2] = {0};
-    if (!read_at(search, page, cells, CELLS * sizeof *cells)) return true; /* gone meanwhile */
-    for (size_t at = 0; at < CELLS; at++) {
-        uint32_t epoch = cells[at] >> SIZE_BITS, size = cells[at] & SIZE_MASK;
-        if (!cells[at]) continue;
-        uint64_t size_bytes = size - 1;
-        if (size == LARGE) {
-            size_bytes = cells[at + 1] | (uint64_t)cells[at + 2] << 32;
-            at += 2;
-        }
-        Blocks *into = epoch < first || epoch > last ? &search->others : &search->asked;
-        uint64_t address = begin + ((uint64_t)(at - (size == LARGE ? 2 : 0)) << GRANULE_LOG2);
-        if (!add_block(into, address, size_bytes, epoch)) return false;
-    }
-    return true;
-}
-
-/* A table of pointers; `shift` is how much address space each of them stands for. */
-static bool add_table(Search *search, uint64_t table, unsigned count_log2, uint64_t begin,
-                      unsigned shift, uint32_t first, uint32_t last) {
-    size_t count = (size_t)1 << count_log2;
-    uint64_t *entries = malloc(count * sizeof *entries);
-    if (!entries) return false;
-    bool is_done = true;
-    if (read_at(search, table, entries, count * sizeof *entries)) {
-        for (size_t at = 0; at < count && is_done; at++) {
-            uint64_t below = begin + ((uint64_t)at << shift);
-            if (!entries[at]) continue;
-            is_done = shift == PAGE_LOG2 ? add_page(search, entries[at], below, first, last)
-                                         : add_table(search, entries[at], NODE_LOG2, below,
-                                                     shift - NODE_LOG2, first, last);
-        }
-    }
-    free(entries);
-    return is_done;
-}
-
 /* ---- who leads to them; blocks are in the order of their addresses */
 
-/* The first block that ends after the address. */
-static size_t first_after(const Blocks *blocks, uint64_t address) {
-    size_t low = 0, high = blocks->used;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        if (blocks->blocks[middle].end <= address)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low;
-}
-
 static bool is_in_block(const Blocks *blocks, uint64_t address) {
-    size_t at = first_after(blocks, address);
+    size_t at = found_first_after(blocks, address);
     return at < blocks->used && blocks->blocks[at].start <= address;
 }
 
 /* Whether some block lies in the same page of cells: the page is the allocator's. */
 static bool is_beside_block(const Blocks *blocks, uint64_t address) {
     uint64_t page = address >> PAGE_LOG2 << PAGE_LOG2;
-    size_t at = first_after(blocks, page);
+    size_t at = found_first_after(blocks, page);
     return at < blocks->used && blocks->blocks[at].start < page + (UINT64_C(1) << PAGE_LOG2);
 }
 
@@ -154,7 +69,7 @@ static void note_way(Search *search, const Found *block, const Found *from, uint
 static void reach(Search *search, uint64_t word, const Found *from, uint64_t address) {
     const Blocks *asked = &search->asked;
     if (word < asked->blocks[0].start || word >= asked->blocks[asked->used - 1].end) return;
-    size_t at = first_after(asked, word);
+    size_t at = found_first_after(asked, word);
     Found *block = &asked->blocks[at];
     if (block->start > word) return;
     note_way(search, block, from, address, word);
@@ -166,7 +81,7 @@ static void reach(Search *search, uint64_t word, const Found *from, uint64_t add
 /* Words outside the blocks. */
 static void look_into(Search *search, uint64_t begin, const uint64_t *words, size_t count) {
     const Blocks *asked = &search->asked;
-    size_t next = first_after(asked, begin);
+    size_t next = found_first_after(asked, begin);
     for (size_t at = 0; at < count; at++) {
         uint64_t address = begin + at * sizeof *words;
         while (next < asked->used && asked->blocks[next].end <= address) next++;
@@ -182,7 +97,7 @@ static void look_into_blocks(Search *search, uint64_t *piece) {
         while (at + 8 <= block->end) {
             uint64_t left = (block->end - at) & ~UINT64_C(7);
             size_t size_bytes = left < PIECE_BYTES ? (size_t)left : PIECE_BYTES;
-            if (!read_at(search, at, piece, size_bytes)) break;
+            if (!found_read(search->memory, at, piece, size_bytes)) break;
             for (size_t word = 0; word < size_bytes / 8; word++)
                 reach(search, piece[word], block, at + word * 8);
             at += size_bytes;
@@ -215,7 +130,7 @@ static bool next_mapping(FILE *maps, uint64_t *begin, uint64_t *end) {
 static void look_into_mapping(Search *search, uint64_t begin, uint64_t end, uint64_t *piece) {
     while (begin < end) {
         size_t size_bytes = end - begin < PIECE_BYTES ? (size_t)(end - begin) : PIECE_BYTES;
-        if (read_at(search, begin, piece, size_bytes))
+        if (found_read(search->memory, begin, piece, size_bytes))
             look_into(search, begin, piece, size_bytes / sizeof *piece);
         begin += size_bytes;
     }
@@ -274,7 +189,7 @@ int lost_blocks(int pid, uint64_t cells_root, uint32_t first, uint32_t last, uin
     snprintf(path, sizeof path, "/proc/%d/mem", pid);
     search.memory = open(path, O_RDONLY | O_CLOEXEC);
     if (search.memory < 0) return errno;
-    bool is_done = add_table(&search, cells_root, ROOT_LOG2, 0, PAGE_LOG2 + 2 * NODE_LOG2, first, last);
+    bool is_done = found_blocks(search.memory, cells_root, first, last, &search.asked, &search.others);
     int error = is_done ? search_all(&search, pid, last, most_bytes, found) : ENOMEM;
     close(search.memory);
     free(search.asked.blocks);
