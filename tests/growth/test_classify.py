@@ -383,6 +383,17 @@ def test_a_leak_ends_the_run_only_when_confirmed_and_large_enough() -> None:
     assert may_stop([first, second], CAREFUL) == ""
 
 
+@pytest.mark.parametrize(("count", "ends"), [(128, True), (120, False)])
+def test_descriptors_beyond_any_pool_end_the_run_beside_memory_that_is_little(
+    count: int, ends: bool
+) -> None:
+    runs = [checkpoint(Leaking, requests, rise=64 * 1024) for requests in (800, 1300)]
+    beside = replace(runs[1].overall, metric=DESCRIPTORS, rise=count)
+    both = [replace(run, trends=(*run.trends, beside)) for run in runs]
+    assert bool(may_stop(both)) == ends
+    assert may_stop(both, CAREFUL) == ""
+
+
 def test_with_unique_keys_nothing_that_grows_ends_the_run() -> None:
     for metric in (RESIDENT, DESCRIPTORS):
         grown = [

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from pytest_leakguard.core.metric_names import MetricName
+from pytest_leakguard.processes import tree
 from pytest_leakguard.processes.holdings import holdings
 from pytest_leakguard.services.resources import gained
 
@@ -34,6 +35,20 @@ def test_leaked_children_are_named_with_their_command(bench: Any, make_stub: Any
     judged = bench.run(make_stub("children20"), requests=600)
     details = [text for finding in judged.check.findings for text in finding.details]
     assert any("child 'sleep 300' in process " in text for text in details), details
+
+
+def test_children_that_ended_and_that_nobody_waited_for_are_named() -> None:
+    before = holdings([os.getpid()])
+    child = os.posix_spawn("/bin/true", ["true"], {})
+    try:
+        os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)  # it has ended, and stays
+        assert child in tree.not_waited_for([os.getpid()])
+        assert child not in tree.below(os.getpid()) and not tree.is_alive(child)
+        (found,) = gained(MetricName.PROCESSES, before, holdings([os.getpid()]))
+    finally:
+        os.waitpid(child, 0)
+    assert dict(found.names)["child 'true (ended, not waited for)'"] == 1
+    assert child not in tree.not_waited_for([os.getpid()], known=())
 
 
 def test_sockets_are_named_by_their_peer_and_threads_by_their_name() -> None:
