@@ -107,6 +107,8 @@ def _is_harmless(node: ast.expr, parents: _Parents) -> bool:
     parent = parents.get(id(node))
     if isinstance(parent, ast.Assign):
         return node in parent.targets or _is_harmless_alias(parent, parents)
+    if isinstance(parent, ast.Tuple | ast.List) and isinstance(parent.ctx, ast.Store):
+        return isinstance(parents.get(id(parent)), ast.Assign)  # ``self.a, self.b = a, {}``
     if isinstance(parent, ast.Attribute):
         call = parents.get(id(parent))
         return parent.attr in _METHODS and isinstance(call, ast.Call) and call.func is parent

@@ -52,6 +52,8 @@ OPEN = [
     "    def add(self, n): self.shop_rows[n] = [n]\nSHOP = Shop()\ndef keep(n): SHOP.add(n)\n",
     "class Shop:\n    def __init__(self): self.shop_rows = {}\n"
     "    def add(self, n): self.shop_rows[n] = f'order {n}'\nSHOP = Shop()\ndef keep(n): SHOP.add(n)\n",
+    "class Shop:\n    def __init__(self, name): self.name, self.shop_rows = name, {}\n"
+    "    def add(self, n): self.shop_rows[n] = [n]\nSHOP = Shop('a')\ndef keep(n): SHOP.add(n)\n",
     "import functools\n@functools.lru_cache(None)\ndef price(n): return f'order {n}'\n"
     "def keep(n): price(n)\n",
     "def make():\n    seen = []\n    return lambda n: seen.append(n)\nkeep = make()\n",
@@ -112,6 +114,10 @@ UNKNOWN = [
     "SEEN = []\ndef keep(n): SEEN.append(n)\nrows = lambda: SEEN\n",
     "import functools\n@functools.cache\ndef price(n): return f'order {n}'\n"
     "def keep(n): price(n)\ndef expire(): price.cache_clear()\n",
+    "class Shop:\n    def __init__(self): self.day, self.shop_rows = 0, {}\n"
+    "    def add(self, n): self.shop_rows[n] = [n]\n"
+    "    def next(self): self.day, self.shop_rows = self.day + 1, {}\n"
+    "SHOP = Shop()\ndef keep(n): SHOP.add(n)\n",
     "BY_DAY = {'today': []}\ndef keep(n): BY_DAY['today'].append(n)\n"
     "def expire():\n    for rows in BY_DAY.values(): rows.clear()\n",
 ]
