@@ -9,8 +9,10 @@ that measuring goes on; its probe says so by name, to `pytest-leakguard doctor` 
 from __future__ import annotations
 
 import atexit
+import codecs
 import ctypes
 import functools
+import gc
 import linecache
 import logging
 import marshal
@@ -479,6 +481,26 @@ def _probe_exit_callbacks() -> str:
     return expect(has_risen, "one more function does not count")
 
 
+# What is registered with codecs.
+
+
+def registry_of_codecs(holder: Any) -> str:
+    """What a list or dict that only the interpreter knows has, in words; empty for any other."""
+    if type(holder) is list:
+        search = getattr(sys.modules.get("encodings"), "search_function", None)
+        is_registry = search is not None and any(entry is search for entry in holder)
+        return "search functions registered with codecs" if is_registry else ""
+    if type(holder) is dict and dict.get(holder, "strict") is codecs.strict_errors:
+        return "error handlers registered with codecs"
+    return ""
+
+
+def _probe_codecs() -> str:
+    search = getattr(sys.modules.get("encodings"), "search_function", None)
+    found = {registry_of_codecs(one) for one in gc.get_referrers(search, codecs.strict_errors)}
+    return expect(len(found - {""}) == 2, "nothing is found that has them")
+
+
 # Child processes.
 
 
@@ -682,6 +704,7 @@ def probes() -> tuple[Probe, ...]:
         Probe("warnings._get_context or _showwarnmsg_impl", _probe_warnings),
         Probe("logging.root.manager.disable", _probe_disabled_logging),
         Probe("atexit._ncallbacks", _probe_exit_callbacks),
+        Probe("PyInterpreterState.codec_search_path", _probe_codecs),
         Probe("subprocess._cleanup", _probe_abandoned_children),
         Probe("sys._getframe", _probe_calling_frame),
         Probe("sys._current_frames", _probe_frames),

@@ -190,6 +190,14 @@ def length(container: Any) -> int:
     return measure(container) if measure else 0
 
 
+def bytes_per_entry(container: Any) -> float:
+    """What an entry takes in the container's own table; 0 where that is not known."""
+    for base in _LENGTHS:
+        if is_a(container, base):
+            return float(base.__sizeof__(container)) / max(1, length(container))
+    return 0.0
+
+
 def newest(container: Any) -> Any:
     """One of the elements that came last, as far as the container keeps an order."""
     try:

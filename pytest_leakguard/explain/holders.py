@@ -13,7 +13,13 @@ from pytest_leakguard.counters.reader import HEAP, MAPPED, THREADS
 from pytest_leakguard.explain import limits
 from pytest_leakguard.explain.beside import Beside
 from pytest_leakguard.explain.buffers import Buffer, growing_buffer
-from pytest_leakguard.explain.growing_containers import Growing, growing, length, newest
+from pytest_leakguard.explain.growing_containers import (
+    Growing,
+    bytes_per_entry,
+    growing,
+    length,
+    newest,
+)
 from pytest_leakguard.explain.kinds import IsNew, is_test_double, kind_of
 from pytest_leakguard.explain.path_words import Growth
 from pytest_leakguard.explain.probe import EVENTS, Evidence, Probe
@@ -73,7 +79,8 @@ class Held:
 def holder_of(probe: Probe, evidence: Evidence, runs: int) -> Held:
     """The chain to what an old run has left, and the container on it that grows."""
     is_new = made_since(probe.tracker, evidence.old_run)
-    survivors = Survivors(survivors_of(probe.tracker, evidence.old_run))
+    lost_by = evidence.old_run if evidence.has_objects else None
+    survivors = Survivors(survivors_of(probe.tracker, lost_by))
     types, first = survivors.types(), survivors.roots()
     del survivors  # or its list would be taken for a holder
     held = Held() if first is None else _held_by_path(probe, runs, first, is_new)
@@ -140,9 +147,13 @@ def _held_by(path: Path, probe: Probe, runs: int, is_double: bool = False) -> He
         pace = pace_of(held.container.per_run)
         growth = Growth(held.container.container, pace, item, is_key)
         _look_for_removal(held, held.container.container, path.steps, probe)
-    if not path.is_complete and path.root.text == UNKNOWN and _cpython.exit_callbacks() > exits:
-        things = _cpython.below_exit_callbacks(path.steps)
-        path, growth = Path(Root(AT_EXIT), things, path.is_new, shows_top=True), Growth()
+    if path.root.text == UNKNOWN:
+        registry = _cpython.registry_of_codecs(path.steps[0])
+        if registry:
+            path = Path(Root(registry), path.steps, path.is_new, shows_top=True)
+        elif _cpython.exit_callbacks() > exits:
+            things = _cpython.below_exit_callbacks(path.steps)
+            path, growth = Path(Root(AT_EXIT), things, path.is_new, shows_top=True), Growth()
     held.is_known = path.is_complete
     held.chain, held.read = path.texts_to(growth), path.read(growth)
     _look_for_limit(held, _above(near, held.container), is_double)
@@ -242,11 +253,22 @@ def _growing_held(probe: Probe, evidence: Evidence, runs: int) -> Held:
     if not containers and runs > EVENTS:
         containers = growing(probe.work, runs, tidy)
     first = first_of(containers)
-    if first is None or (
-        evidence.counter in (HEAP, MAPPED) and evidence.per_run >= 1 and first.most
-    ):
+    if first is None or (evidence.counter in (HEAP, MAPPED) and _is_beside(first, evidence)):
         return Held()
     return _of_container(first)
+
+
+def _is_beside(first: Growing, evidence: Evidence) -> bool:
+    """Whether a container that grows is too small for native memory that no object has.
+
+    As the list of its cursors is for the pages of a database, or one with a limit for anything.
+    """
+    if evidence.per_run < 1:
+        return False
+    if first.most:
+        return True
+    grown_bytes = first.per_run * bytes_per_entry(first.container)
+    return 0 < grown_bytes < BUFFER_SHARE * evidence.per_run
 
 
 def _of_container(first: Growing) -> Held:

@@ -63,6 +63,8 @@ class Evidence:
     """Of the runs, so many lose something."""
     is_unbounded: bool = False
     """It was run beyond what its holder says that it keeps at most."""
+    has_objects: bool = True
+    """Objects that a run has left are lost as well, and not those of a cache beside the leak."""
 
     @property
     def events(self) -> int:

@@ -357,6 +357,10 @@ class Stages:
             examine_further,
         )
         self._causes.remember(confirmed)
+        is_clean = confirmed.check.is_whole and not confirmed.check.findings
+        rare = confirmation.rare_beside() if is_clean else None
+        if rare is not None:
+            return self._confirmed(item, repeater, ledger, rare, run, settings)
         return confirmed.check
 
     def _run(self, item: pytest.Item, repeater: Repeater, ledger: Ledger, calls: int) -> Run:

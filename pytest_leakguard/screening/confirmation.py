@@ -27,7 +27,7 @@ from pytest_leakguard.counters.reader import (
 from pytest_leakguard.counters.transients import PATIENCE_S, TRANSIENT
 from pytest_leakguard.screening import thresholds
 from pytest_leakguard.screening.ledger import MEMORY, RESOURCES, Ledger, Run
-from pytest_leakguard.screening.quick_check import Suspect
+from pytest_leakguard.screening.quick_check import Suspect, rare_counters
 from pytest_leakguard.screening.room import OutOfRoom
 from pytest_leakguard.screening.statistics import (
     Answer,
@@ -168,6 +168,17 @@ class Confirmation:
         """Goes on until so many runs, as a holder with so many places asks for."""
         self._limits = Limits(self._limits.seconds, runs, runs, self._limits.seconds)
         return self.examine()
+
+    def rare_beside(self) -> Suspect | None:
+        """A suspect when some of the runs have kept what was not suspected, as every run did not.
+
+        Such as a page that a database fills in seven runs, beside the cursors that it prunes.
+        """
+        if self._suspect.is_rare:
+            return None
+        runs = self.runs[thresholds.FIRST_RUNS :]
+        counters = rare_counters(self._ledger, runs) - self._suspect.counters
+        return Suspect(counters, tuple(self.runs), is_rare=True) if counters else None
 
     def _add_totals(self) -> None:
         self._known.clear()

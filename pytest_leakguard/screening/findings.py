@@ -290,6 +290,7 @@ def _explained(
         calls,
         examination.share,
         is_unbounded,
+        has_objects=counter != HEAP or BLOCKS in examination.series,
     )
     try:
         with ledger.uncollected():

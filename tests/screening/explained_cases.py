@@ -5,6 +5,7 @@ from __future__ import annotations
 import array
 import asyncio
 import atexit
+import codecs
 import contextvars
 import ctypes
 import functools
@@ -14,6 +15,7 @@ import logging
 import os
 import signal
 import sys
+import tempfile
 import tracemalloc
 import types
 import weakref
@@ -145,6 +147,19 @@ def stream_handlers() -> None:
 
 def at_exit() -> None:
     atexit.register(functools.partial(id, Order()))
+
+
+def codec_search() -> None:
+    codecs.register(lambda name: None)
+
+
+def codec_errors() -> None:
+    codecs.register_error(f"skip-{next(NUMBERS)}", lambda problem: ("", 0))
+
+
+def temporary_file() -> None:
+    descriptor, _ = tempfile.mkstemp()
+    os.close(descriptor)
 
 
 def context() -> None:

@@ -119,6 +119,24 @@ def test_a_leak_is_found_beside_a_cache_that_has_filled(examine: Examining) -> N
     assert found.per_run == {BLOCKS: PerRun(1, 64, is_exact=True)}
 
 
+def test_what_some_of_the_runs_keep_beside_a_cache_is_a_suspect_then(examine: Examining) -> None:
+    ledger = ScriptedLedger({BLOCKS: last(200)})
+    confirmation = examine.of(ledger)
+    ledger.memory[HEAP] = every(6)  # it was not in every run, so nobody has suspected it
+    assert is_cleared(confirmation.examine())
+    suspect = confirmation.rare_beside()
+    assert suspect is not None
+    assert (suspect.counters, suspect.is_rare) == ({HEAP}, True)
+    found = Confirmation(ledger, ledger.repeat, suspect, LONG).examine()
+    assert found.leaking == HEAP
+
+
+def test_a_cache_alone_leaves_no_suspect(examine: Examining) -> None:
+    confirmation = examine.of(ScriptedLedger({BLOCKS: last(200)}))
+    assert is_cleared(confirmation.examine())
+    assert confirmation.rare_beside() is None
+
+
 def test_a_counter_that_is_cleared_is_no_part_of_the_leak(examine: Examining) -> None:
     found = examine(ScriptedLedger({BLOCKS: always, HEAP: last(50)}))
     assert set(found.per_run) == {BLOCKS} and set(found.series) == {BLOCKS, HEAP}

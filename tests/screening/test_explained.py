@@ -109,6 +109,16 @@ NAMED = [
         "atexit.register(functools.partial(id, Order()))",
         "callbacks registered with atexit -> functools.partial",
     ),
+    (
+        "codec_search",
+        "codecs.register(lambda name: None)",
+        "search functions registered with codecs -> list (+1 item per run) -> function codec_*",
+    ),
+    (
+        "codec_errors",
+        "codecs.register_error(*",
+        "error handlers registered with codecs -> dict (+1 item per run) -> function codec_*",
+    ),
     ("context", None, "shop.KEEP (list, +1 item per run) -> _contextvars.Context"),
     ("buffer", 'BUFFER.extend(b"x" * 200)', "shop.BUFFER (bytearray, +200 bytes per run)"),
     ("values", "VALUES.extend([1.0] * 30)", "shop.VALUES (array.array, +240 bytes per run)"),
@@ -162,6 +172,14 @@ def test_native_memory_behind_an_object_counts() -> None:
     one = finding("native")
     assert 100_000 < one["size_bytes"] < 100_300
     assert "100,000 of the bytes per run are native memory that goes with it" in one["details"]
+
+
+def test_a_temporary_file_is_counted_without_the_memory_of_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    (one,) = answer("temporary_file")["findings"]
+    assert one["size_bytes"] == 0, one
 
 
 def test_a_rare_leak_says_what_one_loss_is_and_how_often_it_comes() -> None:
