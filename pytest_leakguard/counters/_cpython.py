@@ -21,6 +21,7 @@ import re
 import sys
 import threading
 import tracemalloc
+import types
 import warnings
 from array import array
 from collections.abc import Callable, Iterable, Iterator
@@ -481,6 +482,47 @@ def _probe_exit_callbacks() -> str:
     return expect(has_risen, "one more function does not count")
 
 
+# What code has beside it once the process has been watched.
+
+
+def offset_of_watching() -> int:
+    """Where a code object has the address of what it gets when it first runs, in bytes.
+
+    It gets it in CPython 3.12 and later, and only once somebody has set a trace or profile function
+    or used ``sys.monitoring``. 0 while that is not so, or where nothing of the kind is seen.
+    """
+    inside: dict[str, Any] = {}
+    exec("def once(): pass", inside)  # what has never run is needed
+    code = inside["once"].__code__
+    before = _words_of(code)
+    inside["once"]()
+    words = zip(before, _words_of(code), strict=True)
+    changed = [at for at, (old, new) in enumerate(words) if not old and new > _LEAST_ADDRESS]
+    return changed[0] * ctypes.sizeof(ctypes.c_size_t) if len(changed) == 1 else 0
+
+
+_LEAST_ADDRESS = 1 << 16
+"""The lowest that Linux maps, in bytes; numbers in a code object are smaller."""
+
+
+def _words_of(code: types.CodeType) -> list[int]:
+    words = ctypes.c_size_t * (types.CodeType.__basicsize__ // ctypes.sizeof(ctypes.c_size_t))
+    return list(words.from_address(id(code)))
+
+
+def _probe_watching() -> str:
+    if sys.version_info < (3, 12):
+        return expect(not offset_of_watching(), "code has something beside it before Python 3.12")
+    if not sys.getprofile():
+        sys.setprofile(_ignore)
+        sys.setprofile(None)
+    return expect(offset_of_watching() > 0, "code that first runs gets nothing")
+
+
+def _ignore(*_: object) -> None:
+    """As a profile function."""
+
+
 # What is registered with codecs.
 
 
@@ -704,6 +746,7 @@ def probes() -> tuple[Probe, ...]:
         Probe("warnings._get_context or _showwarnmsg_impl", _probe_warnings),
         Probe("logging.root.manager.disable", _probe_disabled_logging),
         Probe("atexit._ncallbacks", _probe_exit_callbacks),
+        Probe("PyCodeObject._co_monitoring", _probe_watching),
         Probe("PyInterpreterState.codec_search_path", _probe_codecs),
         Probe("subprocess._cleanup", _probe_abandoned_children),
         Probe("sys._getframe", _probe_calling_frame),

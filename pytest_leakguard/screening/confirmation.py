@@ -510,6 +510,8 @@ class Confirmation:
                 is_written_on |= not is_ever_more(self._series(counter))
         leaking = _growth_as_bytes(leaking)
         series = {counter: self._series(counter) for counter in self._suspect.counters}
+        old_run = self._old_run(leaking)
+        leaking = self._as_unwatched(leaking, old_run)
         still_open = {}
         if undecided and not self._suspect.is_rare:
             still_open = {at: per_run(self._series(at), is_rare=False) for at in self._open()}
@@ -521,10 +523,26 @@ class Confirmation:
             self._calls,
             self._spent.seconds,
             self._suspect.is_rare,
-            self._old_run(leaking or still_open),
+            old_run if leaking else self._old_run(still_open),
             self._share(leaking),
             is_written_on=is_written_on,
         )
+
+    def _as_unwatched(
+        self, leaking: dict[int, PerRun], old_run: tuple[int | None, int]
+    ) -> dict[int, PerRun]:
+        """Without what the interpreter adds to code that has been made while others watch it."""
+        number, calls = old_run
+        kept = leaking.get(BLOCKS)
+        if number is None or kept is None or not kept.is_exact:
+            return leaking
+        added = self._ledger.watching_of(number)
+        blocks, size_bytes = (
+            kept.blocks - added.blocks / calls,
+            kept.size_bytes - added.size_bytes / calls,
+        )
+        is_part = added.blocks and blocks > 0 and size_bytes > 0
+        return {**leaking, BLOCKS: PerRun(blocks, size_bytes, True)} if is_part else leaking
 
     def _old_run(self, leaking: dict[int, PerRun]) -> tuple[int | None, int]:
         """The oldest run that has kept just what one loses, or else any that has kept something."""

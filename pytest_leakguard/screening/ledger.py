@@ -12,7 +12,7 @@ from typing import Any
 
 from pytest_leakguard.core.collector import Collector
 from pytest_leakguard.counters import originals
-from pytest_leakguard.counters._cpython import cache_clearer
+from pytest_leakguard.counters._cpython import cache_clearer, offset_of_watching
 from pytest_leakguard.counters.reader import (
     BLOCKS,
     CHILDREN,
@@ -30,7 +30,7 @@ from pytest_leakguard.tracker.containers import (
     may_have_tables,
 )
 from pytest_leakguard.tracker.lost_stacks import LOSES, has_only_lost_stacks, loss_in_words
-from pytest_leakguard.tracker.objects import kept_by_interpreter, plain_object
+from pytest_leakguard.tracker.objects import beside_code, kept_by_interpreter, plain_object
 from pytest_leakguard.tracker.tracker import (
     LARGEST_RUN,
     OLD_RUN,
@@ -400,6 +400,15 @@ class Ledger:
     def has_interned(self, run: Run) -> bool:
         """Whether a run has had strings interned for good that were not there before."""
         return HAS_IMMORTAL and self._interned_of(run.number)[0] > 0
+
+    def watching_of(self, number: int) -> Amount:
+        """What a run's code has got since somebody has watched the process, as a debugger does.
+
+        Whether it has depends on what other tests have done before.
+        """
+        offset_bytes = offset_of_watching()
+        blocks = beside_code(self.tracker, number, offset_bytes) if offset_bytes else []
+        return Amount(len(blocks), sum(block.size_bytes for block in blocks), 0)
 
     def interned_by(self, run: Run) -> list[str]:
         """The strings of a run that the interpreter keeps for good."""

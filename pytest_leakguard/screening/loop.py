@@ -139,7 +139,13 @@ def _examined(
             most_runs = max(calls, thresholds.MOST_RUNS_OF_LOOP)
             limits = Limits(seconds, most_runs, confirming_s=seconds / 2)
             confirmation = Confirmation(ledger, run, suspect, limits, progress)
-            return confirmation.examine(), confirmation.examine_further
+            examination = confirmation.examine()
+            is_clean = examination.leaking is None and not examination.undecided
+            rare = confirmation.rare_beside() if is_clean else None
+            if rare is not None:
+                confirmation = Confirmation(ledger, run, rare, limits, progress)
+                examination = confirmation.examine()
+            return examination, confirmation.examine_further
     except OutOfRoom as problem:
         return Examination({}, {}, str(problem)), None
 

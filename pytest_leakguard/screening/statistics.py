@@ -278,7 +278,27 @@ def _of_common_count(series: Sequence[Kept]) -> Sequence[Kept]:
 
 def is_even(series: Sequence[Kept]) -> bool:
     """Whether nearly every run has kept just as much as the others."""
-    return _most_common(series[1:-1] or series) is not None
+    old = series[1:-1] or series
+    return _most_common(old) is not None or _has_even_shares(old)
+
+
+def _has_even_shares(series: Sequence[Kept]) -> bool:
+    """Whether that is so but for what the calls under one number share.
+
+    Where each keeps a traceback, all of them keep the frame of the one loop that has called them.
+    """
+    one = _most_common([kept for kept in series if kept.calls == 1])
+    several = [kept for kept in series if kept.calls > 1]
+    if one is None or not several:
+        return False
+    shares: Tally[tuple[float, float]] = Tally()
+    for kept in several:
+        others = kept.calls - 1
+        blocks = (kept.calls * one.blocks - kept.blocks) / others
+        shares[blocks, (kept.calls * one.size_bytes - kept.size_bytes) / others] += kept.calls
+    (blocks, size_bytes), count = shares.most_common(1)[0]
+    is_share = 0 <= blocks < one.blocks and 0 <= size_bytes < one.size_bytes
+    return is_share and count >= thresholds.EXACT_SHARE * sum(kept.calls for kept in several)
 
 
 def is_ever_more(series: Sequence[Kept]) -> bool:
@@ -298,6 +318,8 @@ def _most_common(series: Sequence[Kept]) -> PerRun | None:
 
     Growth counts where nothing else is kept.
     """
+    if not series:
+        return None
     growth = is_growth(series)
     calls = sum(kept.calls for kept in series)
     tally: Tally[tuple[float, float]] = Tally()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+import types
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -115,6 +116,18 @@ def kept_by_interpreter(tracker: Tracker, run: int) -> list[Block]:
     """The strings of a run that the interpreter has interned for good."""
     strings = tracker.survivors_with(run, _TYPE_OFFSET, id(str))
     return [block for block in strings if is_kept_by_interpreter(block)]
+
+
+def beside_code(tracker: Tracker, run: int, offset_bytes: int) -> list[Block]:
+    """Blocks whose addresses code objects of a run have so far from their start."""
+    found = []
+    for code in tracker.survivors_with(run, _TYPE_OFFSET, id(types.CodeType)):
+        block = None
+        if code.size_bytes >= types.CodeType.__basicsize__:
+            block = tracker.find(_pointer_at(code.address + offset_bytes))
+        if block is not None and block.run == run and block.domain is Domain.PYTHON:
+            found.append(block)
+    return found
 
 
 def compiled_code(tracker: Tracker, run: int) -> tuple[Block, ...]:

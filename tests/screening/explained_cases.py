@@ -14,6 +14,7 @@ import itertools
 import logging
 import os
 import signal
+import sqlite3
 import sys
 import tempfile
 import tracemalloc
@@ -155,6 +156,31 @@ def codec_search() -> None:
 
 def codec_errors() -> None:
     codecs.register_error(f"skip-{next(NUMBERS)}", lambda problem: ("", 0))
+
+
+def code() -> None:
+    """Made and run anew each time."""
+    inside: dict[str, Any] = {}
+    exec("def run(): pass", inside)
+    inside["run"]()
+    KEEP.append(inside["run"])
+
+
+def watched_code() -> None:
+    """The same after somebody has looked at what the process calls."""
+    sys.setprofile(lambda *_: None)
+    sys.setprofile(None)
+    code()
+
+
+DATABASE = sqlite3.connect(":memory:")
+DATABASE.execute("CREATE TABLE orders (text TEXT)")
+
+
+def rows() -> None:
+    """A page of the database in every sixth run, beside cursors that are pruned."""
+    DATABASE.execute("INSERT INTO orders VALUES (?)", ("x" * 600,))
+    DATABASE.commit()
 
 
 def temporary_file() -> None:

@@ -127,6 +127,9 @@ class ScriptedLedger(Ledger):
             grown_bytes += amount.grown_bytes
         return Amount(blocks, size_bytes, grown_bytes)
 
+    def watching_of(self, number: int) -> Amount:
+        return NOTHING  # the script keeps no code
+
     def has_kept(self, run: Run, counter: int) -> bool:
         amount = self.kept(run, counter)
         return amount.blocks > 0 or amount.grown_bytes > 0

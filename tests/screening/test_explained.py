@@ -119,6 +119,7 @@ NAMED = [
         "codecs.register_error(*",
         "error handlers registered with codecs -> dict (+1 item per run) -> function codec_*",
     ),
+    ("rows", "DATABASE.execute(*", "a C extension*never gave back"),
     ("context", None, "shop.KEEP (list, +1 item per run) -> _contextvars.Context"),
     ("buffer", 'BUFFER.extend(b"x" * 200)', "shop.BUFFER (bytearray, +200 bytes per run)"),
     ("values", "VALUES.extend([1.0] * 30)", "shop.VALUES (array.array, +240 bytes per run)"),
@@ -172,6 +173,10 @@ def test_native_memory_behind_an_object_counts() -> None:
     one = finding("native")
     assert 100_000 < one["size_bytes"] < 100_300
     assert "100,000 of the bytes per run are native memory that goes with it" in one["details"]
+
+
+def test_code_that_is_watched_has_the_size_that_it_has_otherwise() -> None:
+    assert finding("watched_code")["size_bytes"] == finding("code")["size_bytes"]
 
 
 def test_a_temporary_file_is_counted_without_the_memory_of_its_name(

@@ -261,6 +261,18 @@ def test_growth_beside_blocks_is_no_part_of_the_exact_size() -> None:
     assert per_run(series, is_rare=False) == PerRun(1, 10, is_exact=True)
 
 
+def test_calls_that_share_the_frame_of_their_loop_are_even() -> None:
+    series = single(*[26] * 30) + [
+        Kept(calls, 25 * calls + 1, 10 * (25 * calls + 1)) for calls in range(2, 60)
+    ]
+    assert is_even(series)
+
+
+def test_calls_that_keep_ever_less_together_are_not_even() -> None:
+    series = single(*[26] * 30) + [Kept(calls, 26, 260) for calls in range(2, 60)]
+    assert not is_even(series)
+
+
 def test_runs_that_differ_are_not_even() -> None:
     assert not is_even(single(1, 2, 3, 1, 2, 3, 1, 2, 3))
 
