@@ -9,7 +9,7 @@ import array
 import gc
 import io
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from pytest_leakguard.core.foreign import modules, namespace_of_module, referents
@@ -34,10 +34,14 @@ class Buffer:
         return float(self._measure(self.thing))
 
 
-def growing_buffer(work: Work, runs: int, tidy: Callable[[], object] = int) -> Buffer | None:
-    """The one that grows fastest in each of some runs."""
-    gc.collect()
-    found = _buffers(_measures())
+def growing_buffer(
+    work: Work, runs: int, tidy: Callable[[], object] = int, among: Iterable[Any] = ()
+) -> Buffer | None:
+    """The one that grows fastest in each of some runs, of those where they are known."""
+    found = _known(among)
+    if found is None:
+        gc.collect()
+        found = _buffers(_measures())
     before = [measure(thing) for thing, measure in found]
     for _ in range(runs):
         work()
@@ -52,6 +56,16 @@ def growing_buffer(work: Work, runs: int, tidy: Callable[[], object] = int) -> B
             best = late, Buffer(thing, measure, late / runs)
     found.clear()  # or the list would be taken for a holder
     return None if best is None else best[1]
+
+
+def _known(among: Iterable[Any]) -> list[tuple[Any, _Measure]] | None:
+    """Buffers among what is known; ``None`` where nothing is."""
+    measures, found = _measures(), dict[int, tuple[Any, _Measure]]()
+    is_known = False
+    for thing in among:
+        is_known = True
+        _add_buffer(found, measures, thing)
+    return list(found.values()) if is_known else None
 
 
 def all_buffers() -> list[Any]:

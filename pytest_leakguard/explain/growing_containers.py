@@ -78,12 +78,16 @@ def _is_alive(thing: Any) -> bool:
 
 
 def growing(
-    work: Callable[[], object], runs: int, tidy: Callable[[], object] = int, least: int = 0
+    work: Callable[[], object],
+    runs: int,
+    tidy: Callable[[], object] = int,
+    least: int = 0,
+    among: Iterable[Any] = (),
 ) -> tuple[Growing, ...]:
     """Containers that grow in both halves of the runs, fastest first.
 
     ``tidy`` drops what may come and go. What holds fewer than ``least`` elements at first is left
-    out.
+    out. ``among`` are those to look at, where they are known, which takes no pass over the heap.
 
     After all that may grow for ever come those with a limit, since one that fills says nothing of a
     leak beside it, and then those that hold nothing.
@@ -91,17 +95,18 @@ def growing(
     for _ in range(2):
         work()
     tidy()
-    before = _lengths(least)
+    looked_at = _Among(among)
+    before = looked_at.lengths(least)
     for _ in range(runs):
         work()
     tidy()
-    middle = _lengths(least)
+    middle = looked_at.lengths(least)
     for _ in range(runs):
         work()
     tidy()
-    gc.collect()
+    looked_at.collect()
     found = []
-    for container, measure in containers():
+    for container, measure in looked_at.containers():
         key = id(container)
         now = measure(container)
         if key in before and now > middle.get(key, now) > before[key]:
@@ -119,14 +124,37 @@ def _order(growing: Growing) -> tuple[bool, bool, float]:
     return growing.is_index, bool(growing.most), -growing.per_run
 
 
-def _lengths(least: int) -> dict[int, int]:
-    gc.collect()
-    lengths: dict[int, int] = {}
-    for container, measure in containers():
-        length_now = measure(container)
-        if length_now >= least:
-            lengths[id(container)] = length_now
-    return lengths
+class _Among:
+    """The containers to look at; of ours, so that it is never taken for a holder."""
+
+    __slots__ = ("_is_all", "_known")
+
+    def __init__(self, known: Iterable[Any]) -> None:
+        self._known: list[tuple[Any, Callable[[Any], int]]] = []
+        self._is_all = True
+        for container in known:
+            self._is_all = False
+            if measure := _measure_of(type(container)):
+                self._known.append((container, measure))
+
+    def containers(self) -> Iterable[tuple[Any, Callable[[Any], int]]]:
+        """Those that are known, or all there are."""
+        return containers() if self._is_all else self._known
+
+    def collect(self) -> None:
+        """Garbage is no container; those that are known are none."""
+        if self._is_all:
+            gc.collect()
+
+    def lengths(self, least: int) -> dict[int, int]:
+        """By their identity."""
+        self.collect()
+        lengths: dict[int, int] = {}
+        for container, measure in self.containers():
+            length_now = measure(container)
+            if length_now >= least:
+                lengths[id(container)] = length_now
+        return lengths
 
 
 def containers() -> Iterator[tuple[Any, Callable[[Any], int]]]:

@@ -249,7 +249,9 @@ def _growing_held(probe: Probe, evidence: Evidence, runs: int) -> Held:
         held = _buffer_held(probe, evidence, runs)
         if held is not None:
             return held
-    containers = growing(probe.work, EVENTS, tidy)
+    containers = growing(probe.work, EVENTS, tidy, among=probe.followed())
+    if not containers and probe.followed():
+        containers = growing(probe.work, EVENTS, tidy)
     if not containers and runs > EVENTS:
         containers = growing(probe.work, runs, tidy)
     first = first_of(containers)
@@ -287,7 +289,8 @@ def _of_container(first: Growing) -> Held:
 
 
 def _buffer_held(probe: Probe, evidence: Evidence, runs: int) -> Held | None:
-    buffer = growing_buffer(probe.work, runs, probe.reader.forget_what_is_gone)
+    tidy = probe.reader.forget_what_is_gone
+    buffer = growing_buffer(probe.work, runs, tidy, probe.followed())
     if buffer is None or buffer.bytes_per_run < BUFFER_SHARE * evidence.per_run:
         return None
     path = path_to(buffer.thing)

@@ -40,6 +40,8 @@ class Probe:
     """Computing time that all of it may take, about."""
     is_interned: bool = False
     """What is lost are strings that the interpreter has interned for good."""
+    followed: Callable[[], list[Any]] = list
+    """The older containers that each run has made longer, where that is what is lost."""
 
     @property
     def step_s(self) -> float:

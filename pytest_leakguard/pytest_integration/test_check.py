@@ -340,7 +340,8 @@ class Stages:
 
         def armed(calls: int = 1) -> None:
             self._room.check(EXPLAINING_RUNS)
-            self._run_armed(item, repeater, ledger, calls)
+            with self._aside.for_a_run():
+                self._run_armed(item, repeater, ledger, calls)
 
         def examine_further(runs: int) -> Examination:
             examination = confirmation.examine_further(runs)

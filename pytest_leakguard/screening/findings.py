@@ -281,6 +281,7 @@ def _explained(
         named,
         seconds,
         ledger.counts_interned,
+        lambda: ledger.followed.containers,
     )
     old_run, calls = examination.old_run
     evidence = Evidence(

@@ -73,6 +73,18 @@ class SetAside:
         """Everything is the collector's again."""
         _thaw()
 
+    @contextlib.contextmanager
+    def for_a_run(self) -> Iterator[None]:
+        """Freezes what there is while a run is made that explains: who looks then, sees it all."""
+        if Collector.is_frozen:
+            yield
+            return
+        self.freeze_again()
+        try:
+            yield
+        finally:
+            self.end()
+
 
 @contextlib.contextmanager
 def frozen() -> Iterator[None]:
