@@ -222,7 +222,8 @@ def bytes_per_entry(container: Any) -> float:
     """What an entry takes in the container's own table; 0 where that is not known."""
     for base in _LENGTHS:
         if is_a(container, base):
-            return float(base.__sizeof__(container)) / max(1, length(container))
+            measure: Any = base.__sizeof__  # the base's own, whatever a subclass has put there
+            return float(measure(container)) / max(1, length(container))
     return 0.0
 
 

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from pytest_leakguard.counters.reader import Reader
 from pytest_leakguard.explain.native_stacks import Symbolize

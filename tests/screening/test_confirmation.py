@@ -126,7 +126,8 @@ def test_what_some_of_the_runs_keep_beside_a_cache_is_a_suspect_then(examine: Ex
     assert is_cleared(confirmation.examine())
     suspect = confirmation.rare_beside()
     assert suspect is not None
-    assert (suspect.counters, suspect.is_rare) == ({HEAP}, True)
+    assert suspect.counters == frozenset({HEAP})
+    assert suspect.is_rare
     found = Confirmation(ledger, ledger.repeat, suspect, LONG).examine()
     assert found.leaking == HEAP
 
