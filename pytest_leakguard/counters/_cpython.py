@@ -29,6 +29,7 @@ from types import FrameType, ModuleType
 from typing import Any
 
 from pytest_leakguard.core.collector import Collector
+from pytest_leakguard.core.foreign import referents
 from pytest_leakguard.core.probes import Probe, expect
 
 KEEPS_ALL_INTERNED = sys.version_info[:2] == (3, 12)
@@ -530,7 +531,8 @@ def registry_of_codecs(holder: Any) -> str:
     """What a list or dict that only the interpreter knows has, in words; empty for any other."""
     if type(holder) is list:
         search = getattr(sys.modules.get("encodings"), "search_function", None)
-        is_registry = search is not None and any(entry is search for entry in holder)
+        # A list that C code has made may have places without an entry, which nobody may read.
+        is_registry = search is not None and any(entry is search for entry in referents(holder))
         return "search functions registered with codecs" if is_registry else ""
     if type(holder) is dict and dict.get(holder, "strict") is codecs.strict_errors:
         return "error handlers registered with codecs"

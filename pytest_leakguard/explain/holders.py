@@ -25,7 +25,7 @@ from pytest_leakguard.explain.path_words import Growth
 from pytest_leakguard.explain.probe import EVENTS, Evidence, Probe
 from pytest_leakguard.explain.reach import is_reached
 from pytest_leakguard.explain.references import Path, path_to, path_without
-from pytest_leakguard.explain.removals import removals_of
+from pytest_leakguard.explain.removals import is_never_given, removals_of
 from pytest_leakguard.explain.roots import AT_EXIT, UNKNOWN, Root
 from pytest_leakguard.explain.survivors import Survivors, Target, made_since, survivors_of
 
@@ -306,12 +306,15 @@ def _buffer_held(probe: Probe, evidence: Evidence, runs: int) -> Held | None:
 def _look_for_removal(held: Held, container: Any, steps: list[Any], probe: Probe) -> None:
     """The first place that takes entries out again and may be reached by the runs."""
     reached: dict[str, bool] = {}
+    given: list[bool] = []
     for removal in removals_of(container, steps):
         name = removal.function
         if name not in reached:
             probe.begin()
             reached[name] = is_reached(name, probe.work)
-        if reached[name]:
+        if reached[name] and removal.is_given and not given:
+            given.append(not _is_never_given(container, steps))
+        if reached[name] and (not removal.is_given or given[0]):
             break
     else:
         return
@@ -319,6 +322,12 @@ def _look_for_removal(held: Held, container: Any, steps: list[Any], probe: Probe
     if removal.limit:
         held.limit, held.limiting = removal.limit, container
         held.bounded = f"{removal.place} {removal.does} {removal.limit:,}"
+
+
+def _is_never_given(container: Any, steps: list[Any]) -> bool:
+    """Whether nobody can ask for the entry that the way goes through to be taken out."""
+    at = next(at for at, step in enumerate(steps) if step is container)
+    return at + 1 < len(steps) and is_never_given(steps[at + 1], container, steps)
 
 
 def _look_for_limit(held: Held, steps: list[Any], is_double: bool) -> None:

@@ -11,7 +11,7 @@ import linecache
 import sys
 import types
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from pytest_leakguard.core.foreign import (
     qualname_of,
     referents,
 )
-from pytest_leakguard.explain import source_uses
+from pytest_leakguard.explain import given_entries, source_uses
 from pytest_leakguard.explain.code_owner import Owner, owner
 from pytest_leakguard.explain.path_words import Step
 from pytest_leakguard.explain.reach import function_of
@@ -52,6 +52,8 @@ class Removal:
     """The name by which the code around it is called; empty where that has none of its own."""
     does: str = field(default=_TAKES_OUT_BEYOND, compare=False)
     """What it does about the limit, in words."""
+    is_given: bool = field(default=False, compare=False)
+    """It takes out only what its function was given, as ``unsubscribe(listener)`` does."""
 
 
 def removal_of(container: Any, holders: Iterable[Any] = ()) -> Removal | None:
@@ -67,7 +69,18 @@ def removals_of(container: Any, holders: Iterable[Any] = ()) -> Iterator[Removal
     them that have it in their closure, and of its own class.
     """
     for name in _names(container, holders):
-        yield from name.removals()
+        yield from name.removals(container)
+
+
+def is_never_given(entry: Any, container: Any, steps: list[Any]) -> bool:
+    """Whether nobody can hand this entry to what takes out only what it is given.
+
+    Nothing else refers to it, and no source gives an entry of the container to anybody.
+    """
+    if given_entries.has_other_holders(container, _known(steps)):
+        return False
+    is_alone = given_entries.is_only_in(entry, container)
+    return is_alone and all(name.hands_out_nothing() for name in _names(container, steps))
 
 
 def is_source_known(container: Any, holders: Iterable[Any] = ()) -> bool:
@@ -85,17 +98,24 @@ def is_source_known(container: Any, holders: Iterable[Any] = ()) -> bool:
 def _has_other_holders(container: Any, holders: Iterable[Any]) -> bool:
     """Whether anything else refers to it, which may empty it by another name."""
     steps = list(holders)
-    known = {id(holders), id(steps), *map(id, steps)}
-    for step in steps:
-        known.update(map(id, referents(step)))  # its namespace
-        if type(step) is types.FunctionType:
-            known.update(map(id, step.__closure__ or ()))
-    known.update(id(namespace_of_module(module)) for _, module in modules())
+    known = {id(holders), id(steps), *_known(steps)}
     for referrer in gc.get_referrers(container):
         # What a function that runs calls it stands in the source that is looked through.
         if id(referrer) not in known and not is_a(referrer, _RUNNING):
             return True
     return False
+
+
+def _known(steps: Iterable[Any]) -> set[int]:
+    """The identities of the holders, of their namespaces and closures, and of modules'."""
+    known = {id(steps)}
+    for step in steps:
+        known.add(id(step))
+        known.update(map(id, referents(step)))  # its namespace
+        if type(step) is types.FunctionType:
+            known.update(map(id, step.__closure__ or ()))
+    known.update(id(namespace_of_module(module)) for _, module in modules())
+    return known
 
 
 _RUNNING = (
@@ -139,7 +159,20 @@ class _Name:
             return False  # an entry is reached by whatever goes through all of them
         return bool(self.within) or source_uses.are_harmless_elsewhere(self.name, self.file)
 
-    def removals(self) -> Iterator[Removal]:
+    def hands_out_nothing(self) -> bool:
+        """Whether no use of it, here and in other modules, gives an entry to anybody."""
+        tree = self.tree()
+        scope = self._scope(tree) if tree is not None else None
+        if scope is None or self.of_class or self.is_entry:
+            return False
+        check = given_entries.hands_out_nothing
+        if not check(scope, self._is_called):
+            return False
+        if self.within:
+            return True
+        return source_uses.are_harmless_elsewhere(self.name, self.file, check)
+
+    def removals(self, container: Any) -> Iterator[Removal]:
         tree = self.tree()
         if tree is None:
             return
@@ -152,7 +185,10 @@ class _Name:
             found += _replacing(tree, self.name)
         numbers = Numbers(self.file, self.holder)
         for node in found:
-            yield self._removal(tree, node, _limit_of(tree, node, numbers))
+            removal = self._removal(tree, node, _limit_of(tree, node, numbers))
+            function = _function_around(tree, node)
+            is_given = given_entries.is_by_value(node, container, function)
+            yield replace(removal, is_given=is_given and not removal.limit)
         for node in ast.walk(scope):
             if isinstance(node, ast.Compare) and any(_is_length_of(is_it, node)):
                 limit = max(numbers.compared(node), default=0)
@@ -264,6 +300,16 @@ def _statement_at(tree: ast.Module, line: int) -> ast.AST | None:
         if min(first, node.lineno) <= line <= (node.end_lineno or node.lineno):
             return node
     return None
+
+
+def _function_around(tree: ast.Module, node: ast.AST) -> ast.AST | None:
+    """The innermost function in which a statement or call is."""
+    found = None
+    for function in ast.walk(tree):  # outer ones come first
+        is_function = isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        if is_function and any(part is node for part in ast.walk(function)):
+            found = function
+    return found
 
 
 def _class_in(tree: ast.Module, name: str) -> ast.ClassDef | None:

@@ -41,10 +41,13 @@ def are_harmless(scope: ast.AST, is_it: IsIt) -> bool:
     return all(_is_harmless(node, parents) for node in nodes)
 
 
-def are_harmless_elsewhere(name: str, file: str) -> bool:
+def are_harmless_elsewhere(
+    name: str, file: str, is_harmless: Callable[[ast.AST, IsIt], bool] = are_harmless
+) -> bool:
     """Return the same of what other modules reach as an attribute of that name.
 
-    Asked are the user's own modules and those of the package that the file belongs to.
+    Or whether they do nothing else that ``is_harmless`` does not allow. Asked are the user's own
+    modules and those of the package that the file belongs to.
     """
     for parsed, text in enumerate(_texts_with(name, file)):
         try:
@@ -53,7 +56,7 @@ def are_harmless_elsewhere(name: str, file: str) -> bool:
             return False
         if parsed >= _MOST_PARSED or _is_imported_inside(tree, name):
             return False
-        if not are_harmless(tree, lambda node: _is_attribute(node, name)):
+        if not is_harmless(tree, lambda node: _is_attribute(node, name)):
             return False
     return True
 

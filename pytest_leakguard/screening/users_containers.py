@@ -65,13 +65,20 @@ class UsersContainers:
 
     def _found(self) -> dict[int, Any] | None:
         """By address; ``None`` where a module or a class has other names than it had."""
-        found: dict[int, Any] = {}
+        found: dict[int, Any] = {id(container): container for container in _of_interpreter()}
         objects = _Objects()
         for places in self._places:
             if not places.add_to(found, objects):
                 return None
         objects.add_containers_to(found)
         return found
+
+
+def _of_interpreter() -> Iterator[list[Any]]:
+    """What a test may append a constant to, of which nothing is allocated."""
+    for entries in (sys.path, sys.path_hooks, sys.warnoptions):
+        if type(entries) is list:  # anything may stand there
+            yield entries
 
 
 class _Objects:

@@ -270,5 +270,9 @@ def test_a_number_that_becomes_a_container_is_followed_some_tests_later(
     assert looks == RESCAN_TESTS
 
 
+def test_the_interpreters_own_lists_are_followed() -> None:
+    assert _is_among(UsersContainers(), sys.path)
+
+
 def _is_among(containers: UsersContainers, thing: Any) -> bool:
     return any(other is thing for other in containers.lengths().containers)
