@@ -136,7 +136,7 @@ def _equals_itself_alone(thing: Any) -> bool:
 
 _MOST_WITHIN = 3
 """Of our own lists, tuples and cells, one within the other."""
-_OF_CALLS = (list, tuple, types.CellType, type(iter([])), type(iter(())))
+_OF_CALLS: tuple[type, ...] = (list, tuple, types.CellType, type(iter([])), type(iter(())))
 
 
 def _is_of_the_search(thing: Any, ours: set[int], most: int) -> bool:
