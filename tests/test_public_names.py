@@ -134,7 +134,7 @@ def test_a_leak_is_an_assertion_error_with_line_and_holder() -> None:
         assert_no_leak(leaks, seconds=5)
     KEPT.clear()
     text = str(caught.value)
-    assert text.startswith("python objects: ") and "line: KEPT.append({})" in text
+    assert text.startswith("NEW LEAK  ") and "\n     KEPT.append({})\n" in text
     assert ".KEPT (list, +1 item per run) ->" in text
 
 

@@ -15,8 +15,8 @@ from pytest_leakguard.core.options import BASELINE_NAME
 from pytest_leakguard.core.text import amount, indented, place, site
 from pytest_leakguard.processes import supervisor
 from pytest_leakguard.reporters import json_reader
+from pytest_leakguard.reporters.counts import headline
 from pytest_leakguard.reporters.rules import RULES
-from pytest_leakguard.reporters.terminal import headline
 from pytest_leakguard.verdict import CLEAN
 
 MOST_COMMITS = 10

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from pytest_leakguard.core.checks import Check, Outcome
 from pytest_leakguard.core.leaks import Finding, LeakKind, Rate, Status
@@ -58,6 +58,11 @@ def amount_of(finding: Finding, each: str) -> str:
     return f"{size(finding.size_bytes)}{what}{each} ({counted(finding.blocks, 'block')})"
 
 
+def headline(finding: Finding, check: Check | None = None) -> str:
+    """How much leaks, as the terminal says it."""
+    return amount_of(finding, per(finding, check))
+
+
 def _thing(finding: Finding) -> str:
     if finding.kind in _THINGS:
         return _THINGS[finding.kind]
@@ -76,7 +81,7 @@ def _three_digits(value: float) -> float:
     return float(f"{value:.3g}")
 
 
-def sum_of(findings: Sequence[Finding], checks: dict[str, Check]) -> str:
+def sum_of(findings: Sequence[Finding], checks: Mapping[str, Check]) -> str:
     """All sizes together, by what they are for: ``1.2 KiB per run, 2 threads per run``."""
     sums: dict[str, int] = {}
     things: dict[tuple[str, str], int] = {}

@@ -10,21 +10,22 @@ from pytest_leakguard import __version__
 from pytest_leakguard.core.fingerprint import calls
 from pytest_leakguard.core.leaks import Finding, Frame
 from pytest_leakguard.core.text import one_line, place
+from pytest_leakguard.reporters.counts import checks_of
+from pytest_leakguard.reporters.leak_text import sentence
 from pytest_leakguard.reporters.locations import of_baseline, of_finding
 from pytest_leakguard.reporters.rules import RULES
-from pytest_leakguard.reporters.terminal import headline
 from pytest_leakguard.verdict import Run, Verdict, actionable, failing
 
 
 def code_quality(verdict: Verdict, run: Run) -> str:
     """GitLab's code quality report: the widget of a merge request and marks in its diff."""
     failed = {finding.fingerprint for finding in failing(verdict, run.policy)}
-    issues = []
+    issues, checks = [], checks_of(verdict)
     for finding in actionable(verdict, run.policy):
         location = of_finding(finding, run) or of_baseline(run)
         issues.append(
             {
-                "description": headline(finding),
+                "description": sentence(finding, checks, run.root),
                 "check_name": RULES[finding.kind].id,
                 "fingerprint": finding.fingerprint,
                 "severity": "critical" if finding.fingerprint in failed else "minor",

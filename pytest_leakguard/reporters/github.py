@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from pytest_leakguard.core.checks import Outcome
 from pytest_leakguard.core.leaks import Finding
 from pytest_leakguard.core.text import counted, one_line, printable
+from pytest_leakguard.reporters.leak_text import Page, below, beside, sentence, title
 from pytest_leakguard.reporters.locations import Location, of_check, of_finding
-from pytest_leakguard.reporters.terminal import Through, finding_lines, headline
 from pytest_leakguard.verdict import Judged, Run, Verdict, failing, root_causes
 
 MOST_ANNOTATIONS = 10
@@ -85,10 +85,10 @@ def _limited(level: str, annotations: Sequence[_Annotation]) -> Iterator[str]:
 
 
 def _errors(verdict: Verdict, run: Run) -> Iterator[_Annotation]:
-    found = failing(verdict, run.policy)
-    through = Through(found)
-    for finding in root_causes(found):
-        yield _leak(finding, through, verdict, run)
+    causes = root_causes(failing(verdict, run.policy))
+    page = beside(verdict, causes, run.root)
+    for finding in causes:
+        yield _leak(finding, page, run)
     for judged in verdict.checks:
         if judged.outcome is Outcome.INCONCLUSIVE:
             yield _inconclusive(judged, run)
@@ -98,14 +98,13 @@ def _errors(verdict: Verdict, run: Run) -> Iterator[_Annotation]:
         yield "leakguard", "nothing was measured, so nothing is known to be clean", None
 
 
-def _leak(finding: Finding, through: Through, verdict: Verdict, run: Run) -> _Annotation:
-    lines = [f"{headline(finding)} [{finding.status}] {finding.fingerprint}"]
-    _, *details = finding_lines(finding, through, verdict, run.root)
-    for detail in details:
-        lines.append(detail.text.removeprefix("      "))
+def _leak(finding: Finding, page: Page, run: Run) -> _Annotation:
+    lines = [title(finding, page)]
+    lines.extend(text.strip() for text in below(finding, page))
     accept = f"pytest-leakguard baseline accept {finding.fingerprint}"
-    lines.append(f'accept: {accept} --reason "why it may stay"')
-    return f"Leak: {headline(finding)}", "\n".join(lines), of_finding(finding, run)
+    lines.append(f'{"accept":<14} {accept} --reason "why it may stay"')
+    head = sentence(finding, page.checks, run.root)
+    return head, "\n".join(lines), of_finding(finding, run)
 
 
 def _inconclusive(judged: Judged, run: Run) -> _Annotation:

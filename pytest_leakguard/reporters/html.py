@@ -30,10 +30,11 @@ from pytest_leakguard.reporters import (
     html_curves,
     html_flamegraph,
 )
+from pytest_leakguard.reporters.counts import headline
 from pytest_leakguard.reporters.exports import weighed
 from pytest_leakguard.reporters.history import Earlier, gone
 from pytest_leakguard.reporters.provenance import KEYS
-from pytest_leakguard.reporters.terminal import WORDS, Through, headline, in_words, leaked
+from pytest_leakguard.reporters.terminal import WORDS, Through, in_words, leaked
 from pytest_leakguard.verdict import Judged, Run, Verdict, failing, root_causes
 
 MOST_CAUSES = 200

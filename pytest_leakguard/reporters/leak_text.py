@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pytest_leakguard.core.checks import Check
@@ -15,6 +15,8 @@ from pytest_leakguard.verdict import Verdict, hanging
 
 COLUMNS = 80
 """Width where nobody says how wide the terminal is; that of pytest."""
+UNBROKEN = 1000
+"""Width of a text that no terminal breaks: a summary, an annotation, JUnit XML."""
 MOST_CHECKS = 5
 """Checks listed for one leak; with -v all of them are, and the report has them anyway."""
 _INDENT = "     "
@@ -36,7 +38,6 @@ _PACE = re.compile(r"^[+-][\d.,e+]+ \w+ per run over [\d,]+ runs$")
 class Page:
     """What all leaks of one section share."""
 
-    verdict: Verdict
     root: Path | None = None
     columns: int = COLUMNS
     verbosity: int = 0
@@ -64,17 +65,27 @@ class Page:
             commands.add(check.reproduce if check is not None else "")
         command = one_line(commands.pop()) if len(causes) > 1 and len(commands) == 1 else ""
         through = hanging(verdict.failing)
-        return cls(verdict, root, columns, verbosity, checks, through, command)
+        return cls(root, columns, verbosity, checks, through, command)
 
     def check_of(self, finding: Finding) -> Check | None:
         """The first check that a leak was seen in, whose reproduce command it has."""
         return self.checks.get(finding.checks[0]) if finding.checks else None
 
 
+def beside(verdict: Verdict, causes: Sequence[Finding], root: Path | None) -> Page:
+    """For places that show one leak without the others, each with its own command."""
+    return replace(Page.of(verdict, causes, root, UNBROKEN, 0), command="")
+
+
 def title(finding: Finding, page: Page) -> str:
     """``NEW LEAK  384 B per run (5 blocks) at shop.py:9 in Order.__init__  58651b997822244c``."""
+    return f"{unnamed_title(finding, page)}  {finding.fingerprint}"
+
+
+def unnamed_title(finding: Finding, page: Page) -> str:
+    """The same without the fingerprint, for places that show it apart."""
     amount, at = _title(finding, page)
-    return f"{amount}{f' {at}' if at else ''}  {finding.fingerprint}"
+    return f"{amount}{f' {at}' if at else ''}"
 
 
 def _title(finding: Finding, page: Page) -> tuple[str, str]:
@@ -101,6 +112,11 @@ def explained(number: int, finding: Finding, page: Page) -> Iterator[str]:
     else:
         yield f"{number}. {amount}  {finding.fingerprint}"
         yield f"{_INDENT}{at}"
+    yield from below(finding, page)
+
+
+def below(finding: Finding, page: Page) -> Iterator[str]:
+    """What stands below the headline of one leak."""
     check = page.check_of(finding)
     yield from _source(finding, page)
     yield from _calls(finding, check, page)
@@ -208,7 +224,18 @@ def _labelled(label: str, text: str) -> str:
 
 def in_one_line(finding: Finding, check: Check, root: Path | None) -> str:
     """What a failing test says of its leak; the section at the end explains it."""
+    return f"{in_words(finding, check, root)} [{finding.fingerprint}]"
+
+
+def sentence(finding: Finding, checks: Mapping[str, Check], root: Path | None) -> str:
+    """The same, where it stands alone: ``New leak: 384 B per run at shop.py:9``."""
+    check = checks.get(finding.checks[0]) if finding.checks else None
+    text = in_words(finding, check, root)
+    return f"{text[0].upper()}{text[1:]}"
+
+
+def in_words(finding: Finding, check: Check | None, root: Path | None) -> str:
+    """``new leak: 384 B per run at shop.py:9 in Order.__init__``."""
     amount = counts.amount_of(finding, counts.per(finding, check)).partition(" (")[0]
     place = calls_text.site(finding, root)
-    at = f" at {place}" if place else ""
-    return f"{finding.status} leak: {amount}{at} [{finding.fingerprint}]"
+    return f"{finding.status} leak: {amount}{f' at {place}' if place else ''}"

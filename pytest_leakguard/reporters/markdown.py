@@ -16,16 +16,11 @@ from pytest_leakguard.core.checks import Check, Outcome
 from pytest_leakguard.core.fingerprint import is_nameless
 from pytest_leakguard.core.leaks import Finding, Rate, Status
 from pytest_leakguard.core.options import BASELINE_NAME
-from pytest_leakguard.core.shapes import Shape
-from pytest_leakguard.core.text import counted, one_line, printable, quantity, shortened
+from pytest_leakguard.core.text import counted, one_line, printable, quantity, shortened, size
 from pytest_leakguard.reporters import growth_text
-from pytest_leakguard.reporters.terminal import (
-    Through,
-    finding_lines,
-    headline,
-    in_words,
-    leaked,
-)
+from pytest_leakguard.reporters.counts import checks_of, sum_of
+from pytest_leakguard.reporters.leak_text import Page, below, beside, unnamed_title
+from pytest_leakguard.reporters.terminal import in_words, leaked
 from pytest_leakguard.verdict import Judged, Run, Verdict, failing, fails, root_causes
 
 MOST_BYTES = 900 * 1024
@@ -36,6 +31,8 @@ MOST_ROWS = 200
 """Checks in the table; nobody reads more, and the report has all of them."""
 MOST_LEAKS = 50
 """Leaks, and inconclusive checks, that are described."""
+_NOTHING = "nothing"
+"""What is allowed of a leak that nobody has accepted."""
 _MOST_KEYS = 20
 """Keys of the baseline listed in one line."""
 MOST_CODE = 300
@@ -102,7 +99,8 @@ def render(verdict: Verdict, run: Run, most_bytes: int = MOST_BYTES) -> str:
 def _parts(verdict: Verdict, run: Run) -> Iterator[str]:
     """Paragraphs, the most important first."""
     found = failing(verdict, run.policy)
-    causes, through = root_causes(found), Through(found)
+    causes = root_causes(found)
+    page = beside(verdict, causes, run.root)
     mark = "❌" if verdict.has_failed else "✅"
     yield f"## {mark} {in_words(verdict)}"
     if verdict.problems:
@@ -115,7 +113,7 @@ def _parts(verdict: Verdict, run: Run) -> Iterator[str]:
     if others := _others(verdict, rows):
         yield others
     for number, finding in enumerate(causes[:MOST_LEAKS]):
-        yield _leak(finding, number < UNFOLDED, through, verdict, run)
+        yield _leak(finding, number < UNFOLDED, page)
     if len(causes) > MOST_LEAKS:
         more = f"and {len(causes) - MOST_LEAKS} more leaks"
         yield f"{more}; all are in `report.html` and `report.json`."
@@ -136,51 +134,52 @@ def _is_shown(judged: Judged) -> bool:
 
 
 def _table(rows: Sequence[Judged], run: Run) -> Iterator[str]:
-    yield "| check | tool | growth or size | 95 % interval | allowed | answer | timeline |"
-    yield "|---|---|---|---|---|---|---|"
+    yield "| Check | Result | Leaked | Allowed | Trend |"
+    yield "|---|---|---|---|---|"
     for judged in sorted(rows, key=lambda judged: (not judged.has_failed, judged.check.id)):
-        figures = map(code, _figures(judged.check, run))
-        tool = code(judged.check.tool or "sampling")
-        cells = (code(judged.check.id), tool, *figures, _ANSWERS[judged.outcome])
-        yield f"| {' | '.join(cells)} | {_timeline(judged.check)} |"
+        check = judged.check
+        under = "" if check.kind == "test" else f" ({code(check.tool or 'sampling')})"
+        cells = (
+            f"{code(check.id)}{under}",
+            _ANSWERS[judged.outcome],
+            *map(code, _figures(check, run)),
+            _timeline(check),
+        )
+        yield f"| {' | '.join(cells)} |"
 
 
-def _figures(check: Check, run: Run) -> tuple[str, str, str]:
-    """Size, interval and what is allowed of what decided."""
+def _figures(check: Check, run: Run) -> tuple[str, str]:
+    """How much of what decided leaked, and how much of it is allowed."""
     for finding in check.findings:
         if finding.rate is not None:
             return _rate_figures(check, finding.rate, run)
     if total := leaked(check, run.policy):
-        return _size_figures(check, total, run)
+        return total, _allowed(check, run)
     if check.diagnosis and (decisive := growth_text.deciding(check.diagnosis, check.growth)):
         interval = _interval(decisive.low, decisive.high, decisive.unit)
-        return growth_text.head(check.diagnosis, check.growth), interval, ""
-    return "", "", ""
+        return f"{growth_text.head(check.diagnosis, check.growth)} {interval}", ""
+    return "", ""
 
 
-def _rate_figures(check: Check, rate: Rate, run: Run) -> tuple[str, str, str]:
+def _rate_figures(check: Check, rate: Rate, run: Run) -> tuple[str, str]:
     entry = run.baseline.growth.get(growth_key(check.id, rate))
     pace = f"{quantity(rate.per_iteration, rate.unit)} per {rate.per}"
-    allowed = quantity(entry.allowed if entry else 0.0, rate.unit)
-    return pace, _interval(rate.low, rate.high, rate.unit), allowed
+    allowed = quantity(entry.allowed, rate.unit) if entry else _NOTHING
+    return f"{pace} {_interval(rate.low, rate.high, rate.unit)}", allowed
 
 
-def _size_figures(check: Check, total: str, run: Run) -> tuple[str, str, str]:
+def _allowed(check: Check, run: Run) -> str:
     accepted_bytes = 0
     for finding in check.findings:
         entry = run.baseline.leaks.get(finding.fingerprint)
         if entry and fails(finding, run.policy):
             accepted_bytes += entry.max_bytes
-    allowed = f"{accepted_bytes:,} bytes"
-    for growth in check.growth:
-        if growth.shape is Shape.LEAK:
-            interval = f"{growth.low:,.4g} to {growth.high:,.4g} {growth.unit}"
-            return f"{total} per run", interval, allowed
-    return total, "exact", allowed
+    return size(accepted_bytes) if accepted_bytes else _NOTHING
 
 
 def _interval(low: float, high: float, unit: str) -> str:
-    return f"{quantity(low, unit)} to {quantity(high, unit)}"
+    """Of 95 %, as the terminal shows it."""
+    return f"[{quantity(low, unit)}, {quantity(high, unit)}]"
 
 
 def _timeline(check: Check) -> str:
@@ -205,11 +204,11 @@ def _others(verdict: Verdict, rows: Sequence[Judged]) -> str:
     return f"and {text} not listed" if text and rows else text
 
 
-def _leak(finding: Finding, is_open: bool, through: Through, verdict: Verdict, run: Run) -> str:
-    title = f"{code(headline(finding))} {finding.status} {code(finding.fingerprint)}"
-    lines = [line.text for line in finding_lines(finding, through, verdict, run.root)]
+def _leak(finding: Finding, is_open: bool, page: Page) -> str:
+    head = f"{code(unnamed_title(finding, page))} {code(finding.fingerprint)}"
+    lines = [text.removeprefix("     ") for text in below(finding, page)]
     opened = " open" if is_open else ""
-    return f"<details{opened}><summary>{title}</summary>\n\n{block(lines[1:])}\n\n</details>"
+    return f"<details{opened}><summary>{head}</summary>\n\n{block(lines)}\n\n</details>"
 
 
 def _unanswered(verdict: Verdict) -> Iterator[str]:
@@ -225,8 +224,8 @@ def _unanswered(verdict: Verdict) -> Iterator[str]:
 def _baseline(verdict: Verdict) -> Iterator[str]:
     accepted = [finding for finding in verdict.findings if finding.status is Status.KNOWN]
     if accepted:
-        size_bytes = sum(finding.size_bytes for finding in accepted)
-        yield f"Accepted: {counted(len(accepted), 'known leak')}, {size_bytes:,} bytes."
+        size_text = sum_of(accepted, checks_of(verdict))
+        yield f"Accepted: {counted(len(accepted), 'known leak')} ({size_text})."
     if verdict.fixed:
         keys = ", ".join(code(key) for key in verdict.fixed[:_MOST_KEYS])
         prune = "`pytest --leakguard --leakguard-prune`"

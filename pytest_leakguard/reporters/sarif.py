@@ -19,6 +19,7 @@ from pytest_leakguard.core.checks import Outcome
 from pytest_leakguard.core.fingerprint import calls
 from pytest_leakguard.core.leaks import Finding, Frame, LeakKind, Status
 from pytest_leakguard.core.text import one_line, place
+from pytest_leakguard.reporters.leak_text import sentence
 from pytest_leakguard.reporters.locations import (
     Location,
     of_baseline,
@@ -27,7 +28,6 @@ from pytest_leakguard.reporters.locations import (
     of_frame,
 )
 from pytest_leakguard.reporters.rules import RULES, Rule
-from pytest_leakguard.reporters.terminal import headline
 from pytest_leakguard.verdict import Run, Verdict, actionable, failing
 
 SCHEMA = (
@@ -159,12 +159,12 @@ def _result(finding: Finding, is_failing: bool, run: Run) -> dict[str, Any]:
 
 def _message(finding: Finding, run: Run) -> str:
     """What leaks, and what else stands in no other field that is shown."""
-    text = headline(finding)
-    if finding.status is not Status.NEW:
-        text += f" ({finding.status}: {one_line(finding.reason)})"
+    text = sentence(finding, {check.id: check for check in run.checks}, run.root)
+    if finding.status is not Status.NEW and finding.reason:
+        text += f" ({one_line(finding.reason)})"
     text += "."
     if finding.way:
-        text += f" Held by {one_line(finding.way)}."
+        text += f" Kept alive by {one_line(finding.way)}."
     text += f" Seen in {', '.join(one_line(check) for check in finding.checks[:_MOST_CHECKS])}"
     if len(finding.checks) > _MOST_CHECKS:
         text += f" and {len(finding.checks) - _MOST_CHECKS} more"

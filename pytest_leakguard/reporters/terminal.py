@@ -17,25 +17,28 @@ from pytest_leakguard.core.checks import (
     Growth,
     Outcome,
 )
-from pytest_leakguard.core.fingerprint import callers
-from pytest_leakguard.core.leaks import Finding, Frame, LeakKind, Status
+from pytest_leakguard.core.leaks import Finding, LeakKind, Status
 from pytest_leakguard.core.patterns import IGNORED
 from pytest_leakguard.core.runtimes import keeps_interior_pointers
 from pytest_leakguard.core.text import (
-    amount,
     counted,
     indented,
     kind,
     one_line,
-    place,
     printable,
-    quantity,
-    site,
 )
 from pytest_leakguard.reporters import growth_text
-from pytest_leakguard.reporters.counts import checks_of, sum_of
+from pytest_leakguard.reporters.counts import amount_of, checks_of, sum_of
 from pytest_leakguard.reporters.counts import in_words as in_words  # which others take from here
-from pytest_leakguard.reporters.leak_text import COLUMNS, Page, explained, in_one_line, title
+from pytest_leakguard.reporters.leak_text import (
+    COLUMNS,
+    UNBROKEN,
+    Page,
+    below,
+    explained,
+    in_one_line,
+    title,
+)
 from pytest_leakguard.verdict import (
     Judged,
     Policy,
@@ -186,8 +189,7 @@ class Through:
         """A line for each finding that was lost through this one."""
         if finding.kind is LeakKind.DEFINITELY_LOST:
             for other in self._by_root.get(finding.fingerprint, ()):
-                what = amount(other.size_bytes, other.blocks)
-                yield f"and through it {what} ({other.fingerprint})"
+                yield f"and through it {amount_of(other, '')} ({other.fingerprint})"
 
 
 def last_line(verdict: Verdict, spent_s: float = 0.0) -> Line:
@@ -219,66 +221,9 @@ def _cost(verdict: Verdict, spent_s: float) -> str:
     return "".join(texts)
 
 
-def finding_lines(
-    finding: Finding, through: Through, verdict: Verdict, root: Path | None
-) -> Iterator[Line]:
-    """One leak with its calls, its holders, where it was seen and how to see it again.
-
-    The headline comes first.
-    """
-    yield Line(f"LEAK  {headline(finding)}  [{finding.status}] {finding.fingerprint}", "red")
-    if finding.rate is None or finding.stack:
-        yield Line(f"      at {site(finding, root)}")
-    for frame in _calls(finding):
-        yield Line(f"         from {place(frame, root)}")
-    for detail in finding.details:
-        yield Line(f"      {one_line(detail)}")
-    if finding.rate is not None:
-        for text in _forecast(finding, verdict):
-            yield Line(f"      {indented(text)}")
-    if finding.way:
-        yield Line(f"      kept alive by {one_line(finding.way)}")
-    for text in through.of(finding):
-        yield Line(f"      {text}")
-    if finding.status is not Status.NEW and finding.reason:
-        yield Line(f"      {finding.status}: {one_line(finding.reason)}{_owner(finding)}")
-    yield from _checks(finding, verdict)
-
-
-def headline(finding: Finding) -> str:
-    """What leaks and how much, in one line."""
-    if finding.kind is LeakKind.FILE_DESCRIPTORS and not finding.size_bytes and not finding.rate:
-        return f"{kind(finding.kind)}: {finding.blocks:,} left open"
-    if finding.rate is None:
-        return f"{kind(finding.kind)}: {amount(finding.size_bytes, finding.blocks)}"
-    rate = finding.rate
-    low, high = quantity(rate.low, rate.unit), quantity(rate.high, rate.unit)
-    pace = quantity(rate.per_iteration, rate.unit)
-    return one_line(f"{kind(finding.kind)}: {rate.metric} {pace} per {rate.per} [{low}, {high}]")
-
-
 def leaked(check: Check, policy: Policy) -> str:
     """What of this check fails, all sizes together; empty when nothing does."""
-    sized: list[Finding] = []
-    growing: list[Finding] = []
-    for finding in check.findings:
-        if fails(finding, policy):
-            (sized if finding.rate is None else growing).append(finding)
-    texts = [headline(finding) for finding in growing]
-    if sized:
-        texts.insert(0, _sum(sized))
-    return "; ".join(texts)
-
-
-def _sum(findings: Sequence[Finding]) -> str:
-    size_bytes = sum(finding.size_bytes for finding in findings)
-    return amount(size_bytes, sum(finding.blocks for finding in findings))
-
-
-def _forecast(finding: Finding, verdict: Verdict) -> Iterator[str]:
-    for judged in verdict.checks:
-        if judged.check.id in finding.checks and judged.check.diagnosis:
-            yield from growth_text.forecast(judged.check.diagnosis)
+    return sum_of(_failing_in(check, policy), {check.id: check})
 
 
 def _diagnosis(check: Check, told: Told = growth_text.lines) -> Iterator[str]:
@@ -286,26 +231,6 @@ def _diagnosis(check: Check, told: Told = growth_text.lines) -> Iterator[str]:
         yield one_line(growth_text.head(check.diagnosis, check.growth))
         for text in told(check.diagnosis, check.growth):
             yield f"    {text}"
-
-
-def _calls(finding: Finding) -> tuple[Frame, ...]:
-    return callers(finding.stack)[:MOST_CALLS]
-
-
-def _owner(finding: Finding) -> str:
-    return f" (owner {one_line(finding.owner)})" if finding.owner else ""
-
-
-def _checks(finding: Finding, verdict: Verdict) -> Iterator[Line]:
-    for check_id in finding.checks[:MOST_CHECKS]:
-        yield Line(f"      in {one_line(check_id)}")
-    if len(finding.checks) > MOST_CHECKS:
-        yield Line(f"      and in {len(finding.checks) - MOST_CHECKS} more")
-    for judged in verdict.checks:
-        if judged.check.id == finding.checks[0]:
-            if judged.check.reproduce:
-                yield Line(f"      reproduce: {one_line(judged.check.reproduce)}")
-            return
 
 
 def _inconclusive(judged: Judged, verbosity: int) -> Iterator[Line]:
@@ -434,9 +359,8 @@ def _all_checks(verdict: Verdict, verbosity: int) -> Iterator[Line]:
             yield Line(f"               {one_line(check.not_repeatable)}", "yellow")
 
 
-def _failing_of(judged: Judged, policy: Policy) -> list[Finding]:
+def _failing_in(check: Check, policy: Policy) -> list[Finding]:
     """With the check that they are of, by which it is known what was lost through what."""
-    check = judged.check
     return [replace(one, checks=(check.id,)) for one in check.findings if fails(one, policy)]
 
 
@@ -445,7 +369,7 @@ def failure_in_short(judged: Judged, policy: Policy, root: Path | None = None) -
 
     The section at the end of the run explains all of it, once.
     """
-    causes = root_causes(_failing_of(judged, policy))
+    causes = root_causes(_failing_in(judged.check, policy))
     lines = [in_one_line(finding, judged.check, root) for finding in causes[:MOST_OF_A_TEST]]
     if rest := causes[MOST_OF_A_TEST:]:
         lines.append(f"and {counted(len(rest), 'more leak')}; see the leakguard section")
@@ -454,39 +378,37 @@ def failure_in_short(judged: Judged, policy: Policy, root: Path | None = None) -
     return "\n".join(lines)
 
 
-def failure_text(
-    judged: Judged,
-    policy: Policy,
-    root: Path | None = None,
-) -> str:
+def failure_text(judged: Judged, policy: Policy, root: Path | None = None) -> str:
     """What a failing test says: its leaks and why there may be more.
 
     Where no section at the end of the run explains them: an assertion, JUnit XML.
     """
-    found = _failing_of(judged, policy)
+    check = judged.check
+    found = _failing_in(check, policy)
+    causes = root_causes(found)
+    page = Page(root, UNBROKEN, 1, {check.id: check}, hanging(found), check.reproduce)
     lines: list[str] = []
-    causes, through = root_causes(found), Through(found)
     for finding in causes[:MOST_IN_FULL]:
-        where = f" at {site(finding, root)}" if finding.rate is None or finding.stack else ""
-        lines.append(f"{headline(finding)}{where}")
-        lines.extend(f"    from {place(frame, root)}" for frame in _calls(finding))
-        lines.extend(f"    {one_line(detail)}" for detail in finding.details)
-        if finding.way:
-            lines.append(f"    kept alive by {one_line(finding.way)}")
-        lines.extend(f"    {text}" for text in through.of(finding))
-        if finding.status is not Status.NEW:
-            lines.append(f"    {finding.status}: {one_line(finding.reason)}{_owner(finding)}")
+        lines.extend((title(finding, page), *below(finding, page)))
     if rest := causes[MOST_IN_FULL:]:
-        lines.append(f"and {len(rest):,} more, {_sum(rest)}; the report has them all")
-    lines.extend(indented(line) for line in _diagnosis(judged.check))
-    if judged.reasons:
-        lines.append("inconclusive:" if judged.outcome is Outcome.INCONCLUSIVE else "besides:")
-        lines.extend(f"    {one_line(reason)}" for reason in judged.reasons)
-    output = judged.check.output.strip()
-    if judged.outcome is Outcome.INCONCLUSIVE and output:
-        lines.append("last output on standard error:")
-        for text in output.splitlines()[-_MOST_OUTPUT_LINES_OF_A_TEST:]:
-            lines.append(f"    | {printable(text)}")
-    if judged.check.reproduce:
-        lines.append(f"reproduce: {one_line(judged.check.reproduce)}")
+        size_text = sum_of(rest, page.checks)
+        lines.append(f"and {counted(len(rest), 'more leak')}, {size_text}; the report has them all")
+    if all(finding.rate is None for finding in causes):
+        lines.extend(indented(line) for line in _diagnosis(check))
+    lines.extend(_why_inconclusive(judged))
+    if check.reproduce:
+        lines.append(f"reproduce: {one_line(check.reproduce)}")
     return "\n".join(lines)
+
+
+def _why_inconclusive(judged: Judged) -> Iterator[str]:
+    """The reasons, and what the target has said last."""
+    is_inconclusive = judged.outcome is Outcome.INCONCLUSIVE
+    if judged.reasons:
+        yield "inconclusive:" if is_inconclusive else "note:"
+        yield from (f"    {one_line(reason)}" for reason in judged.reasons)
+    output = judged.check.output.strip()
+    if is_inconclusive and output:
+        yield "last output on standard error:"
+        for text in output.splitlines()[-_MOST_OUTPUT_LINES_OF_A_TEST:]:
+            yield f"    | {printable(text)}"

@@ -64,7 +64,7 @@ def test_it_says_how_the_run_ended_and_what_leaks(github: GitHub, tmp_path: Path
     assert told.startswith(
         f"{MARKER}\n[The run](https://example.test/runs/1) for <code>{COMMIT[:12]}</code> ❌ failed."
     )
-    assert "1 new leak (" in told and "push" in told and "100 bytes in 1 block" in told
+    assert "1 new leak (" in told and "push" in told and "100 B definitely lost" in told
 
 
 def test_the_next_run_renews_it_and_leaves_other_comments_alone(

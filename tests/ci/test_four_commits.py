@@ -165,10 +165,10 @@ def test_four_commits(
     assert place[0] == "shop.py" and place[1] in (python_line - 1, python_line), (
         "where the object is made, or kept"
     )
-    assert "480 bytes in 10 blocks" in errors["src/orders.c", C_LINE]
+    assert "480 B definitely lost (10 blocks)" in errors["src/orders.c", C_LINE]
     assert (
-        "reproduce: " in errors["src/orders.c", C_LINE]
-        and "accept: " in errors["src/orders.c", C_LINE]
+        "reproduce  " in errors["src/orders.c", C_LINE]
+        and "accept  " in errors["src/orders.c", C_LINE]
     )
     assert (
         "❌" in second.summary

@@ -288,7 +288,7 @@ def test_explain_tells_what_is_known(folder: Path, capsys: pytest.CaptureFixture
     assert main(["explain", fingerprint, "--report", "out"]) == 0
     out = capsys.readouterr().out
     assert (
-        "definitely lost: 100 bytes in 1 block" in out
+        "100 B definitely lost (1 block) [new]" in out
         and "push (/b/src/a.c:3)" in out
         and "one-time init" in out
     )

@@ -50,7 +50,7 @@ def test_an_accepted_leak_is_told_with_reason_owner_and_stack(
 ) -> None:
     text = explained("a" * 16, capsys)
     for told in (
-        "definitely lost: 480 bytes in 10 blocks [new]",
+        "480 B definitely lost (10 blocks) [new]",
         "at push (/project/src/server.c:42); stack, innermost call first:",
         "    accept_order (/project/src/orders.c:17)",
         "seen in: tests/test_c.py::test_export, tests/test_c.py::test_import",
@@ -76,7 +76,7 @@ def test_growth_is_found_by_fingerprint_and_by_key(
     folder: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     text = explained(name, capsys)
-    assert "growth: heap_bytes 640 bytes per request [630 bytes, 650 bytes]" in text
+    assert "640 B per request (heap_bytes) [grown]" in text
     assert "accepted by @acme/api: route cache fills\nat most 96 bytes/request" in text
 
 

@@ -178,5 +178,5 @@ leaks()
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert "AssertionError: python objects: 157 bytes in 2 blocks" in done.stderr, done.stderr
-    assert "kept alive by __main__.KEEP (list)" in done.stderr
+    assert "AssertionError: NEW LEAK  157 B (2 blocks)" in done.stderr, done.stderr
+    assert "kept alive by  __main__.KEEP (list)" in done.stderr

@@ -154,18 +154,16 @@ def by_html(text: str) -> Said:
 def by_markdown(text: str) -> Said:
     has_failed, counts = in_words(text.splitlines()[0])
     assert text.startswith("## ❌" if has_failed else "## ✅")
-    causes = re.findall(r"<summary>.*<code>([0-9a-f]{16})</code></summary>", text)
-    through = re.findall(r"and through it .*\(([0-9a-f]{16})\)", text)
+    causes = re.findall(r"<summary><code>[A-Z]+ LEAK .*<code>([0-9a-f]{16})</code></summary>", text)
+    through = re.findall(r"and through it .*  ([0-9a-f]{16})", text)
     return Said(has_failed, counts, frozenset(causes + through), frozenset(causes))
 
 
 def by_annotations(lines: list[str]) -> Said:
     errors = [line for line in lines if line.startswith("::error ")]
-    causes = [_NAME.findall(line)[0] for line in errors if "title=Leak%3A" in line]
+    causes = [_NAME.findall(line)[0] for line in errors if " leak%3A " in line]
     through = [
-        name
-        for line in errors
-        for name in re.findall(r"and through it .*?\(([0-9a-f]{16})\)", line)
+        name for line in errors for name in re.findall(r"and through it .*?  ([0-9a-f]{16})", line)
     ]
     return Said(bool(errors), None, frozenset(causes + through), frozenset(causes))
 
