@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pytest_leakguard.core.probes import Probe, problems
 from pytest_leakguard.counters import _cpython
-from pytest_leakguard.programs.doctor import Answer
+from pytest_leakguard.programs.doctor import Answer, row
 
 _FIX = (
     "pip install --upgrade pytest-leakguard, or report it; "
@@ -38,10 +38,7 @@ def examine() -> tuple[Answer, ...]:
 def render(answers: Iterable[Answer]) -> Iterator[str]:
     """The rows as lines for a terminal."""
     for answer in answers:
-        yield f"{answer.tool} {answer.variant}: {answer.version}"
-        yield f"    as expected: {'yes' if answer.sees_leaks else 'NO'}: {answer.why}"
-        if answer.fix:
-            yield f"    fix: {answer.fix}"
+        yield from row(answer, f"{answer.tool} {answer.variant} {answer.version}: {answer.why}")
 
 
 def _row(variant: str, path: str, release: str, probes: Iterable[Probe]) -> Answer:

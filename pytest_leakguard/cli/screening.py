@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pytest_leakguard.core.checks import SMALL_SUITE_TESTS
 from pytest_leakguard.counters.canary import find_uncounted
 from pytest_leakguard.counters.reader import CHILDREN, DESCRIPTORS, TASKS, THREADS
-from pytest_leakguard.programs.doctor import Answer
+from pytest_leakguard.programs.doctor import Answer, row
 from pytest_leakguard.screening.instruments import WAY_OUT
 from pytest_leakguard.tracker.installed import Installed, installed
 from pytest_leakguard.tracker.library import API_VERSION, LIBRARY
@@ -55,10 +55,7 @@ def _rare() -> Answer:
 def render(answers: Iterable[Answer]) -> Iterator[str]:
     """The rows as lines for a terminal."""
     for answer in answers:
-        yield f"{answer.tool}, {answer.variant}: {answer.version or answer.path or 'here'}"
-        yield f"    sees: {'yes' if answer.sees_leaks else 'NO'}: {answer.why}"
-        if answer.fix:
-            yield f"    fix: {answer.fix}"
+        yield from row(answer, f"{answer.tool}, {answer.variant}: {answer.why}")
 
 
 def _library(found: Installed) -> Answer:

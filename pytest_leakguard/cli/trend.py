@@ -17,7 +17,7 @@ from pytest_leakguard.core.shapes import Shape
 from pytest_leakguard.core.text import quantity
 from pytest_leakguard.growth.answers import Judgement, Trend, Undecided
 from pytest_leakguard.growth.classify import judge
-from pytest_leakguard.growth.diagnosis import Production, diagnose, growths
+from pytest_leakguard.growth.diagnosis import LEAK_STEP, Production, diagnose, growths
 from pytest_leakguard.growth.ended import living_part
 from pytest_leakguard.growth.metrics import IN_PROCESS_METRICS, METRICS, above_noise
 from pytest_leakguard.growth.pieces import compared, straightened
@@ -37,6 +37,10 @@ _COMPARED = (
 )
 """Series by which two groups are compared; the first that both have decides."""
 FORMAT, VERSION = "leakguard-trend", 1
+_NEXT_STEP = (
+    "to find the allocating line, drive the service with leakguard.serve (docs/services.md), "
+    "or run the program with pytest-leakguard run"
+)
 _EXIT: Mapping[Shape, int] = {Shape.LEAK: LEAKS, Shape.UNDECIDED: INCONCLUSIVE}
 
 _RUNTIMES = {"jvm": "jvm", "java": "jvm", "kotlin": "jvm", "scala": "jvm"}
@@ -85,10 +89,20 @@ def judge_recording(
     judgement = _in_units(judgement, recording.axis)
     per = recording.axis.removesuffix("s")
     diagnosis = diagnose(judgement, recording.requests, recording.series, per, production)
+    diagnosis = _of_recording(diagnosis)
     growth = growths(judgement, recording.requests, recording.series)
     notes = _notes(recording, judgement.ignored, production)
     report = TrendReport(name, recording.axis, diagnosis, growth, notes)
     return _cut_short(report, gone) if gone else report
+
+
+def _of_recording(diagnosis: Diagnosis) -> Diagnosis:
+    """With a next step that can be taken: there is nothing to run with a tool yet."""
+    hypotheses = (
+        replace(each, next_step=_NEXT_STEP) if each.next_step == LEAK_STEP else each
+        for each in diagnosis.hypotheses
+    )
+    return replace(diagnosis, hypotheses=tuple(hypotheses))
 
 
 def _in_units(judgement: Judgement, axis: str) -> Judgement:

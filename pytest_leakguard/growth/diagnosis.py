@@ -29,10 +29,11 @@ Series = Mapping[str, Sequence[float | None]]
 
 GROWS = (Shape.LEAK, Shape.FRAGMENTATION)
 """Shapes for which it makes sense to ask when the memory runs out."""
-_LEAK_STEP = (
-    "run again with tool= (memray for Python, valgrind or a sanitizer build else) "
-    "to get the allocating line"
+LEAK_STEP = (
+    'for every block that is kept: leakguard.serve(..., tool="memray") for Python, '
+    '"valgrind" or a sanitizer build for the rest'
 )
+"""Of a service that was driven; a recording has none to run."""
 _CACHE_STEP = (
     "state its bound, and run until it is full; "
     "a fixed set of requests fills key-driven caches at once"
@@ -215,7 +216,7 @@ def _leak(overall: Trend, heap: Trend | None) -> Hypothesis:
 
 def _leak_step(overall: Trend) -> str:
     if overall.metric.name not in SERVICE_COUNTERS:
-        return _LEAK_STEP
+        return LEAK_STEP
     is_descriptors = overall.metric.name == MetricName.DESCRIPTORS
     return f"list what is open at the end: /proc/PID/{'fd' if is_descriptors else 'task'}"
 

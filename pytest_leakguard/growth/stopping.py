@@ -115,11 +115,11 @@ def may_stop_by_age(looks: Sequence[AgedLook], preset: Preset) -> str:
         return ""
     requests = recent[-1].requests
     if all(look.is_quiet() for look in recent[-thresholds.AGED_QUIET_LOOKS :]):
-        return f"quiet; nothing that {requests} requests allocated was kept"
+        return f"quiet; nothing that {requests:,} requests allocated was kept"
     if math.isinf(preset.allowance_bytes) or not all(look.is_leak() for look in recent):
         return ""
     if recent[-1].is_sure():
-        return f"a leak: what {requests} requests allocated is kept"
+        return f"leak confirmed (what {requests:,} requests allocated is kept)"
     return ""
 
 
@@ -133,7 +133,7 @@ def _surely_leaks(checkpoints: Sequence[Judgement], preset: Preset) -> str:
     is_confirmed = last.iterations >= thresholds.CONFIRMED_AFTER * first.iterations
     is_large = _is_beyond_allowance(last, preset) or _outgrows_pools(checkpoints[-1], preset)
     if is_confirmed and is_large:
-        return f"a leak from request {first.iterations} on"
+        return f"leak confirmed (growing since request {first.iterations:,})"
     return ""
 
 
@@ -165,7 +165,7 @@ def _surely_quiet(checkpoints: Sequence[Judgement], preset: Preset) -> str:
         return ""
     was_sensitive = _is_sensitive(before, preset, thresholds.QUIET_BEFORE)
     if was_sensitive and _is_sensitive(last, preset, 1):
-        return f"quiet; no leak in the first {last.overall.iterations} requests"
+        return f"quiet; no leak in the first {last.overall.iterations:,} requests"
     return ""
 
 
@@ -186,7 +186,7 @@ def _most_sensitive(judgement: Judgement) -> Sequence[Trend]:
 
 def missing(checkpoints: Sequence[Judgement], requests: int, preset: Preset) -> str:
     """Say what a verdict still takes after so many ``requests``, for whoever waits."""
-    rest = f"at most {max(0, preset.max_requests - requests):,} more requests"
+    rest = f"up to {max(0, preset.max_requests - requests):,} more requests"
     if not checkpoints or not preset.stops_early:
         return rest
     overall = checkpoints[-1].overall
@@ -207,5 +207,5 @@ def _missing_of_leak(leak: Leaking, preset: Preset, rest: str) -> str:
         return rest
     if not _is_beyond_allowance(leak, preset):
         allowance = f"{preset.allowance_bytes / thresholds.MIB:.0f} MiB"
-        return f"{rest}, or {allowance} of growth, as no cache that fills has"
-    return f"a checkpoint that confirms it, or {rest}"
+        return f"{rest}, or until it has grown by {allowance}, to tell it from a cache"
+    return f"{rest} to confirm a leak"

@@ -13,7 +13,7 @@ from pytest_leakguard.core.checks import Check
 from pytest_leakguard.core.errors import MalformedReport, UnknownFormat
 from pytest_leakguard.core.programs import SUCCESS, ExitStatus, Report
 from pytest_leakguard.core.settings import Settings
-from pytest_leakguard.core.text import command_without_secrets
+from pytest_leakguard.core.text import command_without_secrets, counted
 from pytest_leakguard.programs import inputs, log_streams
 from pytest_leakguard.programs.check import finish
 from pytest_leakguard.programs.tools import BACKENDS, recognise_all
@@ -65,7 +65,7 @@ def check_files(paths: Sequence[Path | str], settings: Settings) -> tuple[Check,
             others += not found
     if not files:
         where = ", ".join(map(str, paths))
-        why = f"{where}: none of the {others} file(s) is a report"
+        why = f"{where}: no report among {counted(others, 'file')}"
         files = [_File(str(paths[0]), where, Report("unknown"), (why,))]
     return tuple(_check_family(family, settings) for family in _families(files))
 

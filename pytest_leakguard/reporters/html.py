@@ -190,9 +190,9 @@ def _drawings(verdict: Verdict) -> dict[str, Any]:
 
 def _checks(verdict: Verdict, run: Run) -> dict[str, Any]:
     rows = [_row(judged, run) for judged in _worst_first(verdict)[:MOST_ROWS]]
-    title = f"{len(rows)} of {len(verdict.checks)} checks, what fails first"
+    title = f"{counted(len(verdict.checks), 'check')}, failures first"
     if len(rows) < len(verdict.checks):
-        title += "; the others are in report.json and junit.xml"
+        title = f"{len(rows):,} of {title}; the others are in report.json and junit.xml"
     return {"rows": rows, "rows_title": title}
 
 
@@ -213,7 +213,7 @@ def _baseline(verdict: Verdict) -> dict[str, Any]:
 def _sections(is_open: bool, has_flame: bool, has_curves: bool) -> Iterator[tuple[str, str]]:
     yield "causes", "Root causes"
     if is_open:
-        yield "unanswered", "Without an answer"
+        yield "unanswered", "Inconclusive"
     if has_flame:
         yield "flame", "Where the bytes leaked"
     if has_curves:
@@ -304,4 +304,4 @@ def _environment(run: Run) -> Iterator[tuple[str, str]]:
         yield one_line(tool), one_line(version)
     yield "baseline", one_line(run.baseline_file) or "none"
     yield "accepted leaks", f"{len(run.baseline.leaks) + len(run.baseline.growth)}"
-    yield "judged on", run.judged_on.isoformat()
+    yield "date", run.judged_on.isoformat()

@@ -405,7 +405,7 @@ def test_with_unique_keys_nothing_that_grows_ends_the_run() -> None:
 
 
 def test_a_quiet_run_ends_only_when_a_leak_would_have_shown() -> None:
-    assert "first 1600" in may_stop([checkpoint(Stable, 1300, 300), checkpoint(Cache, 1600, 250)])
+    assert "first 1,600" in may_stop([checkpoint(Stable, 1300, 300), checkpoint(Cache, 1600, 250)])
     assert may_stop([checkpoint(Stable, 1300, 600), checkpoint(Stable, 1600, 250)]) == ""
     assert may_stop([checkpoint(Stable, 1300, 300), checkpoint(Stable, 1600, 270)]) == ""
     assert may_stop([checkpoint(Undecided, 1300, 300), checkpoint(Stable, 1600, 250)]) == ""
@@ -449,11 +449,11 @@ def test_a_passed_threshold_is_reached_now() -> None:
 
 
 def test_what_a_verdict_still_takes_is_said() -> None:
-    assert missing([], 0, DEFAULT) == "at most 5,000 more requests"
-    assert "that confirms it" in missing([checkpoint(Leaking, 900, rise=8 * MIB)], 900, DEFAULT)
+    assert missing([], 0, DEFAULT) == "up to 5,000 more requests"
+    assert "to confirm a leak" in missing([checkpoint(Leaking, 900, rise=8 * MIB)], 900, DEFAULT)
     assert "8 MiB of growth" in missing([checkpoint(Leaking, 900, rise=MIB)], 900, DEFAULT)
     assert "leak of 256 bytes" in missing([checkpoint(Stable, 900, 600)], 900, DEFAULT)
-    assert missing([checkpoint(Stable, 900, 600)], 900, FULL) == "at most 4,100 more requests"
+    assert missing([checkpoint(Stable, 900, 600)], 900, FULL) == "up to 4,100 more requests"
 
 
 def test_a_child_kept_now_and_then_is_a_leak_of_processes() -> None:

@@ -73,7 +73,8 @@ def test_fixed_and_expired_entries_warn_at_the_baseline() -> None:
 
 
 @pytest.mark.parametrize(
-    ("leaks", "shown", "last"), [(10, 10, "NEW LEAK"), (11, 10, "and 2 more"), (500, 10, "and 491 more")]
+    ("leaks", "shown", "last"),
+    [(10, 10, "NEW LEAK"), (11, 10, "and 2 more"), (500, 10, "and 491 more")],
 )
 def test_no_more_errors_than_github_shows(leaks: int, shown: int, last: str) -> None:
     found = tuple(replace(finding("a"), fingerprint=f"{number:016x}") for number in range(leaks))

@@ -204,7 +204,7 @@ def test_a_tool_that_is_missing_follows_the_policy(
     result.stdout.no_fnmatch_line("*ToolMissing*")
 
 
-PROGRESS = "*leakguard: * requests, */s, * needs at most * more requests*"
+PROGRESS = "*leakguard: * requests, */s, * needs up to * more requests*"
 
 
 @linux_only

@@ -20,6 +20,7 @@ from pathlib import Path
 from pytest_leakguard.core.errors import MalformedReport
 from pytest_leakguard.core.leaks import Frame, Leak, LeakKind
 from pytest_leakguard.core.programs import Process, Report
+from pytest_leakguard.core.text import counted
 from pytest_leakguard.programs.tools import valgrind_errors
 from pytest_leakguard.programs.tools.base import (
     MOST_PROCESSES,
@@ -434,7 +435,8 @@ def _problems(log: _Log) -> list[str]:
             f"{log.in_use_bytes} bytes were in use at exit, and the LEAK SUMMARY has none of them"
         )
     if log.contexts and not log.stacks:
-        problems.append(f"its ERROR SUMMARY counts {log.contexts} error(s), and none is in the log")
+        errors = counted(log.contexts, "error")
+        problems.append(f"its ERROR SUMMARY counts {errors}, and none is in the log")
     return problems
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from pytest_leakguard.core.errors import MalformedReport
 from pytest_leakguard.core.leaks import Frame, Leak, LeakKind, Totals
 from pytest_leakguard.core.programs import Process, Report
+from pytest_leakguard.core.text import counted
 from pytest_leakguard.programs.tools import valgrind_errors
 from pytest_leakguard.programs.tools.base import MOST_PROCESSES, line_number, mark_inlined
 from pytest_leakguard.programs.tools.valgrind_scan import STRAY, TooLong, elements
@@ -589,9 +590,10 @@ def _has_all_numbers(document: _Document) -> bool:
 
 def _problems(document: _Document) -> Iterator[str]:
     if document.damaged_elements:
-        yield f"{document.damaged_elements} damaged element(s), so leak records may be missing"
+        damaged = counted(document.damaged_elements, "damaged element")
+        yield f"{damaged}, so leak records may be missing"
     if missing := document.counted - document.uniques:
-        yield f"records are missing: {len(missing)} error(s) that are counted are not there"
+        yield f"records are missing: {counted(len(missing), 'error')} of those counted"
     if document.is_closed and document.contexts > document.errors:
         yield (
             f"records are missing: {document.contexts} errors are counted, "
