@@ -65,6 +65,23 @@ def test_it_loads_without_complaint_or_request_and_fits_its_width(
     assert browser.evaluate("document.title").split(" ")[0] == {"clean": "ok"}.get(name, "FAIL")
 
 
+def test_a_phone_shows_of_each_cause_where_and_how_much_without_scrolling(
+    browser: Browser, tmp_path: Path
+) -> None:
+    browser.show(page(tmp_path, run()), width=390, height=844)
+    edges = browser.evaluate(
+        "[...document.querySelectorAll('.causes td[data-value]:nth-child(4)')]"
+        ".map(cell => cell.getBoundingClientRect().right)"
+    )
+    assert len(edges) == 3 and max(edges) <= 390
+
+
+def test_of_what_there_is_none_no_count_is_shown(browser: Browser, tmp_path: Path) -> None:
+    browser.show(page(tmp_path, clean_run()))
+    shown = browser.evaluate("document.querySelector('#counts').innerText")
+    assert shown.split("\n") == ["check clean", "1", "checks leaking", "0"]
+
+
 def test_hostile_text_stays_text(browser: Browser, tmp_path: Path) -> None:
     browser.show(page(tmp_path, hostile_run()))
     names = browser.evaluate(
