@@ -169,8 +169,15 @@ def _steps(wanted: Wanted, verdict: Verdict, run: Run) -> Iterator[_Step]:
         yield _Step(baseline, partial(_prune, baseline, verdict))
 
 
+_OUT_OF_GIT = "# Made by pytest-leakguard: reports are results, and change with every run.\n*\n"
+
+
 def _make_directory(directory: Path) -> str:
+    """A directory of ours is kept out of git, as pytest keeps its cache; a user's own is not."""
+    is_new = not directory.is_dir()
     directory.mkdir(parents=True, exist_ok=True)
+    if is_new:
+        store.write_text(directory / ".gitignore", _OUT_OF_GIT)
     return f"reports: {directory}"
 
 

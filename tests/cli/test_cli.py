@@ -138,7 +138,9 @@ def test_run_checks_a_program_without_any_test(
     assert main(["run", "--tool", "valgrind", "--junit", "j.xml", "--", "./program", "--leak"]) == 1
     assert "NEW LEAK  9 B definitely lost (1 block)" in capsys.readouterr().out
     (case,) = [case for suite in JUnitXml.fromfile("j.xml") for case in suite]
-    assert case.name == "program" and "NEW LEAK  9 B definitely lost (1 block)" in case.result[0].text
+    assert (
+        case.name == "program" and "NEW LEAK  9 B definitely lost (1 block)" in case.result[0].text
+    )
     assert main(["run", "--", "./absent"]) == 2
     assert main(["run"]) == 2
 

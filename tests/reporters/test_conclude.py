@@ -118,6 +118,16 @@ def test_a_clean_run_whose_report_cannot_be_written_is_inconclusive() -> None:
     assert conclude(run(), Wanted(report=NOWHERE), {}).verdict.exit_status == LEAKS
 
 
+def test_a_report_directory_that_the_run_makes_stays_out_of_git_and_a_users_own_is_left_alone(
+    tmp_path: Path,
+) -> None:
+    conclude(clean_run(), Wanted(report=tmp_path / "new"), {})
+    assert "*" in (tmp_path / "new" / ".gitignore").read_text().splitlines()
+    (tmp_path / "own").mkdir()
+    conclude(clean_run(), Wanted(report=tmp_path / "own"), {})
+    assert not (tmp_path / "own" / ".gitignore").exists()
+
+
 def test_one_report_that_cannot_be_written_keeps_no_other_from_being_written(
     tmp_path: Path,
 ) -> None:
