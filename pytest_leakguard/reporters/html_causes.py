@@ -11,6 +11,7 @@ from pytest_leakguard.core.leaks import Finding, Status
 from pytest_leakguard.core.text import kind, one_line
 from pytest_leakguard.reporters import calls_text, counts, growth_text
 from pytest_leakguard.reporters.history import Earlier, Past, past_of
+from pytest_leakguard.reporters.leak_text import in_prose
 from pytest_leakguard.reporters.terminal import Through
 from pytest_leakguard.verdict import Run, Verdict
 
@@ -76,7 +77,7 @@ def card(finding: Finding, number: int, page: Page) -> dict[str, Any]:
         "owner": one_line(finding.owner),
         "source": list(_source(finding, page)),
         "groups": calls_text.groups(finding, page.run.root, MOST_CALLS) if finding.stack else [],
-        "details": [one_line(detail) for detail in details if not detail.startswith("line: ")],
+        "details": [in_prose(detail) for detail in details if not detail.startswith("line: ")],
         "held_by": one_line(finding.way),
         "through": list(page.through.of(finding)),
         "checks": [one_line(check) for check in finding.checks[:MOST_CHECKS]],

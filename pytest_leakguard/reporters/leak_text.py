@@ -30,7 +30,7 @@ _LINE = "line: "
 _INSTALLED = re.compile(r"\(/[^()\s]*/(?:site-packages|dist-packages|lib/python3\.\d+)/")
 """How a place in a library begins within a text."""
 _TYPE = re.compile(r"^([\d.,]+) of type (.+) per run$")
-_PACE = re.compile(r"^[+-][\d.,e+]+ \w+ per run over [\d,]+ runs$")
+_PACE = re.compile(r"^\+?(-?[\d.,e+]+ \w+ per run) over ([\d,]+ runs)$")
 """The pace of a leak that is in every run, which its headline tells."""
 
 
@@ -202,9 +202,15 @@ def _details(finding: Finding, page: Page) -> Iterator[str]:
         elif detail.startswith(_LINE) or (page.verbosity < 1 and _PACE.match(text)):
             continue
         else:
-            yield f"{_INDENT}{_INSTALLED.sub('(', text)}"
+            yield f"{_INDENT}{_INSTALLED.sub('(', in_prose(text))}"
     if types:
         yield _labelled("retained", f"{', '.join(types)} per run")
+
+
+def in_prose(detail: str) -> str:
+    """``2 blocks per run, measured over 8,602 runs``, ``1 bytearray per run``."""
+    text = _PACE.sub(r"\1, measured over \2", one_line(detail))
+    return _TYPE.sub(r"\1 \2 per run", text)
 
 
 def _growth(check: Check, page: Page) -> Iterator[str]:

@@ -57,6 +57,10 @@ FIGURES = (  # what a test leaves behind per run differs between interpreters; t
     (re.compile(r"\([\d,]+ blocks?\)"), "(N blocks)"),
     (re.compile(r"[\d,]+ bytes in [\d,]+ blocks?"), "N bytes in N blocks"),
     (re.compile(r"\+[\d.,e+]+ (\w+) per run over [\d,]+ runs"), r"+N \1 per run over N runs"),
+    (
+        re.compile(r"[\d.,e+]+ (\w+) per run, measured over [\d,]+ runs"),
+        r"N \1 per run, measured over N runs",
+    ),
     (re.compile(r"\b\d+ in \d+ runs: "), "N in N runs: "),
 )
 
