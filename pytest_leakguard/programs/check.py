@@ -23,6 +23,7 @@ from pytest_leakguard.core.settings import GATING, Settings
 from pytest_leakguard.core.text import command_without_secrets, counted, without_secrets
 from pytest_leakguard.processes import supervisor
 from pytest_leakguard.programs import binary, follow, launchers
+from pytest_leakguard.programs.source_paths import straightened
 from pytest_leakguard.programs.tools import BACKENDS, pick
 from pytest_leakguard.programs.tools.base import Backend, merge, runs_of
 
@@ -228,7 +229,9 @@ def finish(check: Check, report: Report, settings: Settings) -> Check:
     Each block counts once, there is one finding per name, and those of failing kinds are marked.
     """
     leaks = forks.counted_once(report)
-    findings = tuple(map(_with_advice, fingerprint.group(leaks)))
+    findings = tuple(
+        _with_advice(straightened(finding, settings.root)) for finding in fingerprint.group(leaks)
+    )
     errors = tuple(f"{MEMORY_ERROR}{error}" for error in report.errors)
     is_failing = settings.errors == "fail"
     return replace(
