@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from pytest_leakguard.core.checks import Diagnosis, Growth, Hypothesis, Mark
+from pytest_leakguard.core.leaks import Rate
 from pytest_leakguard.core.shapes import Shape
-from pytest_leakguard.core.text import duration, plural, quantity, two_digits
+from pytest_leakguard.core.text import duration, plural, quantity, size, two_digits
 
 _RECOVERED = 0.7
 """Share of the limit that an incident report asks memory to come back below after a fix."""
@@ -51,8 +52,17 @@ def deciding(diagnosis: Diagnosis, growth: Sequence[Growth]) -> Growth | None:
 
 def rate(growth: Growth, per: str) -> str:
     """``10.3 KiB per request [10.1, 10.5]``."""
-    low, high = (quantity(value, growth.unit) for value in (growth.low, growth.high))
-    return f"{quantity(growth.per_iteration, growth.unit)} per {per} [{low}, {high}]"
+    return f"{measured(growth.per_iteration, growth.unit)} per {per} {interval(growth)}"
+
+
+def interval(growth: Growth | Rate) -> str:
+    """``[10.1 KiB, 10.5 KiB]``: of 95%."""
+    return f"[{measured(growth.low, growth.unit)}, {measured(growth.high, growth.unit)}]"
+
+
+def measured(value: float, unit: str) -> str:
+    """As a headline has it, with the three digits that an interval bears."""
+    return size(float(f"{value:.3g}")) if unit == "bytes" else quantity(value, unit)
 
 
 def _signed(value: float, unit: str) -> str:
@@ -83,8 +93,8 @@ def in_short(diagnosis: Diagnosis, growth: Sequence[Growth]) -> Iterator[str]:
     """The curve, why it is what it is, where it ended, and the forecast."""
     decisive = deciding(diagnosis, growth)
     if decisive:
-        interval = f"{rate(decisive, diagnosis.per)} over"
-        yield f"{interval} {_count(diagnosis.iterations, diagnosis.per)}"
+        runs = _count(diagnosis.iterations, diagnosis.per)
+        yield f"{rate(decisive, diagnosis.per)} over {runs}"
         yield from _curve(decisive, diagnosis)
     if diagnosis.stopped:
         yield f"stopped: {diagnosis.stopped}"
@@ -198,7 +208,8 @@ def _reached(mark: Mark, per: str) -> str:
     between = f"[{soonest}, {latest}]"
     if per == "second":
         return f"after {duration(mark.seconds)} {between}"
-    at_rate = f"{duration(mark.seconds)} at {mark.rate_per_s:g} {plural(per)}/s {between}"
+    pace = f"{mark.rate_per_s:g} {plural(per, mark.rate_per_s)}/s"
+    at_rate = f"{duration(mark.seconds)} at {pace} {between}"
     return f"after {two_digits(mark.requests)} {plural(per)}: {at_rate}"
 
 

@@ -16,7 +16,7 @@ from pytest_leakguard.core.checks import Check, Outcome
 from pytest_leakguard.core.fingerprint import is_nameless
 from pytest_leakguard.core.leaks import Finding, Rate, Status
 from pytest_leakguard.core.options import BASELINE_NAME
-from pytest_leakguard.core.text import counted, one_line, printable, quantity, shortened, size
+from pytest_leakguard.core.text import counted, one_line, printable, shortened, size
 from pytest_leakguard.reporters import growth_text
 from pytest_leakguard.reporters.counts import checks_of, sum_of
 from pytest_leakguard.reporters.leak_text import Page, below, beside, unnamed_title
@@ -156,16 +156,16 @@ def _figures(check: Check, run: Run) -> tuple[str, str]:
     if total := leaked(check, run.policy):
         return total, _allowed(check, run)
     if check.diagnosis and (decisive := growth_text.deciding(check.diagnosis, check.growth)):
-        interval = _interval(decisive.low, decisive.high, decisive.unit)
+        interval = growth_text.interval(decisive)
         return f"{growth_text.head(check.diagnosis, check.growth)} {interval}", ""
     return "", ""
 
 
 def _rate_figures(check: Check, rate: Rate, run: Run) -> tuple[str, str]:
     entry = run.baseline.growth.get(growth_key(check.id, rate))
-    pace = f"{quantity(rate.per_iteration, rate.unit)} per {rate.per}"
-    allowed = quantity(entry.allowed, rate.unit) if entry else _NOTHING
-    return f"{pace} {_interval(rate.low, rate.high, rate.unit)}", allowed
+    pace = f"{growth_text.measured(rate.per_iteration, rate.unit)} per {rate.per}"
+    allowed = growth_text.measured(entry.allowed, rate.unit) if entry else _NOTHING
+    return f"{pace} {growth_text.interval(rate)}", allowed
 
 
 def _allowed(check: Check, run: Run) -> str:
@@ -175,11 +175,6 @@ def _allowed(check: Check, run: Run) -> str:
         if entry and fails(finding, run.policy):
             accepted_bytes += entry.max_bytes
     return size(accepted_bytes) if accepted_bytes else _NOTHING
-
-
-def _interval(low: float, high: float, unit: str) -> str:
-    """Of 95 %, as the terminal shows it."""
-    return f"[{quantity(low, unit)}, {quantity(high, unit)}]"
 
 
 def _timeline(check: Check) -> str:

@@ -28,7 +28,7 @@ _MOST_PROCESSES = 4
 """Upper limit of the processes that a finding names."""
 _COMMAND = 80
 """Upper limit of what is told of a command, in characters."""
-_STEP = "mend the line that the finding names"
+_STEP = "fix the line that the finding names"
 
 
 @dataclass(frozen=True, slots=True)

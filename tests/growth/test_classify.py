@@ -451,7 +451,9 @@ def test_a_passed_threshold_is_reached_now() -> None:
 def test_what_a_verdict_still_takes_is_said() -> None:
     assert missing([], 0, DEFAULT) == "up to 5,000 more requests"
     assert "to confirm a leak" in missing([checkpoint(Leaking, 900, rise=8 * MIB)], 900, DEFAULT)
-    assert "8 MiB of growth" in missing([checkpoint(Leaking, 900, rise=MIB)], 900, DEFAULT)
+    assert "until it has grown by 8 MiB" in missing(
+        [checkpoint(Leaking, 900, rise=MIB)], 900, DEFAULT
+    )
     assert "leak of 256 bytes" in missing([checkpoint(Stable, 900, 600)], 900, DEFAULT)
     assert missing([checkpoint(Stable, 900, 600)], 900, FULL) == "up to 4,100 more requests"
 

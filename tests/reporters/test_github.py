@@ -232,8 +232,8 @@ def test_the_summary_has_verdict_table_leaks_and_what_to_type() -> None:
     orders = next(row for row in rows if "test&#95;orders" in row[0])
     assert [re.sub("<.?code>", "", cell) for cell in orders[1:4]] == [
         "❌ leak",
-        "640 bytes per request &#91;630 bytes, 650 bytes&#93;",
-        "96 bytes",
+        "640 B per request &#91;630 B, 650 B&#93;",
+        "96 B",
     ]
     assert re.fullmatch("[▁-█]{40} \\|", orders[4])
     for told in (

@@ -164,7 +164,7 @@ def test_a_screen_reader_is_told_everything(browser: Browser, tmp_path: Path) ->
     ]
     assert [name for name in headings if name in wanted] == wanted
     curves = [name for role, name in told if role == "image"]
-    assert "LEAK heap_bytes grows by 640 bytes per request [630 bytes, 650 bytes]" in curves[0]
+    assert "LEAK heap_bytes grows by 640 B per request [630 B, 650 B]" in curves[0]
     roles = {role for role, _ in told}
     assert {
         "main",

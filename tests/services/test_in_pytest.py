@@ -43,7 +43,7 @@ def test_growth_fails_is_reported_accepted_and_then_fixed(
             "*new leak: 20*KiB per request*",
             "*why leak: *",
             "*85% after*",
-            "*next: mend the line that the finding names*",
+            "*next: fix the line that the finding names*",
             "*kept alive by *KEPT (list, +1 item per request) -> bytes*",
         ]
     )
@@ -127,7 +127,7 @@ def test_trend_judges_a_recording(tmp_path: Path, capsys: pytest.CaptureFixture[
     leak = _recording(tmp_path / "leak.json", 1000)
     assert cli.main(["trend", str(leak), "--rate", "40", "--memory-limit", "512MiB"]) == 1
     told = capsys.readouterr().out
-    assert told.startswith("LEAK  rss grows by 1000 bytes per request")
+    assert told.startswith("LEAK  rss grows by 1,000 B per request")
     assert "85% after 440,000 requests: 3.1 hours at 40 requests/s" in told
     assert cli.main(["trend", str(leak), "--json"]) == 1
     answer = json.loads(capsys.readouterr().out)
