@@ -77,13 +77,15 @@ class Outlook:
 def curves_of(check: Check) -> tuple[Curve, ...]:
     """The series of ``check`` worth a drawing.
 
-    That is the one that decided, and others that leak and are not bytes again.
+    That is the one that decided, and others that leak and are not bytes again. What every run of a
+    test keeps the same of is a straight line, which its card says in one.
     """
     decisive = deciding(check.diagnosis, check.growth) if check.diagnosis else None
     series = [decisive] if decisive else []
     for growth in check.growth:
         is_again = decisive is not None and (growth is decisive or _is_bytes(growth))
-        if growth.shape is Shape.LEAK and not is_again:
+        is_straight = check.kind == "test" and growth.low == growth.high
+        if growth.shape is Shape.LEAK and not is_again and not is_straight:
             series.append(growth)
     if not series and check.growth and check.kind != "test":
         series = [check.growth[0]]
