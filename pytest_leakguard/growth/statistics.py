@@ -77,8 +77,7 @@ class Tail:
     def summary_in(self, unit: str) -> str:
         """What the rules say of it, for the reader."""
         rate = f"{_plain(self.slope.per_iteration)} {unit} per request"
-        likely = f"probability of so many rises by chance: {self.chance:.2g}"
-        rules = "; ".join(self.against) or f"grows by {rate} ({likely})"
+        rules = "; ".join(self.against) or f"grows by {rate} (p = {self.chance:.2g})"
         return f"last {self.share:.0%}: {rules}"
 
 

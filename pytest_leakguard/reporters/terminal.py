@@ -280,8 +280,8 @@ def _out_of_reach(verdict: Verdict) -> Iterator[Line]:
     tests = sum(judged.check.kind == "test" for judged in verdict.checks)
     if tests > SMALL_SUITE_TESTS:
         yield Line(
-            f"not looked for in a suite of more than {SMALL_SUITE_TESTS} tests: leaks that are not "
-            "in every run; @pytest.mark.leakguard(iterations=500) looks for them in a test"
+            f"note: in suites of more than {SMALL_SUITE_TESTS} tests, leaks that are not in every "
+            "run are found only in tests with @pytest.mark.leakguard(iterations=500)"
         )
 
 
