@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from pytest_leakguard.cli.trend import judge_recording
+from pytest_leakguard.cli.trend import as_text, judge_recording
 from pytest_leakguard.growth.diagnosis import Production
 from pytest_leakguard.verdict import CLEAN, INCONCLUSIVE, LEAKS
 
@@ -50,3 +50,11 @@ def test_readings_from_before_the_process_began_are_left_out() -> None:
 def test_a_live_process_is_judged_as_before() -> None:
     assert judged(rss=FLAT)[0] == CLEAN
     assert judged(rss=RISING)[0] == LEAKS
+
+
+def test_a_leak_in_a_recording_is_not_answered_with_a_tool_to_run_what_is_not_there() -> None:
+    rows = "".join(f"{at * 100},{100_000_000 + at * 200_000}\n" for at in range(40))
+    report = judge_recording(f"requests,rss\n{rows}", "rec.csv", Production())
+    text = as_text(report)
+    assert "next: to find the allocating line, drive the service with leakguard.serve" in text
+    assert "tool=" not in text
