@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import functools
 import importlib.util
 import sys
 import types
@@ -123,3 +125,69 @@ def test_what_is_no_module_is_passed_over() -> None:
         assert "no_module" not in dict(foreign.modules())
     finally:
         del sys.modules["no_module"]
+
+
+Getter = ctypes.CFUNCTYPE(ctypes.py_object, ctypes.py_object, ctypes.c_void_p)
+
+
+class GetSet(ctypes.Structure):
+    """``PyGetSetDef`` of CPython."""
+
+    _fields_ = (
+        ("name", ctypes.c_char_p),
+        ("get", Getter),
+        ("set", ctypes.c_void_p),
+        ("doc", ctypes.c_char_p),
+        ("closure", ctypes.c_void_p),
+    )
+
+
+class Slot(ctypes.Structure):
+    """``PyType_Slot`` of CPython."""
+
+    _fields_ = (("slot", ctypes.c_int), ("function", ctypes.c_void_p))
+
+
+class Spec(ctypes.Structure):
+    """``PyType_Spec`` of CPython."""
+
+    _fields_ = (
+        ("name", ctypes.c_char_p),
+        ("basicsize", ctypes.c_int),
+        ("itemsize", ctypes.c_int),
+        ("flags", ctypes.c_uint),
+        ("slots", ctypes.POINTER(Slot)),
+    )
+
+
+GETTERS_OF_TYPE, BASE_TYPE = 73, 1 << 10
+"""``Py_tp_getset`` and ``Py_TPFLAGS_BASETYPE``."""
+
+
+def test_a_namespace_that_compiled_code_computes_is_not_asked_for() -> None:
+    """As wrapt's proxies do, which hand on the question to what they wrap."""
+    asked: list[object] = []
+
+    def compute(thing: object, _: object) -> dict[str, int]:
+        asked.append(thing)
+        return {"wrapped": 1}
+
+    getters = (GetSet * 2)(GetSet(b"__dict__", Getter(compute), None, None, None))
+    slots = (Slot * 2)(Slot(GETTERS_OF_TYPE, ctypes.addressof(getters)))
+    make: Any = ctypes.pythonapi.PyType_FromSpec
+    make.restype = ctypes.py_object
+    proxy = make(ctypes.byref(Spec(b"shop.Proxy", 0, 0, BASE_TYPE, slots)))
+    thing = proxy()
+    assert vars(thing) == {"wrapped": 1} and asked == [thing]
+    asked.clear()
+    assert foreign.namespace_of(thing) is None
+    assert asked == []
+
+
+def test_the_namespace_of_a_type_of_c_code_is_read() -> None:
+    call = functools.partial(int)
+    call.base = 2  # type: ignore[attr-defined]
+    error = KeyError()
+    error.key = 1  # type: ignore[attr-defined]
+    assert foreign.namespace_of(call) == {"base": 2}
+    assert foreign.namespace_of(error) == {"key": 1}
