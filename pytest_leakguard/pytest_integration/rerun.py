@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import warnings
+from array import array
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import pytest
 
+from pytest_leakguard.core.clock import Clock
 from pytest_leakguard.processes.deadline import Deadline
 from pytest_leakguard.pytest_integration import _other_plugins, _pytest_internals
 from pytest_leakguard.pytest_integration.plugin_state import PluginState
@@ -23,6 +25,9 @@ stalls for less."""
 SLOWER = 10
 """A repeated run may take so many times as long as the test's own run: on a busy machine, with
 cold caches."""
+GROWS_BY = 1.5
+"""Each of the last runs has taken more than so many times what the one before took, in computing
+time: a test that goes twice through all that it has piled up takes twice as long."""
 TEARDOWN_SLOWER = 10
 """A tear-down may take so many times longer: an interrupted one leaves fixtures behind."""
 TRACED_SLOWER = 20
@@ -82,8 +87,10 @@ class Repeater:
         self.runs = 0
         self._deadline = Deadline()
         self._limit_s = RUN_S
+        self._computed_s = array("d", [0.0] * 3)
+        """Seconds that the function has computed for in the last runs, the newest last."""
         self.is_too_slow = False
-        """A run was ended since it took too long."""
+        """A run was ended since it took too long, or was not begun."""
 
     def expect(self, own_s: float, is_traced: bool = False) -> None:
         """How long runs may take, by what the test's own run took."""
@@ -96,8 +103,32 @@ class Repeater:
         with self._deadline.ready(), children_end():
             yield
 
-    def run(self) -> None:
-        """One run; raises ``NotRepeatable`` unless it passes."""
+    def run(self, calls: int = 1) -> None:
+        """One run; raises ``NotRepeatable`` unless it passes.
+
+        ``calls`` is how often it calls the test's function.
+        """
+        self._refuse_ever_longer(calls)
+        began_s = Clock.cpu_s()
+        try:
+            self._run()
+        finally:
+            computed_s = (Clock.cpu_s() - began_s) / calls
+            self._computed_s[:] = array("d", [*self._computed_s[1:], computed_s])
+
+    def _refuse_ever_longer(self, calls: int) -> None:
+        """Raises ``TooSlow`` where runs grow by a factor and the next would take too long.
+
+        Compiled code cannot be interrupted.
+        """
+        before_s, first_s, last_s = self._computed_s
+        grows = last_s > GROWS_BY * first_s > GROWS_BY**2 * before_s > 0
+        if grows and calls * last_s * last_s / first_s > self._limit_s:
+            self.is_too_slow = True
+            text = f"run {self.runs + 2} would take longer than {self._limit_s:.0f} s"
+            raise TooSlow(f"{text}: each takes {last_s / first_s:.1f} times as long as the last")
+
+    def _run(self) -> None:
         _pytest_internals.renew_request(self._item)
         self._prepare()
         with warnings.catch_warnings(record=True):

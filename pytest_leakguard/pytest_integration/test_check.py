@@ -382,7 +382,7 @@ class Stages:
         inside, around = (calls, 1) if repeater.is_simple else (1, calls)
         for _ in range(around):
             with self._arming.around(item, ledger, inside):
-                repeater.run()
+                repeater.run(inside)
 
     def _is_small(self) -> bool:
         return 0 < self.tests <= thresholds.SPARE_TESTS

@@ -383,6 +383,24 @@ def test_a_run_that_takes_too_long_ends_and_the_runs_there_were_answer(
     result.stdout.fnmatch_lines(["*run 2 took longer than 3 s*"])
 
 
+COMPILED = """
+    TOP = [(), ()]
+    def test_compiled_code_takes_twice_as_long():
+        TOP[:] = [(one, one) for one in TOP]
+        assert TOP[0] == TOP[1]
+"""
+
+
+def test_compiled_code_that_takes_ever_longer_is_not_begun_again(
+    pytester: pytest.Pytester,
+) -> None:
+    """Nothing can interrupt it: at twenty more levels it would take a month."""
+    pytester.makepyfile(COMPILED)
+    result = pytester.runpytest_subprocess(*ON, "-v", timeout=300)
+    result.assert_outcomes(failed=1)
+    assert outcomes(pytester) == {"test_compiled_code_takes_twice_as_long": "leak"}
+
+
 def test_large_losses_are_leaks_before_memory_is_gone(pytester: pytest.Pytester) -> None:
     pytester.makepyfile("KEEP = []\ndef test_large(): KEEP.append(bytes(100_000_000))\n")
     pytester.runpytest_subprocess(*ON).assert_outcomes(failed=1)
