@@ -24,6 +24,8 @@ class Process:
     """Why it is not complete."""
     signal: int | None = None
     """The signal that ended it, where the report names it."""
+    open_end: str = ""
+    """Why what is written of it is whole only for somebody who saw it end; empty where it shows."""
 
 
 @dataclass(frozen=True, slots=True)

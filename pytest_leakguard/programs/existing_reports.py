@@ -101,10 +101,23 @@ def _in_stream(stream: log_streams.Stream, given: inputs.Input) -> Iterator[_Fil
         return
     for backend in backends:
         try:
-            report, error = backend.parse(stream.path), ""
+            report = _closed(backend.parse(stream.path))
+            error = "; ".join(incomplete(report.processes))
         except MalformedReport as malformed:
             report, error = malformed.recovered or Report(backend.name), str(malformed)
         yield from _runs(name, given.name, report, error.replace(str(stream.path), name))
+
+
+def _closed(report: Report) -> Report:
+    """``report`` without the trust that only somebody who saw its processes end may have."""
+    processes = [
+        replace(process, is_complete=False, reason=process.open_end)
+        if process.open_end
+        else process
+        for process in report.processes
+    ]
+    further = tuple(_closed(run) for run in report.further)
+    return replace(report, processes=tuple(processes), further=further)
 
 
 def _nobodys(given: inputs.Input) -> _File:

@@ -4,12 +4,12 @@ Grammar and messages: compiler-rt's lsan_common.cpp and sanitizer_stacktrace_pri
 ``log_threads=1`` every check writes, for each thread, the lines "Processing thread", "Stack at" and
 "TLS at". They are the only proof that a check was made, since a clean one leaves no report at all.
 
-The hole that stays: nothing is written after a clean check, so a log that was cut exactly between
-the last "TLS at" line and the report looks clean. A line cut in the middle, a blank line or a piece
-of the report behind it do not, and ``Sanitizer.demand`` refuses the log of a process that a signal
-ended. What remains is a copy truncated at that one byte, and a forked child killed in that moment.
-Newer runtimes (gcc 16, clang 21) list the program's threads after the report or in its place, which
-closes the hole. The table of the suppressions that were used is a proof as well: a check prints it.
+Nothing is written after a clean check by older runtimes, so a log that was cut exactly between the
+last "TLS at" line and the report looks like a clean one. ``Process.open_end`` says so: such a log
+is whole for who saw the process end (``Sanitizer.demand``), and for nobody else. It is not open
+where anything follows: the list of threads of newer runtimes (gcc 16, clang 21), the statistics of
+AddressSanitizer's ``atexit=1``, which are written behind the check, the table of the suppressions
+that were used, or a line of somebody else's, such as the build system's.
 
 A process may make several checks, each of which repeats what the former has said. A report that
 does not is of another run, whose process had the same id, as the first in a container has.
@@ -70,6 +70,13 @@ _REMAINS = re.compile(
     r"|\) alloc.*from:|ory leaks$|[0-9] allocation\(s\)|LeakSanitizer: det"
 )
 """Words of a report in a line that cannot be read: it was damaged."""
+_OWN_LINE = re.compile(r"==[0-9]{1,10}==[^ ]")
+"""A line of the runtime's, behind which a report may follow; valgrind's has a space there."""
+_OPEN_END = (
+    "the log ends with the check's own lines, where a report would begin: it may be cut there. "
+    "Something has to follow: with ASAN_OPTIONS=atexit=1 AddressSanitizer writes it, behind "
+    'LeakSanitizer alone let the shell write a line into the log (echo "exit status $?")'
+)
 _END_OF_SUMMARY = re.compile(r"\(s\)\.$|^s?\)?\.$")
 _TABLE = "Suppressions used:"
 _DASHES = re.compile(r"-+")
@@ -133,6 +140,7 @@ def parse(artifact: Path) -> Report:
     # A record that is still open is left out: its stack may be cut off, and then its name is wrong.
     current.is_cut = end.is_cut
     current.was_checked = current.was_checked or end.has_table
+    current.is_open = end.is_open
     logs.setdefault(current.pid, current)
     written = [log for log in logs.values() if log.has_content] or [current]
     runs = [_recovered([former]) for log in written for former in _other_runs(log)]
@@ -157,6 +165,8 @@ class _Log:
     was_checked: bool = False
     """The lines of the last thread are there, to the end."""
     is_cut: bool = False
+    is_open: bool = False
+    """Nothing follows the lines of the check, not even a report."""
     is_summed: bool = False
     omitted: bool = False
     has_content: bool = False
@@ -197,6 +207,11 @@ class _End:
             self.is_in_threads = True
         elif not _THREADS_REST.fullmatch(text):
             self.is_in_threads = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a report may have followed that is not there."""
+        return not self.is_in_threads and _OWN_LINE.match(self.last) is not None
 
     @property
     def is_cut(self) -> bool:
@@ -459,7 +474,10 @@ def _recovered(logs: list[_Log]) -> Report:
     for log in logs:
         reason = _reason(log)
         leaks.extend(log.leaks)
-        processes.append(Process(log.pid, is_complete=not reason, reason=reason))
+        open_end = _OPEN_END if log.is_open and not log.is_summed else ""
+        processes.append(
+            Process(log.pid, is_complete=not reason, reason=reason, open_end=open_end)
+        )
         problems.extend(log.problems)
     return Report("sanitizer", tuple(leaks), tuple(processes), problems=tuple(problems))
 
@@ -477,6 +495,6 @@ def _reason(log: _Log) -> str:
     if not log.was_checked and not log.is_summed:
         return (
             "nothing in it shows that a leak check was made "
-            "(run with LSAN_OPTIONS=log_threads=1 for the proof)"
+            "(run with LSAN_OPTIONS=log_threads=1 ASAN_OPTIONS=atexit=1 for the proof)"
         )
     return ""
