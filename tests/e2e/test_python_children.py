@@ -183,6 +183,65 @@ def test_python_behind_what_starts_it_is_checked_as_python(place: Path, command:
     assert leaking_functions(check_program(target, Settings(), "it")) == ["remember"]
 
 
+@pytest.mark.parametrize(
+    ("second", "why"),
+    [
+        ("python -E keeps.py", "it starts a Python program that left no capture"),
+        ("python -I keeps.py", "it starts a Python program that left no capture"),
+        ("PYTHONPATH= python keeps.py", "it starts a Python program that left no capture"),
+        (f"env -i {sys.executable} keeps.py", "what it starts by `env -i` is not tracked"),
+    ],
+)
+@pytest.mark.parametrize("is_script", [True, False])
+def test_a_second_python_that_a_shell_starts_past_memray_leaves_no_answer(
+    place: Path, second: str, why: str, is_script: bool
+) -> None:
+    (place / "run.sh").write_text(f"#!/bin/sh\npython clean.py\n{second}\n")
+    if is_script:
+        check = check_program(Target(("sh", "run.sh"), timeout_s=60.0), Settings(), "it")
+    else:
+        line = f"python clean.py; {second}"
+        check = run(place, f"import subprocess\nsubprocess.run({line!r}, shell=True)\n")
+    assert any(why in problem or "left no capture" in problem for problem in check.problems)
+
+
+def test_a_shell_that_starts_tools_beside_a_tracked_python_is_clean(place: Path) -> None:
+    lines = "env | grep -q PATH\nls\npython clean.py\npython -m pip --version\n"
+    (place / "run.sh").write_text(f"#!/bin/sh\n{lines}")
+    check = check_program(Target(("sh", "run.sh"), timeout_s=60.0), Settings(), "it")
+    assert leaking_functions(check) == []
+
+
+CFFI = """
+class Library:
+    def load_function(self, kind, name):
+        return len
+
+def load_library(name, flags):
+    return Library()
+
+class FFI:
+    def dlopen(self, name):
+        return type("Lib", (), {"malloc": len})() if name is None else Library()
+"""
+"""What cffi asks its C code for, and what a module that it has written asks for."""
+IN_LINE = "_cffi_backend.load_library(None, 0).load_function(None, 'malloc')"
+WRITTEN = "_cffi_backend.FFI().dlopen(None)"
+
+
+@pytest.mark.parametrize("statement", [IN_LINE, WRITTEN])
+def test_blocks_that_cffi_takes_from_the_c_library_are_not_called_clean(
+    place: Path, statement: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (place / "installed").mkdir()
+    (place / "installed" / "_cffi_backend.py").write_text(CFFI)
+    monkeypatch.setenv("PYTHONPATH", f"{place / 'installed'}:{os.environ.get('PYTHONPATH', '')}")
+    (problem,) = run(place, f"import _cffi_backend\n{statement}\n").problems
+    assert "it calls malloc of the C library through ctypes or cffi" in problem
+    harmless = "_cffi_backend.load_library('m', 0).load_function(None, 'sqrt')"
+    assert run(place, f"import _cffi_backend\n{harmless}\n").problems == ()
+
+
 FULL = """
 import ctypes, os, resource
 resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))

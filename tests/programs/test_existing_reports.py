@@ -74,6 +74,30 @@ def sizes(checks: tuple[Check, ...]) -> list[int]:
     return sorted(finding.size_bytes for check in checks for finding in check.findings)
 
 
+STATISTICS = "AddressSanitizer exit stats:\nStats: 0M malloced (0M for red zones) by 5 calls\n"
+THREADS = "==1==Thread T0/1 was created by T-1\n    <empty stack>\n\n"
+TABLE = (
+    f"{'-' * 53}\nSuppressions used:\n  count  bytes template\n      1     10 lose\n{'-' * 53}\n\n"
+)
+
+
+@pytest.mark.parametrize(
+    "behind", [STATISTICS, THREADS, TABLE, "exit status 0\n", "Finished: SUCCESS\n"]
+)
+def test_a_check_that_something_follows_is_whole(behind: str, tmp_path: Path) -> None:
+    assert outcomes(checks_of(tmp_path, CHECKED + behind)) == [Outcome.CLEAN]
+
+
+@pytest.mark.parametrize("more", ["", "==3==Detached from thread 1.\n", "==4==Scanning chunks.\n"])
+def test_a_log_that_ends_where_a_report_would_begin_is_never_clean(
+    more: str, tmp_path: Path
+) -> None:
+    """That is how gcc 12 and clang 14 leave a clean check, and how a leaking one looks when cut."""
+    (check,) = checks_of(tmp_path, CHECKED + more)
+    assert outcomes((check,)) == [Outcome.INCONCLUSIVE]
+    assert any("ASAN_OPTIONS=atexit=1" in problem for problem in check.problems)
+
+
 @pytest.mark.parametrize("order", [(LEAKY, CLEAN), (CLEAN, LEAKY), (CLEAN, LEAKY, CLEAN)])
 def test_runs_with_one_process_id_in_one_log_are_all_judged(
     order: tuple[str, ...], tmp_path: Path

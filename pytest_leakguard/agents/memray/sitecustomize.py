@@ -12,6 +12,7 @@ import sys
 _WITH_VALUE = ("-X", "-W", "--check-hash-based-pycs")
 _NOT_OURS = ("from multiprocessing.resource_tracker ",)
 """What Python starts for itself, and what may outlive the program."""
+_OF_THE_USER = ("/usr/local/", "/usr/src/", "/usr/home/")
 _TOOLS_OF_PYTHON = "pip ensurepip venv virtualenv compileall py_compile zipapp build json.tool"
 
 
@@ -24,12 +25,9 @@ def _begin():
     while at < len(words) and words[at].startswith("-") and words[at] not in ("-m", "-c", "-"):
         at += 2 if words[at] in _WITH_VALUE else 1
     program = words[at:]
-    if not program or program[0] in ("-", wrapper) or " ".join(program[1:2]).startswith(_NOT_OURS):
+    if _is_left_out(program, wrapper):
+        _write_that_it_was_seen(capture)
         return
-    if program[0] == "-m" and "".join(program[1:2]) in _TOOLS_OF_PYTHON.split():
-        return
-    if program[0] not in ("-m", "-c") and not os.path.exists(program[0]):
-        return  # the interpreter itself says so best
     import importlib.util
 
     if importlib.util.find_spec("memray") is None:
@@ -38,6 +36,31 @@ def _begin():
     capture = "%s.started.%d" % (capture, os.getpid())
     if not os.path.exists(capture):
         os.execv(sys.executable, [sys.executable, *words[1:at], wrapper, capture, *program])
+
+
+def _is_left_out(program, wrapper):
+    """Whether nobody means it, or the interpreter itself says best what is wrong with it."""
+    import os
+
+    if not program or program[0] in ("-", wrapper) or " ".join(program[1:2]).startswith(_NOT_OURS):
+        return True
+    if program[0] == "-m":
+        return "".join(program[1:2]) in _TOOLS_OF_PYTHON.split()
+    path = os.path.realpath(program[0])
+    is_of_the_system = path.startswith("/usr/") and not path.startswith(_OF_THE_USER)
+    return program[0] != "-c" and (is_of_the_system or not os.path.exists(program[0]))
+
+
+def _write_that_it_was_seen(capture):
+    """What the loader's log tells of, and nobody asks for; see ``memray_started``."""
+    import os
+
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+    handle = os.open(os.path.join(os.path.dirname(capture), "started"), flags, 0o600)
+    try:
+        os.write(handle, b'{"seen": %d}\n' % os.getpid())
+    finally:
+        os.close(handle)
 
 
 def _command_line():

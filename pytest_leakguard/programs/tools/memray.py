@@ -31,6 +31,7 @@ from pytest_leakguard.processes.supervisor import capture
 from pytest_leakguard.programs import binary, launchers
 from pytest_leakguard.programs.binary import Binary
 from pytest_leakguard.programs.canary import CLEAN, Canaries
+from pytest_leakguard.programs.tools import memray_started
 from pytest_leakguard.programs.tools.base import Backend, Trial, incomplete, root_is_missing
 
 _STOP_S = 5.0
@@ -56,7 +57,8 @@ _NOT_FOLLOWED = (
     "with --no-follow-children"
 )
 _CALLED_DIRECTLY = (
-    'it calls {} of the C library through ctypes, which memray does not see: use tool="valgrind"'
+    "it calls {} of the C library through ctypes or cffi, which memray does not see: "
+    'use tool="valgrind"'
 )
 _NOTES_LOST = (
     "what it starts and calls outside Python could not all be written down (no descriptor was "
@@ -140,6 +142,8 @@ class Memray(Backend):
             interpreter, flags, program = split_command(target.argv)
             argv = (interpreter, *flags, str(wrapper), str(capture_path), *program)
             env[_FOLLOW] = env[_FOLLOW] if target.follows_children else ""
+        if target.follows_children:
+            env.update(memray_started.variables(workdir))
         return Launch(
             argv=argv,
             env=tuple(env.items()),
@@ -184,15 +188,18 @@ class Memray(Backend):
         """With a problem for each thing of the user's that no capture shows."""
         notes = tuple(_notes(workdir / _STARTED))
         problems: dict[str, None] = {}
+        is_launched = launchers.is_launcher(target.argv, target.cwd)
         if report.processes and not all(map(_is_whole, notes or ({},))):
             problems[_NOTES_LOST] = None
         for called in sorted({note["calls"] for note in notes if "calls" in note}):
             problems[_CALLED_DIRECTLY.format(called)] = None
         if target.follows_children:
             problems.update(dict.fromkeys(_unseen_programs(notes, target)))
+            is_shell = is_launched or any(_is_of_a_launcher(note) for note in notes)
+            if report.processes and is_shell and not problems:
+                problems.update(dict.fromkeys(memray_started.unseen(notes, target, workdir)))
         processes = report.processes
-        is_launched = bool(processes) and launchers.is_launcher(target.argv, target.cwd)
-        if is_launched and all(process.pid != status.pid for process in processes):
+        if is_launched and processes and all(process.pid != status.pid for process in processes):
             # The launcher itself is no Python program; those of its children that are are here.
             processes = (Process(status.pid, command=target.argv[0]), *processes)
         return replace(report, processes=processes, problems=(*report.problems, *problems))
@@ -223,6 +230,12 @@ def _notes(path: Path) -> Iterator[dict[str, Any]]:
 def _is_whole(note: dict[str, Any]) -> bool:
     """Whether a note says what the wrapper has seen."""
     return bool(note) and "lost" not in note
+
+
+def _is_of_a_launcher(note: dict[str, Any]) -> bool:
+    """Whether it is about a shell, or whatever else starts what it is given."""
+    words = note.get("words") or ("",)
+    return Path(words[0]).name in launchers.LAUNCHERS
 
 
 def _unseen_programs(notes: tuple[dict[str, Any], ...], target: Target) -> Iterator[str]:

@@ -125,6 +125,44 @@ class _Notes:
         replaced = [b"%s=%s" % pair for pair in given.items()]
         return (*arguments[:_ENVIRONMENT_AT], replaced, *arguments[_ENVIRONMENT_AT + 1 :])
 
+    def watch_cffi(self) -> None:
+        """Notes the allocators that cffi looks up without a compiler: no audit event tells."""
+        from importlib import import_module
+
+        try:
+            backend: Any = import_module("_cffi_backend")
+        except ImportError:
+            return
+        notes, load_library, plain = self, backend.load_library, backend.FFI
+
+        class Library:
+            """What cffi asks a loaded library for."""
+
+            def __init__(self, library: Any) -> None:
+                self._library = library
+
+            def __getattr__(self, name: str) -> Any:
+                return getattr(self._library, name)
+
+            def load_function(self, kind: Any, name: str) -> Any:
+                notes.called(name)
+                return self._library.load_function(kind, name)
+
+        def dlopen(ffi: Any, *arguments: Any) -> Any:
+            library = plain.dlopen(ffi, *arguments)
+            for name in dir(library):
+                notes.called(name)
+            return library
+
+        backend.load_library = lambda *arguments: Library(load_library(*arguments))
+        # What a module that ``set_source(..., None)`` has written is made of.
+        backend.FFI = type("FFI", (plain,), {"dlopen": dlopen})
+
+    def called(self, name: str) -> None:
+        """A function that is called past the tables in which memray sees it."""
+        if name in _ALLOCATORS:
+            self.write(calls=name)
+
     def watch_ends(self) -> None:
         """Has a forked child close its capture where it leaves by ``os._exit``."""
         leave = self.os._exit
@@ -190,10 +228,12 @@ def main(capture: str, arguments: "list[str]") -> None:
     kept = {"__name__": "__main__"}
     tracker = memray.Tracker(capture, trace_python_allocators=True, follow_fork=True)
     notes = _Notes(str(Path(capture).with_name("started")), capture, tracker)
-    notes.write(followed=arguments)
+    notes.write(followed=arguments, pid=notes.pid)
     _follow_started(capture)
     notes.watch_children()
     notes.watch_ends()
+    with suppress(Exception):  # a cffi that is made in another way
+        notes.watch_cffi()
     sys.addaudithook(notes.hook)
     tracker.__enter__()
     try:

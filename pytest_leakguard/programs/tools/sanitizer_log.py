@@ -475,9 +475,7 @@ def _recovered(logs: list[_Log]) -> Report:
         reason = _reason(log)
         leaks.extend(log.leaks)
         open_end = _OPEN_END if log.is_open and not log.is_summed else ""
-        processes.append(
-            Process(log.pid, is_complete=not reason, reason=reason, open_end=open_end)
-        )
+        processes.append(Process(log.pid, is_complete=not reason, reason=reason, open_end=open_end))
         problems.extend(log.problems)
     return Report("sanitizer", tuple(leaks), tuple(processes), problems=tuple(problems))
 
