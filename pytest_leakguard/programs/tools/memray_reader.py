@@ -88,8 +88,12 @@ def _retained(reader: Any, memray: Any) -> _Retained:
 
 
 def _is_programs_own(stack: _Stack) -> bool:
-    """Whether code of the program itself was running."""
-    return bool(stack) and not _is_import(stack) and not stack[-1][1].startswith("<frozen")
+    """Whether code of the program itself was running, which begins with a module's.
+
+    Before it ``runpy`` looks for the script and compiles it; the function that it calls for that is
+    the outermost that is left of its stack.
+    """
+    return bool(stack) and stack[-1][0] == "<module>" and not _is_import(stack)
 
 
 def _leaks(retained: _Retained) -> list[list[Any]]:
