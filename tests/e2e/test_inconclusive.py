@@ -16,7 +16,7 @@ import pytest
 from pytest_leakguard.baseline.compare import Baseline, compare
 from pytest_leakguard.core.checks import Check, Outcome
 from pytest_leakguard.core.errors import UsageProblem
-from pytest_leakguard.core.programs import Launch, Target
+from pytest_leakguard.core.programs import Launch, Report, RunStatus, Target
 from pytest_leakguard.core.settings import Settings
 from pytest_leakguard.processes import supervisor
 from pytest_leakguard.programs.check import check_program
@@ -214,6 +214,44 @@ def test_leak_detection_switched_off_by_the_caller_is_switched_on_again(
     assert judged(run(program, "sanitizer")).outcome is Outcome.LEAK
 
 
+@pytest.mark.parametrize("flag", ["address", "leak"])
+def test_leak_detection_switched_off_by_the_program_is_switched_on_again(
+    compile_c: Compile, flag: str
+) -> None:
+    off = "".join(
+        f'const char *__{runtime}_default_options(void) {{ return "detect_leaks=0"; }}'
+        for runtime in ("asan", "lsan")
+    )
+    program = compile_c(
+        f"{HEAD}{off} int main(void) {{ lose(33); lose(1); return 0; }}", f"-fsanitize={flag}"
+    )
+    assert judged(run(program, "sanitizer")).outcome is Outcome.LEAK
+
+
+@pytest.mark.parametrize("compiler", ["gcc", "clang"])
+@pytest.mark.parametrize("is_leaking", [True, False])
+def test_undefined_behaviour_looked_for_beside_leaks_changes_no_answer(
+    compile_c: Compile, is_leaking: bool, compiler: str
+) -> None:
+    body = "lose(33); lose(1);" if is_leaking else ""
+    source = f"{HEAD}int main(int c, char **v) {{ {body} volatile int k = 0x7fffffff; k += c; return 0; }}"
+    program = compile_c(source, "-fsanitize=undefined,address", compiler=compiler)
+    expected = Outcome.LEAK if is_leaking else Outcome.CLEAN
+    assert judged(run(program, "sanitizer")).outcome is expected
+
+
+def test_debug_information_that_valgrind_cannot_read_is_called_that() -> None:
+    report, status = Report("valgrind"), RunStatus(7, 1, stderr=UNREADABLE)
+    assert any("debug information" in why for why in BACKENDS["valgrind"].demand(report, status))
+
+
+UNREADABLE = b"""\
+==7== Valgrind: debuginfo reader: ensure_valid failed:
+==7== Valgrind: debuginfo reader: Possibly corrupted debuginfo file.
+==7== Valgrind: I can't recover.  Giving up.  Sorry.
+"""
+"""What valgrind 3.19 writes for a program that gcc has built with -gsplit-dwarf."""
+
 NO_PTRACE = r"""
 #include <linux/audit.h>
 #include <linux/filter.h>
@@ -310,8 +348,6 @@ def test_an_unknown_program_is_a_usage_problem(tmp_path: Path) -> None:
 
 
 def test_every_backend_demands_the_report_of_the_started_process() -> None:
-    from pytest_leakguard.core.programs import Report, RunStatus
-
     for backend in BACKENDS.values():
         assert backend.demand(Report(backend.name), RunStatus(pid=4711, exit_code=0)), backend.name
 

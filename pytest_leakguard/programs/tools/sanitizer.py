@@ -36,6 +36,8 @@ MOST_RANDOM_BITS = 28
 Newer kernels draw 32.
 """
 _RUNTIME_LIBRARIES = (b"file=libasan.so", b"file=liblsan.so", b"libclang_rt.")
+_SECOND_RUNTIME = b"libubsan.so"
+"""In a program that is linked to it: gcc's, since clang has one runtime for both."""
 _RUNTIME_PACKAGES = {
     "gcc": "apt-get install libasan8 liblsan0 gcc",
     "clang": "apt-get install libclang-rt-dev",
@@ -118,11 +120,17 @@ class Sanitizer(Backend):
         )
         # The leak check must not replace the program's own exit status; the log is the judge.
         given["LSAN_OPTIONS"] = _joined(
-            given.get("LSAN_OPTIONS"), f"{common}:log_threads=1:exitcode=0{suppressions}"
+            given.get("LSAN_OPTIONS"),
+            f"{common}:detect_leaks=1:log_threads=1:exitcode=0{suppressions}",
         )
         given["ASAN_OPTIONS"] = _joined(
             given.get("ASAN_OPTIONS"), f"{common}:detect_leaks=1:leak_check_at_exit=1"
         )
+        if _has_second_runtime(target):
+            given["UBSAN_OPTIONS"] = _joined(
+                given.get("UBSAN_OPTIONS", os.environ.get("UBSAN_OPTIONS")),
+                f'log_path="{workdir / "san"}"',
+            )
         given[sanitizer_forks.PLACE] = str(workdir / sanitizer_forks.NOTES)
         given["LD_DEBUG"], given["LD_DEBUG_OUTPUT"] = "files", str(workdir / LINK_MAP)
         return Launch(
@@ -251,6 +259,16 @@ def _is_instrumented(loader_log: Path) -> bool:
     """Whether the program that wrote this log had a sanitizer's runtime loaded."""
     content = loader_log.read_bytes()
     return any(mark in content for mark in _RUNTIME_LIBRARIES)
+
+
+def _has_second_runtime(target: Target) -> bool:
+    """Whether gcc has linked the library of ``-fsanitize=undefined`` beside the other runtime.
+
+    It begins last, and sets the place of all reports back to standard error unless it is told.
+    """
+    inner = launchers.sanitized(target.argv, target.cwd)
+    path = (inner or binary.inspect(target.argv[0], target.cwd)).path
+    return path is not None and _SECOND_RUNTIME in Path(path).read_bytes()
 
 
 def _absent(status: RunStatus) -> str:

@@ -50,6 +50,12 @@ _CAVEAT = (
     "--tool-arg=--soname-synonyms=somalloc=NONE"
 )
 
+_UNREADABLE = b"Valgrind: debuginfo reader: Possibly corrupted debuginfo file"
+_NO_DEBUG_INFORMATION = (
+    "this valgrind cannot read the program's debug information and gave up: build it without "
+    "-gsplit-dwarf (or with -gdwarf-4), or use a newer valgrind"
+)
+
 
 class Valgrind(Backend):
     """Runs any dynamically linked program; sees every kind of leak; 20 to 60 times slower."""
@@ -133,7 +139,9 @@ class Valgrind(Backend):
 
     def demand(self, report: Report, status: RunStatus) -> tuple[str, ...]:
         """The started process and every child of it must have finished a leak check."""
-        return root_is_missing(report, status, "valgrind report") + incomplete(report.processes)
+        unreadable = (_NO_DEBUG_INFORMATION,) if _UNREADABLE in status.stderr else ()
+        missing = root_is_missing(report, status, "valgrind report")
+        return unreadable + missing + incomplete(report.processes)
 
     def after_run(self, report: Report, target: Target, workdir: Path, status: RunStatus) -> Report:
         """With a problem for each child whose allocations are not seen."""
