@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from pytest_leakguard.programs import ctest_log
+from pytest_leakguard.programs import ctest_log, log_lines
 
 LONGEST_LINE_BYTES = 1 << 16
 """Bytes of one line that are kept, as many as the tools' readers look at."""
@@ -138,7 +138,9 @@ def split(path: Path, place: Path) -> tuple[list[Stream], str]:
     splitter, progress = _Splitter(place), ctest_log.Progress()
     try:
         for line in _lines(path, encoding):
-            text, writer = without_prefix(line)
+            text, writer = without_prefix(log_lines.unwrapped(line))
+            for other in tuple(log_lines.ended(text, writer, splitter.files)):
+                splitter.take(text, other)
             splitter.take(text, writer)
             # A number is that of a test, whose own output follows.
             if not writer.rpartition(" ")[2].isdecimal():

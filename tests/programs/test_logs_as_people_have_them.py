@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import io
+import json
 import lzma
 import os
 import subprocess
@@ -138,6 +139,47 @@ def test_a_prefix_changes_no_answer(report: str, prefix: str, tmp_path: Path) ->
 
 def names(checks: tuple[Check, ...]) -> set[str]:
     return {finding.fingerprint for check in checks for finding in check.findings}
+
+
+CHECKED = "==3==Processing thread 1.\n==3==Stack at 0x1-0x2 (SP = 0x1).\n==3==TLS at 0x1-0x2.\n"
+ENDS = {
+    "app-1  | ": "app-1 exited with code 0\n",
+    "7: ": "1/1 Test #7: parse ............   Passed    0.02 sec\n",
+    "build\tTest\t2026-03-01T10:00:00.1Z ": "build\tPost\t2026-03-01T10:00:01.1Z Cleaning\n",
+    "Mar 01 10:00:00 host app[123]: ": (
+        "Mar 01 10:00:01 host systemd[1]: app.service: Deactivated successfully.\n"
+    ),
+}
+
+
+@pytest.mark.parametrize("prefix", ENDS)
+def test_a_clean_check_needs_the_line_that_tells_its_writers_end(
+    prefix: str, tmp_path: Path
+) -> None:
+    path, text = tmp_path / "all.log", prefixed(CHECKED, prefix)
+    path.write_bytes(text + ENDS[prefix].encode())
+    assert outcomes(checked(path)) == [Outcome.CLEAN]
+    path.write_bytes(text)
+    assert outcomes(checked(path)) == [Outcome.INCONCLUSIVE]
+    killed = ENDS[prefix].replace("code 0", "code 137").replace("   Passed ", "***Exception: ")
+    killed = killed.replace("Deactivated successfully", "Main process exited, code=killed")
+    if "\t" not in prefix:  # the next step of a job says nothing about signals
+        path.write_bytes(text + killed.encode())
+        assert outcomes(checked(path)) == [Outcome.INCONCLUSIVE]
+    path.write_bytes(text + b"other-1  | other-1 exited with code 0\n")
+    assert Outcome.CLEAN not in outcomes(checked(path))
+
+
+@pytest.mark.parametrize("name", ["log", "textPayload", "message"])
+@pytest.mark.parametrize("report", REPORTS)
+def test_a_line_in_an_object_of_json_is_the_line(report: str, name: str, tmp_path: Path) -> None:
+    text, expected = REPORTS[report]
+    plain, path = tmp_path / "plain.log", tmp_path / "pod.json"
+    plain.write_text(text)
+    rows = [json.dumps({name: f"{line}\n", "time": "x"}) for line in text.splitlines()]
+    path.write_text("\n".join(rows) + "\n")
+    assert outcomes(checked(path)) == [expected]
+    assert names(checked(path)) == names(checked(plain))
 
 
 @pytest.mark.parametrize("packing", PACKINGS)
