@@ -23,6 +23,8 @@ NEEDED_PARTS = 3
 A table built at the start or a result at the end fills fewer.
 """
 _WRAPPER = "memray_main.py"
+_LOOKS_FOR_SCRIPTS = ("/pkgutil.py", "/importlib/util.py")
+"""The modules that runpy asks before it runs anything."""
 _PROGRAM_RUNS_IN = "main"
 """The wrapper's only function that calls the program; what the others allocate is ours."""
 
@@ -88,12 +90,14 @@ def _retained(reader: Any, memray: Any) -> _Retained:
 
 
 def _is_programs_own(stack: _Stack) -> bool:
-    """Whether code of the program itself was running, which begins with a module's.
+    """Whether code of the program itself was running.
 
-    Before it ``runpy`` looks for the script and compiles it; the function that it calls for that is
-    the outermost that is left of its stack.
+    Before it ``runpy`` looks for the script; what it calls for that is the outermost that is left
+    of its stack. In a forked child anything can be, since memray knows no calls from before.
     """
-    return bool(stack) and stack[-1][0] == "<module>" and not _is_import(stack)
+    return (
+        bool(stack) and not _is_import(stack) and not stack[-1][1].startswith("<frozen")
+    ) and not stack[-1][1].endswith(_LOOKS_FOR_SCRIPTS)
 
 
 def _leaks(retained: _Retained) -> list[list[Any]]:
