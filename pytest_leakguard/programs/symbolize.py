@@ -39,7 +39,7 @@ class Mapping:
 def read_link_map(log: Path) -> tuple[Mapping, ...]:
     """The objects in one log of the dynamic loader; damaged lines are skipped.
 
-    It is written with ``LD_DEBUG=files``, see ld.so(8).
+    It is written with ``LD_DEBUG=files``, see ld.so(8), or by our own library in such words.
     """
     found, name = [], b""
     with log.open("rb") as stream:

@@ -35,7 +35,8 @@ MOST_RANDOM_BITS = 28
 
 Newer kernels draw 32.
 """
-_RUNTIME_LIBRARIES = (b"file=libasan.so", b"file=liblsan.so", b"libclang_rt.")
+_RUNTIME_LIBRARIES = (b"file=libasan.so", b"file=liblsan.so", b"libclang_rt.", b"has a leak check")
+"""As the loader names them, or as our own list says of a runtime wherever it is."""
 _SECOND_RUNTIME = b"libubsan.so"
 """In a program that is linked to it: gcc's, since clang has one runtime for both."""
 _RUNTIME_PACKAGES = {
@@ -132,7 +133,10 @@ class Sanitizer(Backend):
                 f'log_path="{workdir / "san"}"',
             )
         given[sanitizer_forks.PLACE] = str(workdir / sanitizer_forks.NOTES)
-        given["LD_DEBUG"], given["LD_DEBUG_OUTPUT"] = "files", str(workdir / LINK_MAP)
+        if sanitizer_forks.has_library(given):
+            given[sanitizer_forks.LIST] = str(workdir / LINK_MAP)
+        else:
+            given["LD_DEBUG"], given["LD_DEBUG_OUTPUT"] = "files", str(workdir / LINK_MAP)
         return Launch(
             argv=target.argv,
             env=tuple(given.items()),
@@ -165,8 +169,8 @@ class Sanitizer(Backend):
     def after_run(self, report: Report, target: Target, workdir: Path, status: RunStatus) -> Report:
         """With names for calls into closed libraries, and with the children that reported nothing.
 
-        The loader writes a log for each program that is started, so a process without one is a
-        forked child.
+        There is a list of libraries for each program that is started, so a process without one is
+        a forked child.
         """
         logs: dict[int, Path] = {}
         mappings: list[symbolize.Mapping] = []

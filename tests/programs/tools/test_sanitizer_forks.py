@@ -54,6 +54,57 @@ def checked(program: Path, words: str, follows_children: bool = True) -> tuple[C
     return check, judge_check(check, Policy()).outcome
 
 
+CONSTRUCTED = """
+#include <stdlib.h>
+static void __attribute__((noinline)) lose(void) { void *volatile lost = malloc(201); lost = 0; }
+static void __attribute__((constructor)) begin(void) { lose(); }
+int main(void) {
+    volatile char room[4096];
+    for (int i = 0; i < 4096; i++) room[i] = 0;
+    return 0;
+}
+"""
+
+
+@pytest.mark.parametrize("build", ["gcc-address", "gcc-leak", "clang-address"])
+def test_what_is_lost_before_main_is_found(build: str, compile_c: Callable[..., Path]) -> None:
+    """What the loader calls for its own log would leave pointers to it on the stack."""
+    compiler, _, kind = build.partition("-")
+    program = compile_c(CONSTRUCTED, f"-fsanitize={kind}", compiler=compiler)
+    check, outcome = checked(program, "")
+    assert outcome is Outcome.LEAK
+    assert [finding.size_bytes for finding in check.findings] == [201]
+
+
+CLOSING = """
+#include <dlfcn.h>
+int main(int count, char **words) {
+    void *plugin = dlopen(words[1], RTLD_NOW);
+    if (plugin == 0) return 1;
+    ((void (*)(void))dlsym(plugin, "lose_in_plugin"))();
+    dlclose(plugin);
+    return 0;
+}
+"""
+PLUGIN = """
+#include <stdlib.h>
+void lose_in_plugin(void) { void *volatile lost = malloc(301); lost = 0; }
+"""
+
+
+@pytest.mark.parametrize("build", ["gcc-address", "clang-address"])
+def test_what_a_closed_library_has_lost_has_its_name(
+    build: str, compile_c: Callable[..., Path]
+) -> None:
+    compiler, _, kind = build.partition("-")
+    plugin = compile_c(PLUGIN, "-shared", "-fPIC", name="plugin", compiler=compiler)
+    program = compile_c(CLOSING, f"-fsanitize={kind}", "-ldl", compiler=compiler)
+    check, outcome = checked(program, str(plugin))
+    assert outcome is Outcome.LEAK
+    (finding,) = check.findings
+    assert "lose_in_plugin" in [frame.function for frame in finding.stack]
+
+
 def test_what_a_child_loses_before_it_calls__exit_is_found(program: Path) -> None:
     check, outcome = checked(program, "lose,_exit")
     assert outcome is Outcome.LEAK
