@@ -76,6 +76,7 @@ class ScriptedLedger(Ledger):
         self.after_emptying: Mapping[int, Keeps] = {}
         self.has_touched_old = self.counts_interned = False
         self._firsts: dict[int, int] = {}
+        self._lost_bytes = 0.0
 
     def run(self, work: Callable[[], object], calls: int = 1) -> Run:
         self._firsts[len(self.chunks)] = self.calls

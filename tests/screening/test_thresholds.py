@@ -538,7 +538,7 @@ def confirmed_after(rooms: Rooms) -> tuple[bool, ...]:
         made._confirmed = lambda *_: SimpleNamespace(problems=())
         item = item_of_suite()
         suspect = rooms.quick_check.Suspect(frozenset({BLOCKS}), ())
-        repeater = SimpleNamespace(run=None)
+        repeater = SimpleNamespace(run=None, run_around=None)
         check = made._suspected(item, repeater, ScriptedLedger(), suspect, None, ())
         found.append(not check.problems)
     return tuple(found)

@@ -43,6 +43,12 @@ int __open64_2(const char *, int);
 FOR_EACH(DECLARE)
 FOR_EACH_OF_GLIBC(DECLARE)
 
+#ifdef __GLIBC__
+typedef __SOCKADDR_ARG Peer; /* a union of all kinds of addresses */
+#else
+typedef struct sockaddr *Peer;
+#endif
+
 static atomic_bool are_found;
 
 /* Also called by what begins before this library; by one thread alone, or with the same result. */
@@ -157,12 +163,12 @@ PASS(int, opened, timerfd_create, (clockid_t clock, int flags), (clock, flags))
 PASS(int, opened, inotify_init, (void), ())
 PASS(int, opened, inotify_init1, (int flags), (flags))
 
-PUBLIC int accept(int listener, __SOCKADDR_ARG peer, socklen_t *length) {
+PUBLIC int accept(int listener, Peer peer, socklen_t *length) {
     READY();
     return opened(CALL(accept)(listener, peer, length));
 }
 
-PUBLIC int accept4(int listener, __SOCKADDR_ARG peer, socklen_t *length, int flags) {
+PUBLIC int accept4(int listener, Peer peer, socklen_t *length, int flags) {
     READY();
     return opened(CALL(accept4)(listener, peer, length, flags));
 }
