@@ -132,6 +132,25 @@ HOSTILE = """
 """
 
 
+def test_a_buffer_that_some_runs_fill_and_one_of_them_empties_is_no_leak(
+    pytester: pytest.Pytester,
+) -> None:
+    """Its table is made larger by one run and freed by another, so that nothing has grown."""
+    source = """
+        import itertools, pytest
+        RUN, FILLED = itertools.count(), []
+        def test_fills():
+            if next(RUN) % 13 == 0:
+                FILLED.append(bytes(100))
+                if len(FILLED) == 20: FILLED.clear()
+        @pytest.mark.parametrize("n", range(20))
+        def test_fine(n): assert n >= 0
+    """
+    result, report = screened(pytester, source)
+    result.assert_outcomes(passed=21)
+    assert set(outcomes(report).values()) == {"clean"}
+
+
 def test_what_cpython_loses_with_tracemalloc_has_nothing_confirmed(
     pytester: pytest.Pytester,
 ) -> None:

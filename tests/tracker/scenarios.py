@@ -107,6 +107,15 @@ def scenario_shrinking() -> Any:
     return [tracker.live(number, Domain.PYTHON).grown_bytes for number in (first, second)]
 
 
+def scenario_filled_and_emptied() -> Any:
+    """A list whose buffer is made by one run, made larger by others, and freed by a last one."""
+    filled: list[None] = []
+    numbers = [run(lambda: filled.append(None)) for _ in range(20)]
+    numbers.append(run(filled.clear))
+    grown = [tracker.live(number, Domain.PYTHON).grown_bytes for number in numbers]
+    return grown, [alive(number, Domain.PYTHON) for number in numbers]
+
+
 def scenario_grows_in_own_run() -> Any:
     """What grows in its own run is that run's size, not growth of another's."""
     held: list[bytearray] = [bytearray(0)]

@@ -16,6 +16,7 @@ _TOGETHER = (
     "nothing",
     "list_growth",
     "shrinking",
+    "filled_and_emptied",
     "grows_in_own_run",
     "ctypes_malloc",
     "ctypes_strdup",
@@ -78,6 +79,13 @@ def test_an_old_list_that_only_grows_shows_as_growth_by_the_byte(seen: dict[str,
     grown, alive, _ = seen["list_growth"]
     assert grown == [0, 8000, 8000, 8000, 8000, 8000]  # what it was before the first run is unknown
     assert alive == [[0, 0]] * 6
+
+
+def test_growth_of_a_runs_buffer_is_taken_back_when_it_goes(seen: dict[str, Any]) -> None:
+    grown, alive = seen["filled_and_emptied"]
+    assert sum(1 for growth in grown if growth > 0) >= 3
+    assert sum(grown) == 0
+    assert alive == [[0, 0]] * 21
 
 
 def test_growth_of_an_old_buffer_is_taken_back_when_it_shrinks(seen: dict[str, Any]) -> None:

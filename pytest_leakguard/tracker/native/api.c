@@ -93,7 +93,7 @@ uint64_t tracker_used(void) {
 uint64_t tracker_lost(void) { return atomic_load_explicit(&core.lost, memory_order_relaxed); }
 
 uint64_t tracker_size_bytes(void) {
-    return table_size_bytes(&core.blocks) + runs_size_bytes() +
+    return table_size_bytes(&core.blocks) + table_size_bytes(&core.added) + runs_size_bytes() +
            core.ranges.capacity * sizeof(Range);
 }
 

@@ -57,11 +57,26 @@ static void count(uint64_t value, int sign) {
 }
 
 /* Growth of a block of another run belongs to the run that is armed, or to run 0 between runs. */
-static void book_growth(uint64_t value, int64_t size_bytes) {
+static bool book_growth(uint64_t value, int64_t size_bytes) {
     uint32_t run = core_armed_run();
-    if (run != 0 && run == run_of(value)) return;
+    if (run != 0 && run == run_of(value)) return false;
     RunTotals *totals = runs_find(run);
     if (totals) totals->grown[domain_of(value)][this_thread()] += size_bytes;
+    return totals != NULL;
+}
+
+/* By how much other runs have made a block larger; known no longer. */
+static int64_t take_added(const void *block) {
+    uint64_t added;
+    if (LIKELY(!table_used(&core.added))) return 0;
+    return table_remove(&core.added, (uintptr_t)block, &added) ? (int64_t)added : 0;
+}
+
+/* What other runs have added to a block goes with it, as growth undone: a list that is filled and
+   emptied again has not grown. */
+static void book_loss_of_added(const void *block, uint64_t value) {
+    int64_t added = take_added(block);
+    if (added && run_of(value) != 0) book_growth(value, -added);
 }
 
 /* What is gone of an old block is growth undone. Later runs lose it from their own bytes. */
@@ -74,6 +89,7 @@ static void remove_entry(void *block) {
     if (!table_remove(&core.blocks, (uintptr_t)block, &value)) return;
     count(value, -1);
     book_loss_of_old(value, (int64_t)size_of(value));
+    book_loss_of_added(block, value);
     if (UNLIKELY(stacks_are_recorded())) stacks_drop((uintptr_t)block);
 }
 
@@ -86,6 +102,7 @@ static void put_entry(void *block, uint64_t value) {
     case TABLE_REPLACED: /* freed where we do not see, and handed out again */
         count(previous, -1);
         book_loss_of_old(previous, (int64_t)size_of(previous));
+        book_loss_of_added(block, previous);
         stacks_drop((uintptr_t)block);
         break;
     case TABLE_NEW: break;
@@ -145,8 +162,13 @@ void core_resize_begin(Resize *resize, void *block) {
 
 static void put_resized(const Resize *resize, void *new_block, size_t size_bytes) {
     uint64_t value = with_size(resize->value, size_bytes);
-    book_growth(value, (int64_t)size_of(value) - (int64_t)size_of(resize->value));
+    int64_t growth = (int64_t)size_of(value) - (int64_t)size_of(resize->value);
+    int64_t added = take_added(resize->block);
+    uint64_t previous;
+    if (book_growth(value, growth)) added += growth;
     put_entry(new_block, value);
+    if (added && run_of(value) != 0)
+        table_put(&core.added, (uintptr_t)new_block, (uint64_t)added, &previous);
 }
 
 /* A block older than tracking: it enters as run 0, so that its next change of size is exact. */
@@ -284,6 +306,7 @@ void core_reset(void) {
     LockWay way = core_lock();
     stacks_record(0);
     table_clear(&core.blocks);
+    table_clear(&core.added);
     ranges_clear(&core.ranges);
     publish_ranges();
     runs_clear();
@@ -344,6 +367,7 @@ static void forget_blocks(uint32_t first, uint32_t last) {
         }
         table_remove(&core.blocks, address, &value); /* another entry may be here now */
         stacks_drop(address);
+        take_added((void *)address);
         left--;
     }
 }
@@ -368,6 +392,7 @@ void core_forget_runs(uint32_t first, uint32_t last) {
     forget_ranges(first, last);
     runs_forget(first, last);
     table_shrink(&core.blocks);
+    table_shrink(&core.added);
     core_unlock(way);
 }
 
@@ -447,6 +472,7 @@ static void after_fork_in_child(void) {
     atomic_store(&core.armed_run, 0);
     atomic_store(&core.ranges_used, 0);
     atomic_store(&core.blocks.used, 0);
+    atomic_store(&core.added.used, 0);
     core.ranges.used = 0;
     lock_renew(&core.lock);
 }

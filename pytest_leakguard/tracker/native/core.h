@@ -33,6 +33,8 @@ typedef struct {
     _Atomic uint32_t ranges_used;
     _Atomic uintptr_t armed_thread;
     Table blocks;
+    /* By how much other runs than its own have made a block larger, where they have. */
+    Table added;
     Ranges ranges;
     Lock lock;
     atomic_bool is_child;
