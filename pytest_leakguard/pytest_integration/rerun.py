@@ -14,6 +14,7 @@ from pytest_leakguard.core.clock import Clock
 from pytest_leakguard.processes.deadline import Deadline
 from pytest_leakguard.pytest_integration import _other_plugins, _pytest_internals
 from pytest_leakguard.pytest_integration.plugin_state import PluginState
+from pytest_leakguard.screening import thresholds
 from pytest_leakguard.screening.forks import children_end, end_if_child
 from pytest_leakguard.screening.gc_freeze import collect
 
@@ -25,9 +26,6 @@ stalls for less."""
 SLOWER = 10
 """A repeated run may take so many times as long as the test's own run: on a busy machine, with
 cold caches."""
-GROWS_BY = 1.5
-"""Each of the last runs has taken more than so many times what the one before took, in computing
-time: a test that goes twice through all that it has piled up takes twice as long."""
 TEARDOWN_SLOWER = 10
 """A tear-down may take so many times longer: an interrupted one leaves fixtures behind."""
 TRACED_SLOWER = 20
@@ -122,7 +120,8 @@ class Repeater:
         Compiled code cannot be interrupted.
         """
         before_s, first_s, last_s = self._computed_s
-        grows = last_s > GROWS_BY * first_s > GROWS_BY**2 * before_s > 0
+        slower = thresholds.EVER_SLOWER
+        grows = last_s > slower * first_s > slower**2 * before_s > 0
         if grows and calls * last_s * last_s / first_s > self._limit_s:
             self.is_too_slow = True
             text = f"run {self.runs + 2} would take longer than {self._limit_s:.0f} s"
@@ -157,7 +156,7 @@ class Repeater:
             with inside:
                 runtest()
 
-        self._item.runtest = inner  # type: ignore[method-assign]
+        self._item.runtest = inner  # type: ignore[method-assign]  # for this run alone
         try:
             self.run()
         finally:

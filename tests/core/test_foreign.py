@@ -186,8 +186,8 @@ def test_a_namespace_that_compiled_code_computes_is_not_asked_for() -> None:
 
 def test_the_namespace_of_a_type_of_c_code_is_read() -> None:
     call = functools.partial(int)
-    call.base = 2  # type: ignore[attr-defined]
+    call.base = 2  # type: ignore[attr-defined]  # what a partial may have
     error = KeyError()
-    error.key = 1  # type: ignore[attr-defined]
+    error.key = 1  # type: ignore[attr-defined]  # what an error may have
     assert foreign.namespace_of(call) == {"base": 2}
     assert foreign.namespace_of(error) == {"key": 1}

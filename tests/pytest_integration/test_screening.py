@@ -160,12 +160,17 @@ def test_what_cpython_loses_with_tracemalloc_has_nothing_confirmed(
             tracemalloc.start()
             list(map(str, range(1000)))
             tracemalloc.stop()
+        def test_traces_and_fails():
+            test_traces()
+            assert 0
+        def test_fine(): pass
     """
-    result, report = screened(pytester, source)
-    result.assert_outcomes(passed=1)
-    (check,) = report["checks"]
-    assert check["growth"] == []
-    assert sys.version_info >= (3, 13) or "are lost by CPython" in str(check["notes"])
+    result, report = screened(pytester, source, "-p", "no:randomly")
+    result.assert_outcomes(passed=2, failed=1)
+    notes = {check["id"].rpartition("::")[2]: check["notes"] for check in report["checks"]}
+    assert [check["growth"] for check in report["checks"]] == [[] for _ in report["checks"]]
+    assert sys.version_info >= (3, 13) or "are lost by CPython" in str(notes["test_traces"])
+    assert notes["test_fine"] == []
 
 
 def test_results_are_what_they_are_without_us(pytester: pytest.Pytester) -> None:

@@ -70,10 +70,10 @@ static unsigned listed_count;
 
 /* A line each for what is listed nowhere yet, as the loader writes them. */
 static int list_object(struct dl_phdr_info *info, size_t size, void *file) {
-    char line[4096 + 128], *to = line;
+    static char line[4096 + 128], program[4096]; /* the loader lets in one thread at a time */
+    char *to = line;
     ElfW(Addr) end = 0;
     const char *name = info->dlpi_name;
-    char program[4096];
     (void)size;
     if (name == NULL || *name == 0) { /* the program itself */
         long length = syscall(SYS_readlinkat, AT_FDCWD, "/proc/self/exe", program, 4095ul);

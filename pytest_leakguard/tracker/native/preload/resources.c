@@ -200,27 +200,20 @@ PUBLIC int pthread_create(pthread_t *thread, const pthread_attr_t *attributes,
 
 PASS(pid_t, started, fork, (void), ())
 
-PUBLIC int posix_spawn(pid_t *child, const char *path, const posix_spawn_file_actions_t *actions,
-                       const posix_spawnattr_t *attributes, char *const words[],
-                       char *const environment[]) {
-    READY();
-    pid_t number = 0;
-    int error = CALL(posix_spawn)(&number, path, actions, attributes, words, environment);
-    if (!error && child) *child = number;
-    if (!error) started(number);
-    return error;
-}
+#define SPAWN(name)                                                                                \
+    PUBLIC int name(pid_t *child, const char *program, const posix_spawn_file_actions_t *actions,  \
+                    const posix_spawnattr_t *attributes, char *const words[],                      \
+                    char *const environment[]) {                                                   \
+        READY();                                                                                   \
+        pid_t number = 0;                                                                          \
+        int error = CALL(name)(&number, program, actions, attributes, words, environment);         \
+        if (!error && child) *child = number;                                                      \
+        if (!error) started(number);                                                               \
+        return error;                                                                              \
+    }
 
-PUBLIC int posix_spawnp(pid_t *child, const char *file, const posix_spawn_file_actions_t *actions,
-                        const posix_spawnattr_t *attributes, char *const words[],
-                        char *const environment[]) {
-    READY();
-    pid_t number = 0;
-    int error = CALL(posix_spawnp)(&number, file, actions, attributes, words, environment);
-    if (!error && child) *child = number;
-    if (!error) started(number);
-    return error;
-}
+SPAWN(posix_spawn)
+SPAWN(posix_spawnp)
 
 /* Its child ends with the stream, which is what leaks. */
 PASS(FILE *, opened_stream, popen, (const char *command, const char *mode), (command, mode))
